@@ -1,0 +1,176 @@
+"""The contract: declared parameters, a resting state and a pure step. Everything else follows from it."""
+
+import numbers
+from collections.abc import Callable
+from typing import Any, Generic, TypeVar
+
+import torch
+from torch import Tensor
+
+from .integrators import working_dtype
+from .kernels import reference
+from .parameters import Declared, option
+from .state import leaves, map_state
+from .surrogates import SuperSpike
+
+State = TypeVar("State", bound=tuple)
+
+
+class Dynamics(Declared, Generic[State]):
+    """A module with a state that moves in steps of `dt`: neurons, synapses, filters.
+
+    Abstract: a subclass writes `rest` and `step`, elementwise over neurons. Called, it runs over time.
+
+    Args:
+        dt: Step size in seconds.
+        record_states: Whether a run returns the states after every step instead of only the last.
+        unroll: What runs the step over time.
+    """
+
+    dt: float = option(default=1e-3, accepts=numbers.Real, check=lambda dt: 0 < dt < float("inf"), expected="a positive number of seconds")
+    record_states: bool = option(default=False, accepts=bool, expected="True or False")
+    unroll: Callable[..., tuple[Tensor, Any]] = option(default=reference, accepts=Callable, expected="a function such as geir.reference")
+
+    def rest(self) -> State:
+        """The state of a silent neuron, broadcastable to one step of input."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `rest`.")
+
+    def step(self, x: Tensor, state: State, *prepared: Any) -> tuple[Tensor, State]:
+        """Advance by `dt`: input and state to output and next state, elementwise and without side effect.
+
+        Args:
+            x: One step of input, shape (...).
+            state: State before the step, each part of shape (...).
+            *prepared: What `prepare` returned; models that prepare nothing leave it out.
+        """
+        raise NotImplementedError(f"{type(self).__name__} does not define `step`.")
+
+    def prepare(self) -> tuple[Any, ...]:
+        """What depends on parameters only, computed once per call and passed to every step."""
+        return ()
+
+    def resting_state(self) -> Any:
+        """`rest`, and what the forms of the model add to it."""
+        return self.rest()
+
+    def project(self, x: Tensor, over_time: bool) -> Tensor:
+        """What happens to the input before the step, for all times at once or for one."""
+        return x
+
+    @property
+    def state_dtype(self) -> torch.dtype:
+        """float64 if a parameter is, else float32, whatever the dtype of the input."""
+        return working_dtype(dict(self.named_parameters()) | dict(self.named_buffers()))
+
+    def initial_state(self, x: Tensor) -> Any:
+        """The state at rest.
+
+        Args:
+            x: One step of input, shape (...); it gives shape and device.
+        """
+
+        def fill(part: Tensor) -> Tensor:
+            part = torch.as_tensor(part).to(device=x.device, dtype=self.state_dtype)
+            if torch.broadcast_shapes(part.shape, x.shape) != x.shape:
+                raise ValueError(f"{name} rests in shape {tuple(part.shape)}, but one step of input has shape {tuple(x.shape)}.")
+            return part.expand(x.shape)
+
+        name = type(self).__name__
+        return map_state(fill, self.resting_state())
+
+    def forward(self, xs: Any, state: State | None = None) -> tuple[Tensor, State]:
+        """Run over time.
+
+        Args:
+            xs: Input, shape (time, ...), or the pair of output and state that the module before returned, whose state is passed over.
+            state: State to continue from, each part of shape (...). Default: at rest.
+
+        Returns:
+            Output, shape (time, ...), in the input's dtype, and the state after the last step; with `record_states` the states after
+            every step, each part of shape (time, ...).
+
+        Raises:
+            TypeError: If `xs` is not a floating-point tensor, or `state` not a state of this model.
+            ValueError: If `xs` has no time, or a part of `state` or a parameter does not fit one step of input.
+        """
+        xs = self._enter(xs)
+        if xs.dim() == 0:
+            raise ValueError(f"{type(self).__name__} runs over time: it takes (time, ...), got a tensor without dimensions; for one step take a cell.")
+        inputs = self.project(xs, over_time=True)
+        # Not `inputs[0]`: there may be no step at all.
+        state = self._continue(inputs.new_empty(()).expand(inputs.shape[1:]), state)
+        zs, state = self.unroll(self, inputs.to(self.state_dtype), state, self.record_states)
+        return zs.to(inputs.dtype), state
+
+    def check_parameters(self, x: Tensor) -> None:
+        """Raise `ValueError` if a parameter does not fit one step of input `x`."""
+        name = type(self).__name__
+        for key, tensor in self.declared_parameters().items():
+            if tensor.device != x.device:
+                raise ValueError(f"{name}.{key} is on {tensor.device}, but its input on {x.device}; move one with .to(...).")
+            if tensor.dim() > x.dim() or any(a != b != 1 for a, b in zip(x.shape[::-1], tensor.shape[::-1])):  # noqa: B905  (the shorter broadcasts)
+                raise ValueError(f"{name}.{key} has shape {tuple(tensor.shape)}, which does not broadcast to one step of input, {tuple(x.shape)}.")
+
+    def _enter(self, x: Any) -> Tensor:
+        """The input tensor, out of an (output, state) pair if need be, refused if it is not one for this neuron."""
+        name = type(self).__name__
+        if isinstance(x, tuple):
+            x = x[0]
+        if not isinstance(x, Tensor):
+            raise TypeError(f"{name} takes a tensor, got {type(x).__name__}.")
+        if not x.is_floating_point():
+            raise TypeError(f"{name} takes floating-point input, got {x.dtype}; convert it with .float().")
+        if x.dtype == torch.float64 and self.state_dtype != torch.float64:
+            raise TypeError(f"{name} has float32 parameters, but its input is float64; convert one: input.float() or neuron.double().")
+        return x
+
+    def _continue(self, x: Tensor, state: Any) -> Any:
+        """The state to start from: at rest, or the one given, refused if it does not fit one step of input `x`."""
+        name = type(self).__name__
+        for part in (self, *(child for child in self.children() if isinstance(child, Dynamics))):
+            part.check_parameters(x)
+        rest = self.initial_state(x)
+        if state is None:
+            return rest
+        kind = type(rest).__name__
+        if not isinstance(state, type(rest)):
+            raise TypeError(f"{name} continues from a {kind}, got {type(state).__name__}.")
+        for (key, part), (_, expected) in zip(leaves(state), leaves(rest), strict=True):
+            if part.shape != expected.shape:
+                hint = " Take the last step of a recorded state." if part.shape[1:] == expected.shape else ""
+                raise ValueError(f"{kind}.{key} has shape {tuple(part.shape)}, but one step of input has shape {tuple(expected.shape)}.{hint}")
+            if part.dtype != expected.dtype:
+                raise ValueError(f"{kind}.{key} has dtype {part.dtype}, but {name} keeps its state in {expected.dtype}; convert it with .to(...).")
+            if part.device != expected.device:
+                raise ValueError(f"{kind}.{key} is on {part.device}, but the input on {expected.device}; move it with .to(...).")
+        return state
+
+
+class Neuron(Dynamics[State]):
+    """A model that spikes: it has a `surrogate`, the derivative that its threshold uses backward.
+
+    Abstract: a subclass declares its parameters and writes `rest` and `step`.
+
+    Args:
+        surrogate: The threshold: from the distance to threshold to spikes.
+
+    >>> from typing import NamedTuple
+    >>> import geir
+    >>> class QIFState(NamedTuple):
+    ...     v: torch.Tensor
+    >>> class QIF(geir.Neuron[QIFState]):
+    ...     tau: geir.Parameter = geir.parameter(default=20e-3, unit="s", above=0.0)
+    ...
+    ...     def rest(self):
+    ...         return QIFState(v=torch.zeros(()))
+    ...
+    ...     def step(self, x, state):
+    ...         v = state.v + self.dt / self.tau * (state.v**2 + x)
+    ...         z = self.surrogate(v - 1)
+    ...         return z, QIFState(v=v * (1 - z))
+    >>> zs, state = QIF()(5 * torch.ones(100, 3))
+    >>> zs.sum(0)
+    tensor([20., 20., 20.])
+    """
+
+    surrogate: Callable[[Tensor], Tensor] = option(default=SuperSpike(), accepts=Callable, expected="a surrogate such as geir.SuperSpike()")

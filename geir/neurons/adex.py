@@ -1,0 +1,83 @@
+"""Adaptive exponential integrate-and-fire neuron."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..forms import OneStep, Recurrence
+from ..ode import ODENeuron
+from ..parameters import Parameter, parameter
+from ..resets import Reset, ResetToValue
+
+
+class AdexState(NamedTuple):
+    """State of `Adex`."""
+
+    v: Tensor  # membrane potential
+    i: Tensor  # synaptic current
+    w: Tensor  # adaptation current
+
+
+class Adex(ODENeuron[AdexState]):
+    r"""Adaptive exponential integrate-and-fire neuron with a synaptic current.
+
+    .. math::
+        \tau_\text{mem} \dot v &= v_\text{rest} - v + \Delta_T e^{(v - v_\text{th}) / \Delta_T} - w + i, \\
+        \tau_\text{syn} \dot i &= -i, \qquad
+        \tau_\text{adapt} \dot w = a (v - v_\text{rest}) - w;
+
+    input makes the current jump, :math:`i \leftarrow i + x`. Near :math:`v_\text{th}` the potential runs away; where :math:`v > v_\text{peak}` the
+    neuron spikes, :math:`v` is reset and :math:`w \leftarrow w + b`.
+
+    Reference: R. Brette & W. Gerstner, *Adaptive exponential integrate-and-fire model as an effective description of neuronal activity*,
+    2005; its parameters, with potentials in units of :math:`v_\text{th} - v_\text{rest}`, currents in the same (multiplied by the
+    membrane resistance), :math:`\tau_\text{mem}` rounded and :math:`v_\text{peak}` lowered to where the rest of the upswing takes under 0.1 ms.
+
+    Args:
+        reset_mechanism: What a spike does to the membrane potential.
+    """
+
+    tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
+    tau_syn: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="synaptic time constant")
+    tau_adapt: Parameter = parameter(default=144e-3, unit="s", above=0.0, doc="time constant of adaptation")
+    delta_T: Parameter = parameter(default=0.1, above=0.0, doc="sharpness of the upswing")
+    a: Parameter = parameter(default=0.13, doc="adaptation to the potential")
+    b: Parameter = parameter(default=0.13, doc="adaptation per spike")
+    v_rest: Parameter = parameter(default=0.0, doc="resting potential")
+    v_th: Parameter = parameter(default=1.0, doc="potential where the upswing begins")
+    v_peak: Parameter = parameter(default=1.5, doc="potential at which a spike is registered")
+    v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
+    reset_mechanism: Reset = ResetToValue()
+
+    def rest(self) -> AdexState:
+        return AdexState(v=self.v_rest, i=torch.zeros(()), w=torch.zeros(()))
+
+    def receive(self, x: Tensor, state: AdexState) -> AdexState:
+        return state._replace(i=state.i + x)
+
+    def derivative(self, x: Tensor, state: AdexState) -> AdexState:
+        v, i, w = state
+        # Above its peak the potential waits for the reset; bounded, the exponential cannot overflow.
+        upswing = self.delta_T * torch.exp((torch.minimum(v, self.v_peak) - self.v_th) / self.delta_T)
+        return AdexState(
+            v=(self.v_rest - v + upswing - w + i) / self.tau_mem,
+            i=-i / self.tau_syn,
+            w=(self.a * (v - self.v_rest) - w) / self.tau_adapt,
+        )
+
+    def threshold(self, before: AdexState, after: AdexState) -> Tensor:
+        return after.v - self.v_peak
+
+    def reset(self, z: Tensor, state: AdexState) -> AdexState:
+        v = self.reset_mechanism(z, state.v, self.v_reset, self.v_th)
+        return AdexState(v=v, i=state.i, w=state.w + self.b * z)
+
+
+class AdexCell(OneStep, Adex): ...
+
+
+class AdexRecurrent(Recurrence, Adex): ...
+
+
+class AdexRecurrentCell(OneStep, Recurrence, Adex): ...

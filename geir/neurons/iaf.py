@@ -1,0 +1,52 @@
+"""Integrate-and-fire neuron without leak."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..forms import OneStep, Recurrence
+from ..neuron import Neuron
+from ..parameters import Parameter, parameter
+from ..resets import Reset, ResetToValue
+
+
+class IAFState(NamedTuple):
+    """State of `IAF`."""
+
+    v: Tensor  # membrane potential
+
+
+class IAF(Neuron[IAFState]):
+    r"""Integrate-and-fire neuron without leak.
+
+    .. math:: v \leftarrow v + x
+
+    at every input, whatever `dt`; where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
+
+    Reference: L. Lapicque, *Recherches quantitatives sur l'excitation électrique des nerfs traitée comme une polarisation*, 1907.
+
+    Args:
+        reset_mechanism: What a spike does to the membrane potential.
+    """
+
+    v_th: Parameter = parameter(default=1.0, doc="threshold")
+    v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
+    reset_mechanism: Reset = ResetToValue()
+
+    def rest(self) -> IAFState:
+        return IAFState(v=torch.zeros(()))
+
+    def step(self, x: Tensor, state: IAFState, *prepared: Any) -> tuple[Tensor, IAFState]:
+        v = state.v + x
+        z = self.surrogate(v - self.v_th)
+        return z, IAFState(v=self.reset_mechanism(z, v, self.v_reset, self.v_th))
+
+
+class IAFCell(OneStep, IAF): ...
+
+
+class IAFRecurrent(Recurrence, IAF): ...
+
+
+class IAFRecurrentCell(OneStep, Recurrence, IAF): ...

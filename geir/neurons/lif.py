@@ -1,0 +1,64 @@
+"""Leaky integrate-and-fire neuron with a synaptic current."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..forms import OneStep, Recurrence
+from ..ode import ODENeuron
+from ..parameters import Parameter, parameter
+from ..resets import Reset, ResetToValue
+
+
+class LIFState(NamedTuple):
+    """State of `LIF`."""
+
+    v: Tensor  # membrane potential
+    i: Tensor  # synaptic current
+
+
+class LIF(ODENeuron[LIFState], affine=True):
+    r"""Leaky integrate-and-fire neuron with a synaptic current.
+
+    .. math::
+        \tau_\text{mem} \dot v = v_\text{rest} - v + i, \qquad \tau_\text{syn} \dot i = -i;
+
+    input makes the current jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
+
+    Reference: W. Gerstner et al., *Neuronal Dynamics*, Ch. 1, 2014.
+
+    Args:
+        reset_mechanism: What a spike does to the membrane potential.
+    """
+
+    tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
+    tau_syn: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="synaptic time constant")
+    v_rest: Parameter = parameter(default=0.0, doc="resting potential")
+    v_th: Parameter = parameter(default=1.0, doc="threshold")
+    v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
+    reset_mechanism: Reset = ResetToValue()
+
+    def rest(self) -> LIFState:
+        return LIFState(v=self.v_rest, i=torch.zeros(()))
+
+    def receive(self, x: Tensor, state: LIFState) -> LIFState:
+        return LIFState(v=state.v, i=state.i + x)
+
+    def derivative(self, x: Tensor, state: LIFState) -> LIFState:
+        return LIFState(v=(self.v_rest - state.v + state.i) / self.tau_mem, i=-state.i / self.tau_syn)
+
+    def threshold(self, before: LIFState, after: LIFState) -> Tensor:
+        return after.v - self.v_th
+
+    def reset(self, z: Tensor, state: LIFState) -> LIFState:
+        return LIFState(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_th), i=state.i)
+
+
+class LIFCell(OneStep, LIF): ...
+
+
+class LIFRecurrent(Recurrence, LIF): ...
+
+
+class LIFRecurrentCell(OneStep, Recurrence, LIF): ...

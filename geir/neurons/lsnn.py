@@ -1,0 +1,74 @@
+"""Leaky integrate-and-fire neuron with an adaptive threshold, as in long short-term memory spiking networks."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..forms import OneStep, Recurrence
+from ..ode import ODENeuron
+from ..parameters import Parameter, parameter
+from ..resets import Reset, ResetToValue
+
+
+class LSNNState(NamedTuple):
+    """State of `LSNN`."""
+
+    v: Tensor  # membrane potential
+    i: Tensor  # synaptic current
+    b: Tensor  # adaptation: recent spikes
+
+
+class LSNN(ODENeuron[LSNNState], affine=True):
+    r"""Leaky integrate-and-fire neuron with an adaptive threshold (ALIF), the unit of LSNNs.
+
+    .. math::
+        \tau_\text{mem} \dot v = v_\text{rest} - v + i, \qquad \tau_\text{syn} \dot i = -i, \qquad \tau_\text{adapt} \dot b = -b;
+
+    input makes the current jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th} + \beta b` the neuron spikes, :math:`v` is reset
+    and :math:`b \leftarrow b + 1`. No gradient is detached in the adaptation.
+
+    References: G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking neurons*, 2018; defaults of
+    :math:`\tau_\text{adapt}` and :math:`\beta`: G. Bellec et al., *A solution to the learning dilemma for recurrent networks of spiking neurons*, 2020.
+
+    Args:
+        reset_mechanism: What a spike does to the membrane potential.
+    """
+
+    tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
+    tau_syn: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="synaptic time constant")
+    tau_adapt: Parameter = parameter(default=200e-3, unit="s", above=0.0, doc="time constant of adaptation")
+    beta: Parameter = parameter(default=0.184, doc="threshold rise per spike")
+    v_rest: Parameter = parameter(default=0.0, doc="resting potential")
+    v_th: Parameter = parameter(default=1.0, doc="threshold without adaptation")
+    v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
+    reset_mechanism: Reset = ResetToValue()
+
+    def rest(self) -> LSNNState:
+        return LSNNState(v=self.v_rest, i=torch.zeros(()), b=torch.zeros(()))
+
+    def receive(self, x: Tensor, state: LSNNState) -> LSNNState:
+        return state._replace(i=state.i + x)
+
+    def derivative(self, x: Tensor, state: LSNNState) -> LSNNState:
+        return LSNNState(
+            v=(self.v_rest - state.v + state.i) / self.tau_mem,
+            i=-state.i / self.tau_syn,
+            b=-state.b / self.tau_adapt,
+        )
+
+    def threshold(self, before: LSNNState, after: LSNNState) -> Tensor:
+        return after.v - (self.v_th + self.beta * after.b)
+
+    def reset(self, z: Tensor, state: LSNNState) -> LSNNState:
+        v = self.reset_mechanism(z, state.v, self.v_reset, self.v_th)
+        return LSNNState(v=v, i=state.i, b=state.b + z)
+
+
+class LSNNCell(OneStep, LSNN): ...
+
+
+class LSNNRecurrent(Recurrence, LSNN): ...
+
+
+class LSNNRecurrentCell(OneStep, Recurrence, LSNN): ...

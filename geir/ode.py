@@ -1,0 +1,103 @@
+"""Models that are differential equations with jumps: they say only those, and an integrator makes the step."""
+
+import inspect
+from typing import Any, ClassVar
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+
+from .integrators import Exact, ExponentialEuler, Integrator, structure
+from .neuron import Dynamics, Neuron, State
+from .parameters import option
+
+
+class ODE(Dynamics[State]):
+    """Dynamics given by a flow between jumps.
+
+    Abstract: a subclass writes `rest`, `derivative` and, if input makes the state jump, `receive`. A subclass declared affine,
+    ``class LIF(ODENeuron[LIFState], affine=True)``, promises that its derivative is affine in state and input, and is integrated exactly.
+
+    Args:
+        integrator: How the flow is advanced by `dt`. Default: `Exact()` for models declared affine, else `ExponentialEuler()`.
+    """
+
+    affine: ClassVar[bool] = False
+    integrator: Integrator = option(default=ExponentialEuler(), accepts=Integrator, expected="an integrator such as geir.Exact()")
+
+    def __init_subclass__(cls, affine: bool | None = None, **keywords: Any) -> None:
+        if affine is not None:
+            cls.affine = affine
+            if "integrator" not in vars(cls):
+                cls.integrator = Exact() if affine else ExponentialEuler()
+                cls.__annotations__ = {**inspect.get_annotations(cls), "integrator": Integrator}
+        super().__init_subclass__(**keywords)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if isinstance(self.integrator, Exact) and not self.affine:
+            raise ValueError(f"{type(self).__name__} is not declared affine, so Exact() cannot integrate it; take ExponentialEuler().")
+        self.structure = structure(self) if self.affine else frozenset()
+
+    def receive(self, x: Tensor, state: State) -> State:
+        """The jump that the input makes before the flow."""
+        return state
+
+    def derivative(self, x: Tensor, state: State) -> State:
+        """The time derivative of each part of the state, per second; `x` is held during a step."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `derivative`.")
+
+    def prepare(self) -> tuple[Any, ...]:
+        return (_prepared(self), *super().prepare())
+
+    def advance(self, x: Tensor, state: State, prepared: tuple[Any, ...]) -> State:
+        """Receive the input, then flow for `dt`."""
+        (coefficients,) = prepared or self.prepare()
+        return self.integrator.advance(self, x, self.receive(x, state), coefficients)
+
+
+class ODENeuron(ODE[State], Neuron[State]):
+    """A neuron given by a flow, a threshold and a reset; in every step in this order: receive, flow, threshold, reset.
+
+    Abstract: a subclass writes `rest`, `derivative`, `threshold`, `reset` and, if input makes the state jump, `receive`.
+    """
+
+    def threshold(self, before: State, after: State) -> Tensor:
+        """Distance to threshold, from the state before the step and after the flow: the neuron spikes where it is > 0."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `threshold`.")
+
+    def reset(self, z: Tensor, state: State) -> State:
+        """What spikes `z` do to the state."""
+        raise NotImplementedError(f"{type(self).__name__} does not define `reset`.")
+
+    def step(self, x: Tensor, state: State, *prepared: Any) -> tuple[Tensor, State]:
+        after = self.advance(x, state, prepared)
+        z = self.surrogate(self.threshold(state, after))
+        return z, self.reset(z, after)
+
+
+_memo: WeakKeyDictionary[ODE, tuple[Any, list[tuple[Tensor, int]], Any]] = WeakKeyDictionary()
+
+
+def _prepared(model: ODE) -> Any:
+    """The integrator's coefficients, remembered while nothing that they depend on has changed."""
+    tensors = [*model._parameters.values(), *model._buffers.values()]
+    if torch.compiler.is_compiling() or not all(map(_rememberable, tensors)):
+        return model.integrator.prepare(model)
+    setting, versions = (model.integrator, model.dt), [(t, t._version) for t in tensors if t is not None]
+    known = _memo.get(model)
+    if known and known[0] == setting and len(known[1]) == len(versions):
+        if all(t is u and v == w for (t, v), (u, w) in zip(known[1], versions, strict=True)):
+            return known[2]
+    coefficients = model.integrator.prepare(model)
+    if not torch.is_inference_mode_enabled():
+        _memo[model] = setting, versions, coefficients
+    return coefficients
+
+
+def _rememberable(tensor: Tensor | None) -> bool:
+    """Not part of a gradient, of a function transform or of a trace."""
+    if tensor is None:
+        return True
+    plain = type(tensor) in (Tensor, torch.nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    return plain and not tensor.is_inference() and not (tensor.requires_grad and torch.is_grad_enabled())

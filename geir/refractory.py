@@ -1,0 +1,91 @@
+"""Refractoriness, for any spiking model."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .forms import OneStep, Recurrence, Wrapper
+from .neuron import Dynamics
+from .neurons import LIF, Adex
+from .parameters import Parameter, parameter
+
+__all__ = [
+    "AdexRefrac",
+    "AdexRefracCell",
+    "AdexRefracRecurrent",
+    "AdexRefracRecurrentCell",
+    "LIFRefrac",
+    "LIFRefracCell",
+    "LIFRefracRecurrent",
+    "LIFRefracRecurrentCell",
+    "Refractoriness",
+    "Refractory",
+    "RefractoryCell",
+    "RefractoryState",
+]
+
+
+class RefractoryState(NamedTuple):
+    """State of a refractory model."""
+
+    neuron: Any  # state of the model
+    wait: Tensor  # steps left in which it cannot spike
+
+
+class Refractoriness(Dynamics[Any]):
+    """After a spike, the potential `v` stays where the reset put it for `period`, and the neuron does not spike.
+
+    All else (synaptic current, adaptation) goes on. The period is rounded to whole steps of `dt`. Being refractory is a threshold on the
+    steps left, so credit passes through it by the model's surrogate.
+    """
+
+    period: Parameter = parameter(default=5e-3, unit="s", at_least=0.0, doc="time after a spike in which the neuron cannot spike")
+
+    def resting_state(self) -> RefractoryState:
+        rest = super().resting_state()
+        if "v" not in rest._fields:
+            raise TypeError(f"{type(self).__name__} holds the potential `v`, but {type(rest).__name__} has only {', '.join(rest._fields)}.")
+        return RefractoryState(rest, torch.zeros(()))
+
+    def step(self, x: Tensor, state: RefractoryState, *prepared: Any) -> tuple[Tensor, RefractoryState]:
+        z, moved = super().step(x, state.neuron, *prepared)
+        surrogate: Any = getattr(self, "surrogate")  # noqa: B009  (the model's, which a mixin cannot declare)
+        held = surrogate(state.wait - 0.5)
+        z = (1 - held) * z
+        v = (1 - held) * moved.v + held * state.neuron.v
+        steps = torch.round(self.period / self.dt)
+        wait = (1 - z) * torch.relu(state.wait - 1) + z * steps
+        return z, RefractoryState(moved._replace(v=v), wait)
+
+
+class Refractory(Refractoriness, Wrapper):
+    """Any spiking neuron made refractory: ``Refractory(LIF(), period=5e-3)``."""
+
+
+class RefractoryCell(OneStep, Refractory):
+    """One step of any spiking neuron made refractory."""
+
+
+class LIFRefrac(Refractoriness, LIF): ...
+
+
+class LIFRefracCell(OneStep, LIFRefrac): ...
+
+
+class LIFRefracRecurrent(Recurrence, LIFRefrac): ...
+
+
+class LIFRefracRecurrentCell(OneStep, Recurrence, LIFRefrac): ...
+
+
+class AdexRefrac(Refractoriness, Adex): ...
+
+
+class AdexRefracCell(OneStep, AdexRefrac): ...
+
+
+class AdexRefracRecurrent(Recurrence, AdexRefrac): ...
+
+
+class AdexRefracRecurrentCell(OneStep, Recurrence, AdexRefrac): ...
