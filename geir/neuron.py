@@ -170,7 +170,7 @@ class Neuron(Dynamics[State]):
     ...         return z, QIFState(v=v * (1 - z))
     >>> zs, state = QIF()(5 * torch.ones(100, 3))
     >>> zs.sum(0)
-    tensor([20., 20., 20.])
+    tensor([25., 25., 25.])
     """
 
     surrogate: Callable[[Tensor], Tensor] = option(default=SuperSpike(), accepts=Callable, expected="a surrogate such as geir.SuperSpike()")

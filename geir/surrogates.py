@@ -53,7 +53,9 @@ class Surrogate:
 
     def __call__(self, x: Tensor) -> Tensor:
         """1 where `x` > 0, else 0; of the shape and dtype of `x`."""
-        return _Spike.apply(x, self)  # pyright: ignore[reportReturnType]  (torch types `apply` as Any or None)
+        # torch.compile refuses functions with a forward-mode derivative.
+        spike = _Spike if torch.compiler.is_compiling() else _SpikeBothModes
+        return spike.apply(x, self)  # pyright: ignore[reportReturnType]  (torch types `apply` as Any or None)
 
 
 class _Spike(torch.autograd.Function):
@@ -74,6 +76,8 @@ class _Spike(torch.autograd.Function):
         (x,) = ctx.saved_tensors
         return grad * ctx.surrogate.derivative(x), None
 
+
+class _SpikeBothModes(_Spike):
     @staticmethod
     def jvp(ctx: Any, tangent: Tensor, _: None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  (likewise)
         (x,) = ctx.saved_tensors

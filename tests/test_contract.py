@@ -1,0 +1,27 @@
+"""What every neuron promises. A new model is one row."""
+
+import pytest
+
+import geir
+from geir.testing import check_neuron
+
+MODELS = [
+    geir.LIF(),
+    geir.LIF(tau_syn=10e-3, reset_mechanism=geir.ResetBySubtraction()),
+    geir.LIF(integrator=geir.Euler(), surrogate=geir.Triangle()),
+    geir.LI(),
+    geir.LIBox(),
+    geir.LIFBox(),
+    geir.IAF(),
+    geir.LSNN(),
+    geir.Adex(),
+    geir.Adex(integrator=geir.RungeKutta4()),
+    geir.LIFRefrac(period=3e-3),
+    geir.AdexRefrac(),
+    geir.Refractory(geir.LSNN(), period=2e-3),
+]
+
+
+@pytest.mark.parametrize("neuron", MODELS, ids=repr)
+def test_every_neuron_keeps_the_contract(neuron):
+    check_neuron(neuron, compiled=True)
