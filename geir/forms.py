@@ -37,7 +37,7 @@ class OneStep(Dynamics[Any]):
         """
         x = self.project(self._enter(xs), over_time=False)
         state = self._continue(x, state)
-        z, state = self.step(x.to(self.state_dtype), state, *self.prepare())
+        z, state = self.step(x.to(self.state_dtype(x)), state, *self.prepare())
         return z.to(x.dtype), state
 
 
@@ -147,4 +147,4 @@ class Wrapper(Dynamics[Any]):
 
 
 class Recurrent(Recurrence, Wrapper):
-    """Any neuron made recurrent: ``Recurrent(Refractory(LIF()), 100, 100)``."""
+    """Any neuron made recurrent: ``Recurrent(Refractory(LIF()), 100, 100)`` has 100 inputs and 100 neurons."""

@@ -57,10 +57,9 @@ class Dynamics(Declared, Generic[State]):
         """What happens to the input before the step, for all times at once or for one."""
         return x
 
-    @property
-    def state_dtype(self) -> torch.dtype:
-        """float64 if a parameter is, else float32, whatever the dtype of the input."""
-        return working_dtype(dict(self.named_parameters()) | dict(self.named_buffers()))
+    def state_dtype(self, x: Tensor) -> torch.dtype:
+        """float64 if a parameter is, else float32, whatever the dtype of the input; without parameters float64 if the input is."""
+        return working_dtype(dict(self.named_parameters()) | dict(self.named_buffers()) or {"x": x})
 
     def initial_state(self, x: Tensor) -> Any:
         """The state at rest.
@@ -70,7 +69,7 @@ class Dynamics(Declared, Generic[State]):
         """
 
         def fill(part: Tensor) -> Tensor:
-            part = torch.as_tensor(part).to(device=x.device, dtype=self.state_dtype)
+            part = torch.as_tensor(part).to(device=x.device, dtype=self.state_dtype(x))
             if torch.broadcast_shapes(part.shape, x.shape) != x.shape:
                 raise ValueError(f"{name} rests in shape {tuple(part.shape)}, but one step of input has shape {tuple(x.shape)}.")
             return part.expand(x.shape)
@@ -99,7 +98,7 @@ class Dynamics(Declared, Generic[State]):
         inputs = self.project(xs, over_time=True)
         # Not `inputs[0]`: there may be no step at all.
         state = self._continue(inputs.new_empty(()).expand(inputs.shape[1:]), state)
-        zs, state = self.unroll(self, inputs.to(self.state_dtype), state, self.record_states)
+        zs, state = self.unroll(self, inputs.to(self.state_dtype(inputs)), state, self.record_states)
         return zs.to(inputs.dtype), state
 
     def check_parameters(self, x: Tensor) -> None:
@@ -120,7 +119,7 @@ class Dynamics(Declared, Generic[State]):
             raise TypeError(f"{name} takes a tensor, got {type(x).__name__}.")
         if not x.is_floating_point():
             raise TypeError(f"{name} takes floating-point input, got {x.dtype}; convert it with .float().")
-        if x.dtype == torch.float64 and self.state_dtype != torch.float64:
+        if x.dtype == torch.float64 and self.state_dtype(x) != torch.float64:
             raise TypeError(f"{name} has float32 parameters, but its input is float64; convert one: input.float() or neuron.double().")
         return x
 

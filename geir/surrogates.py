@@ -178,7 +178,7 @@ class Gaussian(Surrogate):
 class MultiGaussian(Surrogate):
     r""":math:`(1 + h) N(x; 0, \sigma) - h N(x; \sigma, s\sigma) - h N(x; -\sigma, s\sigma)`, with normal densities :math:`N`.
 
-    Negative far from threshold; integral :math:`1 - h`. Half its peak lies near :math:`1.1 \sigma` at the defaults.
+    Negative far from threshold; integral :math:`1 - h`. Half its peak lies at :math:`1.14 \sigma` at the defaults.
     B. Yin, F. Corradi & S. Bohte, *Accurate and efficient time-domain classification with adaptive spiking recurrent neural networks*, 2021.
     """
 

@@ -92,6 +92,16 @@ def close(actual: Any, expected: Any, tolerance: float = 1e-9) -> None:
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
+def _check_no_trace(neuron: Dynamics[Any], xs: Tensor) -> None:
+    """A run changes neither the neuron nor its input nor the state it started from."""
+    before, x, start = copy.deepcopy(neuron.state_dict()), xs.clone(), neuron(xs[:5])[1]
+    kept, attributes = map_state(Tensor.clone, start), set(vars(neuron))
+    first = neuron(xs, start)
+    close(first, neuron(xs, start))
+    close((dict(neuron.state_dict()), xs, start), (dict(before), x, kept))
+    assert set(vars(neuron)) == attributes, f"it grew {set(vars(neuron)) - attributes}"
+
+
 def _check_shapes_and_dtypes(neuron: Dynamics[Any], xs: Tensor) -> None:
     """Output has the shape and dtype of the input, every part of the state that of one step."""
     for dtype, parameters, states in (
@@ -105,6 +115,12 @@ def _check_shapes_and_dtypes(neuron: Dynamics[Any], xs: Tensor) -> None:
         assert (zs.shape, zs.dtype) == (xs.shape, dtype), f"input {tuple(xs.shape)}, {dtype} gave output {tuple(zs.shape)}, {zs.dtype}"
         for name, part in leaves(state):
             assert (part.shape, part.dtype) == (xs.shape[1:], states), f"{name} is {tuple(part.shape)}, {part.dtype}"
+
+
+def _check_samples_apart(neuron: Dynamics[Any], xs: Tensor) -> None:
+    """Samples and neurons do not mix."""
+    close(neuron(xs[:, 1:2])[0], neuron(xs)[0][:, 1:2])
+    close(neuron(xs[:, :, 2:])[0], neuron(xs)[0][:, :, 2:])
 
 
 def _check_without_batch_or_time_or_neurons(neuron: Dynamics[Any], xs: Tensor) -> None:
@@ -144,22 +160,6 @@ def _check_two_parts(neuron: Dynamics[Any], xs: Tensor) -> None:
     first, middle = neuron(xs[:23])
     second, last = neuron(xs[23:], middle)
     close((torch.cat([first, second]), last), neuron(xs))
-
-
-def _check_no_trace(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """A run changes neither the neuron nor its input nor the state it started from."""
-    before, x, start = copy.deepcopy(neuron.state_dict()), xs.clone(), neuron(xs[:5])[1]
-    kept, attributes = map_state(Tensor.clone, start), set(vars(neuron))
-    first = neuron(xs, start)
-    close(first, neuron(xs, start))
-    close((dict(neuron.state_dict()), xs, start), (dict(before), x, kept))
-    assert set(vars(neuron)) == attributes, f"it grew {set(vars(neuron)) - attributes}"
-
-
-def _check_samples_apart(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """Samples and neurons do not mix."""
-    close(neuron(xs[:, 1:2])[0], neuron(xs)[0][:, 1:2])
-    close(neuron(xs[:, :, 2:])[0], neuron(xs)[0][:, :, 2:])
 
 
 def _check_causal(neuron: Dynamics[Any], xs: Tensor) -> None:
@@ -228,9 +228,8 @@ def _check_function_transforms(neuron: Dynamics[Any], xs: Tensor) -> None:
     parameters = dict(neuron.named_parameters()) | dict(neuron.named_buffers())
     close(functional_call(neuron, parameters, (xs,)), neuron(xs))
     close(vmap(neuron, in_dims=1, out_dims=(1, 0))(xs), neuron(xs))
-    stacked = {name: torch.stack([value, value * 1.1]) for name, value in parameters.items()}
-    both, _ = vmap(lambda values: functional_call(neuron, values, (xs,)))(stacked)
-    close(both[0], neuron(xs)[0])
+    if parameters:
+        close(_ensemble(neuron, parameters, xs), neuron(xs)[0])
     model = learnable_copy(neuron)
     expected = run(model, xs)
 
@@ -240,6 +239,13 @@ def _check_function_transforms(neuron: Dynamics[Any], xs: Tensor) -> None:
         return sum(((torch.linspace(-1, 1, t.numel(), dtype=t.dtype).view_as(t) * t).sum() for t in parts), torch.zeros(()))
 
     close(torch.func.grad(loss)(xs), expected["xs.grad"])
+
+
+def _ensemble(neuron: Dynamics[Any], parameters: dict[str, Tensor], xs: Tensor) -> Tensor:
+    """Output with the parameters as they are, by way of `vmap` over two sets of them."""
+    stacked = {name: torch.stack([value, value * 1.1]) for name, value in parameters.items()}
+    both, _ = vmap(lambda values: functional_call(neuron, values, (xs,)))(stacked)
+    return both[0]
 
 
 def _check_affine(neuron: Dynamics[Any], xs: Tensor) -> None:

@@ -1,0 +1,27 @@
+import os
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+
+settings.register_profile("geir", deadline=None, derandomize=True)
+settings.load_profile("geir")
+
+# Uninitialised memory reads as NaN, so that a test sees it.
+torch.utils.deterministic.fill_uninitialized_memory = True
+torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+@pytest.fixture(autouse=True)
+def seed():
+    torch.manual_seed(0)
+
+
+@pytest.fixture
+def real_data():
+    """The folder of real data, or skip."""
+    folder = Path(os.environ.get("GEIR_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("no folder of real data; set GEIR_DATA to one")
+    return folder
