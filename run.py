@@ -51,10 +51,11 @@ def install(extra):
 
 
 def main():
+    """Run the job that the command line names."""
     job, *arguments = sys.argv[1:] or ["--help"]
     if job not in JOBS:
         sys.exit(__doc__)
-    if sys.version_info < (3, 11):
+    if sys.version_info < (3, 11):  # noqa: UP036  (who runs this may have an older one)
         sys.exit(f"geir needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
     extra, commands = JOBS[job]
     install(extra)

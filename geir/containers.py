@@ -1,6 +1,5 @@
 """Containers that thread state through any mix of modules with and without it."""
 
-import functools
 import inspect
 from typing import Any, NamedTuple
 
@@ -10,14 +9,20 @@ from torch import Tensor, nn
 from .fold import fold_time
 
 
-@functools.cache
-def _takes_state(kind: type[nn.Module]) -> bool:
-    return "state" in list(inspect.signature(kind.forward).parameters)[2:]
+def _takes_state(kind: Any) -> bool:
+    # Not inspect.signature, which torch.compile cannot trace.
+    code = inspect.unwrap(kind.forward).__code__
+    return "state" in code.co_varnames[2 : code.co_argcount + code.co_kwonlyargcount]
 
 
 def is_stateful(module: nn.Module) -> bool:
-    """Whether a module is called as `module(x, state)` and returns its state: `forward` names one, or it is one of PyTorch's recurrent modules."""
-    return isinstance(module, nn.RNNBase | nn.RNNCellBase) or (_takes_state(type(module)) and not (isinstance(module, Lift) and not is_stateful(module.module)))
+    """Whether a module is called as `module(x, state)` and returns its state.
+
+    So is one whose `forward` has a second argument `state`, and so are PyTorch's own recurrent modules.
+    """
+    if isinstance(module, Lift):
+        return is_stateful(module.module)
+    return isinstance(module, nn.RNNBase | nn.RNNCellBase) or _takes_state(type(module))
 
 
 def call(module: nn.Module, x: Any, state: Any) -> tuple[Any, Any]:
@@ -70,8 +75,9 @@ class SequentialState(nn.Sequential):
         """
         if state is None:
             state = ((),) * len(self)
-        if not isinstance(state, tuple | list) or len(state) != len(self):
-            got = f"{len(state)} entries" if isinstance(state, tuple | list) else type(state).__name__
+        whole = isinstance(state, tuple | list) and not hasattr(state, "_fields")
+        if not whole or len(state) != len(self):
+            got = f"{len(state)} entries" if whole else type(state).__name__
             raise ValueError(f"{type(self).__name__} of {len(self)} modules continues from a tuple with one entry each, got {got}.")
         outputs, states = [], []
         for module, before in zip(self, state, strict=True):
@@ -114,7 +120,9 @@ class Lift(nn.Module):
         if not is_stateful(self.module):
             return fold_time(self.module, xs)
         if xs.dim() == 0 or not len(xs):
-            raise ValueError(f"Lift steps {type(self.module).__name__} through time: it takes (time, ...) of at least one step, got {tuple(xs.shape)}.")
+            raise ValueError(
+                f"Lift steps {type(self.module).__name__} through time: it takes (time, ...) of at least one step, got {tuple(xs.shape)}."
+            )
         outputs = []
         for x in xs.unbind(0):
             output, state = call(self.module, x, state)

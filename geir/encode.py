@@ -61,7 +61,7 @@ def _random_spikes(who: str, x: Tensor, low: float, seq_length: int, f_max: floa
         raise TypeError(f"{who} takes floating-point intensities, got {x.dtype}.")
     if not torch.compiler.is_compiling() and x.numel() and not bool(((x >= low) & (x <= 1)).all()):
         worst = x.flatten()[x.abs().argmax()].item()
-        raise ValueError(f"{who} takes intensities in [{low:g}, 1], got {worst:.6g}; scale the input, as in x / 255 for bytes.")
+        raise ValueError(f"{who} takes intensities in [{low:g}, 1], got {round(worst, 6)}; scale the input, as in x / 255 for bytes.")
     chance = torch.rand((seq_length, *x.shape), device=x.device, dtype=x.dtype, generator=generator)
     return (chance < x.abs() * f_max * dt).to(x.dtype)
 

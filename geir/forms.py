@@ -19,7 +19,7 @@ class OneStep(Dynamics[Any]):
     """One step of a model instead of a run over time."""
 
     record_states: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]  (withdraws the option)
-    unroll: ClassVar[None] = None  # pyright: ignore[reportIncompatibleVariableOverride]  (likewise)
+    unroll: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride]  (likewise)
 
     def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
         """Advance by one step.
@@ -63,7 +63,7 @@ class Recurrence(Dynamics[Any]):
 
     input_size: int = option(kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of inputs")
     hidden_size: int = option(kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of neurons")
-    autapses: bool = option(default=False, accepts=bool, expected="True or False")
+    autapses: bool = False
     input_weights: nn.Module | Tensor | None = option(default=None, accepts=(nn.Module, Tensor, type(None)), expected="a module or a tensor")
     recurrent_weights: nn.Module | Tensor | None = option(default=None, accepts=(nn.Module, Tensor, type(None)), expected="a module or a tensor")
 
@@ -90,7 +90,7 @@ class Recurrence(Dynamics[Any]):
     def _masked(self, weights: Tensor) -> Tensor:
         return weights if self.autapses else weights * (1 - torch.eye(self.hidden_size, dtype=weights.dtype, device=weights.device))
 
-    def resting_state(self) -> RecurrentState:
+    def resting_state(self) -> Any:
         return RecurrentState(super().resting_state(), torch.zeros(()))
 
     def prepare(self) -> tuple[Any, ...]:
@@ -98,15 +98,17 @@ class Recurrence(Dynamics[Any]):
         return (self._masked(weights) if isinstance(weights, Tensor) else None, *super().prepare())
 
     def project(self, x: Tensor, over_time: bool) -> Tensor:
-        if isinstance(self.input_weights, nn.Module):
-            return fold_time(self.input_weights, x) if over_time else self.input_weights(x)
+        weights: Any = self.input_weights
+        if isinstance(weights, nn.Module):
+            return fold_time(weights, x) if over_time else weights(x)
         if x.dim() == 0 or x.shape[-1] != self.input_size:
             raise ValueError(f"{type(self).__name__} takes {self.input_size} inputs in the last dimension, got shape {tuple(x.shape)}.")
-        return functional.linear(x, self.input_weights)
+        return functional.linear(x, weights)
 
-    def step(self, x: Tensor, state: RecurrentState, *prepared: Any) -> tuple[Tensor, RecurrentState]:
+    def step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
         weights, *inner = prepared or self.prepare()
-        feedback = self.recurrent_weights(state.z) if weights is None else functional.linear(state.z.to(weights.dtype), weights)
+        connection: Any = self.recurrent_weights
+        feedback = connection(state.z) if weights is None else functional.linear(state.z.to(weights.dtype), weights)
         z, moved = super().step(x + feedback, state.neuron, *inner)
         return z, RecurrentState(moved, z)
 

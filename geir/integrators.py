@@ -65,8 +65,9 @@ class RungeKutta4(Integrator):
 
 @dataclass(frozen=True)
 class ExponentialEuler(Integrator):
-    r""":math:`s_k + \Delta t\, \varphi_1(\Delta t\, \lambda_k) f_k(x, s)`, with :math:`\varphi_1(z) = (e^z - 1) / z` and :math:`\lambda_k = \partial f_k / \partial s_k` at rest.
+    r""":math:`s_k + \Delta t\, \varphi_1(\Delta t\, \lambda_k) f_k(x, s)`, with :math:`\varphi_1(z) = (e^z - 1) / z`.
 
+    Here :math:`\lambda_k = \partial f_k / \partial s_k` at rest.
     Each part's own decay at rest is exact, everything else of order 1; stable at any `dt` where the decay at rest dominates.
     S. Cox & P. Matthews, *Exponential time differencing for stiff systems*, 2002 (ETD1 with a diagonal linear part).
     """
@@ -145,17 +146,18 @@ def structure(flow: Any) -> frozenset[tuple[int, int]]:
 
     Found by calling it with NaN in one place at a time; parameters are set to arbitrary numbers, so that their values cannot hide a dependence.
     """
-    probe = copy.copy(flow)
-    names = list(flow.declared_parameters())
-    numbers = {name: torch.tensor(0.3 + 0.4 * k / len(names), dtype=torch.float64) for k, name in enumerate(names)}
-    probe.__dict__ |= {"_parameters": {}, "_buffers": numbers}
-    zero, nan = torch.zeros((), dtype=torch.float64), torch.full((), torch.nan, dtype=torch.float64)
-    rest = probe.rest()
-    silent = map_state(lambda _: zero, rest)
-    found = {(k, _CONSTANT) for k, f in enumerate(probe.derivative(zero, silent)) if f != 0}
-    found |= {(k, _X) for k, f in enumerate(probe.derivative(nan, silent)) if f.isnan()}
-    for j, name in enumerate(rest._fields):
-        found |= {(k, j) for k, f in enumerate(probe.derivative(zero, silent._replace(**{name: nan}))) if f.isnan()}
+    with torch.device("cpu"):
+        probe = copy.copy(flow)
+        names = list(flow.declared_parameters())
+        numbers = {name: torch.tensor(0.3 + 0.4 * k / len(names), dtype=torch.float64) for k, name in enumerate(names)}
+        probe.__dict__ |= {"_parameters": {}, "_buffers": numbers}
+        zero, nan = torch.zeros((), dtype=torch.float64), torch.full((), torch.nan, dtype=torch.float64)
+        rest = probe.rest()
+        silent = map_state(lambda _: zero, rest)
+        found = {(k, _CONSTANT) for k, f in enumerate(probe.derivative(zero, silent)) if f != 0}
+        found |= {(k, _X) for k, f in enumerate(probe.derivative(nan, silent)) if f.isnan()}
+        for j, name in enumerate(rest._fields):
+            found |= {(k, j) for k, f in enumerate(probe.derivative(zero, silent._replace(**{name: nan}))) if f.isnan()}
     return frozenset(found)
 
 
@@ -213,7 +215,7 @@ def _solve_pair(group: list[int], rates: Terms, driven: set[int]) -> tuple[Terms
 def _solve_many(group: list[int], rates: Terms, driven: set[int]) -> tuple[Terms, Terms]:
     """Any number of parts: exp of [[A, 1], [0, 0]] is [[exp A, phi1 A], [0, 1]]."""
     size = len(group)
-    zero = torch.zeros_like(sum(rates.values()))  # of the shape of all
+    zero = torch.zeros_like(torch.broadcast_tensors(*rates.values())[0])
     rows = [[rates.get((k, j), zero).expand_as(zero) for j in group] for k in group]
     matrix = torch.stack([torch.stack(row, -1) for row in rows], -2)
     identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device).expand_as(matrix)

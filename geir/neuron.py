@@ -28,7 +28,7 @@ class Dynamics(Declared, Generic[State]):
     """
 
     dt: float = option(default=1e-3, accepts=numbers.Real, check=lambda dt: 0 < dt < float("inf"), expected="a positive number of seconds")
-    record_states: bool = option(default=False, accepts=bool, expected="True or False")
+    record_states: bool = False
     unroll: Callable[..., tuple[Tensor, Any]] = option(default=reference, accepts=Callable, expected="a function such as geir.reference")
 
     def rest(self) -> State:
@@ -77,7 +77,7 @@ class Dynamics(Declared, Generic[State]):
         name = type(self).__name__
         return map_state(fill, self.resting_state())
 
-    def forward(self, xs: Any, state: State | None = None) -> tuple[Tensor, State]:
+    def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
         """Run over time.
 
         Args:
@@ -94,7 +94,9 @@ class Dynamics(Declared, Generic[State]):
         """
         xs = self._enter(xs)
         if xs.dim() == 0:
-            raise ValueError(f"{type(self).__name__} runs over time: it takes (time, ...), got a tensor without dimensions; for one step take a cell.")
+            raise ValueError(
+                f"{type(self).__name__} runs over time: it takes (time, ...), got a tensor without dimensions; for one step take a cell."
+            )
         inputs = self.project(xs, over_time=True)
         # Not `inputs[0]`: there may be no step at all.
         state = self._continue(inputs.new_empty(()).expand(inputs.shape[1:]), state)

@@ -9,7 +9,6 @@ from torch import Tensor
 
 from .integrators import Exact, ExponentialEuler, Integrator, structure
 from .neuron import Dynamics, Neuron, State
-from .parameters import option
 
 
 class ODE(Dynamics[State]):
@@ -23,7 +22,7 @@ class ODE(Dynamics[State]):
     """
 
     affine: ClassVar[bool] = False
-    integrator: Integrator = option(default=ExponentialEuler(), accepts=Integrator, expected="an integrator such as geir.Exact()")
+    integrator: Integrator = ExponentialEuler()
 
     def __init_subclass__(cls, affine: bool | None = None, **keywords: Any) -> None:
         if affine is not None:
@@ -86,18 +85,22 @@ def _prepared(model: ODE) -> Any:
         return model.integrator.prepare(model)
     setting, versions = (model.integrator, model.dt), [(t, t._version) for t in tensors if t is not None]
     known = _memo.get(model)
-    if known and known[0] == setting and len(known[1]) == len(versions):
-        if all(t is u and v == w for (t, v), (u, w) in zip(known[1], versions, strict=True)):
-            return known[2]
+    if known and known[0] == setting and _same(known[1], versions):
+        return known[2]
     coefficients = model.integrator.prepare(model)
     if not torch.is_inference_mode_enabled():
         _memo[model] = setting, versions, coefficients
     return coefficients
 
 
+def _same(known: list[tuple[Tensor, int]], now: list[tuple[Tensor, int]]) -> bool:
+    return len(known) == len(now) and all(t is u and v == w for (t, v), (u, w) in zip(known, now, strict=True))
+
+
 def _rememberable(tensor: Tensor | None) -> bool:
     """Not part of a gradient, of a function transform or of a trace."""
     if tensor is None:
         return True
-    plain = type(tensor) in (Tensor, torch.nn.Parameter) and not torch._C._functorch.is_functorch_wrapped_tensor(tensor)
+    transformed = torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+    plain = type(tensor) in (Tensor, torch.nn.Parameter) and not transformed
     return plain and not tensor.is_inference() and not (tensor.requires_grad and torch.is_grad_enabled())

@@ -73,14 +73,16 @@ class Parameter:
         return self.above if self.above is not None else self.at_least
 
     def _store(self, value: Tensor) -> Tensor:
+        above = value - (self._lowest or 0.0)
         if self.below is not None:
-            return torch.logit((value - self._lowest) / (self.below - self._lowest))
-        return value if self._lowest is None else torch.log(value - self._lowest)
+            return torch.logit(above / (self.below - (self._lowest or 0.0)))
+        return value if self._lowest is None else torch.log(above)
 
     def _read(self, stored: Tensor) -> Tensor:
+        lowest = self._lowest or 0.0
         if self.below is not None:
-            return self._lowest + (self.below - self._lowest) * torch.sigmoid(stored)
-        return torch.exp(stored) if not self._lowest else self._lowest + torch.exp(stored)
+            return lowest + (self.below - lowest) * torch.sigmoid(stored)
+        return lowest + torch.exp(stored)
 
     def __get__(self, module: Any, owner: type | None = None) -> Tensor:
         if module is None:
@@ -238,7 +240,7 @@ class Declared(nn.Module):
             elif not name.startswith("_") and value is not inspect.Parameter.empty:
                 inherited = cls._declared.get(name)
                 if not isinstance(value, Parameter | Option):
-                    value = dataclasses.replace(inherited, default=value) if isinstance(inherited, Option) else option(default=value)
+                    value = dataclasses.replace(inherited, default=value) if isinstance(inherited, Option) else _plain(value, annotation)
                 own[name] = value
                 if isinstance(value, Option):
                     # A class attribute would hide the module's own entry of this name.
@@ -275,11 +277,10 @@ class Declared(nn.Module):
             declaration.validate(self, name, value)
         super().__setattr__(name, value)
 
-    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any) -> None:
-        for name, declaration in type(self)._declared.items():
-            if isinstance(declaration, Parameter):
-                declaration.check_stored(self, state_dict, prefix)
-        super()._load_from_state_dict(state_dict, prefix, *arguments)
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any, **keywords: Any) -> None:
+        for declaration in self.declarations().values():
+            declaration.check_stored(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *arguments, **keywords)
 
     def extra_repr(self) -> str:
         texts = []
@@ -300,10 +301,16 @@ class Declared(nn.Module):
         return {name: d for name, d in cls._declared.items() if isinstance(d, Parameter)}
 
 
+def _plain(default: Any, annotation: Any) -> Option:
+    """The option that a plain default declares: it accepts what its annotation says, where that is a class."""
+    accepts = (float, int) if annotation is float else annotation if isinstance(annotation, type) else None
+    expected = "True or False" if annotation is bool else f"of type {getattr(annotation, '__name__', annotation)}, such as {default!r}"
+    return option(default=default, accepts=accepts, expected=expected)
+
+
 def _signature(declared: dict[str, Parameter | Option]) -> inspect.Signature:
     keyword, positional = inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD
     entries = [
-        inspect.Parameter(name, positional if isinstance(d, Option) and not d.kw_only else keyword, default=d.default)
-        for name, d in declared.items()
+        inspect.Parameter(name, positional if isinstance(d, Option) and not d.kw_only else keyword, default=d.default) for name, d in declared.items()
     ]
     return inspect.Signature(sorted(entries, key=lambda entry: (entry.kind, not isinstance(declared[entry.name], Parameter))))

@@ -42,13 +42,13 @@ class Refractoriness(Dynamics[Any]):
 
     period: Parameter = parameter(default=5e-3, unit="s", at_least=0.0, doc="time after a spike in which the neuron cannot spike")
 
-    def resting_state(self) -> RefractoryState:
+    def resting_state(self) -> Any:
         rest = super().resting_state()
         if "v" not in rest._fields:
             raise TypeError(f"{type(self).__name__} holds the potential `v`, but {type(rest).__name__} has only {', '.join(rest._fields)}.")
         return RefractoryState(rest, torch.zeros(()))
 
-    def step(self, x: Tensor, state: RefractoryState, *prepared: Any) -> tuple[Tensor, RefractoryState]:
+    def step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
         z, moved = super().step(x, state.neuron, *prepared)
         surrogate: Any = getattr(self, "surrogate")  # noqa: B009  (the model's, which a mixin cannot declare)
         held = surrogate(state.wait - 0.5)

@@ -34,7 +34,7 @@ def check_neuron(neuron: Dynamics[Any], compiled: bool = False) -> None:
         compiled: Also compile its step without graph breaks; takes seconds.
     """
     neuron = copy.deepcopy(neuron).double()
-    xs = strong_input(neuron)
+    xs = strong_input(copy.deepcopy(neuron))
     checks = [check for name, check in globals().items() if name.startswith("_check_")]
     for check in checks + ([compiles_without_graph_break] if compiled else []):
         try:
@@ -73,8 +73,12 @@ def run(neuron: Dynamics[Any], xs: Tensor, **keywords: Any) -> dict[str, Any]:
     xs = xs.detach().clone().requires_grad_()
     zs, state = neuron(xs, **keywords)
     parts = dict(leaves(state))
-    sum((torch.linspace(-1, 1, t.numel(), dtype=t.dtype).view_as(t) * t).sum() for t in (zs, *parts.values())).backward()
+    _weighted_sum(zs, *parts.values()).backward()
     return {"zs": zs, **parts, "xs.grad": xs.grad} | {f"{name}.grad": p.grad for name, p in neuron.named_parameters()}
+
+
+def _weighted_sum(*tensors: Tensor) -> Tensor:
+    return torch.stack([(torch.linspace(-1, 1, t.numel(), dtype=t.dtype).view_as(t) * t).sum() for t in tensors]).sum()
 
 
 def learnable_copy(neuron: Dynamics[Any], shape: tuple[int, ...] = (SIZE,)) -> Dynamics[Any]:
@@ -94,8 +98,9 @@ def close(actual: Any, expected: Any, tolerance: float = 1e-9) -> None:
 
 def _check_no_trace(neuron: Dynamics[Any], xs: Tensor) -> None:
     """A run changes neither the neuron nor its input nor the state it started from."""
-    before, x, start = copy.deepcopy(neuron.state_dict()), xs.clone(), neuron(xs[:5])[1]
-    kept, attributes = map_state(Tensor.clone, start), set(vars(neuron))
+    attributes, before, x = set(vars(neuron)), copy.deepcopy(neuron.state_dict()), xs.clone()
+    start = neuron(xs[:5])[1]
+    kept = map_state(Tensor.clone, start)
     first = neuron(xs, start)
     close(first, neuron(xs, start))
     close((dict(neuron.state_dict()), xs, start), (dict(before), x, kept))
@@ -235,8 +240,7 @@ def _check_function_transforms(neuron: Dynamics[Any], xs: Tensor) -> None:
 
     def loss(xs: Tensor) -> Tensor:
         zs, state = model(xs)
-        parts = (zs, *(part for _, part in leaves(state)))
-        return sum(((torch.linspace(-1, 1, t.numel(), dtype=t.dtype).view_as(t) * t).sum() for t in parts), torch.zeros(()))
+        return _weighted_sum(zs, *(part for _, part in leaves(state)))
 
     close(torch.func.grad(loss)(xs), expected["xs.grad"])
 

@@ -1,6 +1,9 @@
 import os
 from pathlib import Path
 
+# Two test processes share two cores.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 from hypothesis import settings

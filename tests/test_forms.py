@@ -11,7 +11,12 @@ import geir
 from geir import neurons, refractory
 from geir.testing import check_neuron
 
-EVERY_NAME = [n for module in (neurons, refractory) for n in module.__all__ if n != "Refractoriness" and isinstance(getattr(module, n), type) and issubclass(getattr(module, n), geir.Dynamics)]
+EVERY_NAME = [
+    n
+    for module in (neurons, refractory)
+    for n in module.__all__
+    if n != "Refractoriness" and isinstance(getattr(module, n), type) and issubclass(getattr(module, n), geir.Dynamics)
+]
 LAYERS = [geir.LIF, geir.LIFBox, geir.IAF, geir.LSNN, geir.Adex, geir.LIFRefrac, geir.AdexRefrac]
 
 

@@ -1,3 +1,4 @@
+from itertools import pairwise
 from typing import NamedTuple
 
 import h5py
@@ -158,7 +159,7 @@ def test_phi1_is_accurate_everywhere():
 def convergence(integrator, make, expected, steps=(40, 80, 160)):
     """The measured order: how the error falls when the step is halved."""
     errors = [np.abs(make(n, integrator) - expected).max() for n in steps]
-    return [np.log2(a / b) for a, b in zip(errors, errors[1:], strict=False)]
+    return [np.log2(a / b) for a, b in pairwise(errors)]
 
 
 def adex_v(steps, integrator, time=0.02):
@@ -221,7 +222,9 @@ def nir_lif(path, integrator):
         node = file["node/nodes/1"]
         assert node["type"][()] == b"LIF"
         assert node["r"][()] == 1
-        values = {key: torch.tensor(node[name][()], dtype=DOUBLE) for key, name in {"tau_mem": "tau", "v_rest": "v_leak", "v_th": "v_threshold"}.items()}
+        values = {
+            key: torch.tensor(node[name][()], dtype=DOUBLE) for key, name in {"tau_mem": "tau", "v_rest": "v_leak", "v_th": "v_threshold"}.items()
+        }
     return geir.LIFBox(dt=1e-4, integrator=integrator, record_states=True, **values).double()
 
 

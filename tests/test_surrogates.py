@@ -30,7 +30,9 @@ CASES = [
     (s.StraightThrough(), lambda x: np.ones_like(x), 1, np.inf, np.inf),
     (s.Heaviside(), lambda x: np.zeros_like(x), 0, np.inf, 0),
 ]
-every = pytest.mark.parametrize(("surrogate", "formula", "peak", "half", "integral"), CASES, ids=lambda v: repr(v) if isinstance(v, Surrogate) else "")
+every = pytest.mark.parametrize(
+    ("surrogate", "formula", "peak", "half", "integral"), CASES, ids=lambda v: repr(v) if isinstance(v, Surrogate) else ""
+)
 GRID = torch.linspace(-3, 3, 601, dtype=torch.float64)
 
 
@@ -56,7 +58,7 @@ def test_forward_is_the_heaviside_step_and_backward_the_stated_formula(surrogate
 
 @every
 def test_peak_width_and_integral_are_the_stated_ones(surrogate, formula, peak, half, integral):
-    value = lambda x: surrogate.derivative(torch.tensor(x, dtype=torch.float64)).item()  # noqa: E731  (shorter)
+    value = lambda x: surrogate.derivative(torch.tensor(x, dtype=torch.float64)).item()
     assert value(0.0) == pytest.approx(peak, rel=2e-3)
     if np.isfinite(half):
         if isinstance(surrogate, s.Rectangle):

@@ -28,8 +28,9 @@ class LSNN(ODENeuron[LSNNState], affine=True):
     input makes the current jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th} + \beta b` the neuron spikes, :math:`v` is reset
     and :math:`b \leftarrow b + 1`. No gradient is detached in the adaptation.
 
-    References: G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking neurons*, 2018; defaults of
-    :math:`\tau_\text{adapt}` and :math:`\beta`: G. Bellec et al., *A solution to the learning dilemma for recurrent networks of spiking neurons*, 2020.
+    References: G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking neurons*, 2018; for the defaults of
+    :math:`\tau_\text{adapt}` and :math:`\beta`, G. Bellec et al., *A solution to the learning dilemma for recurrent networks of spiking
+    neurons*, 2020.
 
     Args:
         reset_mechanism: What a spike does to the membrane potential.

@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
@@ -37,8 +38,8 @@ def digits() -> Data:
     bunch: Any = load_digits()
     images = torch.tensor(bunch.images / 16, dtype=torch.float32)[:, None]
     labels = torch.tensor(bunch.target)
-    parts = train_test_split(images, labels, test_size=360, stratify=labels, random_state=0)
-    return Data(train=TensorDataset(parts[0], parts[2]), test=TensorDataset(parts[1], parts[3]))
+    train, test = train_test_split(np.arange(len(labels)), test_size=360, stratify=bunch.target, random_state=0)
+    return Data(train=TensorDataset(images[train], labels[train]), test=TensorDataset(images[test], labels[test]))
 
 
 def run(**settings: Any) -> dict[str, Any]:

@@ -1,6 +1,7 @@
 """The picture of a trained classifier: how it learned, and what its neurons do with one image."""
 
 from pathlib import Path
+from typing import Any
 
 import torch
 from matplotlib.figure import Figure
@@ -21,11 +22,11 @@ def draw(model: SequentialState, images: TensorDataset, history: list[dict[str, 
             outputs, _ = model(over_time(x[None].to(device), steps))
     finally:
         model.return_hidden = False
-    spikes = [zs[:, 0].flatten(1).cpu() for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
-    potentials = outputs[-1][:, 0].cpu()
+    spikes = [zs[:, 0].flatten(1).numpy(force=True) for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
+    potentials = outputs[-1][:, 0].numpy(force=True)
 
     figure = Figure(figsize=(11, 7), layout="constrained")
-    rows = figure.subfigures(2, 1, height_ratios=(1, 1.25))
+    rows: Any = figure.subfigures(2, 1, height_ratios=(1, 1.25))
     curve, image, readout = rows[0].subplots(1, 3)
     epochs = range(1, len(history) + 1)
     curve.plot(epochs, [100 * h["test_accuracy"] for h in history], "o-", color="tab:blue")
@@ -34,7 +35,7 @@ def draw(model: SequentialState, images: TensorDataset, history: list[dict[str, 
     losses = curve.twinx()
     losses.plot(epochs, [h["loss"] for h in history], "s--", color="tab:orange", alpha=0.7)
     losses.set_ylabel("training loss", color="tab:orange")
-    image.imshow(x[0], cmap="gray_r")
+    image.imshow(x[0].numpy(), cmap="gray_r")
     image.set(title=f"Input: a {int(label)}", xticks=[], yticks=[])
     for k, v in enumerate(potentials.T):
         chosen = k == int(label)
@@ -42,8 +43,8 @@ def draw(model: SequentialState, images: TensorDataset, history: list[dict[str, 
     readout.set(title="Output membranes", xlabel="time (ms)", ylabel="potential")
     readout.legend(loc="upper left", frameon=False)
     for k, (axes, zs) in enumerate(zip(rows[1].subplots(1, len(spikes), squeeze=False)[0], spikes, strict=True)):
-        times, neurons = zs.nonzero(as_tuple=True)
+        times, neurons = zs.nonzero()
         axes.plot(times, neurons, "|", color="k", markersize=3, alpha=0.7)
-        title = f"Spikes of layer {k + 1}: {zs.shape[1]} neurons, {1e3 * zs.mean().item():.0f} Hz"
+        title = f"Spikes of layer {k + 1}: {zs.shape[1]} neurons, {1e3 * zs.mean():.0f} Hz"
         axes.set(title=title, xlabel="time (ms)", ylabel="neuron", xlim=(-0.5, steps - 0.5), ylim=(-1, zs.shape[1]))
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))

@@ -14,7 +14,7 @@ from ..containers import Lift, SequentialState
 from ..neurons import LI, LIF
 from .training import Data, Settings, main, parser, train
 
-DEFAULTS = Settings(epochs=4, batch_size=64, learning_rate=2e-3, decay=0.5, steps=16, out=Path("runs/mnist"))
+DEFAULTS = Settings(epochs=6, batch_size=32, learning_rate=3e-3, decay=0.6, steps=16, out=Path("runs/mnist"))
 
 # The names of the four arrays, as in our own files and as in those of Keras.
 NPZ_KEYS = (("train_images", "train_labels", "test_images", "test_labels"), ("x_train", "y_train", "x_test", "y_test"))
@@ -51,7 +51,9 @@ def load(path: Path) -> Data:
 
 def _dataset(path: Path, images: np.ndarray, labels: np.ndarray) -> TensorDataset:
     if images.ndim != 3 or images.shape[1:] != (28, 28) or images.dtype != np.uint8 or labels.shape != images.shape[:1]:
-        raise ValueError(f"{path}: expected bytes of shape (number, 28, 28) and as many labels, got {images.dtype} {images.shape} and {labels.shape}.")
+        raise ValueError(
+            f"{path}: expected bytes of shape (number, 28, 28) and as many labels, got {images.dtype} {images.shape} and {labels.shape}."
+        )
     if len(labels) == 0 or labels.min() < 0 or labels.max() > 9:
         raise ValueError(f"{path}: expected labels from 0 to 9.")
     return TensorDataset(torch.from_numpy(images)[:, None].float() / 255, torch.from_numpy(labels.astype(np.int64)))
@@ -59,7 +61,8 @@ def _dataset(path: Path, images: np.ndarray, labels: np.ndarray) -> TensorDatase
 
 def _read_npz(path: Path) -> list[np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as file:
+        # Opened here, because numpy leaves a broken file open.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
             for keys in NPZ_KEYS:
                 if set(keys) <= set(file.files):
                     return [file[key] for key in keys]
@@ -116,5 +119,7 @@ if __name__ == "__main__":
     description = "Train a spiking convolutional network on MNIST. The last line printed is a JSON object with the result."
     arguments = parser("mnist", description, DEFAULTS)
     arguments.add_argument("--data", type=Path, required=True, metavar="PATH", help=".npz file, or folder of IDX files as torchvision keeps them")
-    arguments.add_argument("--download", dest="download_it", action="store_true", help="fetch the data to PATH first if it is not there (needs a network)")
+    arguments.add_argument(
+        "--download", dest="download_it", action="store_true", help="fetch the data to PATH first if it is not there (needs a network)"
+    )
     sys.exit(main(arguments, run, None))

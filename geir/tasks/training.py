@@ -235,7 +235,9 @@ def parser(task: str, description: str, defaults: Settings) -> argparse.Argument
         if isinstance(default, bool):
             arguments.add_argument(flag, action="store_true", help=field.metadata["help"])
         else:
-            arguments.add_argument(flag, type=type(default), default=default, metavar=field.name.upper(), help=f"{field.metadata['help']} (default: {default})")
+            arguments.add_argument(
+                flag, type=type(default), default=default, metavar=field.name.upper(), help=f"{field.metadata['help']} (default: {default})"
+            )
     return arguments
 
 
