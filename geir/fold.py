@@ -25,9 +25,7 @@ def fold_time(module: Callable[[Tensor], Any], xs: Tensor) -> Tensor:
         raise
     if not isinstance(ys, Tensor) or ys.dim() == 0 or ys.shape[0] != xs.shape[0] * xs.shape[1]:
         got = tuple(ys.shape) if isinstance(ys, Tensor) else type(ys).__name__
-        raise ValueError(
-            f"{_name(module)} must keep the batch dimension to run over time: given {tuple(xs.shape)} as (time, batch, ...), it returned {got}."
-        )
+        raise ValueError(f"{_name(module)} over time must keep the batch: for (time, batch, ...) = {tuple(xs.shape)} it returned {got}.")
     return ys.unflatten(0, xs.shape[:2])
 
 

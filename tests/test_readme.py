@@ -1,0 +1,30 @@
+"""What the README shows must run."""
+
+import re
+import sys
+import types
+from pathlib import Path
+
+import pytest
+
+README = Path(__file__).parents[1] / "README.md"
+
+
+def test_the_five_minutes_of_the_readme_run(monkeypatch):
+    blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
+    assert len(blocks) >= 5
+    # A module, so that its classes pickle.
+    module = types.ModuleType("readme")
+    monkeypatch.setitem(sys.modules, "readme", module)
+    scope = vars(module)
+    for block in blocks:
+        exec(compile(block, str(README), "exec"), scope)
+    assert scope["more"].shape == (5, 8, 10)
+    assert scope["zs"].shape == (100, 32, 50)
+
+
+@pytest.mark.parametrize("job", re.findall(r"python3 run.py (\w+)", README.read_text()))
+def test_the_commands_of_the_readme_exist(job):
+    scope = {"__name__": "run", "__file__": str(README.with_name("run.py"))}
+    exec(README.with_name("run.py").read_text(), scope)
+    assert job in scope["JOBS"]
