@@ -36,8 +36,8 @@ class OneStep(Dynamics[Any]):
             ValueError: If a part of `state` or a parameter does not fit the input.
         """
         x = self.project(self._enter(xs), over_time=False)
-        state = self._continue(x, state)
-        z, state = self.step(x.to(self.state_dtype(x)), state, *self.prepare())
+        dtype = self.state_dtype(x)
+        z, state = self.step(x.to(dtype), self._continue(x, state, dtype), *self.prepare())
         return z.to(x.dtype), state
 
 

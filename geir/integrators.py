@@ -4,6 +4,7 @@ The input :math:`x` is held during a step. What depends on parameters only is pr
 """
 
 import copy
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -82,7 +83,7 @@ class ExponentialEuler(Integrator):
             return flow.dt * phi1(flow.dt * decay)
 
         parameters = flow.declared_parameters()
-        shape, dtype = torch.broadcast_shapes(*(t.shape for t in parameters.values())), working_dtype(parameters)
+        shape, dtype = torch.broadcast_shapes(*(t.shape for t in parameters.values())), working_dtype(parameters.values())
         device = next((t.device for t in parameters.values()), None)
         rest = map_state(lambda part: part.to(device=device, dtype=dtype).expand(shape), flow.rest())
         return type(rest)(*(gain(name) for name in rest._fields))
@@ -118,7 +119,7 @@ class Exact(Integrator):
             for part, source in drives:
                 if part == j:
                     forcing[k, source] = forcing.get((k, source), 0) + weight * drives[part, source]
-        dtype = working_dtype(flow.declared_parameters())
+        dtype = working_dtype(flow.declared_parameters().values())
         return tuple({key: term.to(dtype) for key, term in terms.items()} for terms in (propagator, forcing))
 
     def advance(self, flow: Flow, x: Tensor, state: Any, prepared: Any) -> Any:
@@ -136,9 +137,9 @@ Terms = dict[tuple[int, int], Tensor]
 _X, _CONSTANT = -1, -2
 
 
-def working_dtype(parameters: dict[str, Tensor]) -> torch.dtype:
+def working_dtype(parameters: Iterable[Tensor]) -> torch.dtype:
     """Dtype of states and coefficients: float64 if a parameter is, else float32."""
-    return torch.float64 if any(t.dtype == torch.float64 for t in parameters.values()) else torch.float32
+    return torch.float64 if any(t.dtype == torch.float64 for t in parameters) else torch.float32
 
 
 def structure(flow: Any) -> frozenset[tuple[int, int]]:

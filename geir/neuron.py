@@ -59,7 +59,7 @@ class Dynamics(Declared, Generic[State]):
 
     def state_dtype(self, x: Tensor) -> torch.dtype:
         """float64 if a parameter is, else float32, whatever the dtype of the input; without parameters float64 if the input is."""
-        return working_dtype(dict(self.named_parameters()) | dict(self.named_buffers()) or {"x": x})
+        return working_dtype([*self.parameters(), *self.buffers()] or [x])
 
     def initial_state(self, x: Tensor) -> Any:
         """The state at rest.
@@ -67,15 +67,10 @@ class Dynamics(Declared, Generic[State]):
         Args:
             x: One step of input, shape (...); it gives shape and device.
         """
+        return self._at_rest(x, self.state_dtype(x))
 
-        def fill(part: Tensor) -> Tensor:
-            part = torch.as_tensor(part).to(device=x.device, dtype=self.state_dtype(x))
-            if torch.broadcast_shapes(part.shape, x.shape) != x.shape:
-                raise ValueError(f"{name} rests in shape {tuple(part.shape)}, but one step of input has shape {tuple(x.shape)}.")
-            return part.expand(x.shape)
-
-        name = type(self).__name__
-        return map_state(fill, self.resting_state())
+    def _at_rest(self, x: Tensor, dtype: torch.dtype) -> Any:
+        return map_state(lambda part: torch.as_tensor(part).to(device=x.device, dtype=dtype).expand(x.shape), self.resting_state())
 
     def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
         """Run over time.
@@ -99,8 +94,9 @@ class Dynamics(Declared, Generic[State]):
             )
         inputs = self.project(xs, over_time=True)
         # Not `inputs[0]`: there may be no step at all.
-        state = self._continue(inputs.new_empty(()).expand(inputs.shape[1:]), state)
-        zs, state = self.unroll(self, inputs.to(self.state_dtype(inputs)), state, self.record_states)
+        dtype = self.state_dtype(inputs)
+        state = self._continue(inputs.new_empty(()).expand(inputs.shape[1:]), state, dtype)
+        zs, state = self.unroll(self, inputs.to(dtype), state, self.record_states)
         return zs.to(inputs.dtype), state
 
     def check_parameters(self, x: Tensor) -> None:
@@ -125,25 +121,24 @@ class Dynamics(Declared, Generic[State]):
             raise TypeError(f"{name} has float32 parameters, but its input is float64; convert one: input.float() or neuron.double().")
         return x
 
-    def _continue(self, x: Tensor, state: Any) -> Any:
+    def _continue(self, x: Tensor, state: Any, dtype: torch.dtype) -> Any:
         """The state to start from: at rest, or the one given, refused if it does not fit one step of input `x`."""
-        name = type(self).__name__
         for part in (self, *(child for child in self.children() if isinstance(child, Dynamics))):
             part.check_parameters(x)
-        rest = self.initial_state(x)
         if state is None:
-            return rest
+            return self._at_rest(x, dtype)
+        name, rest = type(self).__name__, self.resting_state()
         kind = type(rest).__name__
         if not isinstance(state, type(rest)):
             raise TypeError(f"{name} continues from a {kind}, got {type(state).__name__}.")
-        for (key, part), (_, expected) in zip(leaves(state), leaves(rest), strict=True):
-            if part.shape != expected.shape:
-                hint = " Take the last step of a recorded state." if part.shape[1:] == expected.shape else ""
-                raise ValueError(f"{kind}.{key} has shape {tuple(part.shape)}, but one step of input has shape {tuple(expected.shape)}.{hint}")
-            if part.dtype != expected.dtype:
-                raise ValueError(f"{kind}.{key} has dtype {part.dtype}, but {name} keeps its state in {expected.dtype}; convert it with .to(...).")
-            if part.device != expected.device:
-                raise ValueError(f"{kind}.{key} is on {part.device}, but the input on {expected.device}; move it with .to(...).")
+        for key, part in leaves(state):
+            if part.shape != x.shape:
+                hint = " Take the last step of a recorded state." if part.shape[1:] == x.shape else ""
+                raise ValueError(f"{kind}.{key} has shape {tuple(part.shape)}, but one step of input has shape {tuple(x.shape)}.{hint}")
+            if part.dtype != dtype:
+                raise ValueError(f"{kind}.{key} has dtype {part.dtype}, but {name} keeps its state in {dtype}; convert it with .to(...).")
+            if part.device != x.device:
+                raise ValueError(f"{kind}.{key} is on {part.device}, but the input on {x.device}; move it with .to(...).")
         return state
 
 
