@@ -250,3 +250,12 @@ def test_lif_from_nir_by_euler_is_norses(real_data):
     assert z.sum() > 3
     assert torch.equal(zs[:, 0], z)
     assert (states.v[:, 0] - v).abs().max() < 1e-6
+
+
+def test_coefficients_first_computed_in_inference_mode_do_not_block_training():
+    lif, xs = geir.LIF(), torch.ones(20, 2)
+    with torch.inference_mode():
+        lif(xs)
+    xs.requires_grad_()
+    lif(xs)[1].v.sum().backward()
+    assert xs.grad.abs().sum() > 0
