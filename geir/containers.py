@@ -68,7 +68,7 @@ class SequentialState(nn.Sequential):
             state: What the previous call returned. Default: every module at rest.
 
         Returns:
-            Output of the last module, and the state: a tuple with one entry a module, `()` for one that has none.
+            Output of the last module, and the state, a tuple with one entry a module, `()` for one that has none.
 
         Raises:
             ValueError: If the state has not one entry a module.

@@ -108,7 +108,7 @@ def population_encode(x: Tensor, out_features: int, low: float = 0.0, high: floa
         sigma: Width of tuning. Default: the spacing of preferred values.
 
     Returns:
-        Activities in [0, 1], shape (\*x.shape, out_features): intensities for `poisson_encode`.
+        Activities in [0, 1], shape (\*x.shape, out_features), to serve as intensities for `poisson_encode`.
 
     >>> population_encode(torch.tensor([0.5]), 3)
     tensor([[0.6065, 1.0000, 0.6065]])
@@ -177,6 +177,9 @@ class SpikeLatencyLIFEncoder(ConstantCurrentLIFEncoder):
 
 class SpikeLatencyEncoder(nn.Module):
     """`spike_latency_encode` as a module."""
+
+    def __init__(self) -> None:
+        super().__init__()
 
     def forward(self, zs: Tensor) -> Tensor:
         return spike_latency_encode(zs)

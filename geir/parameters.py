@@ -246,6 +246,10 @@ class Declared(nn.Module):
                     # A class attribute would hide the module's own entry of this name.
                     delattr(cls, name)
         cls._own = own
+        if cls.__doc__ is None and len(cls.__bases__) > 1:
+            *mixins, model = cls.__bases__
+            added = " and ".join(f"`{mixin.__name__}`" for mixin in mixins)
+            cls.__doc__ = "\n\n".join([f"`{model.__name__}` with {added}.", *(inspect.getdoc(mixin) or "" for mixin in mixins)])
         merged = {k: v for c in reversed(cls.__mro__) for k, v in vars(c).get("_own", {}).items()}
         cls._declared = {name: declaration for name, declaration in merged.items() if declaration is not None}
         cls.__signature__ = _signature(cls._declared)

@@ -88,7 +88,7 @@ class _SpikeBothModes(_Spike):
 class SuperSpike(Surrogate):
     r""":math:`(1 + \alpha |x|)^{-2}`: peak 1, half at :math:`(\sqrt 2 - 1) / \alpha`, integral :math:`2 / \alpha`.
 
-    F. Zenke & S. Ganguli, *SuperSpike: supervised learning in multilayer spiking neural networks*, 2018.
+    Reference: F. Zenke & S. Ganguli, *SuperSpike: supervised learning in multilayer spiking neural networks*, 2018.
     """
 
     alpha: float = 100.0
@@ -102,7 +102,7 @@ class SparseFastSigmoid(Surrogate):
     r""":math:`(1 + \alpha |x|)^{-2}` where :math:`|x| < w`, else 0.
 
     Peak 1, zero from :math:`w` on, integral :math:`2 w / (1 + \alpha w)`. Neurons farther from threshold get no gradient at all.
-    N. Perez-Nieves & D. Goodman, *Sparse spiking gradient descent*, 2021.
+    Reference: N. Perez-Nieves & D. Goodman, *Sparse spiking gradient descent*, 2021.
     """
 
     alpha: float = 100.0
@@ -128,7 +128,7 @@ class ATan(Surrogate):
     r""":math:`\frac{\alpha}{2} \left(1 + (\pi \alpha x / 2)^2\right)^{-1}`.
 
     Peak :math:`\alpha/2`, half at :math:`2 / (\pi \alpha)`, integral 1: the derivative of a scaled arc tangent.
-    W. Fang et al., *Incorporating learnable membrane time constant to enhance learning of spiking neural networks*, 2021.
+    Reference: W. Fang et al., *Incorporating learnable membrane time constant to enhance learning of spiking neural networks*, 2021.
     """
 
     alpha: float = 2.0
@@ -141,7 +141,7 @@ class ATan(Surrogate):
 class Triangle(Surrogate):
     r""":math:`\gamma \max(0, 1 - |x| / w)`: peak :math:`\gamma`, zero from :math:`w` on, integral :math:`\gamma w`.
 
-    G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking neurons*, 2018.
+    Reference: G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking neurons*, 2018.
     """
 
     gamma: float = 0.3
@@ -155,7 +155,7 @@ class Triangle(Surrogate):
 class Rectangle(Surrogate):
     r""":math:`1 / w` where :math:`|x| < w / 2`, else 0: integral 1.
 
-    Y. Wu et al., *Spatio-temporal backpropagation for training high-performance spiking neural networks*, 2018.
+    Reference: Y. Wu et al., *Spatio-temporal backpropagation for training high-performance spiking neural networks*, 2018.
     """
 
     width: float = 1.0
@@ -179,7 +179,8 @@ class MultiGaussian(Surrogate):
     r""":math:`(1 + h) N(x; 0, \sigma) - h N(x; \sigma, s\sigma) - h N(x; -\sigma, s\sigma)`, with normal densities :math:`N`.
 
     Negative far from threshold; integral :math:`1 - h`. Half its peak lies at :math:`1.14 \sigma` at the defaults.
-    B. Yin, F. Corradi & S. Bohte, *Accurate and efficient time-domain classification with adaptive spiking recurrent neural networks*, 2021.
+    Reference: B. Yin, F. Corradi & S. Bohte, *Accurate and efficient time-domain classification with adaptive spiking recurrent neural
+    networks*, 2021.
     """
 
     sigma: float = 0.5
@@ -238,7 +239,7 @@ class Circle(Surrogate):
 class PiecewiseExponential(Surrogate):
     r""":math:`\frac{\alpha}{2} \exp(-\alpha |x|)`: peak :math:`\alpha/2`, half at :math:`0.693 / \alpha`, integral 1.
 
-    S. Shrestha & G. Orchard, *SLAYER: spike layer error reassignment in time*, 2018.
+    Reference: S. Shrestha & G. Orchard, *SLAYER: spike layer error reassignment in time*, 2018.
     """
 
     alpha: float = 2.0
@@ -251,7 +252,7 @@ class PiecewiseExponential(Surrogate):
 class StraightThrough(Surrogate):
     """1 everywhere: the gradient passes as if there were no threshold; without width, and its integral diverges.
 
-    Y. Bengio, N. Leonard & A. Courville, *Estimating or propagating gradients through stochastic neurons*, 2013.
+    Reference: Y. Bengio, N. Leonard & A. Courville, *Estimating or propagating gradients through stochastic neurons*, 2013.
     """
 
     def derivative(self, x: Tensor) -> Tensor:
