@@ -83,7 +83,8 @@ def constant_current_encode(x: Tensor, seq_length: int, neuron: Dynamics[Any] | 
         Spikes, shape (seq_length, \*x.shape).
     """
     _check_length("constant_current_encode", seq_length)
-    zs, _ = (LIFBox().to(x.device) if neuron is None else neuron)(x.expand(seq_length, *x.shape))
+    neuron = LIFBox().to(x.device, torch.promote_types(x.dtype, torch.float32)) if neuron is None else neuron
+    zs, _ = neuron(x.expand(seq_length, *x.shape))
     return zs
 
 

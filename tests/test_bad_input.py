@@ -139,7 +139,7 @@ def test_a_state_dictionary_is_checked_before_it_is_loaded(value, learnable):
 
 def test_a_state_dictionary_of_another_network_is_refused():
     with pytest.raises(RuntimeError, match="tau_syn"):
-        LIF().load_state_dict(geir.LIFBox().state_dict())
+        LIF().load_state_dict(geir.LIBox().state_dict())
     with pytest.raises(RuntimeError, match="log_tau_mem"):
         LIF().load_state_dict(LIF(tau_mem=geir.learnable(0.02)).state_dict())
 

@@ -194,7 +194,7 @@ def test_refractory_neurons_wait_and_their_current_goes_on():
 
 @pytest.mark.parametrize("dt", [0.25e-3, 1e-3])
 def test_refractory_periods_are_in_seconds(dt):
-    zs, _ = geir.Refractory(geir.LIFBox(dt=dt), period=10e-3)(torch.full((round(0.3 / dt), 1), 50.0))
+    zs, _ = geir.Refractory(geir.IAF(dt=dt), period=10e-3)(torch.full((round(0.3 / dt), 1), 50.0))
     intervals = np.diff(zs.flatten().nonzero().flatten().numpy()) * dt
     assert intervals == pytest.approx(10e-3 + dt, abs=dt)
 
