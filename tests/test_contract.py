@@ -11,7 +11,6 @@ MODELS = [
     geir.LIF(integrator=geir.Euler(), surrogate=geir.Triangle()),
     geir.LI(),
     geir.LIBox(),
-    geir.LIFBox(),
     geir.IAF(),
     geir.LSNN(),
     geir.Adex(),
