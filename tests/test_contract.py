@@ -11,6 +11,7 @@ MODELS = [
     geir.LIF(integrator=geir.Euler(), surrogate=geir.Triangle()),
     geir.LI(),
     geir.LIBox(),
+    geir.LIFBox(),
     geir.IAF(),
     geir.LSNN(),
     geir.Adex(),

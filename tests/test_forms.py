@@ -17,7 +17,7 @@ EVERY_NAME = [
     for n in module.__all__
     if n != "Refractoriness" and isinstance(getattr(module, n), type) and issubclass(getattr(module, n), geir.Dynamics)
 ]
-LAYERS = [geir.LIF, geir.IAF, geir.LSNN, geir.Adex, geir.LIFRefrac, geir.AdexRefrac]
+LAYERS = [geir.LIF, geir.LIFBox, geir.IAF, geir.LSNN, geir.Adex, geir.LIFRefrac, geir.AdexRefrac]
 
 
 class QIFState(NamedTuple):

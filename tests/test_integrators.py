@@ -1,6 +1,7 @@
 from itertools import pairwise
 from typing import NamedTuple
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -213,6 +214,42 @@ def test_coefficients_computed_without_gradients_do_not_block_them_later():
             lif(xs)
     lif(xs)[1].v.sum().backward()
     assert lif.log_tau_mem.grad.abs() > 0
+
+
+def nir_lif(path, integrator):
+    """The LIF neuron that a NIR file describes."""
+    with h5py.File(path) as file:
+        node = file["node/nodes/1"]
+        assert node["type"][()] == b"LIF"
+        assert node["r"][()] == 1
+        values = {
+            key: torch.tensor(node[name][()], dtype=DOUBLE) for key, name in {"tau_mem": "tau", "v_rest": "v_leak", "v_th": "v_threshold"}.items()
+        }
+    return geir.LIFBox(dt=1e-4, integrator=integrator, record_states=True, **values).double()
+
+
+def columns(path):
+    x, v, z = torch.tensor(np.loadtxt(path, delimiter=","), dtype=DOUBLE).T
+    return x[:, None], v, z
+
+
+def test_lif_from_nir_is_the_exact_solution_up_to_its_first_spike(real_data):
+    lif = nir_lif(real_data / "nir" / "lif_norse.nir", geir.Exact())
+    x, v, z = columns(real_data / "nir" / "lif_exact.csv")
+    zs, states = lif(x)
+    first = int(zs[:, 0].nonzero()[0])
+    assert first > 50
+    error = (states.v[:first, 0] - v[:first]).abs().max().item()
+    assert error < 1e-7, error
+
+
+def test_lif_from_nir_by_euler_is_norses(real_data):
+    lif = nir_lif(real_data / "nir" / "lif_norse.nir", geir.Euler())
+    x, v, z = columns(real_data / "nir" / "lif_norse.csv")
+    zs, states = lif(x)
+    assert z.sum() > 3
+    assert torch.equal(zs[:, 0], z)
+    assert (states.v[:, 0] - v).abs().max() < 1e-6
 
 
 def test_coefficients_first_computed_in_inference_mode_do_not_block_training():

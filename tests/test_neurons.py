@@ -62,6 +62,14 @@ def test_lif_is_the_exact_propagator_with_resets():
     np.testing.assert_allclose(states.v[:, 0], expected, rtol=1e-11, atol=1e-12)
 
 
+@pytest.mark.parametrize("current", [1.05, 1.5, 3.0])
+def test_lifbox_has_the_f_i_curve_of_the_textbook(current):
+    dt, tau = 1e-6, 10e-3
+    zs, _ = geir.LIFBox(tau_mem=exactly(tau), dt=dt)(torch.full((40_000 if current < 1.1 else 12_000, 1), current, dtype=DOUBLE))
+    first = spike_times(zs, dt)[0]
+    assert first == pytest.approx(tau * np.log(current / (current - 1)), abs=2 * dt)
+
+
 def test_lif_converges_to_the_differential_equation_whatever_the_integrator():
     """Spike times as another solver finds them, at a fine step."""
     drive, tau_mem, tau_syn = 3.0, 10e-3, 0.5

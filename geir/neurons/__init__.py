@@ -5,6 +5,7 @@ from .iaf import IAF, IAFCell, IAFRecurrent, IAFRecurrentCell, IAFState
 from .li import LI, LICell, LIState
 from .libox import LIBox, LIBoxCell, LIBoxState
 from .lif import LIF, LIFCell, LIFRecurrent, LIFRecurrentCell, LIFState
+from .lifbox import LIFBox, LIFBoxCell, LIFBoxRecurrent, LIFBoxRecurrentCell, LIFBoxState
 from .lsnn import LSNN, LSNNCell, LSNNRecurrent, LSNNRecurrentCell, LSNNState
 
 __all__ = [
@@ -25,6 +26,11 @@ __all__ = [
     "LIBoxCell",
     "LIBoxState",
     "LICell",
+    "LIFBox",
+    "LIFBoxCell",
+    "LIFBoxRecurrent",
+    "LIFBoxRecurrentCell",
+    "LIFBoxState",
     "LIFCell",
     "LIFRecurrent",
     "LIFRecurrentCell",
