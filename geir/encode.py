@@ -7,6 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from .neuron import Dynamics
+from .neurons import LIFBox
 
 __all__ = [
     "ConstantCurrentLIFEncoder",
@@ -70,18 +71,19 @@ def _check_length(who: str, seq_length: int) -> None:
         raise ValueError(f"{who}: seq_length must be a whole number of steps, got {seq_length!r}.")
 
 
-def constant_current_encode(x: Tensor, seq_length: int, neuron: Dynamics[Any]) -> Tensor:
+def constant_current_encode(x: Tensor, seq_length: int, neuron: Dynamics[Any] | None = None) -> Tensor:
     r"""Spikes of neurons driven by `x` as a constant current.
 
     Args:
         x: Currents, any shape.
         seq_length: Number of steps.
-        neuron: The neurons.
+        neuron: The neurons. Default: `LIFBox()`, which spike at :math:`x > 1` with the period :math:`\tau_\text{mem} \ln \frac{x}{x - 1}`.
 
     Returns:
         Spikes, shape (seq_length, \*x.shape).
     """
     _check_length("constant_current_encode", seq_length)
+    neuron = LIFBox().to(x.device, torch.promote_types(x.dtype, torch.float32)) if neuron is None else neuron
     zs, _ = neuron(x.expand(seq_length, *x.shape))
     return zs
 
@@ -91,7 +93,7 @@ def spike_latency_encode(zs: Tensor) -> Tensor:
     return zs * (torch.cumsum(zs != 0, 0) == 1)
 
 
-def latency_encode(x: Tensor, seq_length: int, neuron: Dynamics[Any]) -> Tensor:
+def latency_encode(x: Tensor, seq_length: int, neuron: Dynamics[Any] | None = None) -> Tensor:
     """One spike each, the sooner the stronger the current: the first of `constant_current_encode`."""
     return spike_latency_encode(constant_current_encode(x, seq_length, neuron))
 
@@ -160,8 +162,8 @@ class SignedPoissonEncoder(_Encoder):
 class ConstantCurrentLIFEncoder(_Encoder):
     """`constant_current_encode` as a module."""
 
-    def __init__(self, seq_length: int, neuron: Dynamics[Any]):
-        super().__init__(seq_length=seq_length, neuron=neuron)
+    def __init__(self, seq_length: int, neuron: Dynamics[Any] | None = None):
+        super().__init__(seq_length=seq_length, neuron=LIFBox() if neuron is None else neuron)
 
     def forward(self, x: Tensor) -> Tensor:
         return constant_current_encode(x, **self._settings())

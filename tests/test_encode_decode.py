@@ -45,6 +45,25 @@ def test_random_encoders_repeat_with_their_generator_only(module):
     assert module(30, f_max=50, dt=2e-3)(x).shape == (30, 50)
 
 
+def test_constant_current_spikes_at_the_rate_of_the_textbook():
+    current = torch.tensor([0.5, 1.2, 2.0, 5.0])
+    zs = encode.constant_current_encode(current, 10_000, geir.LIFBox(dt=1e-4))
+    assert zs[:, 0].sum() == 0
+    for k, x in enumerate(current.tolist()[1:], 1):
+        assert 1 / zs[:, k].sum().item() == pytest.approx(10e-3 * math.log(x / (x - 1)), rel=0.05)
+
+
+def test_latency_is_the_first_spike_sooner_for_stronger_currents():
+    current = torch.tensor([0.5, 1.2, 2.0, 5.0])
+    zs = encode.SpikeLatencyLIFEncoder(100, geir.LIFBox(dt=1e-3))(current)
+    assert zs.sum(0).tolist() == [0, 1, 1, 1]
+    times = decode.first_spike_time(zs)
+    for k, x in enumerate(current.tolist()[1:], 1):
+        assert times[k].item() == pytest.approx(10e-3 * math.log(x / (x - 1)), abs=1e-3)
+    full = encode.ConstantCurrentLIFEncoder(100)(current)
+    torch.testing.assert_close(encode.SpikeLatencyEncoder()(full), zs)
+
+
 def test_population_code_peaks_at_the_preferred_value():
     code = encode.PopulationEncoder(5, low=-1, high=1)(torch.tensor([[-1.0, 0.0], [0.5, 0.25]]))
     assert code.shape == (2, 2, 5)
