@@ -46,7 +46,7 @@ def install(extra):
         print("Making .venv ...", file=sys.stderr)
         venv.create(HERE / ".venv", with_pip=True)
     print("Installing ...", file=sys.stderr)
-    subprocess.run([PYTHON, "-m", "pip", "install", "--quiet", "-c", "constraints.txt", "-e", f".[{extra}]"], cwd=HERE, check=True)
+    subprocess.run([PYTHON, "-m", "pip", "install", "-c", "constraints.txt", "-e", f".[{extra}]"], cwd=HERE, check=True)
     mark.write_text(wanted)
 
 
