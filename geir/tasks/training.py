@@ -48,7 +48,7 @@ FIXED = ("batch_size", "learning_rate", "decay", "steps", "seed")
 
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Images (number, 1, height, width) in [0, 1] and labels (number,)."""
+    """Images (number, 1, height, width) and labels (number,)."""
 
     train: TensorDataset
     test: TensorDataset
