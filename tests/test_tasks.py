@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import torch
 from matplotlib import image
+from sklearn.utils import Bunch
 
 from geir.tasks import digits, mnist, training
 
@@ -236,6 +237,28 @@ def test_mnist_refuses_missing_and_broken_files(tmp_path, images):
     packed.write_bytes(packed.read_bytes()[:-20])
     with pytest.raises(ValueError, match="is not a readable gzip file"):
         mnist.load(tmp_path / "packed")
+
+
+def test_mnist_is_downloaded_on_request(tmp_path, images, monkeypatch):
+    """Where there is no network, OpenML's answer is played: 70,000 images in one array, labels as strings."""
+    path = tmp_path / "new" / "mnist.npz"
+
+    def refuse(*_, **__):
+        raise OSError("no network")
+
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", refuse)
+    with pytest.raises(OSError, match=r"could not be downloaded \(no network\); give --data a file"):
+        mnist.run(data=path, download_it=True)
+    assert not path.exists()
+    pixels = np.zeros((70_000, 784))
+    pixels[:40], pixels[60_000:60_020] = images["train_images"].reshape(40, -1), images["test_images"].reshape(20, -1)
+    labels = np.array(["7"] * 60_000 + ["3"] * 10_000, dtype=object)
+    monkeypatch.setattr("sklearn.datasets.fetch_openml", lambda *_, **__: Bunch(data=pixels, target=labels))
+    mnist.download(path)
+    data = mnist.load(path)
+    assert (len(data.train), len(data.test)) == (60_000, 10_000)
+    assert data.test.tensors[1].unique().item() == 3
+    np.testing.assert_allclose((data.test.tensors[0][:20, 0] * mnist.DEVIATION + mnist.MEAN) * 255, images["test_images"], atol=1e-3)
 
 
 def test_mnist_is_the_network_of_the_slides():

@@ -105,7 +105,10 @@ def download(path: Path) -> None:
     from .training import write_atomically
 
     print(f"Downloading MNIST to {path} ...", file=sys.stderr)
-    bunch: Any = fetch_openml("mnist_784", version=1, as_frame=False)
+    try:
+        bunch: Any = fetch_openml("mnist_784", version=1, as_frame=False)
+    except OSError as error:
+        raise OSError(f"MNIST could not be downloaded ({error}); give --data a file that is there.") from error
     images, labels = bunch.data.reshape(-1, 28, 28).astype(np.uint8), bunch.target.astype(np.uint8)
     parts = dict(zip(NPZ_KEYS[0], (images[:60_000], labels[:60_000], images[60_000:], labels[60_000:]), strict=True))
     path.parent.mkdir(parents=True, exist_ok=True)
