@@ -6,6 +6,8 @@ The input :math:`x` is held during a step. What depends on parameters only is pr
 import copy
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import reduce
+from operator import add
 from typing import Any, Protocol
 
 import torch
@@ -124,12 +126,12 @@ class Exact(Integrator):
 
     def advance(self, flow: Flow, x: Tensor, state: Any, prepared: Any) -> Any:
         propagator, forcing = prepared
-        parts: list[Any] = [0] * len(state)
+        terms: list[list[Tensor]] = [[] for _ in state]
         for (k, j), weight in propagator.items():
-            parts[k] = parts[k] + weight * state[j]
+            terms[k].append(weight * state[j])
         for (k, source), weight in forcing.items():
-            parts[k] = parts[k] + (weight * x if source == _X else weight)
-        return type(state)(*parts)
+            terms[k].append(weight * x if source == _X else weight)
+        return type(state)(*(reduce(add, part) for part in terms))
 
 
 # Tensors by the indices of the part that changes and of the part (or the input, or nothing) that changes it.
