@@ -148,7 +148,7 @@ class Parameter:
     def describe(self, module: Any) -> str | None:
         """`name=value` for the module's `repr`, or None if it is the default."""
         value, changes = self.__get__(module), self.name not in module._buffers
-        if not changes and value.dim() == 0 and not value.is_meta and value.item() == torch.tensor(self.default, dtype=value.dtype).item():
+        if not changes and value.dim() == 0 and not value.is_meta and value.item() in (self.default, float(np.float32(self.default))):
             return None
         text = f"{value.item():.6g}" if value.dim() == 0 and not value.is_meta else f"tensor of shape {tuple(value.shape)}"
         return f"{self.name}=learnable({text})" if changes else f"{self.name}={text}"
