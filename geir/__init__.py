@@ -15,6 +15,7 @@ from .integrators import Exact as Exact
 from .integrators import ExponentialEuler as ExponentialEuler
 from .integrators import Integrator as Integrator
 from .integrators import RungeKutta4 as RungeKutta4
+from .kernels import Fused as Fused
 from .kernels import reference as reference
 from .neuron import Dynamics as Dynamics
 from .neuron import Neuron as Neuron

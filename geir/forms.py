@@ -109,8 +109,12 @@ class Recurrence(Dynamics[Any]):
         weights, *inner = prepared or self.prepare()
         connection: Any = self.recurrent_weights
         feedback = connection(state.z) if weights is None else functional.linear(state.z.to(weights.dtype), weights)
-        z, moved = super().step(x + feedback, state.neuron, *inner)
+        z, moved = self.react(x + feedback, state.neuron, *inner)
         return z, RecurrentState(moved, z)
+
+    def react(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
+        """The step of the model alone, with all input that it gets."""
+        return super().step(x, state, *prepared)
 
 
 class Wrapper(Dynamics[Any]):

@@ -85,7 +85,7 @@ class ExponentialEuler(Integrator):
             return flow.dt * phi1(flow.dt * decay)
 
         parameters = flow.declared_parameters()
-        shape, dtype = torch.broadcast_shapes(*(t.shape for t in parameters.values())), working_dtype(parameters.values())
+        shape, dtype = _shape(parameters.values()), working_dtype(parameters.values())
         device = next((t.device for t in parameters.values()), None)
         rest = map_state(lambda part: part.to(device=device, dtype=dtype).expand(shape), flow.rest())
         return type(rest)(*(gain(name) for name in rest._fields))
@@ -144,6 +144,12 @@ def working_dtype(parameters: Iterable[Tensor]) -> torch.dtype:
     return torch.float64 if any(t.dtype == torch.float64 for t in parameters) else torch.float32
 
 
+def _shape(parameters: Iterable[Tensor]) -> torch.Size:
+    """The shape to which parameters broadcast."""
+    # Not `torch.broadcast_shapes`: its first call imports half a second of symbolic mathematics.
+    return torch.broadcast_tensors(torch.zeros(()), *parameters)[0].shape
+
+
 def structure(flow: Any) -> frozenset[tuple[int, int]]:
     """Which part of the derivative depends on which part of the state, on the input, or is not zero at zero.
 
@@ -169,7 +175,7 @@ def _affine(flow: Flow) -> tuple[Terms, Terms]:
     parameters = flow.declared_parameters()
     device = next((t.device for t in parameters.values()), None)
     dtype = torch.float32 if device is not None and device.type == "mps" else torch.float64
-    zero = torch.zeros(torch.broadcast_shapes(*(t.shape for t in parameters.values())), dtype=dtype, device=device)
+    zero = torch.zeros(_shape(parameters.values()), dtype=dtype, device=device)
     one = torch.ones_like(zero)
     rest = flow.rest()
     silent = type(rest)(*(zero for _ in rest))

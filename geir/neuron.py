@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .integrators import working_dtype
-from .kernels import reference
+from .kernels import fused
 from .parameters import Declared, option
 from .state import leaves, map_state
 from .surrogates import SuperSpike
@@ -24,12 +24,12 @@ class Dynamics(Declared, Generic[State]):
     Args:
         dt: Step size in seconds.
         record_states: Whether a run returns the states after every step instead of only the last.
-        unroll: What runs the step over time.
+        unroll: What runs the step over time: kernels derived from it, or `geir.reference`, the loop that defines them.
     """
 
     dt: float = option(default=1e-3, accepts=numbers.Real, check=lambda dt: 0 < dt < float("inf"), expected="a positive number of seconds")
     record_states: bool = False
-    unroll: Callable[..., tuple[Tensor, Any]] = option(default=reference, accepts=Callable, expected="a function such as geir.reference")
+    unroll: Callable[..., tuple[Tensor, Any]] = option(default=fused, accepts=Callable, expected="geir.Fused(...) or geir.reference")
 
     def rest(self) -> State:
         """The state of a silent neuron, broadcastable to one step of input."""
@@ -94,10 +94,8 @@ class Dynamics(Declared, Generic[State]):
             )
         inputs = self.project(xs, over_time=True)
         # Not `inputs[0]`: there may be no step at all.
-        dtype = self.state_dtype(inputs)
-        state = self._continue(inputs.new_empty(()).expand(inputs.shape[1:]), state, dtype)
-        zs, state = self.unroll(self, inputs.to(dtype), state, self.record_states)
-        return zs.to(inputs.dtype), state
+        state = self._continue(inputs.new_empty(()).expand(inputs.shape[1:]), state, self.state_dtype(inputs))
+        return self.unroll(self, inputs, state, self.record_states)
 
     def check_parameters(self, x: Tensor) -> None:
         """Raise `ValueError` if a parameter does not fit one step of input `x`."""

@@ -74,7 +74,9 @@ def run(neuron: Dynamics[Any], xs: Tensor, **keywords: Any) -> dict[str, Any]:
     zs, state = neuron(xs, **keywords)
     parts = dict(leaves(state))
     _weighted_sum(zs, *parts.values()).backward()
-    return {"zs": zs, **parts, "xs.grad": xs.grad} | {f"{name}.grad": p.grad for name, p in neuron.named_parameters()}
+    return {"zs": zs, **parts, "xs.grad": torch.zeros_like(xs) if xs.grad is None else xs.grad} | {
+        f"{name}.grad": p.grad for name, p in neuron.named_parameters()
+    }
 
 
 def _weighted_sum(*tensors: Tensor) -> Tensor:

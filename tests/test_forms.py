@@ -68,6 +68,7 @@ def with_memory(self, x, state):
     return QIF.step(self, x, state)
 
 
+@pytest.mark.filterwarnings("ignore:Broken runs on the reference loop")
 @pytest.mark.parametrize(
     ("method", "promise"),
     [

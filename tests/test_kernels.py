@@ -1,5 +1,8 @@
 """Kernels derived from a step equal the reference loop: outputs, states and every gradient."""
 
+import copy
+import multiprocessing
+import re
 import shutil
 from typing import NamedTuple
 
@@ -8,11 +11,11 @@ import torch
 from torch import Tensor, nn
 
 import geir
-from geir.kernels import cpu
-from geir.kernels.fused import _program_of, fixed_of, fused
+from geir.kernels import compiler, cpu, fused
+from geir.kernels.fused import _program_of
 from geir.testing import close, learnable_copy, run, strong_input
 
-pytestmark = pytest.mark.skipif(cpu.compiler() is None, reason="there is no C compiler")
+pytestmark = pytest.mark.skipif(compiler.compiler() is None, reason="there is no C compiler")
 
 MODELS = [
     geir.LIF(),
@@ -120,7 +123,7 @@ class Branching(Mixing):
         return self.surrogate(v - 1), UState(v)
 
 
-@pytest.mark.parametrize(("model", "what"), [(Mixing, "aten.mean"), (Branching, "cannot be traced")])
+@pytest.mark.parametrize(("model", "what"), [(Mixing, r"aten.mean \(test_kernels.py:\d+\)"), (Branching, r"aten.sum \(test_kernels.py:\d+\)")])
 def test_what_cannot_be_fused_runs_on_the_reference_loop_and_says_why(model, what):
     xs = torch.rand(20, 5)
     with pytest.warns(RuntimeWarning, match=f"{model.__name__} runs on the reference loop: .*{what}"):
@@ -132,29 +135,366 @@ def test_what_cannot_be_fused_runs_on_the_reference_loop_and_says_why(model, wha
 def test_without_a_compiler_it_says_what_to_install(monkeypatch, tmp_path):
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    cpu.compiler.cache_clear()
+    compiler.compiler.cache_clear()
     try:
         with pytest.warns(RuntimeWarning, match="LIF runs on the reference loop: there is no C compiler; install gcc or clang"):
             geir.LIF(unroll=fused, dt=1.25e-3, integrator=geir.Euler())(torch.rand(5, 3))
     finally:
         monkeypatch.undo()
-        cpu.compiler.cache_clear()
+        compiler.compiler.cache_clear()
 
 
-def test_a_planted_error_in_the_table_is_caught(monkeypatch, tmp_path):
-    from geir.kernels import emit
+# What is planted into the generated source of a LIF with two learnable parameters, and in place of what.
+PLANTED = {
+    "sign error in the table": ("= (-t", "= (+t"),
+    "missing parameter gradient": ("l1[n] +=", "l1[n] *="),
+    "recompute stops one step early": ("t < until - 1", "t < until - 2"),
+    "recompute starts from the wrong checkpoint": ("C0 + from / K * N + o", "C0 + (from < K ? 0 : from / K - 1) * N + o"),
+    "state is kept one step late": ("if (C1 && t % K == 0)", "if (C1 && t % K == 1)"),
+    "gradient of the last state is not read": ("memcpy(g0, D0 + o, m * sizeof(real))", "(void)0"),
+    "some neurons are left out": ("EACH_OF_STRIP for (int64_t n = c; n < e; n++)", "EACH_OF_STRIP for (int64_t n = c; n < e - 1; n++)"),
+    "neurons are taken for their neighbours": ("const real s1 = r1[n]", "const real s1 = r1[n ? n - 1 : 0]"),
+}
 
-    monkeypatch.setitem(emit._ARITHMETIC, torch.ops.aten.neg, "({0})")
-    model, xs = geir.LIF(integrator=geir.Euler(), dt=1.5e-3).double(), strong_input(geir.LIF().double())
-    expected = run(learnable_copy(model), xs)
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_planted_error_is_caught(monkeypatch, kind):
+    old, new = PLANTED[kind]
+    model = geir.LIF(integrator=geir.Euler(), dt=1.5e-3, tau_mem=nn.Parameter(torch.tensor(8e-3)), v_th=nn.Parameter(torch.tensor(1.1))).double()
+    xs = strong_input(model).repeat(1, 1, 33)[..., :129]
+    expected = run(model, xs)
+    model.unroll = geir.reference
+    close(run(model, xs), expected)
+    genuine = cpu.source
+
+    def planted(*arguments):
+        text = genuine(*arguments)
+        assert old in text
+        return text.replace(old, new)
+
+    monkeypatch.setattr(cpu, "source", planted)
+    cpu.kernel.cache_clear()
     model.unroll = fused
-    with pytest.raises(AssertionError):
-        close(run(learnable_copy(model), xs), expected)
+    try:
+        with pytest.raises(AssertionError):
+            close(run(model, xs), expected)
+    finally:
+        cpu.kernel.cache_clear()
 
 
-def test_generated_source_reads_like_the_step():
-    lif = geir.LIF()
-    program = _program_of(lif, lif.initial_state(torch.zeros(2)), fixed := fixed_of(lif, lif.prepare()))
-    text = cpu.source(program, "float", (True,) * len(fixed.tensors), (False,) * len(fixed.tensors))
-    assert "{{" not in text
-    assert text.count("void ") == 2
+@every_model
+@pytest.mark.parametrize("every", [1, 3, 60])
+def test_gradients_do_not_depend_on_how_often_the_state_is_kept(neuron, every):
+    model = learnable_copy(neuron.double(), (4,))
+    xs = strong_input(neuron)
+    model.unroll = geir.Fused(every=16)
+    expected = run(model, xs)
+    model.unroll = geir.Fused(every=every)
+    close(run(model, xs), expected, 0)
+
+
+@every_model
+def test_recorded_states_and_their_gradients_are_the_references(neuron):
+    model = learnable_copy(neuron.double())
+    model.record_states = True
+    xs = strong_input(neuron)
+    actual = run(model, xs)
+    model.unroll = geir.reference
+    close(actual, run(model, xs))
+
+
+@pytest.mark.parametrize("dtype", [torch.bool, torch.uint8])
+def test_spikes_may_be_small(dtype):
+    xs = torch.rand(50, 3, 40) * 2
+    zs, _ = geir.LIF(unroll=geir.Fused(output=dtype))(xs)
+    assert zs.dtype == dtype
+    assert zs.sum() > 10
+    assert torch.equal(zs.float(), geir.LIF()(xs)[0])
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_input_is_rounded_nowhere_else(dtype):
+    xs = (torch.rand(50, 3, 40) * 2).to(dtype)
+    outcomes = []
+    for unroll in (fused, geir.reference):
+        x = xs.clone().requires_grad_()
+        zs, state = geir.LI(unroll=unroll)(x)
+        zs.sum().backward()
+        outcomes.append((zs, state, x.grad))
+    close(*outcomes, 0)
+
+
+# Every operator that a step may use, on numbers where it is defined, with its gradient.
+OPERATIONS = [
+    torch.abs, torch.sign, torch.exp, torch.exp2, torch.expm1, torch.sqrt, torch.rsqrt, torch.log, torch.log2, torch.log1p, torch.tanh,
+    torch.sigmoid, torch.relu, torch.erf, torch.erfc, torch.sin, torch.cos, torch.atan, torch.floor, torch.ceil, torch.round, torch.trunc,
+    torch.square, torch.reciprocal, torch.neg, nn.functional.softplus, nn.functional.silu, nn.functional.elu, nn.functional.leaky_relu,
+    nn.functional.hardtanh, lambda x: x**2, lambda x: x**3, lambda x: x**-1, lambda x: x**0.5, lambda x: x**1.7, lambda x: x**-2,
+    lambda x: torch.clamp(x, 0.2, 0.9), lambda x: torch.clamp(x, min=0.4), lambda x: torch.clamp_max(x, 0.5), lambda x: 1 - x, lambda x: 2 / x,
+    lambda x: torch.maximum(x, 1 - x), lambda x: torch.minimum(x, 1 - x), lambda x: torch.where(x > 0.5, x * 2, -x),
+    lambda x: torch.where((x > 0.2) & (x < 0.8) | ~(x <= 0.9), x, 0.0), lambda x: (x >= 0.5).to(x.dtype) * x, lambda x: x.masked_fill(x > 0.7, 0.1),
+    lambda x: torch.logical_xor(x > 0.3, x > 0.6) * x, lambda x: torch.addcmul(x, x, x, value=0.3), lambda x: torch.sub(x, x * x, alpha=2),
+    lambda x: torch.div(x, 0.3, rounding_mode="floor") + x, lambda x: x.clone().mul_(3).add_(1), lambda x: (x != 0.5) * x + (x == 0.5),
+    lambda x: x + torch.zeros_like(x) + torch.ones_like(x) + torch.full_like(x, 2.5) + torch.tensor(1.5), lambda x: torch.lerp(x, x * x, 0.3),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda f: f"{OPERATIONS.index(f)}-{f.__name__}")
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_every_operator_is_pytorchs(operation, dtype):
+    class Applying(geir.Dynamics[UState]):
+        def rest(self):
+            return UState(torch.zeros(()))
+
+        def step(self, x, state):
+            y = operation(x + 0.01 * state.v**2)
+            return y, UState(0.5 * y)
+
+    torch.manual_seed(0)
+    xs = torch.rand(20, 300, dtype=dtype) + 0.01
+    expected, actual = (run(Applying(unroll=unroll), xs) for unroll in (geir.reference, fused))
+    close(actual, expected, 1e-12 if dtype == torch.float64 else 1e-5)
+
+
+@pytest.mark.parametrize("operation", [torch.exp, torch.expm1, torch.tanh, torch.sigmoid, torch.relu, lambda x: torch.clamp(x, -1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_functions_of_extreme_numbers_are_pytorchs(operation, dtype):
+    class Applying(geir.Dynamics[UState]):
+        def rest(self):
+            return UState(torch.zeros(()))
+
+        def step(self, x, state):
+            return operation(x), state
+
+    numbers = [
+        0.0,
+        -0.0,
+        1e-30,
+        -1e-7,
+        1e-3,
+        0.34,
+        0.35,
+        -0.35,
+        1.0,
+        -1.0,
+        20,
+        -20,
+        87.0,
+        88.5,
+        88.72,
+        89,
+        -87,
+        -88,
+        -100,
+        -103,
+        -104,
+        300,
+        -300,
+        709,
+        710,
+    ]
+    xs = torch.tensor([*numbers, -708, -740, -750, float("inf"), -float("inf"), float("nan")], dtype=dtype)[None]
+    expected, actual = (Applying(unroll=unroll)(xs)[0] for unroll in (geir.reference, fused))
+    torch.testing.assert_close(actual, expected, rtol=1e-14 if dtype == torch.float64 else 5e-7, atol=1e-45, equal_nan=True)
+
+
+def test_a_step_with_side_effects_runs_on_the_reference_loop():
+    class Counting(Mixing):
+        def step(self, x, state):
+            self.count = getattr(self, "count", 0) + 1
+            return self.surrogate(x + state.v), UState(x + state.v)
+
+    model = Counting()
+    with pytest.warns(RuntimeWarning, match="its step changes its attribute count"):
+        model(torch.rand(7, 2))
+    assert model.count == 7
+
+
+def test_a_step_that_reads_a_plain_tensor_says_so():
+    class Reading(Mixing):
+        def step(self, x, state):
+            return self.surrogate(x + self.weight), UState(x)
+
+    model = Reading()
+    model.weight = torch.rand(2)
+    with pytest.warns(RuntimeWarning, match="register it as a buffer"):
+        model(torch.rand(7, 2))
+
+
+def test_there_is_no_second_derivative_and_the_error_says_what_to_do():
+    x = torch.rand(9, 4, requires_grad=True)
+    (d,) = torch.autograd.grad(geir.LI()(x)[0].square().sum(), x, create_graph=True)
+    with pytest.raises(RuntimeError, match="geir.reference"):
+        d.sum().backward()
+
+
+@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"not a library"), lambda path: path.write_bytes(path.read_bytes()[:-100])])
+def test_a_damaged_cache_is_repaired(monkeypatch, tmp_path, damage):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiler.cache_folder.cache_clear()
+    try:
+        text = "int number(void) { return 7; }"
+        assert compiler.load(text).number() == 7
+        (path,) = (tmp_path / "geir").glob("*.so")
+        assert path.parent.stat().st_mode & 0o077 == 0
+        whole = path.read_bytes()
+        path.unlink()  # a new file, for the loaded one is still mapped
+        path.write_bytes(whole)
+        damage(path)
+        assert compiler.load(text).number() == 7
+        assert path.read_bytes() == whole
+    finally:
+        monkeypatch.undo()
+        compiler.cache_folder.cache_clear()
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
+    (tmp_path / "geir").write_text("a file where the folder should be")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiler.cache_folder.cache_clear()
+    try:
+        with pytest.warns(RuntimeWarning, match="there is no cache"):
+            assert compiler.load("int number(void) { return 8; }").number() == 8
+    finally:
+        monkeypatch.undo()
+        compiler.cache_folder.cache_clear()
+
+
+def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    compiler.cache_folder.cache_clear()
+    try:
+        with pytest.raises(compiler.NoCompilerError, match=r"(?s)failed on .*\.c: .*error"):
+            compiler.load("this is not C")
+    finally:
+        monkeypatch.undo()
+        compiler.cache_folder.cache_clear()
+
+
+def _in_child(pipe, xs):
+    pipe.send(geir.LIF()(xs)[0].sum().item())
+
+
+def test_it_works_after_fork_and_in_workers():
+    xs = torch.rand(100, 2000)
+    expected = geir.LIF()(xs)[0].sum().item()
+    here, there = multiprocessing.get_context("fork").Pipe()
+    child = multiprocessing.get_context("fork").Process(target=_in_child, args=(there, xs))
+    child.start()
+    assert here.poll(60), "the child hangs"
+    assert here.recv() == expected
+    child.join()
+
+
+def test_more_than_two_to_the_31_elements_are_counted_in_64_bits():
+    text = cpu.files("geir.kernels").joinpath("template.c").read_text()
+    assert not re.search(r"\b(int|unsigned|int32_t) (n|t|o|m|c|e|l|j|at|from|until|history)\b", text)
+
+
+class TestRecurrent:
+    @pytest.mark.parametrize("model", [geir.LIF, geir.LSNN, geir.Adex, geir.LIFRefrac], ids=lambda m: m.__name__)
+    @pytest.mark.parametrize("record", [False, True])
+    def test_is_the_reference_with_all_gradients(self, model, record):
+        torch.manual_seed(0)
+        net = geir.Recurrent(
+            model(tau_mem=nn.Parameter(torch.full((6,), 9e-3))) if model is geir.LIF else model(), 5, 6, record_states=record
+        ).double()
+        with torch.no_grad():
+            net.input_weights.mul_(8)
+        xs = torch.rand(50, 3, 5, dtype=torch.float64)
+        actual = run(net, xs)
+        net.unroll = geir.reference
+        expected = run(net, xs)
+        assert expected["zs"].sum() > 10
+        close(actual, expected)
+
+    def test_many_and_few_spikes_give_the_same(self):
+        torch.manual_seed(0)
+        net = geir.LIFRecurrent(5, 40)
+        for gain in (0.5, 8.0):
+            xs = gain * torch.rand(50, 3, 5)
+            with torch.no_grad():
+                actual, expected = net(xs)[0], geir.LIFRecurrent.forward(copy_with_reference(net), xs)[0]
+            assert (actual != expected).float().mean() < 0.01
+
+    @pytest.mark.parametrize(
+        "connection",
+        [nn.Linear(6, 6), nn.Linear(6, 6, bias=False), nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 6)), nn.Identity()],
+        ids=["Linear", "without bias", "Sequential", "Identity"],
+    )
+    def test_any_module_may_feed_back(self, connection):
+        torch.manual_seed(0)
+        net = geir.LIFRecurrent(5, 6, recurrent_weights=connection).double()
+        with torch.no_grad():
+            net.input_weights.mul_(8)
+        xs = torch.rand(50, 3, 5, dtype=torch.float64)
+        actual = run(net, xs)
+        net.unroll = geir.reference
+        close(actual, run(net, xs))
+
+
+def copy_with_reference(model):
+    twin = copy.deepcopy(model)
+    twin.unroll = geir.reference
+    return twin
+
+
+def test_operations_pass_pytorchs_own_check():
+    lif = geir.LIF(tau_mem=nn.Parameter(torch.full((4,), 8e-3)))
+    xs = torch.rand(20, 3, 4)
+    program, parts, fixed = _program_of(lif, "step", lif.initial_state(xs[0]), lif.prepare())
+    parts, fixed = [p.clone() for p in parts], [t.detach() for t in fixed]
+    torch.library.opcheck(torch.ops.geir.run, (program, xs, parts, fixed, 16, torch.float32, False))
+    zs, *rest = torch.ops.geir.run(program, xs, parts, fixed, 16, torch.float32, False)
+    kept = rest[len(parts) :]
+    torch.library.opcheck(torch.ops.geir.run_backward, (program, xs, zs, parts, kept, fixed, [True] * len(fixed), 16, False))
+
+
+def test_a_network_compiles_whole():
+    torch.compiler.reset()
+    net = geir.SequentialState(nn.Linear(5, 6), geir.LIF(), nn.Linear(6, 4), geir.LIFRecurrent(4, 4), geir.LI())
+    xs = torch.rand(20, 3, 5) * 3
+    compiled = torch.compile(net, fullgraph=True, backend="aot_eager")
+    outcomes = []
+    for run_it in (net, compiled):
+        net.zero_grad()
+        zs, state = run_it(xs)
+        zs.sum().backward()
+        outcomes.append((zs, state, [p.grad for p in net.parameters()]))
+    close(*outcomes, 1e-5)
+
+
+def test_a_compiled_network_sees_changes():
+    torch.compiler.reset()
+    lif, xs = geir.LIF(), torch.rand(20, 3, 5) * 3
+    compiled = torch.compile(lif, fullgraph=True, backend="aot_eager")
+    close(compiled(xs), lif(xs), 1e-6)
+    lif.dt = 2e-3
+    close(compiled(xs), lif(xs), 1e-6)
+    x, y = (xs.clone().requires_grad_() for _ in range(2))
+    lif.surrogate = geir.Triangle()
+    compiled(x)[0].sum().backward()
+    lif(y)[0].sum().backward()
+    close(x.grad, y.grad, 1e-6)
+
+
+def test_a_network_exports():
+    net = geir.SequentialState(nn.Linear(5, 6), geir.LIF(), nn.Linear(6, 4), geir.LI())
+    xs = torch.rand(20, 3, 5) * 3
+    exported = torch.export.export(net, (xs,))
+    close(exported.module()(xs), net(xs), 1e-6)
+    assert any("geir.run" in str(node.target) for node in exported.graph.nodes)
+
+
+def test_per_sample_gradients():
+    lif = geir.LIF(tau_mem=nn.Parameter(torch.full((4,), 8e-3, dtype=torch.float64))).double()
+    parameters = dict(lif.named_parameters())
+    xs = strong_input(lif)
+
+    def loss(values, x):
+        return (torch.func.functional_call(lif, values, (x,))[0] * torch.linspace(-1, 1, 4)).sum()
+
+    each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 1))(parameters, xs)
+    one_by_one = [torch.func.grad(loss)(parameters, xs[:, k]) for k in range(xs.shape[1])]
+    for name in parameters:
+        close(each[name], torch.stack([g[name] for g in one_by_one]))

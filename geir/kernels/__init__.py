@@ -1,3 +1,5 @@
-"""Run a step over time. Knows no model."""
+"""What runs a step over time: kernels derived from it, and the loop that defines them."""
 
+from .fused import Fused as Fused
+from .fused import fused as fused
 from .reference import reference as reference

@@ -1,47 +1,76 @@
 """Run a neuron by kernels derived from its step; where that cannot be, by the reference loop."""
 
-import ctypes
+import dataclasses
 import functools
-import math
-import os
 import warnings
-from concurrent.futures import ThreadPoolExecutor
-from itertools import pairwise
+from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor
-from torch.autograd.function import once_differentiable
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
 
 from ..state import leaves, map_state
-from . import cpu
-from .emit import NotFusableError
+from .compiler import NoCompilerError
+from .operation import run, run_recurrent
+from .recurrent import RunModule
 from .reference import reference
-from .trace import Fixed, Program, fixed_of, trace
-
-_programs: dict[Any, Program] = {}
-# Below this many neuron steps one thread is faster than two.
-_SMALL = 65_536
+from .trace import NotFusableError, trace, with_tensors
 
 
-def fused(neuron: Any, xs: Tensor, state: Any, record_states: bool = False) -> tuple[Tensor, Any]:
-    """Like `reference`, with the loop over time inside a compiled kernel: `LIF(unroll=fused)`.
+@dataclass(frozen=True)
+class Fused:
+    """Runs a neuron over time inside kernels that are derived from its step: the default.
 
-    For float32 and float64 on the CPU, in eager mode. A step that is not elementwise, or a machine without a C compiler, takes the reference
-    loop with one warning; so do, without a warning, other devices, function transforms, compilation, and runs that record states.
+    A step that is not elementwise, or a machine without a C compiler, takes the reference loop, with one warning; so does forward-mode
+    differentiation, without one.
+
+    Args:
+        every: After how many steps the state is kept for the backward pass, which recomputes the others. Gradients do not depend on it.
+            Default: such that what is kept is a small part of the input.
+        output: Dtype of the output, such as ``torch.bool`` for spikes in an eighth of the memory of an input byte; then they carry no
+            gradient. Default: the input's.
     """
-    if record_states or xs.device.type != "cpu" or not xs.numel() or torch.compiler.is_compiling() or _transformed():
-        return reference(neuron, xs, state, record_states)
-    fixed = fixed_of(neuron, neuron.prepare())
-    try:
-        program = _program_of(neuron, state, fixed)
-        given = [_aligned(t.to(xs.dtype), xs.shape[1:]) for t in fixed.tensors]
-        zs, *last = _Run.apply(program, xs, *(part for _, part in leaves(state)), *given)  # pyright: ignore[reportGeneralTypeIssues]
-    except (NotFusableError, cpu.NoCompilerError) as error:
-        _warn_once(f"{type(neuron).__name__} runs on the reference loop: {error}.")
-        return reference(neuron, xs, state, record_states)
-    parts = iter(last)
-    return zs, map_state(lambda _: next(parts), state)
+
+    every: int | None = None
+    output: torch.dtype | None = None
+
+    def __call__(self, neuron: Any, xs: Tensor, state: Any, record_states: bool = False) -> tuple[Tensor, Any]:
+        """Like `reference`."""
+        recurrent = hasattr(neuron, "react")
+        if not xs.numel() or _out_of_reach(xs, recurrent):
+            return reference(neuron, xs, state, record_states)
+        try:
+            return (self._run_recurrent if recurrent else self._run)(neuron, xs, state, record_states)
+        except (NotFusableError, NoCompilerError) as error:
+            _warn_once(f"{type(neuron).__name__} runs on the reference loop: {error}.")
+            return reference(neuron, xs, state, record_states)
+
+    def _run(self, neuron: Any, xs: Tensor, state: Any, record: bool) -> tuple[Tensor, Any]:
+        program, parts, fixed = _program_of(neuron, "step", state, neuron.prepare())
+        every = self._every(parts) if torch.is_grad_enabled() else 0
+        zs, after = run(program, xs, parts, fixed, every, self.output or xs.dtype, record)
+        return zs, _rebuilt(state, after)
+
+    def _run_recurrent(self, neuron: Any, xs: Tensor, state: Any, record: bool) -> tuple[Tensor, Any]:
+        weights, *prepared = neuron.prepare()
+        program, parts, fixed = _program_of(neuron, "react", state.neuron, prepared)
+        every, connection, arriving = self._every(parts), neuron.recurrent_weights, xs.to(state.z.dtype)
+        if type(connection) is nn.Linear and not connection._forward_hooks and not connection._forward_pre_hooks:
+            weights = connection.weight
+            arriving = arriving if connection.bias is None else arriving + connection.bias
+        if weights is not None:
+            zs, after = run_recurrent(program, arriving, state.z, weights.to(arriving.dtype), parts, fixed, every, record)
+        else:
+            own = [p for p in connection.parameters() if p.requires_grad]
+            zs, *after = RunModule.apply(program, every, record, connection, len(parts), len(fixed), arriving, state.z, *parts, *fixed, *own)  # pyright: ignore[reportGeneralTypeIssues]
+        return zs.to(self.output or xs.dtype), type(state)(_rebuilt(state.neuron, after), zs if record else zs[-1])
+
+    def _every(self, parts: list[Tensor]) -> int:
+        return self.every or max(16, 8 * len(parts))
+
+
+fused = Fused()
 
 
 @functools.cache
@@ -49,109 +78,88 @@ def _warn_once(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-def _transformed() -> bool:
-    """Whether a function transform or forward-mode differentiation is under way."""
-    inside = torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
-    return inside or torch.autograd.forward_ad._current_level >= 0
+def fixed_of(neuron: Any, prepared: Any) -> tuple[list[str], list[Tensor], Any]:
+    """Names of parameters and buffers; these and the tensors among what was prepared; and how to build that again from tensors."""
+    named = dict(neuron.named_parameters()) | dict(neuron.named_buffers())
+    coefficients, structure = pytree.tree_flatten(prepared)
+    places = [k for k, value in enumerate(coefficients) if isinstance(value, Tensor)]
+
+    def rebuild(tensors: list[Tensor]) -> Any:
+        values = list(coefficients)
+        for k, tensor in zip(places, tensors, strict=True):
+            values[k] = tensor
+        return pytree.tree_unflatten(values, structure)
+
+    return list(named), [*named.values(), *(coefficients[k] for k in places)], rebuild
 
 
-def _program_of(neuron: Any, state: Any, fixed: Fixed) -> Program:
-    """The program of all neurons that differ in nothing but tensors."""
+def _out_of_reach(xs: Tensor, recurrent: bool) -> bool:
+    """Whether a run is on a device or inside a transform for which there are no kernels."""
+    if torch.autograd.forward_ad._current_level >= 0 or xs.device.type not in ("cpu", "cuda"):
+        return True
+    transformed = torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+    return recurrent and (transformed or xs.device.type != "cpu")
+
+
+def _rebuilt(state: Any, parts: list[Tensor]) -> Any:
+    new = iter(parts)
+    return map_state(lambda _: next(new), state)
+
+
+_programs: dict[Any, Any] = {}
+
+
+def _program_of(neuron: Any, name: str, state: Any, prepared: Any) -> tuple[str, list[Tensor], list[Tensor]]:
+    """The program of a step, by its name; the parts of the state; and what else the program takes."""
+    names, tensors, rebuild = fixed_of(neuron, prepared)
+    parts = [part for _, part in leaves(state)]
+    dtype = parts[0].dtype
+    if torch.compiler.is_compiling():
+        for module in neuron.modules():
+            _looked_at(vars(module))
+        program, used = _constant_program(neuron, name, dtype)
+    else:
+        program, used = _remembered(neuron, name, state, names, len(tensors), rebuild, dtype)
+    return program, parts, [tensors[k].to(dtype) for k in used]
+
+
+@torch.compiler.assume_constant_result
+def _constant_program(neuron: Any, name: str, dtype: torch.dtype) -> tuple[str, list[int]]:
+    """The program, as a constant of what `torch.compile` makes."""
+    state, prepared = neuron.resting_state(), neuron.prepare()
+    if name == "react":
+        state, (_, *prepared) = state.neuron, prepared
+    names, tensors, rebuild = fixed_of(neuron, prepared)
+    return _remembered(neuron, name, state, names, len(tensors), rebuild, dtype)
+
+
+def _looked_at(values: dict[str, Any]) -> int:
+    """Read all settings, so that what was compiled is compiled again when one changes."""
+    seen = 0
+    for key, value in values.items():
+        if key.startswith("_") or key == "training":
+            continue
+        if isinstance(value, int | float | str):
+            seen += value == 0
+        elif dataclasses.is_dataclass(value):
+            seen += _looked_at(vars(value))
+        else:
+            seen += value is None
+    return seen
+
+
+def _remembered(neuron: Any, name: str, state: Any, names: list[str], count: int, rebuild: Any, dtype: torch.dtype) -> tuple[str, list[int]]:
+    """The program, which is that of all neurons that differ in nothing but tensors."""
     settings = [(type(m), {k: v for k, v in vars(m).items() if not k.startswith("_") and k != "training"}) for m in neuron.modules()]
-    key = repr(settings), tuple(fixed.names), len(fixed.tensors)
+    key = tuple(kind for kind, _ in settings), repr(settings), name, tuple(names), count, dtype
     if key not in _programs:
-        _programs[key] = trace(neuron, state, fixed)
-    return _programs[key]
-
-
-def _aligned(t: Tensor, shape: torch.Size) -> Tensor:
-    """A fixed tensor as it is if its values repeat regularly over the neurons, else one value for each neuron."""
-    return t if t.numel() == 1 or _inner(t.shape, shape) else t.expand(shape)
-
-
-def _inner(small: torch.Size, shape: torch.Size) -> int:
-    """Over how many consecutive neurons a value of a tensor of shape `small` stays the same; 0 if it does not repeat regularly."""
-    sizes = [1] * (len(shape) - len(small)) + list(small)
-    used = [k for k, n in enumerate(sizes) if n > 1]
-    if any(sizes[k] != shape[k] for k in range(min(used, default=0), max(used, default=-1) + 1)):
-        return 0
-    return math.prod(shape[max(used, default=-1) + 1 :])
-
-
-class _Run(torch.autograd.Function):
-    @staticmethod
-    def forward(ctx: Any, program: Program, xs: Tensor, *tensors: Tensor) -> tuple[Tensor, ...]:
-        xs = xs.contiguous()
-        state, fixed = tensors[: program.states], [t.contiguous() for t in tensors[program.states :]]
-        steps, size = len(xs), xs[0].numel()
-        learning = any(ctx.needs_input_grad)
-        zs = torch.empty_like(xs)
-        last = [part.clone(memory_format=torch.contiguous_format) for part in state]
-        kept = [xs.new_empty(-(-steps // cpu.K) * size) if learning else None for _ in state]
-        wanted = tuple(ctx.needs_input_grad[2 + program.states :])
-        kernel = _kernel(program, xs.dtype, tuple(t.numel() == 1 for t in fixed), wanted)
-        places = _places(fixed, xs.shape[1:])
-        pairs = [t for pair in zip(last, kept, strict=True) for t in pair]
-        _call(kernel.forward, steps, size, [xs, zs, *pairs], places)
-        if learning:
-            ctx.save_for_backward(xs, *fixed, *kept)
-            ctx.kernel, ctx.program, ctx.wanted, ctx.places = kernel, program, wanted, places
-        return zs, *last
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, dzs: Tensor, *dlast: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        xs, *rest = ctx.saved_tensors
-        fixed, kept = rest[: ctx.program.fixed], rest[ctx.program.fixed :]
-        steps, size, shape = len(xs), xs[0].numel(), xs.shape[1:]
-        dxs = torch.empty_like(xs)
-        dstate = [d.clone(memory_format=torch.contiguous_format) for d in dlast]
-        dfixed = [xs.new_empty(shape) for wanted in ctx.wanted if wanted]
-        pairs = [t for pair in zip(dstate, kept, strict=True) for t in pair]
-        _call(ctx.kernel.backward, steps, size, [xs, dzs.contiguous(), dxs, *pairs, *dfixed], ctx.places)
-        found = iter(dfixed)
-        gradients = [next(found).sum_to_size(t.shape) if wanted else None for t, wanted in zip(fixed, ctx.wanted, strict=True)]
-        return None, dxs, *dstate, *gradients
-
-
-@functools.cache
-def _kernel_of(text: str) -> cpu.Kernel:
-    return cpu.load(text)
-
-
-_kernels: dict[Any, cpu.Kernel] = {}
-
-
-def _kernel(program: Program, dtype: torch.dtype, shared: tuple[bool, ...], wanted: tuple[bool, ...]) -> cpu.Kernel:
-    key = id(program.step), dtype, shared, wanted
-    if key not in _kernels:
-        _kernels[key] = _kernel_of(cpu.source(program, cpu.c_type(dtype), shared, wanted))
-    return _kernels[key]
-
-
-def _places(fixed: list[Tensor], shape: torch.Size) -> list[Any]:
-    """Pointer, number of values and repetition of each fixed tensor, as C wants them."""
-    return [v for t in fixed for v in (t, t.numel(), max(1, _inner(t.shape, shape)))]
-
-
-def _call(function: Any, steps: int, size: int, tensors: list[Tensor | None], places: list[Any]) -> None:
-    """Call a kernel, split over neurons between as many threads as PyTorch uses."""
-
-    def argument(value: Any) -> Any:
-        if isinstance(value, int):
-            return ctypes.c_int64(value)
-        return ctypes.c_void_p(None if value is None else value.data_ptr())
-
-    arguments = [argument(v) for v in (*tensors, *places, steps, size)]
-    threads = 1 if steps * size < _SMALL else min(torch.get_num_threads(), -(-size // 1024))
-    bounds = [size * k // threads // 16 * 16 for k in range(threads)] + [size]
-    jobs = [(ctypes.c_int64(a), ctypes.c_int64(b)) for a, b in pairwise(bounds)]
-    others = [_pool(os.getpid(), threads).submit(function, *arguments, a, b) for a, b in jobs[1:]]
-    function(*arguments, *jobs[0])
-    for other in others:
-        other.result()
-
-
-@functools.cache
-def _pool(process: int, threads: int) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(threads)
+        try:
+            found = trace(with_tensors(neuron, getattr(neuron, name), names, rebuild), state, count, dtype)
+        except NotFusableError as error:
+            found = error
+        # With the settings, so that no object's address, which may be all that its `repr` shows, is used again.
+        _programs[key] = found, settings
+    found, _ = _programs[key]
+    if isinstance(found, NotFusableError):
+        raise found
+    return found

@@ -1,0 +1,102 @@
+"""The way to compiled C: find a compiler, compile, keep the result in the user's cache, load it."""
+
+import ctypes
+import functools
+import hashlib
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import sys
+import tempfile
+import warnings
+from pathlib import Path
+
+FLAGS = ["-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-fPIC", "-shared"]
+
+
+class NoCompilerError(Exception):
+    """There is no C compiler, or it failed; the message says what to do."""
+
+
+@functools.cache
+def compiler() -> list[str] | None:
+    """The command of a C compiler: the system's, else that of the package ziglang."""
+    found = next((path for name in ("cc", "gcc", "clang") if (path := shutil.which(name))), None)
+    if found:
+        return [found]
+    return [sys.executable, "-m", "ziglang", "cc"] if importlib.util.find_spec("ziglang") else None
+
+
+@functools.cache
+def _machine() -> str:
+    """What a compiled file depends on besides its source: the compiler, its flags, and what `native` stands for."""
+    command = compiler() or ["none"]
+    version = subprocess.run([*command, "--version"], capture_output=True, text=True, check=False).stdout if compiler() else ""
+    try:
+        features = next(line for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith(("flags", "Features")))
+    except (OSError, StopIteration):
+        features = platform.processor()
+    return "\0".join([version, features, platform.machine(), *command, *FLAGS])
+
+
+@functools.cache
+def cache_folder() -> Path:
+    """Where compiled kernels are kept: the user's cache directory, or a temporary one if that cannot be written."""
+    base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache"
+    folder = Path(base).expanduser() / "geir"
+    try:
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        # Compiled code is run: nobody else may put a file there.
+        if hasattr(os, "getuid") and (folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o022):
+            raise PermissionError(f"{folder} belongs to somebody else, or others may write to it")
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as error:
+        warnings.warn(f"Kernels are compiled anew in every process, for there is no cache: {error}.", RuntimeWarning, stacklevel=2)
+        return Path(tempfile.mkdtemp(prefix="geir-"))
+    return folder
+
+
+def load(source: str) -> ctypes.CDLL:
+    """The compiled source, from the cache if it is there.
+
+    Raises:
+        NoCompilerError: If it must be compiled and cannot be.
+    """
+    key = hashlib.sha256(f"{_machine()}\0{source}".encode()).hexdigest()[:32]
+    path = cache_folder() / f"{key}.so"
+    if path.exists():
+        try:
+            return _opened(path, key)
+        except OSError:  # cut short, or not ours
+            path.unlink(missing_ok=True)
+    _compile(source, key, path)
+    return _opened(path, key)
+
+
+def _opened(path: Path, key: str) -> ctypes.CDLL:
+    # A damaged file can crash the loader or the kernel, so its digest is checked before it is loaded.
+    content, digest = path.read_bytes()[:-32], path.read_bytes()[-32:]
+    if hashlib.sha256(key.encode() + content).digest() != digest:
+        raise OSError(f"{path} is damaged")
+    return ctypes.CDLL(str(path))
+
+
+def _compile(source: str, key: str, path: Path) -> None:
+    command = compiler()
+    if not command:
+        raise NoCompilerError("there is no C compiler; install gcc or clang, or `pip install ziglang`")
+    with tempfile.TemporaryDirectory(dir=path.parent) as work:
+        Path(work, "kernel.c").write_text(source)
+        done = subprocess.run([*command, *FLAGS, "kernel.c", "-o", "kernel.so", "-lm"], cwd=work, capture_output=True, text=True, check=False)
+        if done.returncode:
+            kept = path.with_suffix(".c")
+            kept.write_text(source)
+            raise NoCompilerError(f"{' '.join(command)} failed on {kept}: {done.stderr.strip()}")
+        # What follows the end of a library is not read by the loader.
+        content = Path(work, "kernel.so").read_bytes()
+        Path(work, "whole.so").write_bytes(content + hashlib.sha256(key.encode() + content).digest())
+        # Another process may do the same; whoever is last wins, with the same content.
+        os.replace(Path(work, "whole.so"), path)
