@@ -4,6 +4,7 @@
 wherever geir is installed, whether it has the neuron or not.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -101,16 +102,18 @@ class _Run(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         program, every, _, record, states, xs, *tensors = inputs
         zs, kept = output[0], output[1 + states :]
+        ctx.set_materialize_grads(False)  # else those of what is kept, which are not wanted, take memory
         ctx.mark_non_differentiable(*kept, *([] if zs.is_floating_point() else [zs]))
         ctx.save_for_backward(xs, *kept, *tensors[states:])
-        ctx.settings = program, every, record, states
+        ctx.settings = program, every, record, states, zs.dtype
 
     @staticmethod
-    def backward(ctx: Any, dzs: Tensor, *gradients: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        program, every, record, states = ctx.settings
+    def backward(ctx: Any, dzs: Tensor | None, *gradients: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        program, every, record, states, dtype = ctx.settings
         xs, *saved = ctx.saved_tensors
+        dzs, dstate = _given(dzs, gradients[:states], xs, dtype, saved[:states], record)
         wanted = list(ctx.needs_input_grad[6 + states :])
-        arguments = program, every, record, states, wanted, xs, dzs, *gradients[:states], *saved
+        arguments = program, every, record, states, wanted, xs, dzs, *dstate, *saved
         dxs, *found = _Backward.forward(*arguments) if torch.compiler.is_compiling() else _Backward.apply(*arguments)  # pyright: ignore[reportGeneralTypeIssues]
         dfixed = [d if yes else None for d, yes in zip(found[states:], wanted, strict=True)]
         return None, None, None, None, None, dxs, *found[:states], *dfixed
@@ -168,18 +171,20 @@ class _RunRecurrent(torch.autograd.Function):
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
         program, every, record, states, _, z, weights, *tensors = inputs
         zs, rest = output[0], output[1 + states :]
+        ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*rest)
         ctx.save_for_backward(z, zs, weights, *rest, *tensors[states:])
         ctx.settings = program, every, record, states
 
     @staticmethod
     @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dzs: Tensor, *gradients: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, dzs: Tensor | None, *gradients: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         program, every, record, states = ctx.settings
         z, zs, weights, total, *rest = ctx.saved_tensors
+        dzs, dstate = _given(dzs, gradients[:states], total, zs.dtype, rest[:states], record)
         kept, fixed, wanted = rest[:states], rest[states:], list(ctx.needs_input_grad[7 + states :])
         dxs, dz, *found, dweights = torch.ops.geir.run_recurrent_backward(
-            program, total, z, zs, weights, dzs, gradients[:states], kept, fixed, wanted, every, record
+            program, total, z, zs, weights, dzs, dstate, kept, fixed, wanted, every, record
         )
         dfixed = [d if yes else None for d, yes in zip(found[states:], wanted, strict=True)]
         return None, None, None, None, dxs, dz, dweights, *found[:states], *dfixed
@@ -207,6 +212,15 @@ class _CompiledRunRecurrent(_RunRecurrent):
         return output
 
     setup_context = torch.autograd.Function.setup_context
+
+
+def _given(
+    dzs: Tensor | None, dstate: Sequence[Tensor | None], xs: Tensor, dtype: torch.dtype, kept: Sequence[Tensor], record: bool
+) -> tuple[Tensor, list[Tensor]]:
+    """Gradients of output and state, zero where there are none."""
+    shape = xs.shape if record else xs.shape[1:]
+    parts = [k.new_zeros(shape) if d is None else d for d, k in zip(dstate, kept, strict=True)]
+    return xs.new_zeros(xs.shape, dtype=dtype) if dzs is None else dzs, parts
 
 
 def _batched(t: Tensor, dim: int | None, to: int, size: int) -> Tensor:

@@ -15,7 +15,7 @@ enum { BLOCK = 2048, STRIP = 128, LARGE = 16 << 20 };
 #define EACH for (int64_t n = 0; n < m; n++)
 #define STRIPS for (int64_t c = 0, e; e = c + STRIP < m ? c + STRIP : m, c < m; c = e)
 #define EACH_OF_STRIP for (int64_t n = c; n < e; n++)
-#define FETCH(row) for (int64_t l = c; l < e; l += 64 / sizeof *(row)) __builtin_prefetch((row) + l)
+#define FETCH(row) for (int64_t l = c; l < e; l += 64 / sizeof *(row)) __builtin_prefetch((row) + l, 0, 1)
 {{functions}}
 
 // Copy a row of results to memory; past the caches if there is more than they hold, which saves reading what is overwritten.

@@ -1,0 +1,1 @@
+"""Speed and memory, side by side in one process. Not tests: a machine's noise must not turn them red."""
