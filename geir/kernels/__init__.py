@@ -2,4 +2,5 @@
 
 from .fused import Fused as Fused
 from .fused import fused as fused
+from .fused import source_of as source_of
 from .reference import reference as reference

@@ -4,11 +4,13 @@ import ctypes
 import functools
 import math
 import os
+import re
 import sys
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from importlib.resources import files
 from itertools import pairwise
+from textwrap import indent
 from typing import Any, NamedTuple
 
 import torch
@@ -134,6 +136,8 @@ def source(program: Program, shared: list[bool], wanted: list[bool], stored: tor
     }
     text = files("geir.kernels").joinpath("template.c").read_text()
     for name, value in parts.items():
+        # What stands alone on a line keeps its indentation.
+        text = re.sub(r"^( *)\{\{" + name + r"\}\}$", lambda found, value=value: indent(value, found[1]), text, flags=re.MULTILINE)
         text = text.replace("{{" + name + "}}", value)
     return text
 
@@ -243,14 +247,14 @@ class Call:
         self.function, self.tensors = function, tensors
         self.pointers = (ctypes.c_void_p * len(tensors))(*(None if t is None else t.data_ptr() for t in tensors))
         self.numbers = (ctypes.c_int64 * len(numbers))(*numbers)
-        steps, size, *_ = numbers
-        threads = 1 if steps * size < _SMALL else max(1, min(torch.get_num_threads(), size // BLOCK))
-        self.bounds = [size * k // threads // 16 * 16 for k in range(threads)] + [size]
 
     def __call__(self) -> None:
-        """Do it, the neurons split between as many threads as PyTorch uses."""
-        jobs = [(self.pointers, self.numbers, ctypes.c_int64(a), ctypes.c_int64(b)) for a, b in pairwise(self.bounds)]
-        others = [_pool(os.getpid(), len(jobs)).submit(self.function, *job) for job in jobs[1:]]
+        """Do it, the neurons split between as many threads as PyTorch uses, or on one if there is little to do."""
+        steps, size = self.numbers[0], self.numbers[1]
+        threads = 1 if steps * size < _SMALL else max(1, min(torch.get_num_threads(), size // BLOCK))
+        bounds = [size * k // threads // 16 * 16 for k in range(threads)] + [size]
+        jobs = [(self.pointers, self.numbers, ctypes.c_int64(a), ctypes.c_int64(b)) for a, b in pairwise(bounds)]
+        others = [_pool(os.getpid(), threads).submit(self.function, *job) for job in jobs[1:]]
         if any([self.function(*jobs[0]), *(other.result() for other in others)]):
             raise MemoryError("There is no memory for the states between two checkpoints: keep them more often, with Fused(every=...).")
 

@@ -12,10 +12,11 @@ from torch.utils import _pytree as pytree
 
 from ..state import leaves, map_state
 from .compiler import NoCompilerError
+from .cpu import source
 from .operation import run, run_recurrent
 from .recurrent import RunModule
 from .reference import reference
-from .trace import NotFusableError, trace, with_tensors
+from .trace import NotFusableError, Program, trace, with_tensors
 
 
 @dataclass(frozen=True)
@@ -95,10 +96,10 @@ def fixed_of(neuron: Any, prepared: Any) -> tuple[list[str], list[Tensor], Any]:
 
 def _out_of_reach(xs: Tensor, recurrent: bool) -> bool:
     """Whether a run is on a device or inside a transform for which there are no kernels."""
-    if torch.autograd.forward_ad._current_level >= 0 or xs.device.type not in ("cpu", "cuda"):
+    if torch.autograd.forward_ad._current_level >= 0 or xs.device.type != "cpu":
         return True
     transformed = torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
-    return recurrent and (transformed or xs.device.type != "cpu")
+    return recurrent and transformed
 
 
 def _rebuilt(state: Any, parts: list[Tensor]) -> Any:
@@ -163,3 +164,15 @@ def _remembered(neuron: Any, name: str, state: Any, names: list[str], count: int
     if isinstance(found, NotFusableError):
         raise found
     return found
+
+
+def source_of(neuron: Any) -> str:
+    """The C source of a neuron's kernels, in its dtype and without the gradients of what it does not learn.
+
+    Raises:
+        NotFusableError: If its step cannot be a kernel; the message says why.
+    """
+    x = torch.zeros(1, dtype=neuron.state_dtype(torch.zeros(())))
+    state = neuron.initial_state(x)
+    program, _, fixed = _program_of(neuron, "step", state, neuron.prepare())
+    return source(Program.loads(program), [t.numel() == 1 for t in fixed], [t.requires_grad for t in fixed], x.dtype, x.dtype)

@@ -31,8 +31,8 @@ def add_product(z: Tensor, weights: Tensor, out: Tensor, outer: bool = False) ->
         out.addmm_(z.t() if outer else z, weights)
         return
     pointers = [ctypes.c_void_p(t.data_ptr()) for t in (z, weights, out)]
-    numbers = [ctypes.c_int64(n) for n in (rows, inner, width, int(outer))]
-    library.gather(*pointers, *numbers, ctypes.c_int64(0), ctypes.c_int64(width))
+    # On one thread: beside those of the matrix products, which wait by spinning, a second one costs more than it gains.
+    library.gather(*pointers, *(ctypes.c_int64(n) for n in (rows, inner, width, int(outer))))
 
 
 class _Weights:
@@ -132,23 +132,18 @@ def backward(
     call = cpu.Call(found.backward, pointers, [1, size, 1, *places])
     for start in reversed(range(0, len(total), every)):
         block = total[start : start + every]
-        before = _before(text, block, [part[start // every] for part in kept], fixed)
+        before = [part[start // every] for part in kept]
+        _, *after = cpu.forward(text, block[:-1], before, fixed, 0, block.dtype, True)
         for j in reversed(range(len(block))):
             dz = dzs[start + j] + back
             call.pointers[0], call.pointers[1], call.pointers[2] = block[j].data_ptr(), dz.data_ptr(), dtotal[start + j].data_ptr()
-            for k, part in enumerate(before):
-                call.pointers[4 + 3 * k] = part[j].data_ptr()
+            for k in range(len(kept)):
+                call.pointers[4 + 3 * k] = (after[k][j - 1] if j else before[k]).data_ptr()
                 if record:
                     call.pointers[5 + 3 * k] = recorded[k][start + j].data_ptr()  # pyright: ignore[reportOptionalSubscript]
             call()
             back = connection.back(dtotal[start + j])
     return [dtotal, back, *gradients, *cpu.reduced(learned, fixed, wanted), *connection.gradients(z, zs, dtotal)]
-
-
-def _before(text: str, xs: Tensor, state: list[Tensor], fixed: list[Tensor]) -> list[Tensor]:
-    """The parts of the state before every step."""
-    _, *after = cpu.forward(text, xs, state, fixed, 0, xs.dtype, True)
-    return [torch.cat([first[None], rest[:-1]]) for first, rest in zip(state, after, strict=True)]
 
 
 class RunModule(torch.autograd.Function):
