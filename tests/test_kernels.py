@@ -1,6 +1,7 @@
 """Kernels derived from a step equal the reference loop: outputs, states and every gradient."""
 
 import copy
+import importlib.util
 import multiprocessing
 import re
 import shutil
@@ -132,16 +133,37 @@ def test_what_cannot_be_fused_runs_on_the_reference_loop_and_says_why(model, wha
     model(unroll=fused)(xs)  # once is enough
 
 
-def test_without_a_compiler_it_says_what_to_install(monkeypatch, tmp_path):
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+    """A cache directory of its own, for the test to spoil."""
+
+    def forget():
+        for remembered in (compiler.cache_folder, compiler.compiler, compiler._machine, cpu.kernel):
+            remembered.cache_clear()
+
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    forget()
+    yield tmp_path
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_without_a_compiler_it_says_what_to_install(monkeypatch):
     monkeypatch.setattr(shutil, "which", lambda _: None)
-    compiler.compiler.cache_clear()
-    try:
-        with pytest.warns(RuntimeWarning, match="LIF runs on the reference loop: there is no C compiler; install gcc or clang"):
-            geir.LIF(unroll=fused, dt=1.25e-3, integrator=geir.Euler())(torch.rand(5, 3))
-    finally:
-        monkeypatch.undo()
-        compiler.compiler.cache_clear()
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.warns(RuntimeWarning, match="LIF runs on the reference loop: there is no C compiler; install gcc or clang, or `pip install ziglang`"):
+        actual = geir.LIF(dt=1.25e-3)(torch.full((5, 3), 9.0))
+    close(actual, geir.LIF(dt=1.25e-3, unroll=geir.reference)(torch.full((5, 3), 9.0)))
+
+
+@pytest.mark.usefixtures("empty_cache")
+@pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
+def test_without_a_compiler_ziglang_will_do(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    xs = torch.rand(40, 3, 50) * 2
+    expected = geir.Adex(unroll=geir.reference)(xs)[0]
+    assert (geir.Adex()(xs)[0] != expected).float().mean() < 1e-3
 
 
 # What is planted into the generated source of a LIF with two learnable parameters, and in place of what.
@@ -328,47 +350,41 @@ def test_there_is_no_second_derivative_and_the_error_says_what_to_do():
         d.sum().backward()
 
 
-@pytest.mark.parametrize("damage", [lambda path: path.write_bytes(b"not a library"), lambda path: path.write_bytes(path.read_bytes()[:-100])])
-def test_a_damaged_cache_is_repaired(monkeypatch, tmp_path, damage):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compiler.cache_folder.cache_clear()
-    try:
-        text = "int number(void) { return 7; }"
-        assert compiler.load(text).number() == 7
-        (path,) = (tmp_path / "geir").glob("*.so")
-        assert path.parent.stat().st_mode & 0o077 == 0
-        whole = path.read_bytes()
-        path.unlink()  # a new file, for the loaded one is still mapped
-        path.write_bytes(whole)
-        damage(path)
-        assert compiler.load(text).number() == 7
-        assert path.read_bytes() == whole
-    finally:
-        monkeypatch.undo()
-        compiler.cache_folder.cache_clear()
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: path.write_bytes(b"not a library"), lambda path: path.write_bytes(path.read_bytes()[:-100])],
+    ids=["foreign", "cut short"],
+)
+def test_a_damaged_cache_is_repaired(empty_cache, damage):
+    text = "int number(void) { return 7; }"
+    assert compiler.load(text).number() == 7
+    (path,) = (empty_cache / "geir").glob("*.so")
+    assert path.parent.stat().st_mode & 0o077 == 0
+    whole = path.read_bytes()
+    path.unlink()  # a new file, for the loaded one is still mapped
+    path.write_bytes(whole)
+    damage(path)
+    assert compiler.load(text).number() == 7
+    assert path.read_bytes() == whole
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(monkeypatch, tmp_path):
-    (tmp_path / "geir").write_text("a file where the folder should be")
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compiler.cache_folder.cache_clear()
-    try:
-        with pytest.warns(RuntimeWarning, match="there is no cache"):
-            assert compiler.load("int number(void) { return 8; }").number() == 8
-    finally:
-        monkeypatch.undo()
-        compiler.cache_folder.cache_clear()
+def test_a_cache_that_cannot_be_written_is_done_without(empty_cache):
+    (empty_cache / "geir").write_text("a file where the folder should be")
+    with pytest.warns(RuntimeWarning, match="there is no cache"):
+        assert compiler.load("int number(void) { return 8; }").number() == 8
 
 
-def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
-    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    compiler.cache_folder.cache_clear()
-    try:
-        with pytest.raises(compiler.NoCompilerError, match=r"(?s)failed on .*\.c: .*error"):
-            compiler.load("this is not C")
-    finally:
-        monkeypatch.undo()
-        compiler.cache_folder.cache_clear()
+def test_a_cache_that_others_may_write_to_is_not_trusted(empty_cache):
+    (empty_cache / "geir").mkdir()
+    (empty_cache / "geir").chmod(0o777)
+    with pytest.warns(RuntimeWarning, match="others may write to it"):
+        assert compiler.load("int number(void) { return 9; }").number() == 9
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_a_compiler_that_fails_is_quoted():
+    with pytest.raises(compiler.NoCompilerError, match=r"(?s)failed on .*\.c: .*error"):
+        compiler.load("this is not C")
 
 
 def _in_child(pipe, xs):
