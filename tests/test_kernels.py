@@ -93,6 +93,22 @@ def test_a_change_of_what_is_not_a_tensor_is_seen():
         close(x.grad, y.grad, 1e-6)
 
 
+def test_a_change_inside_a_setting_is_seen():
+    class Steep:
+        gain = 1.0
+
+        def __call__(self, x):
+            return torch.sigmoid(self.gain * x)
+
+    lif, xs = geir.LIF(surrogate=Steep()), torch.rand(50, 4)
+    before, _ = lif(xs)
+    lif.surrogate.gain = 5.0
+    after, _ = lif(xs)
+    assert not torch.equal(before, after)
+    lif.unroll = geir.reference
+    close(after, lif(xs)[0], 1e-5)
+
+
 def test_nan_and_infinity_survive():
     xs = torch.rand(30, 8)
     xs[5, 0], xs[5, 1] = float("nan"), float("inf")

@@ -149,9 +149,16 @@ def _looked_at(values: dict[str, Any]) -> int:
     return seen
 
 
+def _described(value: Any) -> Any:
+    """A setting by what is in it, if its `repr` does not show that."""
+    if type(value).__repr__ is not object.__repr__ or not hasattr(value, "__dict__"):
+        return value
+    return type(value), value, {k: _described(v) for k, v in vars(value).items()}
+
+
 def _remembered(neuron: Any, name: str, state: Any, names: list[str], count: int, rebuild: Any, dtype: torch.dtype) -> tuple[str, list[int]]:
     """The program, which is that of all neurons that differ in nothing but tensors."""
-    settings = [(type(m), {k: v for k, v in vars(m).items() if not k.startswith("_") and k != "training"}) for m in neuron.modules()]
+    settings = [(type(m), {k: _described(v) for k, v in vars(m).items() if not k.startswith("_") and k != "training"}) for m in neuron.modules()]
     key = tuple(kind for kind, _ in settings), repr(settings), name, tuple(names), count, dtype
     if key not in _programs:
         try:
