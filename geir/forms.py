@@ -61,6 +61,8 @@ class Recurrence(Dynamics[Any]):
         recurrent_weights: The same for the recurrent connection, (hidden_size, hidden_size). A module decides about autapses itself.
     """
 
+    recurrent: ClassVar[bool] = True
+
     input_size: int = option(kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of inputs")
     hidden_size: int = option(kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of neurons")
     autapses: bool = False

@@ -2,7 +2,7 @@
 
 import numbers
 from collections.abc import Callable
-from typing import Any, Generic, TypeVar
+from typing import Any, ClassVar, Generic, TypeVar
 
 import torch
 from torch import Tensor
@@ -26,6 +26,8 @@ class Dynamics(Declared, Generic[State]):
         record_states: Whether a run returns the states after every step instead of only the last.
         unroll: What runs the step over time: kernels derived from it, or `geir.reference`, the loop that defines them.
     """
+
+    recurrent: ClassVar[bool] = False  # whether output feeds back; then `react` is the step given all input
 
     dt: float = option(default=1e-3, accepts=numbers.Real, check=lambda dt: 0 < dt < float("inf"), expected="a positive number of seconds")
     record_states: bool = False

@@ -1,9 +1,10 @@
 """Kernels derived from a step equal the reference loop: outputs, states and every gradient."""
 
 import copy
+import ctypes
+import dataclasses
 import importlib.util
 import multiprocessing
-import re
 import shutil
 from typing import NamedTuple
 
@@ -109,6 +110,29 @@ def test_a_change_inside_a_setting_is_seen():
     assert not torch.equal(before, after)
     lif.unroll = geir.reference
     close(after, lif(xs)[0], 1e-5)
+
+
+def test_a_setting_of_another_class_with_the_same_name_is_another():
+    def steep(gain):
+        @dataclasses.dataclass(frozen=True)
+        class Steep:
+            def __call__(self, x):
+                return torch.sigmoid(gain * x)
+
+        return Steep()
+
+    xs = torch.rand(50, 4)
+    for gain in (1.0, 5.0):  # as when the cell of a notebook is edited and run again
+        lif = geir.LIF(surrogate=steep(gain))
+        close(lif(xs)[0], with_reference(lif)(xs)[0], 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"), [({"every": 0}, "Fused.every must be a positive"), ({"output": torch.int64}, "Fused.output must be")]
+)
+def test_a_bad_setting_of_the_kernels_is_refused(setting, message):
+    with pytest.raises(ValueError, match=message):
+        geir.Fused(**setting)
 
 
 def test_nan_and_infinity_survive():
@@ -419,8 +443,20 @@ def test_it_works_after_fork_and_in_workers():
 
 
 def test_more_than_two_to_the_31_elements_are_counted_in_64_bits():
-    text = cpu.files("geir.kernels").joinpath("template.c").read_text()
-    assert not re.search(r"\b(int|unsigned|int32_t) (n|t|o|m|c|e|l|j|at|from|until|history)\b", text)
+    lif, xs = geir.LIF(), 2 * torch.rand(1, 300)
+    program, parts, fixed = _program_of(lif, "step", lif.initial_state(xs[0]), lif.prepare())
+    function = cpu.kernel(program, cpu.shared(fixed), (False,) * len(fixed), xs.dtype, xs.dtype).forward
+    values, places = cpu.laid_out(fixed, xs.shape[1:])
+    results = []
+    for first in (0, 2**33):  # the same memory, as the last neurons of very many
+        zs, state = torch.full_like(xs, torch.nan), [part.clone() for part in parts]
+        call = cpu.Call(function, [xs, zs, *cpu.interleaved(state, [None] * 2, [None] * 2), *values], [1, first + 300, 1, *places])
+        for k in (0, 1, 2, 5):
+            call.pointers[k] -= 4 * first
+        function(call.pointers, call.numbers, ctypes.c_int64(first), ctypes.c_int64(first + 300))
+        results.append((zs, state))
+    close(*results, 0)
+    close(results[0][0], lif(xs)[0], 0)
 
 
 class TestRecurrent:
@@ -459,6 +495,15 @@ class TestRecurrent:
             net.input_weights.mul_(8)
         xs = torch.rand(50, 3, 5, dtype=torch.float64)
         close(run(net, xs), run(with_reference(net), xs))
+
+
+def test_a_module_that_feeds_back_can_be_differentiated_twice_over():
+    torch.manual_seed(0)
+    net = geir.LIFRecurrent(5, 6, recurrent_weights=nn.Sequential(nn.Linear(6, 6), nn.Tanh())).double()
+    xs = 8 * torch.rand(20, 3, 5, dtype=torch.float64)
+    loss = net(xs)[0].sum()
+    parameters = list(net.parameters())
+    close(torch.autograd.grad(loss, parameters, retain_graph=True), torch.autograd.grad(loss, parameters))
 
 
 def test_operations_pass_pytorchs_own_check():

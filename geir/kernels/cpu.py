@@ -18,7 +18,7 @@ from torch import Tensor
 
 from . import compiler
 from .emit import C, Language, emit
-from .trace import Program
+from .program import Program
 
 BLOCK = 2048  # as in template.c
 # Below this many neuron steps one thread is faster than two.

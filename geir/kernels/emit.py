@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 from .operators import LOGIC, OPERATORS
-from .trace import Argument, Program
+from .program import Argument, Program
 
 C, TRITON = 0, 1
 

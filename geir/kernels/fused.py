@@ -14,9 +14,10 @@ from ..state import leaves, map_state
 from .compiler import NoCompilerError
 from .cpu import source
 from .operation import run, run_recurrent
+from .program import NotFusableError, Program
 from .recurrent import RunModule
 from .reference import reference
-from .trace import NotFusableError, Program, trace, with_tensors
+from .trace import trace, with_tensors
 
 
 @dataclass(frozen=True)
@@ -29,16 +30,25 @@ class Fused:
     Args:
         every: After how many steps the state is kept for the backward pass, which recomputes the others. Gradients do not depend on it.
             Default: such that what is kept is a small part of the input.
-        output: Dtype of the output, such as ``torch.bool`` for spikes in an eighth of the memory of an input byte; then they carry no
-            gradient. Default: the input's.
+        output: ``torch.bool`` or ``torch.uint8`` for spikes in a quarter of the memory of float32; they carry no gradient.
+            Default: the input's dtype.
+
+    Raises:
+        ValueError: If `every` is not a positive number of steps, or `output` another dtype.
     """
 
     every: int | None = None
     output: torch.dtype | None = None
 
+    def __post_init__(self) -> None:
+        if self.every is not None and not (isinstance(self.every, int) and self.every > 0):
+            raise ValueError(f"Fused.every must be a positive number of steps, got {self.every!r}.")
+        if self.output not in (None, torch.bool, torch.uint8):
+            raise ValueError(f"Fused.output must be torch.bool or torch.uint8, got {self.output!r}.")
+
     def __call__(self, neuron: Any, xs: Tensor, state: Any, record_states: bool = False) -> tuple[Tensor, Any]:
         """Like `reference`."""
-        recurrent = hasattr(neuron, "react")
+        recurrent = neuron.recurrent
         if not xs.numel() or _out_of_reach(xs, recurrent):
             return reference(neuron, xs, state, record_states)
         try:
@@ -149,23 +159,23 @@ def _looked_at(values: dict[str, Any]) -> int:
     return seen
 
 
-def _described(value: Any) -> Any:
-    """A setting by what is in it, if its `repr` does not show that."""
-    if type(value).__repr__ is not object.__repr__ or not hasattr(value, "__dict__"):
-        return value
-    return type(value), value, {k: _described(v) for k, v in vars(value).items()}
+def _described(value: Any, depth: int = 3) -> Any:
+    """A setting by all that tells it from another: its type, which may share its name with an older one, its `repr`, and what is in it."""
+    inside = vars(value) if hasattr(value, "__dict__") and depth else {}
+    return id(type(value)), repr(value), [(k, _described(v, depth - 1)) for k, v in inside.items()]
 
 
 def _remembered(neuron: Any, name: str, state: Any, names: list[str], count: int, rebuild: Any, dtype: torch.dtype) -> tuple[str, list[int]]:
     """The program, which is that of all neurons that differ in nothing but tensors."""
-    settings = [(type(m), {k: _described(v) for k, v in vars(m).items() if not k.startswith("_") and k != "training"}) for m in neuron.modules()]
-    key = tuple(kind for kind, _ in settings), repr(settings), name, tuple(names), count, dtype
+    settings = [(type(m), k, v) for m in neuron.modules() for k, v in vars(m).items() if not k.startswith("_") and k != "training"]
+    described = repr([(id(kind), k, _described(v)) for kind, k, v in settings])
+    key = type(neuron), described, name, tuple(names), count, dtype
     if key not in _programs:
         try:
             found = trace(with_tensors(neuron, getattr(neuron, name), names, rebuild), state, count, dtype)
         except NotFusableError as error:
             found = error
-        # With the settings, so that no object's address, which may be all that its `repr` shows, is used again.
+        # With the settings, so that the addresses in their descriptions are not used again.
         _programs[key] = found, settings
     found, _ = _programs[key]
     if isinstance(found, NotFusableError):

@@ -25,8 +25,8 @@ _library.define(
 )
 _library.impl("run", cpu.forward, "CPU")
 _library.impl("run_backward", cpu.backward, "CPU")
-_library.impl("run_recurrent", recurrent.run_weights, "CPU")
-_library.impl("run_recurrent_backward", recurrent.run_weights_backward, "CPU")
+_library.impl("run_recurrent", recurrent.forward, "CPU")
+_library.impl("run_recurrent_backward", recurrent.backward, "CPU")
 
 
 @torch.library.register_fake("geir::run", lib=_library)
@@ -79,7 +79,7 @@ def run(
     Returns:
         Output, shape (time, ...), and the parts of the state, each of shape (...), or (time, ...) if recorded.
     """
-    function = _CompiledRun if torch.compiler.is_compiling() else _Run
+    function = _CompilableRun if torch.compiler.is_compiling() else _Run
     zs, *parts = function.apply(program, every, output, record, len(state), xs, *state, *fixed)  # pyright: ignore[reportGeneralTypeIssues]
     return zs, parts[: len(state)]
 
@@ -88,7 +88,7 @@ def run_recurrent(
     program: str, xs: Tensor, z: Tensor, weights: Tensor, state: list[Tensor], fixed: list[Tensor], every: int, record: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """Like `run`, of a neuron that also receives the product of `weights`, shape (neurons, neurons), and its last output; at first `z`."""
-    function = _CompiledRunRecurrent if torch.compiler.is_compiling() else _RunRecurrent
+    function = _CompilableRunRecurrent if torch.compiler.is_compiling() else _RunRecurrent
     zs, *parts = function.apply(program, every, record, len(state), xs, z, weights, *state, *fixed)  # pyright: ignore[reportGeneralTypeIssues]
     return zs, parts[: len(state)]
 
@@ -156,7 +156,7 @@ class _Backward(torch.autograd.Function):
             fixed.append(_lifted(_batched(t, d, 0, size), 0, xs.dim() - 1).contiguous() if yes else _lifted(t, d, xs.dim() - 1))
         dxs, *found = _Backward.apply(program, every, record, states, wanted, xs, dzs, *dstate, *kept, *fixed)  # pyright: ignore[reportGeneralTypeIssues]
         dfixed = [
-            d.reshape(size, *t.shape[1:] if e is not None and e == 0 else _without(t.shape, e)) if yes else d
+            d.reshape(size, *_without(t.shape, e)) if yes else d
             for d, t, e, yes in zip(found[states:], tensors[2 * states :], after[2 * states :], wanted, strict=True)
         ]
         return (dxs, *found[:states], *dfixed), (1, *[0] * states, *(0 if yes else None for yes in wanted))
@@ -190,28 +190,22 @@ class _RunRecurrent(torch.autograd.Function):
         return None, None, None, None, dxs, dz, dweights, *found[:states], *dfixed
 
 
-class _CompiledRun(_Run):
+def _compilable(function: Any) -> Any:
     """The same as `torch.compile` understands it: it mistakes the context when a variable number of arguments follows."""
 
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        output = _Run.forward(*inputs)
-        _Run.setup_context(ctx, inputs, output)
-        return output
+    class Compilable(function):
+        @staticmethod
+        def forward(ctx: Any, *inputs: Any) -> Any:
+            output = function.forward(*inputs)
+            function.setup_context(ctx, inputs, output)
+            return output
 
-    setup_context = torch.autograd.Function.setup_context
+        setup_context = torch.autograd.Function.setup_context
+
+    return Compilable
 
 
-class _CompiledRunRecurrent(_RunRecurrent):
-    """Likewise."""
-
-    @staticmethod
-    def forward(ctx: Any, *inputs: Any) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        output = _RunRecurrent.forward(*inputs)
-        _RunRecurrent.setup_context(ctx, inputs, output)
-        return output
-
-    setup_context = torch.autograd.Function.setup_context
+_CompilableRun, _CompilableRunRecurrent = _compilable(_Run), _compilable(_RunRecurrent)
 
 
 def _given(

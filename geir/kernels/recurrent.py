@@ -44,7 +44,7 @@ class _Weights:
     def add(self, z: Tensor, out: Tensor) -> None:
         add_product(z.view(-1, z.shape[-1]), self.by_source, out.view(-1, out.shape[-1]))
 
-    def back(self, d: Tensor) -> Tensor:
+    def back(self, d: Tensor, t: int) -> Tensor:
         return (d.view(-1, d.shape[-1]) @ self.weights).view(d.shape)
 
     def gradients(self, z: Tensor, zs: Tensor, dtotal: Tensor) -> list[Tensor]:
@@ -59,22 +59,28 @@ class _Weights:
 class _Module:
     """Any module as recurrent connection; autograd differentiates it step by step."""
 
-    def __init__(self, module: nn.Module, parameters: list[Tensor]):
-        self.module, self.parameters = module, parameters
+    def __init__(self, module: nn.Module, parameters: list[Tensor], learning: bool):
+        self.module, self.parameters, self.learning = module, parameters, learning
         self.steps: list[tuple[Tensor, Tensor]] = []
-        self.found: list[Tensor] = [torch.zeros_like(p) for p in parameters]
+        self.found: list[Tensor] = []
 
     def add(self, z: Tensor, out: Tensor) -> None:
-        with torch.enable_grad():
-            z = z.detach().clone().requires_grad_()
-            self.steps.append((z, fed := self.module(z)))
+        with torch.set_grad_enabled(self.learning):
+            z = z.detach().clone().requires_grad_(self.learning)
+            fed = self.module(z)
+        if self.learning:
+            self.steps.append((z, fed))
         out += fed.detach()
 
-    def back(self, d: Tensor) -> Tensor:
-        z, fed = self.steps.pop()
+    def back(self, d: Tensor, t: int) -> Tensor:
+        z, fed = self.steps[t]
+        if t == len(self.steps) - 1:
+            self.found = [torch.zeros_like(p) for p in self.parameters]
         if not fed.requires_grad:
             return torch.zeros_like(z)
-        dz, *found = torch.autograd.grad(fed, [z, *self.parameters], d.view(fed.shape).to(fed.dtype), allow_unused=True)
+        # Kept, for who goes backward twice.
+        inputs, d = [z, *self.parameters], d.view(fed.shape).to(fed.dtype)
+        dz, *found = torch.autograd.grad(fed, inputs, d, allow_unused=True, retain_graph=True)
         self.found = [total if new is None else total + new for total, new in zip(self.found, found, strict=True)]
         return torch.zeros_like(z) if dz is None else dz
 
@@ -82,8 +88,9 @@ class _Module:
         return self.found
 
 
-def forward(text: str, xs: Tensor, z: Tensor, connection: Any, state: list[Tensor], fixed: list[Tensor], every: int, record: bool) -> list[Tensor]:
-    """Run over time: what arrives is the input and what comes back of the last output."""
+def forward(text: str, xs: Tensor, z: Tensor, weights: Any, state: list[Tensor], fixed: list[Tensor], every: int, record: bool) -> list[Tensor]:
+    """Run over time: what arrives is the input and what comes back of the last output, by a matrix or a connection."""
+    connection = _Weights(weights) if isinstance(weights, Tensor) else weights
     found = cpu.kernel(text, cpu.shared(fixed), (False,) * len(fixed), xs.dtype, xs.dtype)
     total, zs = xs.clone(memory_format=torch.contiguous_format), torch.empty(xs.shape, dtype=xs.dtype)
     last = [part.clone(memory_format=torch.contiguous_format) for part in state]
@@ -111,7 +118,7 @@ def backward(
     total: Tensor,
     z: Tensor,
     zs: Tensor,
-    connection: Any,
+    weights: Any,
     dzs: Tensor,
     dstate: list[Tensor],
     kept: list[Tensor],
@@ -121,6 +128,7 @@ def backward(
     record: bool,
 ) -> list[Tensor]:
     """The vector-Jacobian product of `forward`: gradients of xs, z, each part of the state, each fixed value, and the connection."""
+    connection = _Weights(weights) if isinstance(weights, Tensor) else weights
     found = cpu.kernel(text, cpu.shared(fixed), tuple(wanted), total.dtype, total.dtype)
     shape, size = total.shape[1:], math.prod(total.shape[1:])
     dtotal, back = torch.empty_like(total), torch.zeros(shape, dtype=total.dtype)
@@ -142,7 +150,7 @@ def backward(
                 if record:
                     call.pointers[5 + 3 * k] = recorded[k][start + j].data_ptr()  # pyright: ignore[reportOptionalSubscript]
             call()
-            back = connection.back(dtotal[start + j])
+            back = connection.back(dtotal[start + j], start + j)
     return [dtotal, back, *gradients, *cpu.reduced(learned, fixed, wanted), *connection.gradients(z, zs, dtotal)]
 
 
@@ -154,7 +162,7 @@ class RunModule(torch.autograd.Function):
         ctx: Any, text: str, every: int, record: bool, module: nn.Module, states: int, count: int, xs: Tensor, z: Tensor, *tensors: Tensor
     ) -> Any:
         state, fixed, parameters = tensors[:states], tensors[states : states + count], tensors[states + count :]
-        ctx.connection = _Module(module, list(parameters))
+        ctx.connection = _Module(module, list(parameters), any(ctx.needs_input_grad))
         zs, *rest = forward(text, xs, z, ctx.connection, list(state), list(fixed), every, record)
         ctx.save_for_backward(z, zs, *rest[states:], *fixed)
         ctx.settings = text, every, record, states
@@ -170,28 +178,3 @@ class RunModule(torch.autograd.Function):
         found = backward(text, total, z, zs, ctx.connection, dzs, list(dstate), kept, fixed, wanted, every, record)
         of_fixed = [d if yes else None for d, yes in zip(found[2 + states : 2 + states + len(fixed)], wanted, strict=True)]
         return None, None, None, None, None, None, *found[: 2 + states], *of_fixed, *found[2 + states + len(fixed) :]
-
-
-def run_weights(
-    text: str, xs: Tensor, z: Tensor, weights: Tensor, state: list[Tensor], fixed: list[Tensor], every: int, record: bool
-) -> list[Tensor]:
-    """`forward` with a matrix as recurrent connection."""
-    return forward(text, xs, z, _Weights(weights), state, fixed, every, record)
-
-
-def run_weights_backward(
-    text: str,
-    total: Tensor,
-    z: Tensor,
-    zs: Tensor,
-    weights: Tensor,
-    dzs: Tensor,
-    dstate: list[Tensor],
-    kept: list[Tensor],
-    fixed: list[Tensor],
-    wanted: list[bool],
-    every: int,
-    record: bool,
-) -> list[Tensor]:
-    """Its vector-Jacobian product."""
-    return backward(text, total, z, zs, _Weights(weights), dzs, dstate, kept, fixed, wanted, every, record)
