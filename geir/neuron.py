@@ -10,7 +10,7 @@ from torch import Tensor
 from .integrators import working_dtype
 from .kernels import fused
 from .parameters import Declared, option
-from .state import leaves, map_state
+from .state import leaves, map_state, tensors_of
 from .surrogates import SuperSpike
 
 State = TypeVar("State", bound=tuple)
@@ -61,7 +61,7 @@ class Dynamics(Declared, Generic[State]):
 
     def state_dtype(self, x: Tensor) -> torch.dtype:
         """float64 if a parameter is, else float32, whatever the dtype of the input; without parameters float64 if the input is."""
-        return working_dtype([*self.parameters(), *self.buffers()] or [x])
+        return working_dtype(tensors_of(self).values() or [x])
 
     def initial_state(self, x: Tensor) -> Any:
         """The state at rest.
@@ -105,7 +105,7 @@ class Dynamics(Declared, Generic[State]):
         for key, tensor in self.declared_parameters().items():
             if tensor.device != x.device:
                 raise ValueError(f"{name}.{key} is on {tensor.device}, but its input on {x.device}; move one with .to(...).")
-            if tensor.dim() > x.dim() or any(a != b != 1 for a, b in zip(x.shape[::-1], tensor.shape[::-1])):  # noqa: B905  (the shorter broadcasts)
+            if tensor.dim() and (tensor.dim() > x.dim() or any(a != b != 1 for a, b in zip(x.shape[::-1], tensor.shape[::-1]))):  # noqa: B905  (the shorter broadcasts)
                 raise ValueError(f"{name}.{key} has shape {tuple(tensor.shape)}, which does not broadcast to one step of input, {tuple(x.shape)}.")
 
     def _enter(self, x: Any) -> Tensor:

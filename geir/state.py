@@ -3,7 +3,7 @@
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 def leaves(state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
@@ -19,3 +19,27 @@ def map_state(function: Callable[..., Tensor], *states: Any) -> Any:
     """A state of the same structure, each tensor the function of the given states' tensors."""
     parts = (map_state(function, *p) if isinstance(p[0], tuple) else function(*p) for p in zip(*states, strict=True))
     return type(states[0])(*parts)
+
+
+def tensors_of(module: nn.Module) -> dict[str, Tensor]:
+    """The module's parameters and buffers by name."""
+    modules = module.named_modules() if module._modules else [("", module)]
+    return {
+        f"{prefix}.{name}" if prefix else name: tensor
+        for prefix, part in modules
+        for own in (part._parameters, part._buffers)
+        for name, tensor in own.items()
+        if tensor is not None
+    }
+
+
+def map_tensors(function: Callable[[Tensor], Any], value: Any) -> Any:
+    """Anything nested with each tensor in it replaced by its function."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {key: map_tensors(function, part) for key, part in value.items()}
+    if isinstance(value, tuple | list):
+        parts = [map_tensors(function, part) for part in value]
+        return type(value)(*parts) if hasattr(value, "_fields") else type(value)(parts)
+    return value

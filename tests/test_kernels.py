@@ -13,11 +13,13 @@ import torch
 from torch import Tensor, nn
 
 import geir
-from geir.kernels import compiler, cpu, recurrent
+from geir import native, sparse
+from geir.kernels import cpu
 from geir.kernels.fused import _program_of
+from geir.kernels.program import Program
 from geir.testing import close, learnable_copy, run, strong_input
 
-pytestmark = pytest.mark.skipif(compiler.compiler() is None, reason="there is no C compiler")
+pytestmark = pytest.mark.skipif(native.compiler() is None, reason="there is no C compiler")
 
 MODELS = [
     geir.LIF(),
@@ -180,7 +182,7 @@ def empty_cache(monkeypatch, tmp_path):
     """A cache directory of its own, for the test to spoil."""
 
     def forget():
-        for remembered in (compiler.cache_folder, compiler.compiler, compiler._machine, cpu.kernel):
+        for remembered in (native.cache_folder, native.compiler, native._machine, cpu.kernel):
             remembered.cache_clear()
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
@@ -397,34 +399,34 @@ def test_there_is_no_second_derivative_and_the_error_says_what_to_do():
 )
 def test_a_damaged_cache_is_repaired(empty_cache, damage):
     text = "int number(void) { return 7; }"
-    assert compiler.load(text).number() == 7
+    assert native.load(text).number() == 7
     (path,) = (empty_cache / "geir").glob("*.so")
     assert path.parent.stat().st_mode & 0o077 == 0
     whole = path.read_bytes()
     path.unlink()  # a new file, for the loaded one is still mapped
     path.write_bytes(whole)
     damage(path)
-    assert compiler.load(text).number() == 7
+    assert native.load(text).number() == 7
     assert path.read_bytes() == whole
 
 
 def test_a_cache_that_cannot_be_written_is_done_without(empty_cache):
     (empty_cache / "geir").write_text("a file where the folder should be")
     with pytest.warns(RuntimeWarning, match="there is no cache"):
-        assert compiler.load("int number(void) { return 8; }").number() == 8
+        assert native.load("int number(void) { return 8; }").number() == 8
 
 
 def test_a_cache_that_others_may_write_to_is_not_trusted(empty_cache):
     (empty_cache / "geir").mkdir()
     (empty_cache / "geir").chmod(0o777)
     with pytest.warns(RuntimeWarning, match="others may write to it"):
-        assert compiler.load("int number(void) { return 9; }").number() == 9
+        assert native.load("int number(void) { return 9; }").number() == 9
 
 
 @pytest.mark.usefixtures("empty_cache")
 def test_a_compiler_that_fails_is_quoted():
-    with pytest.raises(compiler.NoCompilerError, match=r"(?s)failed on .*\.c: .*error"):
-        compiler.load("this is not C")
+    with pytest.raises(native.NoCompilerError, match=r"(?s)failed on .*\.c: .*error"):
+        native.load("this is not C")
 
 
 def _in_child(pipe, xs):
@@ -444,16 +446,16 @@ def test_it_works_after_fork_and_in_workers():
 
 def test_more_than_two_to_the_31_elements_are_counted_in_64_bits():
     lif, xs = geir.LIF(), 2 * torch.rand(1, 300)
-    program, parts, fixed = _program_of(lif, "step", lif.initial_state(xs[0]), lif.prepare())
-    function = cpu.kernel(program, cpu.shared(fixed), (False,) * len(fixed), xs.dtype, xs.dtype).forward
-    values, places = cpu.laid_out(fixed, xs.shape[1:])
+    text, parts, fixed = _program_of(lif, "step", lif.initial_state(xs[0]), lif.prepare())
+    program = Program.loads(text)
+    function = native.load(cpu.source(program, [True] * len(fixed), [False] * len(fixed), xs.dtype, xs.dtype)).forward
     results = []
     for first in (0, 2**33):  # the same memory, as the last neurons of very many
         zs, state = torch.full_like(xs, torch.nan), [part.clone() for part in parts]
-        call = cpu.Call(function, [xs, zs, *cpu.interleaved(state, [None] * 2, [None] * 2), *values], [1, first + 300, 1, *places])
-        for k in (0, 1, 2, 5):
-            call.pointers[k] -= 4 * first
-        function(call.pointers, call.numbers, ctypes.c_int64(first), ctypes.c_int64(first + 300))
+        tensors = [xs, zs, state[0], None, None, state[1], None, None, *fixed]
+        moved = [None if t is None else t.data_ptr() - 4 * first * (k in (0, 1, 2, 5)) for k, t in enumerate(tensors)]
+        pointers, numbers = (ctypes.c_void_p * len(moved))(*moved), (ctypes.c_int64 * 3)(1, first + 300, 1)
+        function(ctypes.byref(native.Job(ctypes.addressof(pointers), ctypes.addressof(numbers), 1024, first, 0)))
         results.append((zs, state))
     close(*results, 0)
     close(results[0][0], lif(xs)[0], 0)
@@ -474,7 +476,7 @@ class TestRecurrent:
         assert expected["zs"].sum() > 10
         close(actual, expected)
 
-    @pytest.mark.parametrize(("gain", "least", "most"), [(1.0, 0.005, recurrent._SPARSE), (8.0, recurrent._SPARSE, 1.0)], ids=["few", "many"])
+    @pytest.mark.parametrize(("gain", "least", "most"), [(1.0, 0.005, sparse.SPARSE), (8.0, sparse.SPARSE, 1.0)], ids=["few", "many"])
     def test_few_spikes_and_many_give_the_references(self, gain, least, most):
         torch.manual_seed(0)
         net = geir.LIFRecurrent(5, 40).double()
@@ -511,10 +513,10 @@ def test_operations_pass_pytorchs_own_check():
     xs = torch.rand(20, 3, 4)
     program, parts, fixed = _program_of(lif, "step", lif.initial_state(xs[0]), lif.prepare())
     parts, fixed = [p.clone() for p in parts], [t.detach() for t in fixed]
-    torch.library.opcheck(torch.ops.geir.run, (program, xs, parts, fixed, 16, torch.float32, False))
-    zs, *rest = torch.ops.geir.run(program, xs, parts, fixed, 16, torch.float32, False)
+    torch.library.opcheck(torch.ops.geir.run, (program, xs, parts, fixed, [], 16, torch.float32, False))
+    zs, *rest = torch.ops.geir.run(program, xs, parts, fixed, [], 16, torch.float32, False)
     kept = rest[len(parts) :]
-    torch.library.opcheck(torch.ops.geir.run_backward, (program, xs, zs, parts, kept, fixed, [True] * len(fixed), 16, False))
+    torch.library.opcheck(torch.ops.geir.run_backward, (program, xs, zs, parts, kept, fixed, [True] * len(fixed), [], 16, False))
 
 
 def test_a_network_compiles_whole():

@@ -49,5 +49,5 @@ def emit(program: Program, results: list[Argument], language: Language, shared: 
         level = max((levels.get(a, 2) for a in arguments if isinstance(a, str)), default=0)
         levels[name] = level
         text = OPERATORS[operator][language.column].format(*map(read, arguments))
-        lines[level].append(language.declare[level].format(kind="int" if operator in LOGIC else "real", name=name, text=text))
+        lines[level].append(language.declare[level].format(kind="mask" if operator in LOGIC else "real", name=name, text=text))
     return Code(*lines, [read(result) for result in results])

@@ -8,14 +8,12 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
-from ..state import leaves, map_state
-from .compiler import NoCompilerError
+from ..native import NoCompilerError
+from ..state import leaves, map_state, map_tensors, tensors_of
 from .cpu import source
-from .operation import run, run_recurrent
+from .operation import run
 from .program import NotFusableError, Program
-from .recurrent import RunModule
 from .reference import reference
 from .trace import trace, with_tensors
 
@@ -48,11 +46,10 @@ class Fused:
 
     def __call__(self, neuron: Any, xs: Tensor, state: Any, record_states: bool = False) -> tuple[Tensor, Any]:
         """Like `reference`."""
-        recurrent = neuron.recurrent
-        if not xs.numel() or _out_of_reach(xs, recurrent):
+        if not xs.numel() or xs.device.type != "cpu" or torch.autograd.forward_ad._current_level >= 0:
             return reference(neuron, xs, state, record_states)
         try:
-            return (self._run_recurrent if recurrent else self._run)(neuron, xs, state, record_states)
+            return (self._run_recurrent if neuron.recurrent else self._run)(neuron, xs, state, record_states)
         except (NotFusableError, NoCompilerError) as error:
             _warn_once(f"{type(neuron).__name__} runs on the reference loop: {error}.")
             return reference(neuron, xs, state, record_states)
@@ -60,7 +57,7 @@ class Fused:
     def _run(self, neuron: Any, xs: Tensor, state: Any, record: bool) -> tuple[Tensor, Any]:
         program, parts, fixed = _program_of(neuron, "step", state, neuron.prepare())
         every = self._every(parts) if torch.is_grad_enabled() else 0
-        zs, after = run(program, xs, parts, fixed, every, self.output or xs.dtype, record)
+        zs, after = run(program, xs, parts, fixed, (), every, self.output or xs.dtype, record)
         return zs, _rebuilt(state, after)
 
     def _run_recurrent(self, neuron: Any, xs: Tensor, state: Any, record: bool) -> tuple[Tensor, Any]:
@@ -71,14 +68,19 @@ class Fused:
             weights = connection.weight
             arriving = arriving if connection.bias is None else arriving + connection.bias
         if weights is not None:
-            zs, after = run_recurrent(program, arriving, state.z, weights.to(arriving.dtype), parts, fixed, every, record)
+            zs, after = run(program, arriving, parts, fixed, (state.z, weights.to(arriving.dtype)), every, arriving.dtype, record)
         else:
-            own = [p for p in connection.parameters() if p.requires_grad]
-            zs, *after = RunModule.apply(program, every, record, connection, len(parts), len(fixed), arriving, state.z, *parts, *fixed, *own)  # pyright: ignore[reportGeneralTypeIssues]
+            z, steps = state.z, []
+            for x in arriving.split(1):  # any other connection stands between two runs of one step
+                z, parts = run(program, x + connection(z), parts, fixed, (), 1, x.dtype, False)
+                steps.append((z, *parts))
+                z = z[0]
+            zs, *each = (torch.stack(part) for part in zip(*steps, strict=True))
+            zs, after = zs.squeeze(1), each if record else parts
         return zs.to(self.output or xs.dtype), type(state)(_rebuilt(state.neuron, after), zs if record else zs[-1])
 
     def _every(self, parts: list[Tensor]) -> int:
-        return self.every or max(16, 8 * len(parts))
+        return self.every or max(32, 8 * len(parts))
 
 
 fused = Fused()
@@ -89,27 +91,11 @@ def _warn_once(message: str) -> None:
     warnings.warn(message, RuntimeWarning, stacklevel=4)
 
 
-def fixed_of(neuron: Any, prepared: Any) -> tuple[list[str], list[Tensor], Any]:
-    """Names of parameters and buffers; these and the tensors among what was prepared; and how to build that again from tensors."""
-    named = dict(neuron.named_parameters()) | dict(neuron.named_buffers())
-    coefficients, structure = pytree.tree_flatten(prepared)
-    places = [k for k, value in enumerate(coefficients) if isinstance(value, Tensor)]
-
-    def rebuild(tensors: list[Tensor]) -> Any:
-        values = list(coefficients)
-        for k, tensor in zip(places, tensors, strict=True):
-            values[k] = tensor
-        return pytree.tree_unflatten(values, structure)
-
-    return list(named), [*named.values(), *(coefficients[k] for k in places)], rebuild
-
-
-def _out_of_reach(xs: Tensor, recurrent: bool) -> bool:
-    """Whether a run is on a device or inside a transform for which there are no kernels."""
-    if torch.autograd.forward_ad._current_level >= 0 or xs.device.type != "cpu":
-        return True
-    transformed = torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
-    return recurrent and transformed
+def _fixed_of(neuron: Any, prepared: Any) -> tuple[list[str], list[Tensor]]:
+    """Names of parameters and buffers; and these with the tensors among what was prepared."""
+    named, coefficients = tensors_of(neuron), []
+    map_tensors(coefficients.append, prepared)
+    return list(named), [*named.values(), *coefficients]
 
 
 def _rebuilt(state: Any, parts: list[Tensor]) -> Any:
@@ -122,7 +108,7 @@ _programs: dict[Any, Any] = {}
 
 def _program_of(neuron: Any, name: str, state: Any, prepared: Any) -> tuple[str, list[Tensor], list[Tensor]]:
     """The program of a step, by its name; the parts of the state; and what else the program takes."""
-    names, tensors, rebuild = fixed_of(neuron, prepared)
+    names, tensors = _fixed_of(neuron, prepared)
     parts = [part for _, part in leaves(state)]
     dtype = parts[0].dtype
     if torch.compiler.is_compiling():
@@ -130,7 +116,7 @@ def _program_of(neuron: Any, name: str, state: Any, prepared: Any) -> tuple[str,
             _looked_at(vars(module))
         program, used = _constant_program(neuron, name, dtype)
     else:
-        program, used = _remembered(neuron, name, state, names, len(tensors), rebuild, dtype)
+        program, used = _remembered(neuron, name, state, prepared, names, len(tensors), dtype)
     return program, parts, [tensors[k].to(dtype) for k in used]
 
 
@@ -140,8 +126,8 @@ def _constant_program(neuron: Any, name: str, dtype: torch.dtype) -> tuple[str, 
     state, prepared = neuron.resting_state(), neuron.prepare()
     if name == "react":
         state, (_, *prepared) = state.neuron, prepared
-    names, tensors, rebuild = fixed_of(neuron, prepared)
-    return _remembered(neuron, name, state, names, len(tensors), rebuild, dtype)
+    names, tensors = _fixed_of(neuron, prepared)
+    return _remembered(neuron, name, state, prepared, names, len(tensors), dtype)
 
 
 def _looked_at(values: dict[str, Any]) -> int:
@@ -159,23 +145,25 @@ def _looked_at(values: dict[str, Any]) -> int:
     return seen
 
 
-def _described(value: Any, depth: int = 3) -> Any:
-    """A setting by all that tells it from another: its type, which may share its name with an older one, its `repr`, and what is in it."""
-    inside = vars(value) if hasattr(value, "__dict__") and depth else {}
-    return id(type(value)), repr(value), [(k, _described(v, depth - 1)) for k, v in inside.items()]
+def _key(value: Any, depth: int = 3) -> Any:
+    """A setting by all that tells it from another: its type and what is in it, else itself."""
+    if value is None or isinstance(value, int | float | str | frozenset):
+        return value
+    if depth and (inside := getattr(value, "__dict__", None)):
+        return type(value), *[(k, _key(v, depth - 1)) for k, v in inside.items()]
+    return type(value), id(value), None if callable(value) else repr(value)
 
 
-def _remembered(neuron: Any, name: str, state: Any, names: list[str], count: int, rebuild: Any, dtype: torch.dtype) -> tuple[str, list[int]]:
+def _remembered(neuron: Any, name: str, state: Any, prepared: Any, names: list[str], count: int, dtype: torch.dtype) -> tuple[str, list[int]]:
     """The program, which is that of all neurons that differ in nothing but tensors."""
-    settings = [(type(m), k, v) for m in neuron.modules() for k, v in vars(m).items() if not k.startswith("_") and k != "training"]
-    described = repr([(id(kind), k, _described(v)) for kind, k, v in settings])
-    key = type(neuron), described, name, tuple(names), count, dtype
+    settings = [(type(m), k, v) for m in neuron.modules() for k, v in m.__dict__.items() if k[0] != "_" and k != "training"]
+    key = name, *names, count, dtype, *((kind, k, _key(v)) for kind, k, v in settings)
     if key not in _programs:
         try:
-            found = trace(with_tensors(neuron, getattr(neuron, name), names, rebuild), state, count, dtype)
+            found = trace(with_tensors(neuron, getattr(neuron, name), names, prepared), state, count, dtype)
         except NotFusableError as error:
             found = error
-        # With the settings, so that the addresses in their descriptions are not used again.
+        # With the settings, so that what has an address in the key stays there.
         _programs[key] = found, settings
     found, _ = _programs[key]
     if isinstance(found, NotFusableError):

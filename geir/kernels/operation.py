@@ -10,60 +10,44 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from . import cpu, recurrent
+from .run import backward, forward
 
 _library = torch.library.Library("geir", "DEF")
-_library.define("run(str program, Tensor xs, Tensor[] state, Tensor[] fixed, int every, ScalarType output, bool record) -> Tensor[]")
 _library.define(
-    "run_backward(str program, Tensor xs, Tensor dzs, Tensor[] dstate, Tensor[] kept, Tensor[] fixed, bool[] wanted, int every, bool record)"
-    " -> Tensor[]"
+    "run(str program, Tensor xs, Tensor[] state, Tensor[] fixed, Tensor[] feedback, int every, ScalarType output, bool record) -> Tensor[]"
 )
-_library.define("run_recurrent(str program, Tensor xs, Tensor z, Tensor weights, Tensor[] state, Tensor[] fixed, int every, bool record) -> Tensor[]")
 _library.define(
-    "run_recurrent_backward(str program, Tensor total, Tensor z, Tensor zs, Tensor weights, Tensor dzs, Tensor[] dstate, Tensor[] kept,"
-    " Tensor[] fixed, bool[] wanted, int every, bool record) -> Tensor[]"
+    "run_backward(str program, Tensor xs, Tensor dzs, Tensor[] dstate, Tensor[] kept, Tensor[] fixed, bool[] wanted, Tensor[] feedback,"
+    " int every, bool record) -> Tensor[]"
 )
-_library.impl("run", cpu.forward, "CPU")
-_library.impl("run_backward", cpu.backward, "CPU")
-_library.impl("run_recurrent", recurrent.forward, "CPU")
-_library.impl("run_recurrent_backward", recurrent.backward, "CPU")
+for _device in ("CPU", "CUDA"):
+    _library.impl("run", forward, _device)
+    _library.impl("run_backward", backward, _device)
 
 
 @torch.library.register_fake("geir::run", lib=_library)
-def _(program: str, xs: Tensor, state: list[Tensor], fixed: list[Tensor], every: int, output: torch.dtype, record: bool) -> list[Tensor]:
+def _(
+    program: str, xs: Tensor, state: list[Tensor], fixed: list[Tensor], feedback: list[Tensor], every: int, output: torch.dtype, record: bool
+) -> list[Tensor]:
     steps, *shape = xs.shape
     parts = [part.new_empty(xs.shape if record else shape) for part in state]
     kept = [part.new_empty(-(-steps // every), *shape) for part in state] if every else []
-    return [xs.new_empty(xs.shape, dtype=output), *parts, *kept]
+    return [xs.new_empty(xs.shape, dtype=output), *parts, *kept, *([xs.new_empty(xs.shape)] if feedback else [])]
 
 
 @torch.library.register_fake("geir::run_backward", lib=_library)
 def _(
-    program: str, xs: Tensor, dzs: Tensor, dstate: list[Tensor], kept: list[Tensor], fixed: list[Tensor], wanted: list[bool], every: int, record: bool
-) -> list[Tensor]:
-    starts = [d.new_empty(xs.shape[1:]) for d in dstate]
-    return [xs.new_empty(xs.shape), *starts, *(t.new_empty(t.shape if yes else 0) for t, yes in zip(fixed, wanted, strict=True))]
-
-
-@torch.library.register_fake("geir::run_recurrent", lib=_library)
-def _(program: str, xs: Tensor, z: Tensor, weights: Tensor, state: list[Tensor], fixed: list[Tensor], every: int, record: bool) -> list[Tensor]:
-    steps, *shape = xs.shape
-    parts = [part.new_empty(xs.shape if record else shape) for part in state]
-    return [xs.new_empty(xs.shape), *parts, xs.new_empty(xs.shape), *(part.new_empty(-(-steps // every), *shape) for part in state)]
-
-
-@torch.library.register_fake("geir::run_recurrent_backward", lib=_library)
-def _(
-    program: str, total: Tensor, z: Tensor, zs: Tensor, weights: Tensor, dzs: Tensor, dstate: list[Tensor], kept: list[Tensor],
-    fixed: list[Tensor], wanted: list[bool], every: int, record: bool,
+    program: str, xs: Tensor, dzs: Tensor, dstate: list[Tensor], kept: list[Tensor], fixed: list[Tensor], wanted: list[bool], feedback: list[Tensor],
+    every: int, record: bool,
 ) -> list[Tensor]:  # fmt: skip
-    starts = [d.new_empty(total.shape[1:]) for d in (z, *dstate)]
-    of_fixed = [t.new_empty(t.shape if yes else 0) for t, yes in zip(fixed, wanted, strict=True)]
-    return [total.new_empty(total.shape), *starts, *of_fixed, weights.new_empty(weights.shape).t().contiguous().t()]
+    starts = [d.new_empty(xs.shape[1:]) for d in dstate]
+    dfixed = [t.new_empty(t.shape if yes else 0) for t, yes in zip(fixed, wanted, strict=True)]
+    dfeedback = [feedback[0].new_empty(feedback[0].shape), feedback[1].new_empty(feedback[1].shape[::-1]).t()] if feedback else []
+    return [xs.new_empty(xs.shape), *starts, *dfixed, *dfeedback]
 
 
 def run(
-    program: str, xs: Tensor, state: list[Tensor], fixed: list[Tensor], every: int, output: torch.dtype, record: bool
+    program: str, xs: Tensor, state: list[Tensor], fixed: list[Tensor], feedback: Sequence[Tensor], every: int, output: torch.dtype, record: bool
 ) -> tuple[Tensor, list[Tensor]]:
     """Run a program over time, differentiably.
 
@@ -72,66 +56,74 @@ def run(
         xs: Input, shape (time, ...).
         state: Parts of the state to start from, each of shape (...).
         fixed: What does not change over time, each broadcastable to (...).
+        feedback: Nothing; or for a neuron that also receives its last output, that before the first step, shape (..., neurons), and the
+            weights by which it does, shape (neurons, neurons).
         every: After how many steps the state is kept for the backward pass; 0 if there will be none.
-        output: Dtype of the output.
+        output: Dtype of the output; with feedback, that of the input.
         record: Whether to return the parts of the state after every step instead of only the last.
 
     Returns:
         Output, shape (time, ...), and the parts of the state, each of shape (...), or (time, ...) if recorded.
     """
-    function = _CompilableRun if torch.compiler.is_compiling() else _Run
-    zs, *parts = function.apply(program, every, output, record, len(state), xs, *state, *fixed)  # pyright: ignore[reportGeneralTypeIssues]
-    return zs, parts[: len(state)]
-
-
-def run_recurrent(
-    program: str, xs: Tensor, z: Tensor, weights: Tensor, state: list[Tensor], fixed: list[Tensor], every: int, record: bool
-) -> tuple[Tensor, list[Tensor]]:
-    """Like `run`, of a neuron that also receives the product of `weights`, shape (neurons, neurons), and its last output; at first `z`."""
-    function = _CompilableRunRecurrent if torch.compiler.is_compiling() else _RunRecurrent
-    zs, *parts = function.apply(program, every, record, len(state), xs, z, weights, *state, *fixed)  # pyright: ignore[reportGeneralTypeIssues]
+    zs, *parts = _fitting(_Run).apply(program, every, output, record, len(state), len(fixed), xs, *state, *fixed, *feedback)  # pyright: ignore[reportGeneralTypeIssues]
     return zs, parts[: len(state)]
 
 
 class _Run(torch.autograd.Function):
     @staticmethod
-    def forward(program: str, every: int, output: torch.dtype, record: bool, states: int, xs: Tensor, *tensors: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return tuple(torch.ops.geir.run(program, xs, tensors[:states], tensors[states:], every, output, record))
+    def forward(program: str, every: int, output: torch.dtype, record: bool, states: int, count: int, xs: Tensor, *tensors: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
+        state, fixed, feedback = _parts(tensors, states, count)
+        return tuple(torch.ops.geir.run(program, xs, state, fixed, feedback, every, output, record))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        program, every, _, record, states, xs, *tensors = inputs
-        zs, kept = output[0], output[1 + states :]
+        program, every, _, record, states, count, xs, *tensors = inputs
+        _, fixed, feedback = _parts(tensors, states, count)
+        zs, kept = output[0], output[1 + states : 1 + 2 * states]
         ctx.set_materialize_grads(False)  # else those of what is kept, which are not wanted, take memory
-        ctx.mark_non_differentiable(*kept, *([] if zs.is_floating_point() else [zs]))
-        ctx.save_for_backward(xs, *kept, *tensors[states:])
-        ctx.settings = program, every, record, states, zs.dtype
+        ctx.mark_non_differentiable(*output[1 + states :], *([] if zs.is_floating_point() else [zs]))
+        # What a neuron with feedback received is the last of the outputs.
+        ctx.save_for_backward(output[-1] if feedback else xs, *kept, *fixed, *([*feedback, zs] if feedback else []))
+        ctx.settings = program, every, record, states, count, zs.dtype
 
     @staticmethod
     def backward(ctx: Any, dzs: Tensor | None, *gradients: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        program, every, record, states, dtype = ctx.settings
-        xs, *saved = ctx.saved_tensors
-        dzs, dstate = _given(dzs, gradients[:states], xs, dtype, saved[:states], record)
-        wanted = list(ctx.needs_input_grad[6 + states :])
-        arguments = program, every, record, states, wanted, xs, dzs, *dstate, *saved
-        dxs, *found = _Backward.forward(*arguments) if torch.compiler.is_compiling() else _Backward.apply(*arguments)  # pyright: ignore[reportGeneralTypeIssues]
-        dfixed = [d if yes else None for d, yes in zip(found[states:], wanted, strict=True)]
-        return None, None, None, None, None, dxs, *found[:states], *dfixed
+        program, every, record, states, count, dtype = ctx.settings
+        xs, *tensors = ctx.saved_tensors
+        kept, _, _ = _parts(tensors, states, count)
+        shape = xs.shape if record else xs.shape[1:]
+        dstate = [k.new_zeros(()).expand(shape) if d is None else d for d, k in zip(gradients[:states], kept, strict=True)]
+        dzs = xs.new_zeros((), dtype=dtype).expand(xs.shape) if dzs is None else dzs
+        wanted = list(ctx.needs_input_grad[7 + states : 7 + states + count])
+        differentiate = _Backward.forward if torch.compiler.is_compiling() else _fitting(_Backward).apply
+        dxs, *rest = differentiate(program, every, record, states, count, wanted, xs, dzs, *dstate, *tensors)  # pyright: ignore[reportGeneralTypeIssues]
+        dfixed = [d if yes else None for d, yes in zip(rest[states : states + count], wanted, strict=True)]
+        return *[None] * 6, dxs, *rest[:states], *dfixed, *rest[states + count :]
 
     @staticmethod
-    def vmap(info: Any, dims: Any, program: str, every: int, output: torch.dtype, record: bool, states: int, xs: Tensor, *tensors: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        xs = _batched(xs, dims[5], 1, info.batch_size)
-        state = [_batched(t, d, 0, info.batch_size) for t, d in zip(tensors[:states], dims[6 : 6 + states], strict=True)]
-        fixed = [_lifted(t, d, xs.dim() - 1) for t, d in zip(tensors[states:], dims[6 + states :], strict=True)]
-        results = _Run.apply(program, every, output, record, states, xs, *state, *fixed)
+    def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
+        info: Any, dims: Any, program: str, every: int, output: torch.dtype, record: bool, states: int, count: int, xs: Tensor, *tensors: Tensor
+    ) -> Any:
+        if len(tensors) > states + count and dims[-1] is not None:
+            return _one_by_one(_Run, info, dims, program, every, output, record, states, count, xs, *tensors)
+        state, fixed, feedback = _parts(tensors, states, count)
+        of_state, of_fixed, of_feedback = _parts(dims[7:], states, count)
+        xs = _batched(xs, dims[6], 1, info.batch_size)
+        state = [_batched(t, d, 0, info.batch_size) for t, d in zip(state, of_state, strict=True)]
+        fixed = [_lifted(t, d, xs.dim() - 1) for t, d in zip(fixed, of_fixed, strict=True)]
+        feedback = [_batched(t, d, 0, info.batch_size) for t, d in zip(feedback[:1], of_feedback, strict=False)] + list(feedback[1:])
+        results = _Run.apply(program, every, output, record, states, count, xs, *state, *fixed, *feedback)
         return results, (1, *[int(record)] * states, *[1] * (len(results) - 1 - states))  # pyright: ignore[reportArgumentType]
 
 
 class _Backward(torch.autograd.Function):
     @staticmethod
-    def forward(program: str, every: int, record: bool, states: int, wanted: list[bool], xs: Tensor, dzs: Tensor, *tensors: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        dstate, kept, fixed = tensors[:states], tensors[states : 2 * states], tensors[2 * states :]
-        return tuple(torch.ops.geir.run_backward(program, xs, dzs, dstate, kept, fixed, wanted, every, record))
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        program: str, every: int, record: bool, states: int, count: int, wanted: list[bool], xs: Tensor, dzs: Tensor, *tensors: Tensor
+    ) -> Any:
+        dstate, rest = tensors[:states], tensors[states:]
+        kept, fixed, feedback = _parts(rest, states, count)
+        return tuple(torch.ops.geir.run_backward(program, xs, dzs, dstate, kept, fixed, wanted, feedback, every, record))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -143,57 +135,31 @@ class _Backward(torch.autograd.Function):
 
     @staticmethod
     def vmap(  # pyright: ignore[reportIncompatibleMethodOverride]
-        info: Any, dims: Any, program: str, every: int, record: bool, states: int, wanted: list[bool], xs: Tensor, dzs: Tensor, *tensors: Tensor
-    ) -> Any:
-        size = info.batch_size
-        xs, dzs = _batched(xs, dims[5], 1, size), _batched(dzs, dims[6], 1, size)
-        after = dims[7:]
-        dstate = [_batched(t, d, int(record), size) for t, d in zip(tensors[:states], after[:states], strict=True)]
-        kept = [_batched(t, d, 1, size) for t, d in zip(tensors[states : 2 * states], after[states : 2 * states], strict=True)]
+        info: Any, dims: Any, program: str, every: int, record: bool, states: int, count: int, wanted: list[bool], xs: Tensor, dzs: Tensor,
+        *tensors: Tensor,
+    ) -> Any:  # fmt: skip
+        if len(tensors) > 2 * states + count:  # each sample has its own gradient of the weights
+            return _one_by_one(_Backward, info, dims, program, every, record, states, count, wanted, xs, dzs, *tensors)
+        size, after = info.batch_size, dims[8:]
+        xs, dzs = _batched(xs, dims[6], 1, size), _batched(dzs, dims[7], 1, size)
+        dstate = [_batched(t, d, int(record), size) for t, d in zip(tensors[:states], after, strict=False)]
+        kept = [_batched(t, d, 1, size) for t, d in zip(tensors[states : 2 * states], after[states:], strict=False)]
         fixed = []
         for t, d, yes in zip(tensors[2 * states :], after[2 * states :], wanted, strict=True):
             # The gradient of what all samples share is each sample's own here; who asked for it sums.
             fixed.append(_lifted(_batched(t, d, 0, size), 0, xs.dim() - 1).contiguous() if yes else _lifted(t, d, xs.dim() - 1))
-        dxs, *found = _Backward.apply(program, every, record, states, wanted, xs, dzs, *dstate, *kept, *fixed)  # pyright: ignore[reportGeneralTypeIssues]
+        dxs, *found = _Backward.apply(program, every, record, states, count, wanted, xs, dzs, *dstate, *kept, *fixed)  # pyright: ignore[reportGeneralTypeIssues]
         dfixed = [
-            d.reshape(size, *_without(t.shape, e)) if yes else d
+            d.reshape(size, *(n for k, n in enumerate(t.shape) if k != e)) if yes else d
             for d, t, e, yes in zip(found[states:], tensors[2 * states :], after[2 * states :], wanted, strict=True)
         ]
         return (dxs, *found[:states], *dfixed), (1, *[0] * states, *(0 if yes else None for yes in wanted))
 
 
-class _RunRecurrent(torch.autograd.Function):
-    @staticmethod
-    def forward(program: str, every: int, record: bool, states: int, xs: Tensor, z: Tensor, weights: Tensor, *tensors: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        return tuple(torch.ops.geir.run_recurrent(program, xs, z, weights, tensors[:states], tensors[states:], every, record))
+def _plain(function: Any) -> Any:
+    """The same in the older manner, for outside of function transforms: `torch.compile` understands it, and it is called faster."""
 
-    @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
-        program, every, record, states, _, z, weights, *tensors = inputs
-        zs, rest = output[0], output[1 + states :]
-        ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*rest)
-        ctx.save_for_backward(z, zs, weights, *rest, *tensors[states:])
-        ctx.settings = program, every, record, states
-
-    @staticmethod
-    @torch.autograd.function.once_differentiable
-    def backward(ctx: Any, dzs: Tensor | None, *gradients: Tensor | None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
-        program, every, record, states = ctx.settings
-        z, zs, weights, total, *rest = ctx.saved_tensors
-        dzs, dstate = _given(dzs, gradients[:states], total, zs.dtype, rest[:states], record)
-        kept, fixed, wanted = rest[:states], rest[states:], list(ctx.needs_input_grad[7 + states :])
-        dxs, dz, *found, dweights = torch.ops.geir.run_recurrent_backward(
-            program, total, z, zs, weights, dzs, dstate, kept, fixed, wanted, every, record
-        )
-        dfixed = [d if yes else None for d, yes in zip(found[states:], wanted, strict=True)]
-        return None, None, None, None, dxs, dz, dweights, *found[:states], *dfixed
-
-
-def _compilable(function: Any) -> Any:
-    """The same as `torch.compile` understands it: it mistakes the context when a variable number of arguments follows."""
-
-    class Compilable(function):
+    class Plain(function):
         @staticmethod
         def forward(ctx: Any, *inputs: Any) -> Any:
             output = function.forward(*inputs)
@@ -202,19 +168,29 @@ def _compilable(function: Any) -> Any:
 
         setup_context = torch.autograd.Function.setup_context
 
-    return Compilable
+    return Plain
 
 
-_CompilableRun, _CompilableRunRecurrent = _compilable(_Run), _compilable(_RunRecurrent)
+_PlainRun, _PlainBackward = _plain(_Run), _plain(_Backward)
 
 
-def _given(
-    dzs: Tensor | None, dstate: Sequence[Tensor | None], xs: Tensor, dtype: torch.dtype, kept: Sequence[Tensor], record: bool
-) -> tuple[Tensor, list[Tensor]]:
-    """Gradients of output and state, zero where there are none."""
-    shape = xs.shape if record else xs.shape[1:]
-    parts = [k.new_zeros(shape) if d is None else d for d, k in zip(dstate, kept, strict=True)]
-    return xs.new_zeros(xs.shape, dtype=dtype) if dzs is None else dzs, parts
+def _fitting(function: Any) -> Any:
+    transformed = not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+    return function if transformed else _PlainRun if function is _Run else _PlainBackward
+
+
+def _parts(tensors: Sequence[Any], states: int, count: int) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:
+    """Those of the state, those that are fixed, and the rest."""
+    return tensors[:states], tensors[states : states + count], tensors[states + count :]
+
+
+def _one_by_one(function: Any, info: Any, dims: Any, *arguments: Any) -> Any:
+    """A batch sample by sample, where samples do not share the weights or their gradient."""
+    samples = [
+        function.apply(*(a if d is None or not isinstance(a, Tensor) else a.select(d, k) for a, d in zip(arguments, dims, strict=True)))
+        for k in range(info.batch_size)
+    ]
+    return tuple(torch.stack(results) for results in zip(*samples, strict=True)), (0,) * len(samples[0])
 
 
 def _batched(t: Tensor, dim: int | None, to: int, size: int) -> Tensor:
@@ -230,7 +206,3 @@ def _lifted(t: Tensor, dim: int | None, dims: int) -> Tensor:
         return t
     t = t.movedim(dim, 0)
     return t.reshape(len(t), *[1] * (dims - t.dim()), *t.shape[1:])
-
-
-def _without(shape: torch.Size, dim: int | None) -> list[int]:
-    return [n for k, n in enumerate(shape) if k != dim]

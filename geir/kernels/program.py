@@ -3,6 +3,8 @@
 import json
 from typing import Any, NamedTuple
 
+from .operators import ROUNDED
+
 # An argument is the name of an input or of an earlier line, or a number.
 Argument = str | float
 
@@ -44,3 +46,37 @@ class Program(NamedTuple):
                 wanted.update(line[2:])
                 kept.append(line)
         return kept[::-1]
+
+    @property
+    def exact(self) -> bool:
+        """Whether every operation of the step has one right result, so that the step can and must be PyTorch's to the bit."""
+        return not any(operator in ROUNDED for _, operator, *_ in self.needed(self.step))
+
+    def loosened(self) -> "Program":
+        """The same where it need not be PyTorch's to the bit, in the gradient or all over, with fewer operations.
+
+        It multiplies by the inverse of what is fixed instead of dividing, and rounds a product and a sum once.
+        """
+        strict = {name for name, *_ in self.needed(self.step)} if self.exact else set()
+        fixed: set[Any] = {f"p{k}" for k in range(self.fixed)}
+        products: dict[Any, list[Argument]] = {}
+        lines: list[tuple[Any, ...]] = []
+        for name, operator, *arguments in self.lines:
+            if all(a in fixed or not isinstance(a, str) for a in arguments):
+                fixed.add(name)
+            elif name not in strict:
+                if operator == "div" and arguments[1] in fixed:
+                    inverse = f"1/{arguments[1]}"
+                    if inverse not in fixed:
+                        fixed.add(inverse)
+                        lines.append((inverse, "reciprocal", arguments[1]))
+                    operator, arguments = "mul", [arguments[0], inverse]
+                first, second = [*arguments, None][:2]
+                if operator == "mul":
+                    products[name] = arguments
+                elif operator in ("add", "sub") and first in products:
+                    operator, arguments = "fma" if operator == "add" else "fms", [*products[first], second]
+                elif operator in ("add", "sub") and second in products:
+                    operator, arguments = "fma" if operator == "add" else "fnma", [*products[second], first]
+            lines.append((name, operator, *arguments))
+        return self._replace(lines=lines)

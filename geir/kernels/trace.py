@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call
 
-from ..state import leaves, map_state
+from ..state import leaves, map_state, map_tensors
 from .program import NotFusableError, Program
 from .record import Recorder
 
@@ -73,7 +73,7 @@ def _traced(step: Run, state: Any, fixed: int, dtype: torch.dtype, size: int) ->
         raise
     except Exception as error:
         raise NotFusableError(f"its step cannot be traced ({type(error).__name__}: {str(error).splitlines()[0]})") from error
-    return _pruned(Program(str(dtype).removeprefix("torch."), states, fixed, recorder.lines, forward, backward))
+    return _pruned(Program(str(dtype).removeprefix("torch."), states, fixed, recorder.lines, forward, backward).loosened())
 
 
 def _pruned(program: Program) -> tuple[Program, list[int]]:
@@ -104,8 +104,8 @@ class _Step(nn.Module):
         return self.run(*arguments)
 
 
-def with_tensors(neuron: nn.Module, step: Callable[..., Any], names: list[str], rebuild: Callable[[list[Tensor]], Any]) -> Run:
-    """A step as a function of x, state and a list of tensors: first those that `names` calls, then those from which to rebuild what was prepared.
+def with_tensors(neuron: nn.Module, step: Callable[..., Any], names: list[str], prepared: Any) -> Run:
+    """A step as a function of x, state and a list of tensors: first those that `names` calls, then those in what was prepared.
 
     Raises:
         NotFusableError: When called, if the step changes an attribute of the neuron, which is then put back.
@@ -115,7 +115,8 @@ def with_tensors(neuron: nn.Module, step: Callable[..., Any], names: list[str], 
     def run(x: Tensor, state: Any, fixed: list[Tensor]) -> Any:
         values = {f"neuron.{name}": value for name, value in zip(names, fixed, strict=False)}
         before = [(module, dict(vars(module))) for module in neuron.modules()]
-        result = functional_call(_Step(neuron, step), values, (x, state, *rebuild(fixed[count:])))
+        rest = iter(fixed[count:])
+        result = functional_call(_Step(neuron, step), values, (x, state, *map_tensors(lambda _: next(rest), prepared)))
         for module, attributes in before:
             now = vars(module)
             if changed := [k for k in now.keys() | attributes.keys() if now.get(k) is not attributes.get(k)]:
