@@ -13,6 +13,7 @@ from torch.nn import functional
 from .fold import fold_time
 from .neuron import Dynamics
 from .parameters import option
+from .sparse import linear
 
 
 class OneStep(Dynamics[Any]):
@@ -105,7 +106,7 @@ class Recurrence(Dynamics[Any]):
             return fold_time(weights, x) if over_time else weights(x)
         if x.dim() == 0 or x.shape[-1] != self.input_size:
             raise ValueError(f"{type(self).__name__} takes {self.input_size} inputs in the last dimension, got shape {tuple(x.shape)}.")
-        return functional.linear(x, weights)
+        return linear(x, weights)
 
     def step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
         weights, *inner = prepared or self.prepare()

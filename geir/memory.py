@@ -48,7 +48,8 @@ def empty_cache() -> None:
 
 
 def _taken(size: int) -> mmap.mmap:
-    fitting = [memory for memory in _free.copy() if size <= len(memory) <= 1.25 * size]
+    # The last that was returned may still be in a cache.
+    fitting = [memory for memory in _free[::-1] if size <= len(memory) <= 1.25 * size]
     for memory in sorted(fitting, key=len):
         try:
             _free.remove(memory)

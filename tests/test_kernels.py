@@ -5,6 +5,7 @@ import ctypes
 import dataclasses
 import importlib.util
 import multiprocessing
+import pickle
 import shutil
 from typing import NamedTuple
 
@@ -13,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 import geir
-from geir import native, sparse
+from geir import memory, native, sparse
 from geir.kernels import cpu
 from geir.kernels.fused import _program_of
 from geir.kernels.program import Program
@@ -219,6 +220,7 @@ PLANTED = {
     "state is kept one step late": ("if (C1 && t % K == 0)", "if (C1 && t % K == 1)"),
     "gradient of the last state is not read": ("memcpy(g0, D0 + o, m * sizeof(real))", "(void)0"),
     "some neurons are left out": ("EACH_OF_STRIP for (int64_t n = c; n < e; n++)", "EACH_OF_STRIP for (int64_t n = c; n < e - 1; n++)"),
+    "a read of uninitialised memory": ("memcpy(w0, C0 + from / K * N + o, m * sizeof(real))", "(void)0"),
     "neurons are taken for their neighbours": ("const real s1 = r1[n]", "const real s1 = r1[n ? n - 1 : 0]"),
 }
 
@@ -476,14 +478,33 @@ class TestRecurrent:
         assert expected["zs"].sum() > 10
         close(actual, expected)
 
-    @pytest.mark.parametrize(("gain", "least", "most"), [(1.0, 0.005, sparse.SPARSE), (8.0, sparse.SPARSE, 1.0)], ids=["few", "many"])
-    def test_few_spikes_and_many_give_the_references(self, gain, least, most):
+    @pytest.mark.parametrize(("gain", "least", "most"), [(1.0, 0.005, sparse.SPARSE), (30.0, sparse.SPARSE, 1.0)], ids=["few", "many"])
+    @pytest.mark.parametrize("size", [40, 1500])  # one thread and several; more neurons than a block holds
+    def test_few_spikes_and_many_give_the_references(self, gain, least, most, size):
         torch.manual_seed(0)
-        net = geir.LIFRecurrent(5, 40).double()
-        xs = gain * torch.rand(50, 3, 5, dtype=torch.float64)
+        net = geir.LIFRecurrent(5, size, v_th=torch.linspace(0.9, 1.1, size)).double()
+        xs = gain * torch.rand(20, 3, 5, dtype=torch.float64) * (torch.arange(5) < 2)
         actual = run(net, xs)
         assert least < actual["zs"].mean() < most
         close(actual, run(with_reference(net), xs))
+
+    def test_per_sample_gradients_and_ensembles(self):
+        torch.manual_seed(0)
+        net = geir.LIFRecurrent(5, 6).double()
+        with torch.no_grad():
+            net.input_weights.mul_(8)
+        xs, parameters = torch.rand(30, 3, 5, dtype=torch.float64), dict(net.named_parameters())
+
+        def loss(values, x):
+            return (torch.func.functional_call(net, values, (x,))[0] * torch.linspace(-1, 1, 6)).sum()
+
+        each = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 1))(parameters, xs)
+        stacked = {name: torch.stack([p.detach(), 1.1 * p.detach()]) for name, p in parameters.items()}
+        both = torch.func.vmap(loss, in_dims=(0, None))(stacked, xs)
+        net.unroll = geir.reference
+        for name, gradients in each.items():
+            close(gradients, torch.stack([torch.func.grad(loss)(parameters, xs[:, k])[name] for k in range(3)]))
+        close(both, torch.stack([loss({name: p[k] for name, p in stacked.items()}, xs) for k in range(2)]))
 
     @pytest.mark.parametrize(
         "connection",
@@ -497,6 +518,54 @@ class TestRecurrent:
             net.input_weights.mul_(8)
         xs = torch.rand(50, 3, 5, dtype=torch.float64)
         close(run(net, xs), run(with_reference(net), xs))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("share", [0.05, 0.6])
+def test_products_with_spikes_are_pytorchs(dtype, share):
+    torch.manual_seed(0)
+    x = (torch.rand(7, 150, 140, dtype=dtype) < share) * torch.rand(7, 150, 140, dtype=dtype)
+    outcomes = []
+    for linear in (sparse.linear, nn.functional.linear):
+        a, weights = x.clone().requires_grad_(), torch.linspace(-1, 1, 130 * 140, dtype=dtype).view(130, 140).requires_grad_()
+        y = linear(a, weights)
+        y.square().sum().backward()
+        outcomes.append((y, a.grad, weights.grad))
+    close(*outcomes, 1e-9 if dtype == torch.float64 else 2e-3)
+
+
+def test_a_product_with_spikes_has_a_second_derivative():
+    x, weights = (torch.rand(6, 4, dtype=torch.float64) < 0.2).double().requires_grad_(), torch.rand(3, 4, dtype=torch.float64, requires_grad=True)
+    assert torch.autograd.gradgradcheck(sparse.linear, (x, weights))
+
+
+class TestMemory:
+    def test_is_used_again_when_nothing_uses_it_any_more(self):
+        memory.empty_cache()
+        first = memory.empty([300, 1000], torch.zeros(1))
+        part, address = first[100:200], first.data_ptr()
+        del first
+        second = memory.empty([300, 1000], torch.zeros(1))
+        assert second.data_ptr() != address  # a part is still in use
+        del part
+        assert memory.empty([299, 1000], torch.zeros(1)).data_ptr() == address
+
+    def test_is_kept_up_to_a_limit(self, monkeypatch):
+        memory.empty_cache()
+        monkeypatch.setattr(memory, "KEPT", 3 << 20)
+        tensors = [memory.empty([1 << 20], torch.zeros(1, dtype=torch.uint8)) for _ in range(5)]
+        del tensors
+        assert sum(map(len, memory._free)) == 3 << 20
+
+    def test_holds_what_outlives_the_run(self):
+        lif, xs = geir.LIF(), torch.rand(50, 30, 100)
+        zs, state = lif(xs)
+        kept = zs.clone()
+        for _ in range(3):
+            lif(2 * xs)
+        assert torch.equal(zs, kept)
+        assert pickle.loads(pickle.dumps(zs)).equal(kept)
+        assert copy.deepcopy(state.v).equal(state.v)
 
 
 def test_a_module_that_feeds_back_can_be_differentiated_twice_over():

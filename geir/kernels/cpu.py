@@ -35,10 +35,11 @@ _STORED = {
 
 
 class Kernel(NamedTuple):
-    """The two kernels of a program, called with the tensors and the numbers that `template.c` lists."""
+    """The kernels of a program, called with the tensors and the numbers that `template.c` lists."""
 
     forward: Callable[[Sequence[Tensor | None], Sequence[int]], None]
     backward: Callable[[Sequence[Tensor | None], Sequence[int]], None]
+    feed: Callable[[Sequence[Tensor | None], Sequence[int]], None]
 
 
 def source(program: Program, shared: list[bool], wanted: list[bool], stored: torch.dtype, output: torch.dtype) -> str:
@@ -81,9 +82,11 @@ def source(program: Program, shared: list[bool], wanted: list[bool], stored: tor
         "backward_pointers": pointers(3, "real *D{k}", "const real *C{k}", "const real *G{k}")
         + each("\nreal *L{k} = a[{value}];", learned, [str(after_fixed + j) for j in range(len(learned))]),
         "room": str(after_fixed + len(learned)),
+        "first": str(after_fixed - 1),
+        "width": str(3 + 2 * program.fixed),
         "scalars": "\n".join([each("const real p{k} = P{k}[0];", [k for k in fixed if shared[k]]), *step.scalars]),
         "own": "\n".join(
-            [f"real p{k}[BLOCK]; EACH p{k}[n] = P{k}[(o + n) / q[{4 + 2 * k}] % q[{3 + 2 * k}]];" for k in fixed if not shared[k]] + step.neurons
+            [f"real p{k}[BLOCK]; spread(p{k}, P{k}, o, m, q[{3 + 2 * k}], q[{4 + 2 * k}]);" for k in fixed if not shared[k]] + step.neurons
         ),
         "load_state": each("real b{k}[BLOCK]; memcpy(b{k}, S{k} + o, m * sizeof(real));"),
         "checkpoint": each("if (C{k} && t % K == 0) memcpy(C{k} + t / K * N + o, b{k}, m * sizeof(real));"),
@@ -127,12 +130,17 @@ def kernel(text: str, shared: tuple[bool, ...], wanted: tuple[bool, ...], stored
     def forward(tensors: Sequence[Tensor | None], numbers: Sequence[int]) -> None:
         native.call(library.forward, tensors, numbers, *_split(numbers))
 
+    def feed(tensors: Sequence[Tensor | None], numbers: Sequence[int]) -> None:
+        size, width = numbers[1], numbers[-1]
+        threads = torch.get_num_threads() if numbers[0] * size > _SMALL else 1
+        native.call(library.feed, tensors, numbers, max(1, size // width // (4 * threads)) * width, threads)
+
     def backward(tensors: Sequence[Tensor | None], numbers: Sequence[int]) -> None:
         block, threads = _split(numbers)
         room = memory.empty([threads * program.states * numbers[2] * _BLOCK], torch.empty(0, dtype=getattr(torch, program.real)))
         native.call(library.backward, [*tensors, room], numbers, block, threads)
 
-    return Kernel(forward, backward)
+    return Kernel(forward, backward, feed)
 
 
 def _split(numbers: Sequence[int]) -> tuple[int, int]:

@@ -31,13 +31,9 @@ def forward(
         found.forward([xs.contiguous(), zs, *_interleaved(last, kept, recorded), *values], [steps, size, every or steps, *places])
         return _present([zs, *(recorded if record else last), *kept])
     z, weights = feedback
-    total, by_source = memory.empty(xs.shape, xs).copy_(xs), weights.t().contiguous()
-    for t, (arriving, out) in enumerate(zip(total.unbind(), zs.unbind(), strict=True)):
-        sparse.add_product(_rows(z.contiguous()), by_source, _rows(arriving))
-        keep = [part[t // every] if part is not None and t % every == 0 else None for part in kept]
-        note = [part if part is None else part[t] for part in recorded]
-        found.forward([arriving, out, *_interleaved(last, keep, note), *values], [1, size, 1, *places])
-        z = out
+    total = memory.empty(xs.shape, xs).copy_(xs)
+    pointers = [total, zs, *_interleaved(last, kept, recorded), *values, z.contiguous(), weights.t().contiguous()]
+    found.feed(pointers, [steps, size, every, *places, len(weights)])
     return _present([zs, *(recorded if record else last), *kept, total])
 
 
@@ -59,16 +55,17 @@ def backward(
         return [dxs, *gradients, *_reduced(learned, fixed, wanted)]
     z, weights, zs = feedback
     dz = torch.zeros_like(z)
+    given, arrived, found_dxs = dzs.unbind(), xs.unbind(), dxs.unbind()
     for start in reversed(range(0, len(xs), every)):
         block = xs[start : start + every]
         before = [part[start // every] for part in kept]
         _, *after = forward(text, block[:-1], before, fixed, [], 0, block.dtype, True)
-        states = [[first, *part] for first, part in zip(before, after, strict=True)]
+        states = [[first, *part.unbind()] for first, part in zip(before, after, strict=True)]
         for t in reversed(range(start, start + len(block))):
-            given = [part[t - start] for part in states]
             note = [part if part is None else part[t] for part in recorded]
-            found.backward([xs[t], dz.add_(dzs[t]), dxs[t], *_interleaved(gradients, given, note), *values, *learned], [1, size, 1, *places])
-            torch.mm(_rows(dxs[t]), weights, out=_rows(dz))
+            parts = _interleaved(gradients, [part[t - start] for part in states], note)
+            found.backward([arrived[t], dz.add_(given[t]), found_dxs[t], *parts, *values, *learned], [1, size, 1, *places])
+            torch.mm(_rows(found_dxs[t]), weights, out=_rows(dz))
     dweights = torch.zeros_like(weights, memory_format=torch.contiguous_format)
     sparse.add_product(_rows(zs[:-1]).t(), _rows(dxs[1:]), dweights)
     sparse.add_product(_rows(z).t(), _rows(dxs[0]), dweights)
