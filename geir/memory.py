@@ -37,7 +37,7 @@ def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
     loan = _Loan(view, _returned)
     _loans[id(loan)], loan.memory = loan, memory
     tensor = torch.frombuffer(view, dtype=dtype, count=math.prod(shape)).view(shape)
-    if torch.utils.deterministic.fill_uninitialized_memory and torch.are_deterministic_algorithms_enabled():
+    if torch.are_deterministic_algorithms_enabled() and torch.utils.deterministic.fill_uninitialized_memory:  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
         tensor.fill_(torch.nan if dtype.is_floating_point else torch.iinfo(torch.uint8).max if dtype != torch.bool else True)
     return tensor
 

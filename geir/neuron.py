@@ -101,11 +101,14 @@ class Dynamics(Declared, Generic[State]):
 
     def check_parameters(self, x: Tensor) -> None:
         """Raise `ValueError` if a parameter does not fit one step of input `x`."""
+        own = (*self._parameters.values(), *self._buffers.values())
+        if all(t is None or (t.dim() == 0 and t.device == x.device) for t in own):
+            return
         name = type(self).__name__
         for key, tensor in self.declared_parameters().items():
             if tensor.device != x.device:
                 raise ValueError(f"{name}.{key} is on {tensor.device}, but its input on {x.device}; move one with .to(...).")
-            if tensor.dim() and (tensor.dim() > x.dim() or any(a != b != 1 for a, b in zip(x.shape[::-1], tensor.shape[::-1]))):  # noqa: B905  (the shorter broadcasts)
+            if tensor.dim() > x.dim() or any(a != b != 1 for a, b in zip(x.shape[::-1], tensor.shape[::-1])):  # noqa: B905  (the shorter broadcasts)
                 raise ValueError(f"{name}.{key} has shape {tuple(tensor.shape)}, which does not broadcast to one step of input, {tuple(x.shape)}.")
 
     def _enter(self, x: Any) -> Tensor:

@@ -1,17 +1,14 @@
 """Kernels for the CPU: a program printed into the C template, compiled, and called on threads over neurons."""
 
 import functools
-import re
 from collections.abc import Callable, Iterable, Sequence
-from importlib.resources import files
-from textwrap import indent
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from .. import memory, native
-from .emit import C, Language, emit
+from .emit import C, Language, emit, filled
 from .program import Program
 
 # Neurons that a thread takes at a time, at most; below so many neuron steps one thread is faster than two.
@@ -68,57 +65,54 @@ def source(program: Program, shared: list[bool], wanted: list[bool], stored: tor
         return "\n".join([*lines, each(f"const real *P{{k}} = a[{first + len(names) * program.states} + {{k}}];", fixed)])
 
     after_fixed = 3 + 3 * program.states + program.fixed
-    parts = {
-        "double": str(int(program.real == "float64")),
-        "in": _STORED[stored][0],
-        "out": _STORED[output][0],
-        "load": _STORED[stored][1],
-        "load_dz": _STORED[output][1],
-        "store": _STORED[output][2],
-        "store_dx": _STORED[stored][2],
-        "block": str(_BLOCK),
-        "states": str(program.states),
-        "forward_pointers": pointers(2, "real *S{k}", "real *C{k}", "real *H{k}"),
-        "backward_pointers": pointers(3, "real *D{k}", "const real *C{k}", "const real *G{k}")
-        + each("\nreal *L{k} = a[{value}];", learned, [str(after_fixed + j) for j in range(len(learned))]),
-        "room": str(after_fixed + len(learned)),
-        "first": str(after_fixed - 1),
-        "width": str(3 + 2 * program.fixed),
-        "scalars": "\n".join([each("const real p{k} = P{k}[0];", [k for k in fixed if shared[k]]), *step.scalars]),
-        "own": "\n".join(
-            [f"real p{k}[BLOCK]; spread(p{k}, P{k}, o, m, q[{3 + 2 * k}], q[{4 + 2 * k}]);" for k in fixed if not shared[k]] + step.neurons
-        ),
-        "load_state": each("real b{k}[BLOCK]; memcpy(b{k}, S{k} + o, m * sizeof(real));"),
-        "checkpoint": each("if (C{k} && t % K == 0) memcpy(C{k} + t / K * N + o, b{k}, m * sizeof(real));"),
-        "state_from_block": each("const real s{k} = b{k}[n];"),
-        "step": "\n".join(step.steps),
-        "z": z,
-        "state_to_block": each("b{k}[n] = {value};", states, after),
-        "record": each("if (H{k}) memcpy(H{k} + at, b{k}, m * sizeof(real));"),
-        "store_state": each("memcpy(S{k} + o, b{k}, m * sizeof(real));"),
-        "history": each("real *const w{k} = room + history * {k};"),
-        "load_gradient": each("real g{k}[BLOCK]; memcpy(g{k}, D{k} + o, m * sizeof(real));")
-        + each("\nreal l{k}[BLOCK]; memcpy(l{k}, L{k} + o, m * sizeof(real));", learned),
-        "recall": each("memcpy(w{k}, C{k} + from / K * N + o, m * sizeof(real));"),
-        "row": each("const real *restrict r{k} = w{k} + (t - from) * BLOCK;"),
-        "next_row": each("real *restrict n{k} = w{k} + (t - from + 1) * BLOCK;"),
-        "state_from_row": each("const real s{k} = r{k}[n];"),
-        "state_to_next_row": each("n{k}[n] = {value};", states, after),
-        "add_recorded": each("if (G{k}) EACH g{k}[n] += G{k}[at + n];"),
-        "gradient_from_block": each("const real d{k} = g{k}[n];"),
-        "backward_scalars": "\n".join(back.scalars),
-        "backward_own": "\n".join(back.neurons),
-        "backward_step": "\n".join(back.steps),
-        "dx": dx,
-        "gradient_to_block": each("g{k}[n] = {value};", states, gradients) + each("\nl{k}[n] += {value};", learned, gradients[program.states :]),
-        "store_gradient": each("memcpy(D{k} + o, g{k}, m * sizeof(real));") + each("\nmemcpy(L{k} + o, l{k}, m * sizeof(real));", learned),
-    }
-    text = files("geir.kernels").joinpath("template.c").read_text()
-    for name, value in parts.items():
-        # What stands alone on a line keeps its indentation.
-        text = re.sub(r"^( *)\{\{" + name + r"\}\}$", lambda found, value=value: indent(value, found[1]), text, flags=re.MULTILINE)
-        text = text.replace("{{" + name + "}}", value)
-    return text
+    return filled(
+        "template.c",
+        {
+            "double": str(int(program.real == "float64")),
+            "in": _STORED[stored][0],
+            "out": _STORED[output][0],
+            "load": _STORED[stored][1],
+            "load_dz": _STORED[output][1],
+            "store": _STORED[output][2],
+            "store_dx": _STORED[stored][2],
+            "block": str(_BLOCK),
+            "states": str(program.states),
+            "forward_pointers": pointers(2, "real *S{k}", "real *C{k}", "real *H{k}"),
+            "backward_pointers": pointers(3, "real *D{k}", "const real *C{k}", "const real *G{k}")
+            + each("\nreal *L{k} = a[{value}];", learned, [str(after_fixed + j) for j in range(len(learned))]),
+            "room": str(after_fixed + len(learned)),
+            "first": str(after_fixed - 1),
+            "width": str(3 + 2 * program.fixed),
+            "scalars": "\n".join([each("const real p{k} = P{k}[0];", [k for k in fixed if shared[k]]), *step.scalars]),
+            "own": "\n".join(
+                [f"real p{k}[BLOCK]; spread(p{k}, P{k}, o, m, q[{3 + 2 * k}], q[{4 + 2 * k}]);" for k in fixed if not shared[k]] + step.neurons
+            ),
+            "load_state": each("real b{k}[BLOCK]; memcpy(b{k}, S{k} + o, m * sizeof(real));"),
+            "checkpoint": each("if (C{k} && t % K == 0) memcpy(C{k} + t / K * N + o, b{k}, m * sizeof(real));"),
+            "state_from_block": each("const real s{k} = b{k}[n];"),
+            "step": "\n".join(step.steps),
+            "z": z,
+            "state_to_block": each("b{k}[n] = {value};", states, after),
+            "record": each("if (H{k}) memcpy(H{k} + at, b{k}, m * sizeof(real));"),
+            "store_state": each("memcpy(S{k} + o, b{k}, m * sizeof(real));"),
+            "history": each("real *const w{k} = room + history * {k};"),
+            "load_gradient": each("real g{k}[BLOCK]; memcpy(g{k}, D{k} + o, m * sizeof(real));")
+            + each("\nreal l{k}[BLOCK]; memcpy(l{k}, L{k} + o, m * sizeof(real));", learned),
+            "recall": each("memcpy(w{k}, C{k} + from / K * N + o, m * sizeof(real));"),
+            "row": each("const real *restrict r{k} = w{k} + (t - from) * BLOCK;"),
+            "next_row": each("real *restrict n{k} = w{k} + (t - from + 1) * BLOCK;"),
+            "state_from_row": each("const real s{k} = r{k}[n];"),
+            "state_to_next_row": each("n{k}[n] = {value};", states, after),
+            "add_recorded": each("if (G{k}) EACH g{k}[n] += G{k}[at + n];"),
+            "gradient_from_block": each("const real d{k} = g{k}[n];"),
+            "backward_scalars": "\n".join(back.scalars),
+            "backward_own": "\n".join(back.neurons),
+            "backward_step": "\n".join(back.steps),
+            "dx": dx,
+            "gradient_to_block": each("g{k}[n] = {value};", states, gradients) + each("\nl{k}[n] += {value};", learned, gradients[program.states :]),
+            "store_gradient": each("memcpy(D{k} + o, g{k}, m * sizeof(real));") + each("\nmemcpy(L{k} + o, l{k}, m * sizeof(real));", learned),
+        },
+    )
 
 
 @functools.cache

@@ -1,6 +1,9 @@
 """Print lines of a program in a language: what is the same for all neurons, what each neuron needs once, and what every step does."""
 
+import re
 from collections.abc import Callable
+from importlib.resources import files
+from textwrap import indent
 from typing import Any, NamedTuple
 
 from .operators import LOGIC, OPERATORS
@@ -51,3 +54,13 @@ def emit(program: Program, results: list[Argument], language: Language, shared: 
         text = OPERATORS[operator][language.column].format(*map(read, arguments))
         lines[level].append(language.declare[level].format(kind="mask" if operator in LOGIC else "real", name=name, text=text))
     return Code(*lines, [read(result) for result in results])
+
+
+def filled(template: str, parts: dict[str, str]) -> str:
+    """A template beside this file with the parts, by name, in place of what stands between double braces."""
+    text = files("geir.kernels").joinpath(template).read_text()
+    for name, value in parts.items():
+        # What stands alone on a line keeps its indentation.
+        text = re.sub(r"^( *)\{\{" + name + r"\}\}$", lambda found, value=value: indent(value, found[1]), text, flags=re.MULTILINE)
+        text = text.replace("{{" + name + "}}", value)
+    return text

@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from ..native import NoCompilerError
 from ..state import leaves, map_state, map_tensors, tensors_of
@@ -46,7 +47,7 @@ class Fused:
 
     def __call__(self, neuron: Any, xs: Tensor, state: Any, record_states: bool = False) -> tuple[Tensor, Any]:
         """Like `reference`."""
-        if not xs.numel() or xs.device.type != "cpu" or torch.autograd.forward_ad._current_level >= 0:
+        if not xs.numel() or xs.device.type not in ("cpu", "cuda") or torch.autograd.forward_ad._current_level >= 0:
             return reference(neuron, xs, state, record_states)
         try:
             return (self._run_recurrent if neuron.recurrent else self._run)(neuron, xs, state, record_states)
@@ -67,12 +68,13 @@ class Fused:
         if type(connection) is nn.Linear and not connection._forward_hooks and not connection._forward_pre_hooks:
             weights = connection.weight
             arriving = arriving if connection.bias is None else arriving + connection.bias
-        if weights is not None:
+        if weights is not None and not xs.is_cuda:
             zs, after = run(program, arriving, parts, fixed, (state.z, weights.to(arriving.dtype)), every, arriving.dtype, record)
         else:
             z, steps = state.z, []
+            feedback = connection if weights is None else functools.partial(functional.linear, weight=weights.to(arriving.dtype))
             for x in arriving.split(1):  # any other connection stands between two runs of one step
-                z, parts = run(program, x + connection(z), parts, fixed, (), 1, x.dtype, False)
+                z, parts = run(program, x + feedback(z), parts, fixed, (), 1, x.dtype, False)
                 steps.append((z, *parts))
                 z = z[0]
             zs, *each = (torch.stack(part) for part in zip(*steps, strict=True))

@@ -10,7 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .run import backward, forward
+from .run import backward as backward_over_time
+from .run import forward as run_over_time
 
 _library = torch.library.Library("geir", "DEF")
 _library.define(
@@ -21,8 +22,8 @@ _library.define(
     " int every, bool record) -> Tensor[]"
 )
 for _device in ("CPU", "CUDA"):
-    _library.impl("run", forward, _device)
-    _library.impl("run_backward", backward, _device)
+    _library.impl("run", run_over_time, _device)
+    _library.impl("run_backward", backward_over_time, _device)
 
 
 @torch.library.register_fake("geir::run", lib=_library)
@@ -73,7 +74,8 @@ class _Run(torch.autograd.Function):
     @staticmethod
     def forward(program: str, every: int, output: torch.dtype, record: bool, states: int, count: int, xs: Tensor, *tensors: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]
         state, fixed, feedback = _parts(tensors, states, count)
-        return tuple(torch.ops.geir.run(program, xs, state, fixed, feedback, every, output, record))
+        operation = torch.ops.geir.run if _watched(xs) else run_over_time
+        return tuple(operation(program, xs, state, fixed, feedback, every, output, record))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -93,10 +95,12 @@ class _Run(torch.autograd.Function):
         kept, _, _ = _parts(tensors, states, count)
         shape = xs.shape if record else xs.shape[1:]
         dstate = [k.new_zeros(()).expand(shape) if d is None else d for d, k in zip(gradients[:states], kept, strict=True)]
-        dzs = xs.new_zeros((), dtype=dtype).expand(xs.shape) if dzs is None else dzs
+        dz = xs.new_zeros((), dtype=dtype).expand(xs.shape) if dzs is None else dzs
         wanted = list(ctx.needs_input_grad[7 + states : 7 + states + count])
-        differentiate = _Backward.forward if torch.compiler.is_compiling() else _fitting(_Backward).apply
-        dxs, *rest = differentiate(program, every, record, states, count, wanted, xs, dzs, *dstate, *tensors)  # pyright: ignore[reportGeneralTypeIssues]
+        # Once is the rule; a function of its own is for what differentiates this or maps over it.
+        once = torch.compiler.is_compiling() or not (torch.is_grad_enabled() or _transformed())
+        differentiate = _Backward.forward if once else _fitting(_Backward).apply
+        dxs, *rest = differentiate(program, every, record, states, count, wanted, xs, dz, *dstate, *tensors)  # pyright: ignore[reportGeneralTypeIssues]
         dfixed = [d if yes else None for d, yes in zip(rest[states : states + count], wanted, strict=True)]
         return *[None] * 6, dxs, *rest[:states], *dfixed, *rest[states + count :]
 
@@ -123,7 +127,8 @@ class _Backward(torch.autograd.Function):
     ) -> Any:
         dstate, rest = tensors[:states], tensors[states:]
         kept, fixed, feedback = _parts(rest, states, count)
-        return tuple(torch.ops.geir.run_backward(program, xs, dzs, dstate, kept, fixed, wanted, feedback, every, record))
+        operation = torch.ops.geir.run_backward if _watched(xs) else backward_over_time
+        return tuple(operation(program, xs, dzs, dstate, kept, fixed, wanted, feedback, every, record))
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -175,8 +180,16 @@ _PlainRun, _PlainBackward = _plain(_Run), _plain(_Backward)
 
 
 def _fitting(function: Any) -> Any:
-    transformed = not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
-    return function if transformed else _PlainRun if function is _Run else _PlainBackward
+    return function if _transformed() else _PlainRun if function is _Run else _PlainBackward
+
+
+def _transformed() -> bool:
+    return not torch.compiler.is_compiling() and torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+
+
+def _watched(xs: Tensor) -> bool:
+    """Whether a compiler, a mode or a kind of tensors of its own must see the operation; else its call through PyTorch is saved."""
+    return torch.compiler.is_compiling() or type(xs) is not Tensor or torch._C._len_torch_dispatch_stack() > 0
 
 
 def _parts(tensors: Sequence[Any], states: int, count: int) -> tuple[Sequence[Any], Sequence[Any], Sequence[Any]]:

@@ -3,20 +3,22 @@
 import functools
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
 from .. import memory, sparse
-from . import cpu
+from . import cpu, gpu
 
 
-def _kernel(text: str, xs: Tensor, fixed: Sequence[Tensor], wanted: Sequence[bool], output: torch.dtype) -> cpu.Kernel:
-    return cpu.kernel(text, tuple(t.numel() == 1 for t in fixed), tuple(wanted), xs.dtype, output)
+def _kernel(text: str, xs: Tensor, fixed: Sequence[Tensor], wanted: Sequence[bool], output: torch.dtype) -> Any:
+    device = gpu if xs.is_cuda else cpu
+    return device.kernel(text, tuple(t.numel() == 1 for t in fixed), tuple(wanted), xs.dtype, output)
 
 
 def forward(
-    text: str, xs: Tensor, state: list[Tensor], fixed: list[Tensor], feedback: list[Tensor], every: int, output: torch.dtype, record: bool
+    text: str, xs: Tensor, state: Sequence[Tensor], fixed: Sequence[Tensor], feedback: Sequence[Tensor], every: int, output: torch.dtype, record: bool
 ) -> list[Tensor]:
     """Run a program over time; see `geir.kernels.operation`."""
     found = _kernel(text, xs, fixed, [False] * len(fixed), output)
@@ -28,7 +30,7 @@ def forward(
     values, places = _laid_out(fixed, xs.shape[1:])
     size = math.prod(shape)
     if not feedback:
-        found.forward([xs.contiguous(), zs, *_interleaved(last, kept, recorded), *values], [steps, size, every or steps, *places])
+        found.forward([_contiguous(xs), zs, *_interleaved(last, kept, recorded), *values], [steps, size, every or steps, *places])
         return _present([zs, *(recorded if record else last), *kept])
     z, weights = feedback
     total = memory.empty(xs.shape, xs).copy_(xs)
@@ -38,19 +40,19 @@ def forward(
 
 
 def backward(
-    text: str, xs: Tensor, dzs: Tensor, dstate: list[Tensor], kept: list[Tensor], fixed: list[Tensor], wanted: list[bool], feedback: list[Tensor],
-    every: int, record: bool,
+    text: str, xs: Tensor, dzs: Tensor, dstate: Sequence[Tensor], kept: Sequence[Tensor], fixed: Sequence[Tensor], wanted: Sequence[bool],
+    feedback: Sequence[Tensor], every: int, record: bool,
 ) -> list[Tensor]:  # fmt: skip
     """The vector-Jacobian product of `forward`."""
     found = _kernel(text, xs, fixed, wanted, dzs.dtype)
-    xs, shape, size = xs.contiguous(), xs.shape[1:], math.prod(xs.shape[1:])
+    xs, shape, size = _contiguous(xs), xs.shape[1:], math.prod(xs.shape[1:])
     dxs = memory.empty(xs.shape, xs)
     gradients = [memory.empty(shape, d).zero_() if record else _own(d) for d in dstate]
-    recorded = [d.contiguous() if record else None for d in dstate]
+    recorded = [_contiguous(d) if record else None for d in dstate]
     learned = [memory.empty(shape, t).zero_() for t, yes in zip(fixed, wanted, strict=True) if yes]
     values, places = _laid_out(fixed, shape)
     if not feedback:
-        pointers = [xs, dzs.contiguous(), dxs, *_interleaved(gradients, kept, recorded), *values, *learned]
+        pointers = [xs, _contiguous(dzs), dxs, *_interleaved(gradients, kept, recorded), *values, *learned]
         found.backward(pointers, [len(xs), size, min(every, len(xs)), *places])
         return [dxs, *gradients, *_reduced(learned, fixed, wanted)]
     z, weights, zs = feedback
@@ -78,6 +80,10 @@ def _rows(t: Tensor) -> Tensor:
 
 def _own(part: Tensor) -> Tensor:
     return memory.empty(part.shape, part).copy_(part)
+
+
+def _contiguous(t: Tensor) -> Tensor:
+    return t if t.is_contiguous() else _own(t)
 
 
 def _present(tensors: Sequence[Tensor | None]) -> list[Tensor]:
