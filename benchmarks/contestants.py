@@ -1,4 +1,4 @@
-"""What runs against what: a name, and a function from input over time, (time, batch, neurons), to output."""
+"""Who runs: names, and what makes their modules; the first word of a name is the library that must be installed."""
 
 import importlib.util
 from collections.abc import Callable
@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 import geir
 
-Run = Callable[[Tensor], Tensor]
+from .peers import ALPHA, Output, SpikingJelly, norse_cell, norse_lif, sinabs_lif, snntorch_synaptic, spikingjelly_flex, spikingjelly_node
 
 
 class QIFState(NamedTuple):
@@ -32,103 +32,62 @@ class QIF(geir.Neuron[QIFState]):
         return z, QIFState(v=v * (1 - z))
 
 
-def of_geir() -> dict[str, Run]:
-    """geir's models, and the loop that defines LIF."""
-    models = {
-        "geir LIF": geir.LIF(),
-        "geir LIF, Euler": geir.LIF(integrator=geir.Euler()),
-        "geir LSNN": geir.LSNN(),
-        "geir Refractory(LIF)": geir.Refractory(geir.LIF()),
-        "geir Adex": geir.Adex(),
-        "geir user's QIF": QIF(),
-        "geir LIF, reference loop": geir.LIF(unroll=geir.reference),
-    }
-    return {name: lambda xs, model=model: model(xs)[0] for name, model in models.items()}
+Makers = dict[str, Callable[[], nn.Module]]
+
+GEIR, BOX, LOOP, COMPILED = "geir LIF", "geir LIFBox", "geir LIF, reference loop", "torch.compile of the reference loop"
+
+LIFS: Makers = {
+    GEIR: lambda: Output(geir.LIF()),
+    LOOP: lambda: Output(geir.LIF(unroll=geir.reference)),
+    BOX: lambda: Output(geir.LIFBox(v_th=1 - ALPHA)),
+    "SpikingJelly LIFNode": lambda: SpikingJelly(spikingjelly_node()),
+    "SpikingJelly FlexSN": spikingjelly_flex,
+    "snnTorch Synaptic": snntorch_synaptic,
+    "Norse LIF": norse_lif,
+    "Norse LIFCell in a loop": norse_cell,
+    "sinabs LIF": sinabs_lif,
+}
+
+# Their backward pass is quadratic in T, for they read `xs[t]`.
+QUADRATIC = ("SpikingJelly FlexSN", "Norse LIF", "sinabs LIF")
+
+MODELS: Makers = {
+    GEIR: LIFS[GEIR],
+    "geir LI": lambda: Output(geir.LI()),
+    "geir LSNN": lambda: Output(geir.LSNN()),
+    "geir Refractory(LIF)": lambda: Output(geir.Refractory(geir.LIF())),
+    "geir Adex": lambda: Output(geir.Adex()),
+    "user's QIF": lambda: Output(QIF()),
+}
 
 
-def of_peers() -> dict[str, Run]:
-    """The peers that are installed, their LIF with equations as near to geir's as each allows."""
-    found: dict[str, Run] = {}
-    if importlib.util.find_spec("norse"):
-        import norse.torch
-
-        norse_lif = norse.torch.LIF()
-        found["Norse LIF"] = lambda xs: norse_lif(xs)[0]
-    if importlib.util.find_spec("snntorch"):
-        import snntorch
-
-        synaptic = snntorch.Synaptic(alpha=0.8187, beta=0.9048, spike_grad=snntorch.surrogate.fast_sigmoid(slope=100), reset_mechanism="zero")
-
-        def run_snntorch(xs: Tensor) -> Tensor:
-            current, potential = synaptic.init_synaptic()
-            spikes = []
-            for x in xs.unbind(0):
-                spike, current, potential = synaptic(x, current, potential)
-                spikes.append(spike)
-            return torch.stack(spikes)
-
-        found["snnTorch Synaptic"] = run_snntorch
-    if importlib.util.find_spec("spikingjelly"):
-        from spikingjelly.activation_based import functional, neuron
-
-        node = neuron.LIFNode(tau=10.0, decay_input=True, detach_reset=True, step_mode="m")
-
-        def run_spikingjelly(xs: Tensor) -> Tensor:
-            functional.reset_net(node)
-            return node(xs)
-
-        found["SpikingJelly LIFNode"] = run_spikingjelly
-    if importlib.util.find_spec("sinabs"):
-        import sinabs.layers
-
-        layer = sinabs.layers.LIF(tau_mem=10.0, tau_syn=5.0)
-
-        def run_sinabs(xs: Tensor) -> Tensor:
-            layer.reset_states()
-            return layer(xs.transpose(0, 1)).transpose(0, 1)
-
-        found["sinabs LIF"] = run_sinabs
-    return found
+def installed(makers: Makers) -> Makers:
+    """Those whose library, the first word of their name, is there."""
+    libraries = {name: name.split()[0].strip(",").lower() for name in makers}
+    return {name: make for name, make in makers.items() if libraries[name] == "user's" or importlib.util.find_spec(libraries[name])}
 
 
-def recurrent(inputs: int, hidden: int) -> dict[str, Run]:
-    """Recurrent LIFs, geir's and the peers'."""
-    kernels, loop = geir.LIFRecurrent(inputs, hidden), geir.LIFRecurrent(inputs, hidden, unroll=geir.reference)
-    with torch.no_grad():
-        for model in (kernels, loop):
-            model.input_weights.mul_(6)  # type: ignore[operator]  # so that some 7 % of the neurons fire
-    found: dict[str, Run] = {"geir LIFRecurrent": lambda xs: kernels(xs)[0], "geir LIFRecurrent, reference loop": lambda xs: loop(xs)[0]}
-    if importlib.util.find_spec("norse"):
-        import norse.torch
-
-        theirs = norse.torch.LIFRecurrent(inputs, hidden)
-        found["Norse LIFRecurrent"] = lambda xs: theirs(xs)[0]
-    if importlib.util.find_spec("snntorch"):
-        import snntorch
-
-        layer, weights = snntorch.RSynaptic(alpha=0.8187, beta=0.9048, linear_features=hidden), nn.Linear(inputs, hidden, bias=False)
-
-        def run_snntorch(xs: Tensor) -> Tensor:
-            spike, current, potential = layer.init_rsynaptic()
-            spikes = []
-            for x in weights(xs).unbind(0):
-                spike, current, potential = layer(x, spike, current, potential)
-                spikes.append(spike)
-            return torch.stack(spikes)
-
-        found["snnTorch RSynaptic"] = run_snntorch
-    return found
-
-
-def iterates_over_time(run: Run, xs: Tensor, at: int) -> bool:
+def iterates_over_time(run: nn.Module, xs: Tensor, at: int) -> bool:
     """Whether a change of the input at one time changes the output from then on, and never before; tried at several strengths of input."""
     seen = False
-    for gain in (0.02, 0.2, 1.0):
-        before_change, changed = gain * xs, gain * xs
+    for gain in (0.02, 0.2, 1.0, 10.0):
+        changed = gain * xs
         changed[at] += 50
-        with torch.no_grad():
-            before, after = run(before_change), run(changed)
+        before, after = run(gain * xs).detach(), run(changed).detach()
         if not torch.equal(before[:at], after[:at]):
             return False
-        seen = seen or not torch.equal(before[at:], after[at:])
+        seen = seen or not torch.equal(before[at + 1 :], after[at + 1 :])
     return seen
+
+
+def made(makers: Makers, shape: tuple[int, ...], device: torch.device) -> dict[str, nn.Module]:
+    """The installed ones, each of which must really iterate over time.
+
+    Raises:
+        RuntimeError: If one does not.
+    """
+    found = {name: make().to(device) for name, make in installed(makers).items()}
+    for name, run in found.items():
+        if not iterates_over_time(run, torch.rand(shape, device=device), shape[0] // 2):
+            raise RuntimeError(f"{name} does not iterate over time: what it does is not comparable.")
+    return found
