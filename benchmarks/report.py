@@ -86,7 +86,7 @@ The peers' equations are as near to geir's LIF (synaptic current, membrane, rese
 
 - Norse and sinabs: the same equations, Norse by Euler steps.
 - snnTorch's Synaptic: the same, with reset by subtraction, its default, which is quicker there.
-- SpikingJelly's LIFNode, multi-step ({cuda}): no synaptic current, so less to do: what geir's LIFBox does. Its FlexSN runs geir's equations, as a user's neuron.
+- SpikingJelly's LIFNode, multi-step ({cuda}): no synaptic current: what geir's LIFBox does. Its FlexSN runs geir's equations, as a user's neuron.
 - Surrogate derivatives are SuperSpike's or as cheap. Thresholds are scaled so that all spike about alike.
 - Norse's and sinabs' layers and FlexSN on a CPU read `xs[t]`, whose backward pass is quadratic in T. Beside Norse's layer stands its cell in a loop
   that avoids this.
