@@ -52,6 +52,7 @@ def _product(z: Tensor, weights: Tensor) -> Tensor:
 def linear(x: Tensor, weights: Tensor) -> Tensor:
     """``x @ weights.T``, differentiable, by way of the spikes in `x` if they are few."""
     special = torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+    special = special or torch._C._len_torch_dispatch_stack() > 0 or type(x) is not Tensor  # such as fake tensors, whose data nobody can look at
     special = special or torch.is_autocast_enabled("cpu") or torch.autograd.forward_ad._current_level >= 0
     if special or x.dim() < 2 or not x.numel() or x.dtype != weights.dtype or not _few(x.flatten(0, -2)):
         return functional.linear(x, weights)

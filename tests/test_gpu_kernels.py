@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from test_kernels import MODELS, OPERATIONS, UState, with_reference
+from test_kernels import MODELS, OPERATIONS, UState, expect_caught, with_reference
 from torch import nn
 
 import geir
@@ -297,22 +297,9 @@ PLANTED = {
 @pytest.mark.parametrize("kind", PLANTED)
 @pytest.mark.usefixtures("interpreted")
 def test_a_planted_error_is_caught(monkeypatch, kind):
-    old, new = PLANTED[kind]
     model = geir.LIF(integrator=geir.Euler(), tau_mem=nn.Parameter(torch.tensor(8e-3)), v_th=nn.Parameter(torch.tensor(1.1))).double()
-    model.unroll, xs = geir.Fused(every=3), wide_input(model)
-    expected = run(with_reference(model), xs)
-    close(run(model, xs), expected)
-    genuine = gpu.source
-
-    def planted(*arguments):
-        text = genuine(*arguments)
-        assert old in text
-        return text.replace(old, new)
-
-    monkeypatch.setattr(gpu, "source", planted)
-    gpu.kernel.cache_clear()
-    with pytest.raises(AssertionError):
-        close(run(model, xs), expected)
+    model.unroll = geir.Fused(every=3)
+    expect_caught(monkeypatch, gpu, *PLANTED[kind], model, wide_input(model))
 
 
 @pytest.mark.usefixtures("interpreted")

@@ -225,27 +225,30 @@ PLANTED = {
 }
 
 
-@pytest.mark.parametrize("kind", PLANTED)
-def test_a_planted_error_is_caught(monkeypatch, kind):
-    old, new = PLANTED[kind]
-    model = geir.LIF(integrator=geir.Euler(), dt=1.5e-3, tau_mem=nn.Parameter(torch.tensor(8e-3)), v_th=nn.Parameter(torch.tensor(1.1))).double()
-    xs = strong_input(model).repeat(1, 1, 33)[..., :129]
+def expect_caught(monkeypatch, device, old, new, model, xs):
+    """Planted into the source that `device` (`cpu`, `gpu`) prints, an error must show in what the model gives."""
     expected = run(with_reference(model), xs)
     close(run(model, xs), expected)
-    genuine = cpu.source
+    genuine = device.source
 
     def planted(*arguments):
         text = genuine(*arguments)
         assert old in text
         return text.replace(old, new)
 
-    monkeypatch.setattr(cpu, "source", planted)
-    cpu.kernel.cache_clear()
+    monkeypatch.setattr(device, "source", planted)
+    device.kernel.cache_clear()
     try:
         with pytest.raises(AssertionError):
             close(run(model, xs), expected)
     finally:
-        cpu.kernel.cache_clear()
+        device.kernel.cache_clear()
+
+
+@pytest.mark.parametrize("kind", PLANTED)
+def test_a_planted_error_is_caught(monkeypatch, kind):
+    model = geir.LIF(integrator=geir.Euler(), dt=1.5e-3, tau_mem=nn.Parameter(torch.tensor(8e-3)), v_th=nn.Parameter(torch.tensor(1.1))).double()
+    expect_caught(monkeypatch, cpu, *PLANTED[kind], model, strong_input(model).repeat(1, 1, 33)[..., :129])
 
 
 @every_model
@@ -532,6 +535,12 @@ def test_products_with_spikes_are_pytorchs(dtype, share):
         y.square().sum().backward()
         outcomes.append((y, a.grad, weights.grad))
     close(*outcomes, 1e-9 if dtype == torch.float64 else 2e-3)
+
+
+def test_a_product_with_spikes_does_not_look_at_data_that_is_not_there():
+    net = geir.LIFRecurrent(5, 6)
+    with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True):
+        assert net.project(torch.rand(7, 3, 5), over_time=True).shape == (7, 3, 6)
 
 
 def test_a_product_with_spikes_has_a_second_derivative():
