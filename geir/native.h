@@ -25,6 +25,13 @@ enum { MANTISSA = 23, BIAS = 127, LOWEST = -152, HIGHEST = 129, DEGREE = 7 };
 typedef struct { void *const *a; const int64_t *q; int64_t block, taken, threads; } job;
 #define BLOCKS(size) for (int64_t o; (o = __atomic_fetch_add(&j->taken, j->block, __ATOMIC_RELAXED)) < (size);)
 
+// Before a loop whose iterations do not depend on each other; without it a compiler that cannot see this for many pointers runs one by one.
+#ifdef __clang__
+#define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#else
+#define INDEPENDENT _Pragma("GCC ivdep")
+#endif
+
 // Copy a row of results to memory; past the caches if there is more than they hold, which saves reading what is overwritten.
 #if defined __AVX512F__
 typedef __m512i wide;

@@ -72,7 +72,7 @@ class Dynamics(Declared, Generic[State]):
         return self._at_rest(x, self.state_dtype(x))
 
     def _at_rest(self, x: Tensor, dtype: torch.dtype) -> Any:
-        return map_state(lambda part: torch.as_tensor(part).to(device=x.device, dtype=dtype).expand(x.shape), self.resting_state())
+        return map_state(lambda part: torch.as_tensor(part, device=x.device, dtype=dtype).expand(x.shape), self.resting_state())
 
     def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
         """Run over time.

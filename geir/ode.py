@@ -75,26 +75,26 @@ class ODENeuron(ODE[State], Neuron[State]):
         return z, self.reset(z, after)
 
 
-_memo: WeakKeyDictionary[ODE, tuple[Any, list[tuple[Tensor, int]], Any]] = WeakKeyDictionary()
+_memo: WeakKeyDictionary[ODE, tuple[Any, list[tuple[Tensor | None, int]], Any]] = WeakKeyDictionary()
 
 
 def _prepared(model: ODE) -> Any:
     """The integrator's coefficients, remembered while nothing that they depend on has changed."""
-    tensors = [*model._parameters.values(), *model._buffers.values()]
-    if torch.compiler.is_compiling() or not all(map(_rememberable, tensors)):
+    if torch.compiler.is_compiling():
         return model.integrator.prepare(model)
-    setting, versions = (model.integrator, model.dt), [(t, t._version) for t in tensors if t is not None]
+    tensors, setting = [*model._parameters.values(), *model._buffers.values()], (model.integrator, model.dt)
     known = _memo.get(model)
-    if known and known[0] == setting and _same(known[1], versions):
+    if known and known[0] == setting and len(tensors) == len(known[1]) and all(map(_unchanged, tensors, known[1])):
         return known[2]
     coefficients = model.integrator.prepare(model)
-    if not torch.is_inference_mode_enabled():
-        _memo[model] = setting, versions, coefficients
+    if all(map(_rememberable, tensors)) and not torch.is_inference_mode_enabled():
+        _memo[model] = setting, [(t, 0 if t is None else t._version) for t in tensors], coefficients
     return coefficients
 
 
-def _same(known: list[tuple[Tensor, int]], now: list[tuple[Tensor, int]]) -> bool:
-    return len(known) == len(now) and all(t is u and v == w for (t, v), (u, w) in zip(known, now, strict=True))
+def _unchanged(tensor: Tensor | None, known: tuple[Tensor | None, int]) -> bool:
+    before, version = known
+    return tensor is before and (tensor is None or (tensor._version == version and not (tensor.requires_grad and torch.is_grad_enabled())))
 
 
 def _rememberable(tensor: Tensor | None) -> bool:

@@ -23,10 +23,11 @@ def map_state(function: Callable[..., Tensor], *states: Any) -> Any:
 
 def tensors_of(module: nn.Module) -> dict[str, Tensor]:
     """The module's parameters and buffers by name."""
-    modules = module.named_modules() if module._modules else [("", module)]
+    if not module._modules:
+        return {name: tensor for own in (module._parameters, module._buffers) for name, tensor in own.items() if tensor is not None}
     return {
         f"{prefix}.{name}" if prefix else name: tensor
-        for prefix, part in modules
+        for prefix, part in module.named_modules()
         for own in (part._parameters, part._buffers)
         for name, tensor in own.items()
         if tensor is not None

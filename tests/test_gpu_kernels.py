@@ -243,8 +243,8 @@ def test_the_real_compiler_counts_in_64_bits():
 def test_more_than_two_to_the_31_elements_are_counted_in_64_bits(tmp_path, first):
     size, steps, dtype = 100, 4, torch.float32
     lif = geir.LIF()
-    program, parts, fixed = _program_of(lif, "step", lif.initial_state(torch.zeros(size)), lif.prepare())
-    learned, fixed = len(fixed), [t.detach() for t in fixed]
+    program, begin, fixed = _program_of(lif, "step", lif.initial_state(torch.zeros(size)), lif.prepare())
+    parts, learned, fixed = len(begin), len(fixed), [t.detach() for t in fixed]
     text = gpu.source(Program.loads(program), [True] * learned, [True] * learned, dtype, torch.uint8)
     # The first program takes the neurons from 2^31 on.
     late = text
@@ -263,32 +263,31 @@ def test_more_than_two_to_the_31_elements_are_counted_in_64_bits(tmp_path, first
         neurons = start + size
         xs, zs, dxs, dzs = (sparse(steps, neurons, kind) for kind in (dtype, torch.uint8, dtype, torch.uint8))
         xs[:, start:], dzs[:, start:] = torch.linspace(0, 3, size) ** 2, 1
-        state, gradients = ([sparse(1, neurons) for _ in parts] for _ in range(2))
-        kept, recorded, given = ([sparse(steps, neurons) for _ in parts] for _ in range(3))
-        of_fixed = [sparse(1, neurons) for _ in fixed]
-        for part in gradients + given:
+        state, after, last, dstart = (sparse(parts, neurons) for _ in range(4))
+        kept, recorded, given = (sparse(parts * steps, neurons) for _ in range(3))
+        of_fixed = sparse(learned, neurons)
+        for part in last, given:
             part[:, start:] = torch.linspace(-1, 1, size)
         numbers = [steps, neurons, 1, *[1, 1] * learned]
-        gpu._launch(module.forward, 4, [xs, zs, *run_order(state, kept, recorded), *fixed, *numbers], 32, 1)
-        room = torch.full((2 * len(parts) * 32,), torch.nan)
-        gpu._launch(module.backward, 2, [xs, dzs, dxs, *run_order(gradients, kept, given), *fixed, *of_fixed, *numbers, room], 32, 1)
+        gpu._launch(module.forward, 4, [xs, zs, state, after, kept, recorded, *fixed, *numbers], 32, 1)
+        room = torch.full((2 * parts * 32,), torch.nan)
+        gpu._launch(module.backward, 2, [xs, dzs, dxs, last, dstart, kept, given, of_fixed, *fixed, *numbers, room], 32, 1)
         assert room.isfinite().all(), "each of the two programs has its own room"
-        results.append([t[:, start:].clone() for t in (zs, dxs, *state, *kept, *recorded, *gradients, *of_fixed)])
+        results.append([t[:, start:].clone() for t in (zs, dxs, after, kept, recorded, dstart, of_fixed)])
     assert results[0][0].sum() > 10
     close(*results, 0)
-
-
-def run_order(*lists):
-    return [t for part in zip(*lists, strict=True) for t in part]
 
 
 # What is planted into the generated source of a LIF with two learnable parameters, and in place of what.
 PLANTED = {
     "missing parameter gradient": ("l1 += ", "l1 = "),
     "recompute stops one step early": ("until - 1, num", "until - 2, num"),
-    "recompute starts from the wrong checkpoint": ("C0 + last * size", "C0 + tl.maximum(last - 1, 0) * size"),
+    "recompute starts from the wrong checkpoint": ("C + (last * STATES", "C + (tl.maximum(last - 1, 0) * STATES"),
     "state is kept one step late": ("due = tl.cast(0,", "due = tl.cast(1,"),
-    "gradient of the last state is not read": ("d0 = tl.load(D0 + start + lane, mask=valid", "d0 = tl.load(D0 + start + lane, mask=start + lane < 0"),
+    "gradient of the last state is not read": (
+        "d0 = tl.load(D + 0 * size + start + lane, mask=valid",
+        "d0 = tl.load(D + 0 * size + start + lane, mask=start + lane < 0",
+    ),
     "some neurons are left out": ("valid = start + lane < size", "valid = start + lane < size - 1"),
     "neurons are taken for their neighbours": ("X + at + lane", "X + at + (lane ^ 1)"),
 }

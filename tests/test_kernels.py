@@ -216,11 +216,11 @@ PLANTED = {
     "sign error in the table": ("= (-t", "= (+t"),
     "missing parameter gradient": ("l1[n] +=", "l1[n] *="),
     "recompute stops one step early": ("t < until - 1", "t < until - 2"),
-    "recompute starts from the wrong checkpoint": ("C0 + from / K * N + o", "C0 + (from < K ? 0 : from / K - 1) * N + o"),
-    "state is kept one step late": ("if (C1 && t % K == 0)", "if (C1 && t % K == 1)"),
-    "gradient of the last state is not read": ("memcpy(g0, D0 + o, m * sizeof(real))", "(void)0"),
+    "recompute starts from the wrong checkpoint": ("C + (from / K * STATES", "C + ((from < K ? 0 : from / K - 1) * STATES"),
+    "state is kept one step late": ("if (C && t % K == 0)", "if (C && t % K == 1)"),
+    "gradient of the last state is not read": ("take(g0, D ?", "take(g0, D == 0 ?"),
     "some neurons are left out": ("EACH_OF_STRIP for (int64_t n = c; n < e; n++)", "EACH_OF_STRIP for (int64_t n = c; n < e - 1; n++)"),
-    "a read of uninitialised memory": ("memcpy(w0, C0 + from / K * N + o, m * sizeof(real))", "(void)0"),
+    "a read of uninitialised memory": ("memcpy(w0, C + (from / K * STATES + 0) * N + o, m * sizeof(real))", "(void)0"),
     "neurons are taken for their neighbours": ("const real s1 = r1[n]", "const real s1 = r1[n ? n - 1 : 0]"),
 }
 
@@ -450,20 +450,22 @@ def test_it_works_after_fork_and_in_workers():
 
 
 def test_more_than_two_to_the_31_elements_are_counted_in_64_bits():
-    lif, xs = geir.LIF(), 2 * torch.rand(1, 300)
-    text, parts, fixed = _program_of(lif, "step", lif.initial_state(xs[0]), lif.prepare())
+    # One part of a state, for two would lie far from each other.
+    lif, xs = geir.LIFBox(), 20 * torch.rand(1, 300)
+    text, start, fixed = _program_of(lif, "step", lif.initial_state(xs[0]), lif.prepare())
     program = Program.loads(text)
     function = native.load(cpu.source(program, [True] * len(fixed), [False] * len(fixed), xs.dtype, xs.dtype)).forward
     results = []
     for first in (0, 2**33):  # the same memory, as the last neurons of very many
-        zs, state = torch.full_like(xs, torch.nan), [part.clone() for part in parts]
-        tensors = [xs, zs, state[0], None, None, state[1], None, None, *fixed]
-        moved = [None if t is None else t.data_ptr() - 4 * first * (k in (0, 1, 2, 5)) for k, t in enumerate(tensors)]
+        zs, state = torch.full_like(xs, torch.nan), torch.full_like(start, torch.nan)
+        tensors = [xs, zs, start, state, None, None, *fixed]
+        moved = [None if t is None else t.data_ptr() - 4 * first * (k < 4) for k, t in enumerate(tensors)]
         pointers, numbers = (ctypes.c_void_p * len(moved))(*moved), (ctypes.c_int64 * 3)(1, first + 300, 1)
         function(ctypes.byref(native.Job(ctypes.addressof(pointers), ctypes.addressof(numbers), 1024, first, 0)))
         results.append((zs, state))
     close(*results, 0)
     close(results[0][0], lif(xs)[0], 0)
+    assert results[0][0].sum() > 10
 
 
 class TestRecurrent:
@@ -589,12 +591,12 @@ def test_a_module_that_feeds_back_can_be_differentiated_twice_over():
 def test_operations_pass_pytorchs_own_check():
     lif = geir.LIF(tau_mem=nn.Parameter(torch.full((4,), 8e-3)))
     xs = torch.rand(20, 3, 4)
-    program, parts, fixed = _program_of(lif, "step", lif.initial_state(xs[0]), lif.prepare())
-    parts, fixed = [p.clone() for p in parts], [t.detach() for t in fixed]
-    torch.library.opcheck(torch.ops.geir.run, (program, xs, parts, fixed, [], 16, torch.float32, False))
-    zs, *rest = torch.ops.geir.run(program, xs, parts, fixed, [], 16, torch.float32, False)
-    kept = rest[len(parts) :]
-    torch.library.opcheck(torch.ops.geir.run_backward, (program, xs, zs, parts, kept, fixed, [True] * len(fixed), [], 16, False))
+    program, start, fixed = _program_of(lif, "step", lif.initial_state(xs[0]), lif.prepare())
+    fixed = [t.detach() for t in fixed]
+    torch.library.opcheck(torch.ops.geir.run, (program, xs, start, fixed, [], 16, torch.float32, False))
+    zs, after, kept = torch.ops.geir.run(program, xs, start, fixed, [], 16, torch.float32, False)
+    for dstate in (after, None):
+        torch.library.opcheck(torch.ops.geir.run_backward, (program, xs, zs, dstate, kept, fixed, [True] * len(fixed), [], 16, False))
 
 
 def test_a_network_compiles_whole():

@@ -52,19 +52,18 @@ def source(program: Program, shared: list[bool], wanted: list[bool], stored: tor
     states, fixed = range(program.states), range(program.fixed)
     learned = [k for k in fixed if wanted[k]]
     results = program.backward[: 1 + program.states] + [program.backward[1 + program.states + k] for k in learned]
-    step, back = emit(program, program.step, _C, shared), emit(program, results, _C, shared)
+    dear = program.dear
+    step, back = emit(program, program.step, _C, shared), emit(program, results, _C, shared, dear)
     z, *after = step.results
     dx, *gradients = back.results
+    own, order = [k for k in fixed if not shared[k]], [str(j) for j in range(len(learned))]
 
     def each(text: str, over: Iterable[int] = states, values: Sequence[str] | None = None) -> str:
-        return "\n".join(text.format(k=k, value=v) for k, v in zip(over, values or [""] * (program.states + program.fixed), strict=False))
+        return "\n".join(text.format(k=k, value=v) for k, v in zip(over, values or over, strict=True))
 
-    def pointers(first: int, *names: str) -> str:
-        """Take the pointers of each part of the state, then those of the fixed values."""
-        lines = [f"{name.format(k=k)} = a[{first + len(names) * k + j}];" for k in states for j, name in enumerate(names)]
-        return "\n".join([*lines, each(f"const real *P{{k}} = a[{first + len(names) * program.states} + {{k}}];", fixed)])
+    def fixed_from(first: int) -> str:
+        return each("const real *P{k} = a[{value}];", fixed, [str(first + k) for k in fixed])
 
-    after_fixed = 3 + 3 * program.states + program.fixed
     return filled(
         "template.c",
         {
@@ -77,40 +76,44 @@ def source(program: Program, shared: list[bool], wanted: list[bool], stored: tor
             "store_dx": _STORED[stored][2],
             "block": str(_BLOCK),
             "states": str(program.states),
-            "forward_pointers": pointers(2, "real *S{k}", "real *C{k}", "real *H{k}"),
-            "backward_pointers": pointers(3, "real *D{k}", "const real *C{k}", "const real *G{k}")
-            + each("\nreal *L{k} = a[{value}];", learned, [str(after_fixed + j) for j in range(len(learned))]),
-            "room": str(after_fixed + len(learned)),
-            "first": str(after_fixed - 1),
+            "after_fixed": str(6 + program.fixed),
             "width": str(3 + 2 * program.fixed),
+            "room": str(8 + program.fixed),
+            "fixed": fixed_from(6),
+            "backward_fixed": fixed_from(8),
             "scalars": "\n".join([each("const real p{k} = P{k}[0];", [k for k in fixed if shared[k]]), *step.scalars]),
-            "own": "\n".join(
-                [f"real p{k}[BLOCK]; spread(p{k}, P{k}, o, m, q[{3 + 2 * k}], q[{4 + 2 * k}]);" for k in fixed if not shared[k]] + step.neurons
-            ),
-            "load_state": each("real b{k}[BLOCK]; memcpy(b{k}, S{k} + o, m * sizeof(real));"),
-            "checkpoint": each("if (C{k} && t % K == 0) memcpy(C{k} + t / K * N + o, b{k}, m * sizeof(real));"),
+            "own": "\n".join([f"real p{k}[BLOCK]; spread(p{k}, P{k}, o, m, q[{3 + 2 * k}], q[{4 + 2 * k}]);" for k in own] + step.neurons),
+            "load_state": each("real b{k}[BLOCK]; memcpy(b{k}, start + {k} * N + o, m * sizeof(real));"),
+            "checkpoint": each("memcpy(C + (t / K * STATES + {k}) * N + o, b{k}, m * sizeof(real));"),
             "state_from_block": each("const real s{k} = b{k}[n];"),
             "step": "\n".join(step.steps),
             "z": z,
             "state_to_block": each("b{k}[n] = {value};", states, after),
-            "record": each("if (H{k}) memcpy(H{k} + at, b{k}, m * sizeof(real));"),
-            "store_state": each("memcpy(S{k} + o, b{k}, m * sizeof(real));"),
+            "record": each("memcpy(H + {k} * q[0] * N + at, b{k}, m * sizeof(real));"),
+            "store_state": each("memcpy(E + {k} * N + o, b{k}, m * sizeof(real));"),
             "history": each("real *const w{k} = room + history * {k};"),
-            "load_gradient": each("real g{k}[BLOCK]; memcpy(g{k}, D{k} + o, m * sizeof(real));")
-            + each("\nreal l{k}[BLOCK]; memcpy(l{k}, L{k} + o, m * sizeof(real));", learned),
-            "recall": each("memcpy(w{k}, C{k} + from / K * N + o, m * sizeof(real));"),
+            "load_gradient": each("real g{k}[BLOCK]; take(g{k}, D ? D + {k} * N + o : 0, m);"),
+            "load_learned": each("real l{k}[BLOCK]; take(l{k}, L + {value} * N + o, m);", learned, order),
+            "recall": each("memcpy(w{k}, C + (from / K * STATES + {k}) * N + o, m * sizeof(real));"),
             "row": each("const real *restrict r{k} = w{k} + (t - from) * BLOCK;"),
             "next_row": each("real *restrict n{k} = w{k} + (t - from + 1) * BLOCK;"),
             "state_from_row": each("const real s{k} = r{k}[n];"),
             "state_to_next_row": each("n{k}[n] = {value};", states, after),
-            "add_recorded": each("if (G{k}) EACH g{k}[n] += G{k}[at + n];"),
+            "add_recorded": each("EACH g{k}[n] += G[{k} * T * N + at + n];"),
             "gradient_from_block": each("const real d{k} = g{k}[n];"),
             "backward_scalars": "\n".join(back.scalars),
             "backward_own": "\n".join(back.neurons),
             "backward_step": "\n".join(back.steps),
             "dx": dx,
-            "gradient_to_block": each("g{k}[n] = {value};", states, gradients) + each("\nl{k}[n] += {value};", learned, gradients[program.states :]),
-            "store_gradient": each("memcpy(D{k} + o, g{k}, m * sizeof(real));") + each("\nmemcpy(L{k} + o, l{k}, m * sizeof(real));", learned),
+            "gradient_to_block": each("g{k}[n] = {value};", states, gradients[: program.states]),
+            "tape": each("real *restrict h_{value} = room + history * (STATES + {k}) + (t - from) * BLOCK;", range(len(dear)), dear),
+            "to_tape": each("h_{value}[n] = {value};", range(len(dear)), dear),
+            "from_tape": each("const real {value} = h_{value}[n];", range(len(dear)), dear),
+            "known": str(int(bool(dear))),
+            "rows": str(program.states + len(dear)),
+            "learn": each("l{k}[n] += {value};", learned, gradients[program.states :]),
+            "store_gradient": each("memcpy(B + {k} * N + o, g{k}, m * sizeof(real));"),
+            "store_learned": each("memcpy(L + {value} * N + o, l{k}, m * sizeof(real));", learned, order),
         },
     )
 
@@ -120,6 +123,8 @@ def kernel(text: str, shared: tuple[bool, ...], wanted: tuple[bool, ...], stored
     """The compiled kernels of a program; for the arguments see `source`."""
     program = Program.loads(text)
     library = native.load(source(program, list(shared), list(wanted), stored, output))
+    rows = program.states + len(program.dear)
+    of_real = torch.empty(0, dtype=getattr(torch, program.real))
 
     def forward(tensors: Sequence[Tensor | None], numbers: Sequence[int]) -> None:
         native.call(library.forward, tensors, numbers, *_split(numbers))
@@ -131,7 +136,7 @@ def kernel(text: str, shared: tuple[bool, ...], wanted: tuple[bool, ...], stored
 
     def backward(tensors: Sequence[Tensor | None], numbers: Sequence[int]) -> None:
         block, threads = _split(numbers)
-        room = memory.empty([threads * program.states * numbers[2] * _BLOCK], torch.empty(0, dtype=getattr(torch, program.real)))
+        room = memory.empty([threads * rows * (numbers[2] + 1) * _BLOCK], of_real)
         native.call(library.backward, [*tensors, room], numbers, block, threads)
 
     return Kernel(forward, backward, feed)

@@ -1,7 +1,7 @@
 """Print lines of a program in a language: what is the same for all neurons, what each neuron needs once, and what every step does."""
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from importlib.resources import files
 from textwrap import indent
 from typing import Any, NamedTuple
@@ -30,7 +30,7 @@ class Language(NamedTuple):
     own: str  # how a value that a neuron has of its own is read, from {name}
 
 
-def emit(program: Program, results: list[Argument], language: Language, shared: list[bool]) -> Code:
+def emit(program: Program, results: list[Argument], language: Language, shared: list[bool], known: Sequence[str] = ()) -> Code:
     """Print the lines that some results need.
 
     Args:
@@ -38,6 +38,7 @@ def emit(program: Program, results: list[Argument], language: Language, shared: 
         results: Names of the results, or numbers.
         language: What to print.
         shared: For each fixed value, whether all neurons share one number.
+        known: Names of lines that are there already.
     """
     # 0: shared by all neurons, 1: a neuron's own, 2: changes with time.
     levels: dict[Any, int] = {f"p{k}": 0 if one else 1 for k, one in enumerate(shared)}
@@ -48,7 +49,7 @@ def emit(program: Program, results: list[Argument], language: Language, shared: 
             return language.number(argument)
         return language.own.format(name=argument) if levels.get(argument, 2) == 1 else argument
 
-    for name, operator, *arguments in program.needed(results):
+    for name, operator, *arguments in program.needed(results, known):
         level = max((levels.get(a, 2) for a in arguments if isinstance(a, str)), default=0)
         levels[name] = level
         text = OPERATORS[operator][language.column].format(*map(read, arguments))

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import itertools
 import warnings
 from dataclasses import dataclass
 from typing import Any
@@ -56,33 +57,33 @@ class Fused:
             return reference(neuron, xs, state, record_states)
 
     def _run(self, neuron: Any, xs: Tensor, state: Any, record: bool) -> tuple[Tensor, Any]:
-        program, parts, fixed = _program_of(neuron, "step", state, neuron.prepare())
-        every = self._every(parts) if torch.is_grad_enabled() else 0
-        zs, after = run(program, xs, parts, fixed, (), every, self.output or xs.dtype, record)
+        program, start, fixed = _program_of(neuron, "step", state, neuron.prepare())
+        every = self._every(start) if torch.is_grad_enabled() else 0
+        zs, after = run(program, xs, start, fixed, (), every, self.output or xs.dtype, record)
         return zs, _rebuilt(state, after)
 
     def _run_recurrent(self, neuron: Any, xs: Tensor, state: Any, record: bool) -> tuple[Tensor, Any]:
         weights, *prepared = neuron.prepare()
-        program, parts, fixed = _program_of(neuron, "react", state.neuron, prepared)
-        every, connection, arriving = self._every(parts), neuron.recurrent_weights, xs.to(state.z.dtype)
+        program, start, fixed = _program_of(neuron, "react", state.neuron, prepared)
+        every, connection, arriving = self._every(start), neuron.recurrent_weights, xs.to(state.z.dtype)
         if type(connection) is nn.Linear and not connection._forward_hooks and not connection._forward_pre_hooks:
             weights = connection.weight
             arriving = arriving if connection.bias is None else arriving + connection.bias
         if weights is not None and not xs.is_cuda:
-            zs, after = run(program, arriving, parts, fixed, (state.z, weights.to(arriving.dtype)), every, arriving.dtype, record)
+            zs, after = run(program, arriving, start, fixed, (state.z, weights.to(arriving.dtype)), every, arriving.dtype, record)
         else:
-            z, steps = state.z, []
+            z, after, steps = state.z, start, []
             feedback = connection if weights is None else functools.partial(functional.linear, weight=weights.to(arriving.dtype))
             for x in arriving.split(1):  # any other connection stands between two runs of one step
-                z, parts = run(program, x + feedback(z), parts, fixed, (), 1, x.dtype, False)
-                steps.append((z, *parts))
+                z, after = run(program, x + feedback(z), after, fixed, (), 1, x.dtype, False)
+                steps.append((z, after))
                 z = z[0]
-            zs, *each = (torch.stack(part) for part in zip(*steps, strict=True))
-            zs, after = zs.squeeze(1), each if record else parts
+            zs = torch.cat([z for z, _ in steps])
+            after = torch.stack([each for _, each in steps], 1) if record else after
         return zs.to(self.output or xs.dtype), type(state)(_rebuilt(state.neuron, after), zs if record else zs[-1])
 
-    def _every(self, parts: list[Tensor]) -> int:
-        return self.every or max(32, 8 * len(parts))
+    def _every(self, state: Tensor) -> int:
+        return self.every or max(32, 8 * len(state))
 
 
 fused = Fused()
@@ -100,26 +101,27 @@ def _fixed_of(neuron: Any, prepared: Any) -> tuple[list[str], list[Tensor]]:
     return list(named), [*named.values(), *coefficients]
 
 
-def _rebuilt(state: Any, parts: list[Tensor]) -> Any:
-    new = iter(parts)
-    return map_state(lambda _: next(new), state)
+def _rebuilt(state: Any, parts: Tensor) -> Any:
+    # One by one, for parts of an `unbind` may not be changed in place.
+    places = itertools.count()
+    return map_state(lambda _: parts[next(places)], state)
 
 
 _programs: dict[Any, Any] = {}
 
 
-def _program_of(neuron: Any, name: str, state: Any, prepared: Any) -> tuple[str, list[Tensor], list[Tensor]]:
-    """The program of a step, by its name; the parts of the state; and what else the program takes."""
+def _program_of(neuron: Any, name: str, state: Any, prepared: Any) -> tuple[str, Tensor, list[Tensor]]:
+    """The program of a step, by its name; the state, its parts stacked; and what else the program takes."""
     names, tensors = _fixed_of(neuron, prepared)
-    parts = [part for _, part in leaves(state)]
-    dtype = parts[0].dtype
+    start = torch.stack([part for _, part in leaves(state)])
+    dtype = start.dtype
     if torch.compiler.is_compiling():
         for module in neuron.modules():
             _looked_at(vars(module))
         program, used = _constant_program(neuron, name, dtype)
     else:
         program, used = _remembered(neuron, name, state, prepared, names, len(tensors), dtype)
-    return program, parts, [tensors[k].to(dtype) for k in used]
+    return program, start, [tensors[k] if tensors[k].dtype == dtype else tensors[k].to(dtype) for k in used]
 
 
 @torch.compiler.assume_constant_result

@@ -65,16 +65,16 @@ def source(program: Program, shared: Sequence[bool], wanted: Sequence[bool], sto
     dx, *gradients = back.results
 
     def each(text: str, over: Iterable[int] = states, values: Sequence[str] | None = None, between: str = "\n") -> str:
-        return between.join(text.format(k=k, value=v) for k, v in zip(over, values or [""] * max(program.states, program.fixed), strict=False))
+        return between.join(text.format(k=k, value=v) for k, v in zip(over, values or over, strict=True))
 
     def assigned(name: str, values: Sequence[str]) -> str:
         """All at once, for they read each other; a number becomes a block, for a variable of a loop keeps its type."""
-        return each(f"{name}{{k}}", between=", ") + " = " + each("tl.broadcast_to({value}, [BLOCK])", states, values, ", ")
+        return each(f"{name}{{k}}", between=", ") + " = " + each("tl.broadcast_to({value}, [BLOCK])", states, values[: program.states], ", ")
 
-    def arguments(first: str, of_state: str, also: Iterable[str] = ()) -> str:
-        names = [name.format(k=k) for k in states for name in of_state.split()]
-        return ", ".join([first, *names, *(f"P{k}" for k in fixed), *also, "T, N, K", *(f"M{k}, I{k}" for k in fixed)])
+    def arguments(first: str) -> str:
+        return ", ".join([first, *(f"P{k}" for k in fixed), "T, N, K", *(f"M{k}, I{k}" for k in fixed)])
 
+    order = [str(j) for j in range(len(learned))]
     own = [f"p{k} = tl.load(P{k} + (start + lane) // I{k} % M{k}, mask=valid, other=1.0)" for k in fixed if not shared[k]]
     numbers = _FLOAT if program.real == "float32" else _DOUBLE
     return filled(
@@ -85,29 +85,30 @@ def source(program: Program, shared: Sequence[bool], wanted: Sequence[bool], sto
             "states": str(program.states),
             "stages": str(_STAGES),
             "sizes": ", ".join(['"T", "K"', *(f'"M{k}", "I{k}"' for k in fixed)]),
-            "forward_arguments": arguments("X, Z", "S{k} C{k} H{k}"),
-            "backward_arguments": arguments("X, DZ, DX", "D{k} C{k} G{k}", [f"L{k}" for k in learned]),
+            "forward_arguments": arguments("X, Z, S, E, C, H"),
+            "backward_arguments": arguments("X, DZ, DX, D, B, C, G, L"),
             "scalars": "\n".join([each("p{k} = tl.load(P{k})", [k for k in fixed if shared[k]]), *dict.fromkeys(step.scalars + back.scalars)]),
             "own": "\n".join([*own, *dict.fromkeys(step.neurons + back.neurons)]),
-            "load_state": each("s{k} = tl.load(S{k} + start + lane, mask=valid, other=0.0)"),
-            "checkpoint": each("if C{k} is not None:\n    tl.store(C{k} + kept + lane, s{k}, mask=start + lane < now)"),
+            "load_state": each("s{k} = tl.load(S + {k} * size + start + lane, mask=valid, other=0.0)"),
+            "checkpoint": each("tl.store(C + kept + {k} * size + lane, s{k}, mask=start + lane < now)"),
             "step": "\n".join(step.steps),
             "z": _STORED[output].format(z),
             "next_state": assigned("s", after),
-            "record": each("if H{k} is not None:\n    tl.store(H{k} + at + lane, s{k}, mask=valid)"),
-            "store_state": each("tl.store(S{k} + start + lane, s{k}, mask=valid)"),
-            "load_gradient": each("d{k} = tl.load(D{k} + start + lane, mask=valid, other=0.0)")
-            + each("\nl{k} = tl.load(L{k} + start + lane, mask=valid, other=0.0)", learned, between=""),
-            "recall": each("s{k} = tl.load(C{k} + last * size + start + lane, mask=valid, other=0.0)"),
+            "record": each("tl.store(H + {k} * size * T + at + lane, s{k}, mask=valid)"),
+            "store_state": each("tl.store(E + {k} * size + start + lane, s{k}, mask=valid)"),
+            "no_gradient": each("d{k} = tl.full([BLOCK], 0.0, real)"),
+            "load_gradient": each("d{k} = tl.load(D + {k} * size + start + lane, mask=valid, other=0.0)"),
+            "load_learned": each("l{k} = tl.load(L + {value} * size + start + lane, mask=valid, other=0.0)", learned, order),
+            "recall": each("s{k} = tl.load(C + (last * STATES + {k}) * size + start + lane, mask=valid, other=0.0)"),
             "keep": each("tl.store(W + {k} * row + (t - first) * BLOCK + lane, s{k})"),
-            "add_recorded": each("if G{k} is not None:\n    d{k} += tl.load(G{k} + at + lane, mask=valid, other=0.0)"),
+            "add_recorded": each("d{k} += tl.load(G + {k} * size * T + at + lane, mask=valid, other=0.0)"),
             "state": each("s{k} = tl.load(W + {k} * row + (t - first) * BLOCK + lane)"),
             "backward_step": "\n".join(back.steps),
             "dx": _STORED[stored].format(dx),
             "learn": each("l{k} += {value}", learned, gradients[program.states :]),
             "next_gradient": assigned("d", gradients),
-            "store_gradient": each("tl.store(D{k} + start + lane, d{k}, mask=valid)")
-            + each("\ntl.store(L{k} + start + lane, l{k}, mask=valid)", learned, between=""),
+            "store_gradient": each("tl.store(B + {k} * size + start + lane, d{k}, mask=valid)"),
+            "store_learned": each("tl.store(L + {value} * size + start + lane, l{k}, mask=valid)", learned, order),
         },
     )
 

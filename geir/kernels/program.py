@@ -1,6 +1,7 @@
 """What a traced step is: straight lines of elementwise operations, which languages print and PyTorch's operators carry as text."""
 
 import json
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .operators import ROUNDED
@@ -38,14 +39,26 @@ class Program(NamedTuple):
     def loads(text: str) -> "Program":
         return Program(*json.loads(text))
 
-    def needed(self, results: list[Argument]) -> list[tuple[Any, ...]]:
-        """The lines that these results need."""
+    def needed(self, results: list[Argument], known: Sequence[str] = ()) -> list[tuple[Any, ...]]:
+        """The lines that these results need, given those of some names."""
         wanted, kept = set(results), []
         for line in reversed(self.lines):
-            if line[0] in wanted:
+            if line[0] in wanted and line[0] not in known:
                 wanted.update(line[2:])
                 kept.append(line)
         return kept[::-1]
+
+    @property
+    def dear(self) -> list[str]:
+        """What the gradient has in common with the step and would take long to compute again: functions of what changes with time."""
+        steady, found = {f"p{k}" for k in range(self.fixed)}, []
+        common = {name for name, *_ in self.needed(self.step)} & {name for name, *_ in self.needed(self.backward)}
+        for name, operator, *arguments in self.lines:
+            if all(a in steady or not isinstance(a, str) for a in arguments):
+                steady.add(name)
+            elif operator in ROUNDED and name in common:
+                found.append(name)
+        return found
 
     @property
     def exact(self) -> bool:

@@ -6,27 +6,31 @@ typedef {{in}} in_t;
 typedef {{out}} out_t;
 
 // A block of neurons goes through all times while its state is in cache; a strip of it through one step, while its input for a later one is fetched.
-enum { BLOCK = {{block}}, STRIP = 128, LARGE = 4 << 20 };
+enum { STATES = {{states}}, BLOCK = {{block}}, STRIP = 128, LARGE = 4 << 20 };
 #define LEAST(a, b) ((a) < (b) ? (a) : (b))
-#define EACH for (int64_t n = 0; n < m; n++)
+#define EACH INDEPENDENT for (int64_t n = 0; n < m; n++)
 #define STRIPS for (int64_t c = 0, e; e = LEAST(c + STRIP, m), c < m; c = e)
-#define EACH_OF_STRIP for (int64_t n = c; n < e; n++)
+#define EACH_OF_STRIP INDEPENDENT for (int64_t n = c; n < e; n++)
 #define FETCH(row) for (int64_t l = c; l < e; l += 64 / sizeof *(row)) __builtin_prefetch((row) + l, 0, 1)
 
-// `a` points to X and Z (T, N); for each part of the state to the part S (N), which is replaced by the last, to the checkpoints C (one every
-// K steps) and to the record H (T, N), either of them null if not wanted; then to the fixed values P.
+// `a` points to X and Z (T, N), to the state S at the start and E at the end (STATES, N), to the checkpoints C (one every K steps, STATES, N)
+// and the record H (STATES, T, N), either of them null if not wanted, and to the fixed values P.
 // `q` holds T, N, K, and for each P its size and over how many neurons in a row each of its values holds.
 static inline void steps(void *const *a, const int64_t *q, int64_t o, int64_t m, int64_t from, int64_t until, int past) {
   const int64_t N = q[1], K = q[2];
   const in_t *X = a[0];
   out_t *Z = a[1];
-  {{forward_pointers}}
+  real *const E = a[3], *const C = a[4], *const H = a[5];
+  const real *const start = from ? E : a[2];
+  {{fixed}}
   {{scalars}}
   {{own}}
   {{load_state}}
   for (int64_t t = from; t < until; t++) {
     const int64_t at = t * N + o;
-    {{checkpoint}}
+    if (C && t % K == 0) {
+      {{checkpoint}}
+    }
     const in_t *restrict xt = X + at, *later = t + 1 < until ? xt + N : xt;
     STRIPS {
       FETCH(later);
@@ -40,7 +44,9 @@ static inline void steps(void *const *a, const int64_t *q, int64_t o, int64_t m,
       }
       put((char *)(Z + at + c), (char *)zt, (e - c) * sizeof(out_t), past);
     }
-    {{record}}
+    if (H) {
+      {{record}}
+    }
   }
   {{store_state}}
 }
@@ -56,7 +62,7 @@ void forward(job *j) {
 void feed(job *j) {
   const int64_t T = j->q[0], N = j->q[1], width = j->q[{{width}}];
   real *X = j->a[0];
-  const real *Z = j->a[1], *first = j->a[{{first}}], *W = j->a[{{first}} + 1];
+  const real *Z = j->a[1], *first = j->a[{{after_fixed}}], *W = j->a[{{after_fixed}} + 1];
   BLOCKS(N) {
     const int64_t end = LEAST(N, o + j->block);
     for (int64_t t = 0; t < T; t++) {
@@ -66,31 +72,41 @@ void feed(job *j) {
   }
 }
 
-// Backward: `a` points to X, DZ, DX; for each part of the state to its gradient D, which is replaced by that of the first, to C and to the
-// gradient G of H, or null; to the fixed values P; to the gradients L (N) of those fixed values that learn; and to room for the states of
-// K steps of a block of neurons for each thread.
+// Nothing is zero.
+static inline void take(real *restrict to, const real *restrict from, int64_t m) {
+  if (from) memcpy(to, from, m * sizeof(real));
+  else memset(to, 0, m * sizeof(real));
+}
+
+// Backward: `a` points to X, DZ, DX, to the gradient D of the end, or null, and B of the start, to C, to the gradient G of H, or null, to the
+// gradients L of those fixed values that learn, each (N) and added to, to the fixed values P, and for each thread to room for a block of neurons:
+// for their states of K steps, and what those steps computed and would take long to compute again.
 void backward(job *j) {
   void *const *a = j->a;
-  const int64_t *q = j->q, T = q[0], N = q[1], K = q[2], history = BLOCK * K;
+  const int64_t *q = j->q, T = q[0], N = q[1], K = q[2], history = BLOCK * (K + 1);
   const int past = T * N * sizeof(in_t) > LARGE;
   const in_t *X = a[0];
   const out_t *DZ = a[1];
   in_t *DX = a[2];
-  {{backward_pointers}}
-  real *const room = (real *)a[{{room}}] + history * {{states}} * __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
+  const real *const D = a[3], *const C = a[5], *const G = a[6];
+  real *const B = a[4], *const L = a[7];
+  {{backward_fixed}}
+  real *const room = (real *)a[{{room}}] + history * {{rows}} * __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
   {{history}}
   {{scalars}}
   BLOCKS(N) {
     const int64_t m = LEAST(N - o, j->block);
     {{own}}
     {{load_gradient}}
+    {{load_learned}}
     for (int64_t from = (T - 1) / K * K; from >= 0; from -= K) {
       const int64_t until = LEAST(T, from + K);
       {{recall}}
-      for (int64_t t = from; t < until - 1; t++) {
+      for (int64_t t = from; t < until - 1 + {{known}}; t++) {
         const in_t *restrict xt = X + t * N + o;
         {{row}}
         {{next_row}}
+        {{tape}}
         STRIPS {
           FETCH(xt + N);
           EACH_OF_STRIP {
@@ -98,6 +114,7 @@ void backward(job *j) {
             {{state_from_row}}
             {{step}}
             {{state_to_next_row}}
+            {{to_tape}}
           }
         }
       }
@@ -109,17 +126,22 @@ void backward(job *j) {
           const in_t *restrict xt = X + at;
           const out_t *restrict dzt = DZ + at, *earlier = t > 0 ? dzt - N : dzt;
           {{row}}
-          {{add_recorded}}
+          {{tape}}
+          if (G) {
+            {{add_recorded}}
+          }
           STRIPS {
             FETCH(earlier);
             in_t dxt[STRIP];
             EACH_OF_STRIP {
               const real x = {{load}}(xt[n]), dz = {{load_dz}}(dzt[n]);
               {{state_from_row}}
+              {{from_tape}}
               {{gradient_from_block}}
               {{backward_step}}
               dxt[n - c] = {{store_dx}}({{dx}});
               {{gradient_to_block}}
+              {{learn}}
             }
             put((char *)(DX + at + c), (char *)dxt, (e - c) * sizeof(in_t), past);
           }
@@ -127,6 +149,7 @@ void backward(job *j) {
       }
     }
     {{store_gradient}}
+    {{store_learned}}
   }
   fence();
 }
