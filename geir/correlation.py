@@ -1,4 +1,4 @@
-r"""Correlation sensors in synapses, and a recurrent neuron that has them."""
+"""Correlation sensors in synapses, and a recurrent neuron that has them."""
 
 import math
 from typing import Any, ClassVar, NamedTuple
@@ -59,10 +59,8 @@ class CorrelationSensors(Dynamics[Any]):
     def __post_init__(self) -> None:
         super().__post_init__()
         for name in ("input_weights", "recurrent_weights"):
-            if not isinstance(getattr(self, name, None), Tensor):
-                raise TypeError(
-                    f"{type(self).__name__} has sensors in synapses, which {name} must list as a tensor, got {getattr(self, name, None)!r}."
-                )
+            if not isinstance(weights := getattr(self, name, None), Tensor):
+                raise TypeError(f"{type(self).__name__} has a sensor for each of {name}, which must be a tensor, got {weights!r}.")
 
     def initial_state(self, x: Tensor) -> LIFCorrelationState:
         neuron = super().initial_state(x)

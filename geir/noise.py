@@ -110,8 +110,8 @@ class SigmoidalHazard(Hazard):
     r""":math:`\rho(d) = \rho_0 / (1 + e^{-d / w})`, at most :math:`\rho_0`."""
 
     def inverse(self, h: Tensor) -> Tensor:
-        # Beyond the highest hazard no finite distance will do.
-        return torch.where(h < 1, torch.log(h) - torch.log1p(-h.clamp(max=1 - 2**-20)), math.inf)
+        # Beyond the highest hazard no distance will do that a potential reaches; infinity would make gradients NaN.
+        return torch.where(h < 1, torch.log(h) - torch.log1p(-h.clamp(max=1 - 2**-24)), 2.0**14)
 
 
 class EscapeNoise(Randomness):

@@ -1,5 +1,6 @@
 """Parallel spiking neurons, which have no step: spikes at all times at once, without reset."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -123,6 +124,6 @@ class SlidingParallelSpikingNeuron(Declared):
         if past.shape != shape:
             raise ValueError(f"SlidingState.xs has shape {tuple(past.shape)}, but {type(self).__name__} continues from {shape}.")
         seen = torch.cat([past, xs])
-        # The window's last element is the present input, which has the first weight.
-        windows = seen.unfold(0, self.order, 1)[: len(xs)]
-        return self.surrogate(windows @ self.weight.flip(0) - self.threshold), SlidingState(seen[len(seen) - self.order + 1 :])
+        delayed = (seen[self.order - 1 - j : len(seen) - j] for j in range(self.order))
+        potential = functools.reduce(torch.add, (w * x for w, x in zip(self.weight, delayed, strict=True)))
+        return self.surrogate(potential - self.threshold), SlidingState(seen[len(xs) :])
