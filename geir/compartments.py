@@ -16,6 +16,7 @@ from .state import has_potential, potential, with_potential
 __all__ = [
     "LIFMC",
     "Compartments",
+    "CompartmentsCell",
     "Coupling",
     "LIFMCCell",
     "LIFMCRecurrent",
@@ -79,8 +80,12 @@ class Coupling(Dynamics[Any]):
         return super().step(x, with_potential(state, functional.linear(potential(state), flow)), *inner)
 
 
-class Compartments(Coupling, Wrapper):
+class Compartments(Coupling, Wrapper):  # pyright: ignore[reportIncompatibleVariableOverride]  (coupled, whatever is wrapped)
     """Any neurons as compartments: ``Compartments(LSNN(), 3)``."""
+
+
+class CompartmentsCell(OneStep, Compartments):
+    """One step of any neurons as compartments."""
 
 
 class LIFMC(Coupling, LIF): ...

@@ -21,6 +21,7 @@ __all__ = [
     "Hazard",
     "Noise",
     "Noisy",
+    "NoisyCell",
     "NoisyLIF",
     "NoisyLIFCell",
     "NoisyLIFRecurrent",
@@ -28,6 +29,7 @@ __all__ = [
     "RandomState",
     "SigmoidalHazard",
     "Stochastic",
+    "StochasticCell",
     "StochasticLIF",
     "StochasticLIFCell",
     "StochasticLIFRecurrent",
@@ -160,6 +162,10 @@ class Noisy(Noise, Wrapper):
     """Any neuron with white noise in its potential: ``Noisy(LIF(), sigma=2.0)``."""
 
 
+class NoisyCell(OneStep, Noisy):
+    """One step of any neuron with white noise in its potential."""
+
+
 class NoisyLIF(Noise, LIF): ...
 
 
@@ -174,6 +180,10 @@ class NoisyLIFRecurrentCell(OneStep, Recurrence, NoisyLIF): ...
 
 class Stochastic(EscapeNoise, Wrapper):
     """Any neuron given by a differential equation with escape noise: ``Stochastic(LIF(), width=0.2)``."""
+
+
+class StochasticCell(OneStep, Stochastic):
+    """One step of any neuron given by a differential equation with escape noise."""
 
 
 class StochasticLIF(EscapeNoise, LIF): ...
