@@ -15,7 +15,7 @@ from scipy.special import erf
 from torch import nn
 
 import geir
-from geir.generator import Generator
+from geir.generator import _FACTORS, _MODULI, Generator, _next
 from geir.state import leaves, map_state
 
 DOUBLE = torch.float64
@@ -176,6 +176,13 @@ def test_the_generator_is_the_published_one_in_float32_too(unroll):
     values, _ = start.generator.uniform()
     expected = [next(wichmann_hill([int(part[place]) for part in start.generator], 1))[1] for place in range(2)]
     torch.testing.assert_close(values, torch.tensor(expected), atol=3e-7, rtol=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, DOUBLE], ids=str)
+def test_no_state_of_the_generator_is_rounded_to_a_wrong_next_one(dtype):
+    for factor, modulus in zip(_FACTORS, _MODULI, strict=True):
+        states = torch.arange(1, modulus)
+        assert torch.equal(_next(states.to(dtype), factor, modulus).long(), factor * states % modulus)
 
 
 def test_seeds_are_valid_and_differ_between_places_and_seeds():
