@@ -314,7 +314,7 @@ class MultiSpike(Surrogate):
             raise TypeError(f"MultiSpike.surrogate must be a surrogate such as SuperSpike(), got {self.surrogate!r}.")
 
     def spikes(self, x: Tensor) -> Tensor:
-        return torch.ceil(x / self.step).clamp(min=0)
+        return torch.where(x > 0, torch.ceil(x / self.step), 0)
 
     def derivative(self, x: Tensor) -> Tensor:
         return self.surrogate.derivative(x - self.step * torch.round(x / self.step).clamp(min=0))

@@ -143,6 +143,8 @@ def test_graded_spikes_have_the_derivative_of_the_nearest_threshold():
     distance = np.abs(x.detach().numpy()[:, None] - [0, 2, 4, 6]).min(1)
     np.testing.assert_allclose(x.grad, stats.norm.pdf(distance, 0, 0.3), atol=1e-12)
     np.testing.assert_array_equal(z.detach(), np.maximum(0, np.ceil(x.detach().numpy() / 2)))
+    assert not z.signbit().any()
+    assert spike(exactly(float("nan"))) == 0
 
 
 def test_graded_spikes_drive_recurrent_neurons_as_the_reference_says():
