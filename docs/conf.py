@@ -20,7 +20,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PATHS, os.environ.get(
 import pictures  # noqa: E402
 
 import geir  # noqa: E402
-from geir import decode, encode, neurons, refractory, surrogates  # noqa: E402
+from geir import compartments, decode, encode, neurons, noise, parametric, refractory, surrogates  # noqa: E402
 
 project = "geir"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_nb"]
@@ -54,7 +54,8 @@ def is_model(thing: object) -> bool:
     return thing.rest is not geir.Dynamics.rest
 
 
-MODELS = {name: getattr(geir, name) for name in sorted(neurons.__all__ + refractory.__all__, key=str.lower) if is_model(getattr(geir, name))}
+NAMES = [name for module in (neurons, refractory, noise, compartments, parametric) for name in module.__all__]
+MODELS = {name: getattr(geir, name) for name in sorted(NAMES, key=str.lower) if is_model(getattr(geir, name))}
 FORMS = {"": "over time", "Cell": "one step", "Recurrent": "recurrent, over time", "RecurrentCell": "recurrent, one step"}
 
 

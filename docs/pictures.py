@@ -72,9 +72,14 @@ def parts(state: Any, prefix: str = "") -> list[tuple[str, str, Tensor]]:
 
 
 def example(model: type) -> geir.Dynamics:
-    """One neuron of a model with its default parameters; a wrapper is put around a LIF neuron."""
-    needed = [p for p in inspect.signature(model).parameters.values() if p.default is p.empty]
-    return model(*(geir.LIF() for _ in needed))
+    """One neuron of a model with its default parameters, or two compartments; a wrapper is put around a LIF neuron."""
+    given = {"neuron": geir.LIF(), "hidden_size": 2}
+    return model(*(given[p.name] for p in inspect.signature(model).parameters.values() if p.default is p.empty))
+
+
+def into_first(neuron: Any, xs: Tensor) -> Tensor:
+    """The input of one neuron as that of the first compartment, where there are several."""
+    return xs[:, None] * torch.eye(neuron.hidden_size)[0] if hasattr(neuron, "hidden_size") else xs
 
 
 def takes_spikes(neuron: Any) -> bool:
@@ -94,7 +99,7 @@ def typical_input(neuron: Any, steps: int = 200) -> Tensor:
     if not hasattr(neuron, "surrogate"):
         return xs
     for gain in (2 ** (k / 4) for k in range(-24, 40)):
-        zs, _ = neuron(gain * xs)
+        zs, _ = neuron(into_first(neuron, gain * xs))
         if zs.sum() >= 6:
             return round(gain, 2) * xs
     raise AssertionError(f"{type(neuron).__name__} does not spike at any strength of input.")
@@ -113,11 +118,15 @@ def threshold(neuron: Any, states: Any) -> Tensor | None:
 def response(neuron: Any) -> Figure:
     """The picture of one neuron's input, its membrane potential with its spikes, and every other part of its state."""
     neuron.record_states = True
+    torch.manual_seed(0)
     with torch.no_grad():
         xs = typical_input(neuron)
-        zs, states = neuron(xs)
+        zs, states = neuron(into_first(neuron, xs))
         level = threshold(neuron, states)
-    ts, traces = milliseconds(xs, neuron.dt), parts(states)
+    several = zs.dim() > 1
+    if several:
+        zs, level = zs[:, 0], level[:, 0]
+    ts, traces = milliseconds(xs, neuron.dt), [trace for trace in parts(states) if "generator" not in trace[0]]
     # The potential first.
     traces.sort(key=lambda trace: trace[0].split(".")[-1] != "v")
     heights = (0.6, *(1.4 if name.split(".")[-1] == "v" else 0.8 for name, _, _ in traces))
@@ -132,6 +141,9 @@ def response(neuron: Any) -> Figure:
         top.set_title("input current, $x$")
     for axes, (name, meaning, values) in zip(rows, traces, strict=True):
         short = name.split(".")[-1]
+        if several:
+            axes.plot(ts, values[:, 1:], color=GREY)
+            values = values[:, 0]
         axes.plot(ts, values, color=BLUE)
         axes.set_title(f"{meaning}, ${short}$" if len(short) == 1 else f"{short}: {meaning}")
         if short == "v" and hasattr(neuron, "surrogate"):

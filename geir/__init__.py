@@ -1,9 +1,11 @@
 """geir: spiking neural networks for PyTorch."""
 
 from . import surrogates as surrogates
+from .compartments import *
 from .containers import Lift as Lift
 from .containers import RecurrentSequential as RecurrentSequential
 from .containers import SequentialState as SequentialState
+from .correlation import *
 from .decode import *
 from .encode import *
 from .forms import OneStep as OneStep
@@ -20,12 +22,15 @@ from .kernels import reference as reference
 from .neuron import Dynamics as Dynamics
 from .neuron import Neuron as Neuron
 from .neurons import *
+from .noise import *
 from .ode import ODE as ODE
 from .ode import ODENeuron as ODENeuron
+from .parallel import *
 from .parameters import Parameter as Parameter
 from .parameters import learnable as learnable
 from .parameters import option as option
 from .parameters import parameter as parameter
+from .parametric import *
 from .refractory import *
 from .resets import Reset as Reset
 from .resets import ResetBySubtraction as ResetBySubtraction

@@ -19,6 +19,18 @@ MODELS = [
     geir.LIFRefrac(period=3e-3),
     geir.AdexRefrac(),
     geir.Refractory(geir.LSNN(), period=2e-3),
+    geir.AlphaLIF(),
+    geir.CubaLIF(),
+    geir.GatedLIF(),
+    geir.KLIF(),
+    geir.ParametricLIF(),
+    geir.IAF(surrogate=geir.MultiSpike(), reset_mechanism=geir.ResetBySubtraction()),
+    geir.NoisyLIF(seed=1),
+    geir.Stochastic(geir.LSNN(), hazard=geir.SigmoidalHazard(), seed=1),
+    geir.Refractory(geir.Noisy(geir.StochasticLIF(seed=1), seed=1)),
+    geir.LIFMC(4),
+    geir.LIFMCRefrac(4),
+    geir.Compartments(geir.Adex(), 4),
 ]
 
 
