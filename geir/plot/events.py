@@ -38,7 +38,7 @@ def scatter_3d(events: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sa
     space.set(xlabel="time (ms)", ylabel="x (pixels)", zlabel="y (pixels)", xlim=(0, end), ylim=(0, width), zlim=(height, 0))
     whole_ticks(space.xaxis, space.yaxis, space.zaxis)
     # Matplotlib's layouts leave no room for the labels of three axes.
-    space.set_box_aspect((2, 1, height / width), zoom=0.85)
+    space.set_box_aspect((2, 1, height / width), zoom=1.1)
     return space
 
 

@@ -67,7 +67,7 @@ def heatmap_3d(
     number_neurons(space)
     whole_ticks(space.xaxis)
     # Matplotlib's layouts leave no room for the labels of three axes.
-    space.set_box_aspect((1.4, 1, 0.7), zoom=0.85)
+    space.set_box_aspect((1.4, 1, 0.7), zoom=0.8)
     return space
 
 

@@ -7,7 +7,6 @@ from typing import Any
 import numpy as np
 import torch
 from matplotlib.axes import Axes
-from matplotlib.lines import Line2D
 from torch import Tensor
 
 from ..forms import OneStep
@@ -142,15 +141,13 @@ def phase_plane(
         slopes = neuron.derivative(torch.full((300, 300), x, dtype=torch.float64), full)
     flow = [array("phase_plane", getattr(slopes, p)) for p in (across, up)]
     axes.streamplot(columns.numpy(), rows.numpy(), *flow, color="0.85", density=0.9, linewidth=0.5, arrowsize=0.5, zorder=0)
-    legend = []
     for part, slope, color in zip((across, up), flow, (BLUE, ORANGE), strict=True):
         if slope.min() < 0 < slope.max():
-            axes.contour(columns, rows, slope, levels=[0], colors=[color], linewidths=1.2)
-            legend.append(Line2D([], [], color=color, linewidth=1.2, label=rf"$\dot {part} = 0$"))
+            nullcline = axes.contour(columns, rows, slope, levels=[0], colors=[color], linewidths=1.2)
+            axes.clabel(nullcline, fmt={0.0: rf"$\dot {part} = 0$"}, fontsize="medium")
     if path is not None:
-        legend += _draw_path(axes, path, spikes)
+        _draw_path(axes, path, spikes)
     axes.set(xlabel=symbol(across), ylabel=symbol(up), xlim=(left, right), ylim=(bottom, top))
-    axes.legend(handles=legend, loc="lower right", bbox_to_anchor=(1, 1), ncols=len(legend), borderaxespad=0.2)
     return axes
 
 
@@ -162,14 +159,13 @@ def _two_parts(name: str, state: Any, parts: Sequence[str] | None) -> tuple[str,
     return chosen[0], chosen[1]
 
 
-def _draw_path(axes: Axes, path: np.ndarray, spikes: Tensor | None) -> list[Line2D]:
+def _draw_path(axes: Axes, path: np.ndarray, spikes: Tensor | None) -> None:
     fired = np.zeros(path.shape[1], bool) if spikes is None else over_time("phase_plane", spikes)[:, 0] != 0
     if len(fired) != path.shape[1]:
         raise ValueError(f"phase_plane: the trajectory has {path.shape[1]} steps, but the spikes {len(fired)}.")
     resets = fired.nonzero()[0]
-    (line,) = axes.plot(*np.insert(path, resets, np.nan, axis=1), color=INK, linewidth=0.8, label="trajectory")
-    marks = axes.plot(*path[:, resets], "s", markersize=3.5, markerfacecolor="white", markeredgecolor=INK, markeredgewidth=0.8, label="reset")
-    return [line, *(marks if len(resets) else [])]
+    axes.plot(*np.insert(path, resets, np.nan, axis=1), color=INK, linewidth=0.8)
+    axes.plot(*path[:, resets], "s", markersize=3.5, markerfacecolor="white", markeredgecolor=INK, markeredgewidth=0.8)
 
 
 def stdp_window(

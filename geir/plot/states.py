@@ -60,18 +60,18 @@ def traces(
     if neuron is not None and part.split(".")[-1] == "v":
         level = threshold(neuron, states)
         if level is not None:
-            distinct = np.unique(over_time("traces", level, sample), axis=1)
-            for v in distinct.T:
-                axes.plot(ts, v, color=GREY, linestyle="--", linewidth=0.7, zorder=1)
-            _name_line(axes, "threshold", distinct[-1, -1])
-            highest.append(distinct.max())
+            levels = over_time("traces", level, sample)
+            same = np.allclose(levels, levels[:, :1], atol=1e-5 * np.abs(values).max())
+            axes.plot(ts, levels[:, :1] if same else levels, color=GREY, linestyle="--", linewidth=0.7, zorder=1)
+            _name_line(axes, "threshold", levels[-1].max())
+            highest.append(levels.max())
         for v in np.unique(_resets(neuron)):
             axes.axhline(v, color=GREY, linestyle=":", linewidth=0.7, zorder=1)
             _name_line(axes, "reset", v)
     if fired is not None:
         top, height = max(highest), (max(highest) - values.min()) or 1.0
         # Rows of ticks above the lines, in their colors; one neuron's stand out from its line.
-        step = min(0.13, 0.6 / len(lines)) * height
+        step = min(0.15, 0.6 / len(lines)) * height
         for k, line in enumerate(lines):
             at, low = ts[fired[:, k] != 0], top + 0.06 * height + step * k
             axes.vlines(at, low, low + 0.8 * step, color=line.get_color() if len(lines) > 1 else ORANGE, linewidth=1.0)
