@@ -580,6 +580,11 @@ CASES = {
     "a cell": (lambda: plot.f_i_curve(geir.LIFCell()), TypeError, r"f_i_curve takes a layer over time that spikes, such as LIF\(\), got LIFCell"),
     "what does not spike": (lambda: plot.f_i_curve(geir.LI()), TypeError, r"f_i_curve takes a layer over time that spikes"),
     "a recurrent layer": (lambda: plot.f_i_curve(geir.LIFRecurrent(2, 2)), ValueError, "f_i_curve is of one neuron, but LIFRecurrent is recurrent"),
+    "a recurrent layer in a wrapper": (
+        lambda: plot.f_i_curve(geir.Refractory(geir.LIFRecurrent(2, 2))),
+        ValueError,
+        "f_i_curve is of one neuron, but Refractory is recurrent",
+    ),
     "a matrix of inputs": (lambda: plot.f_i_curve(geir.LIF(), inputs=XS), ValueError, r"f_i_curve takes inputs of shape \(n,\), got \(20, 3\)"),
     "no duration": (lambda: plot.f_i_curve(geir.LIF(), duration=0), ValueError, "f_i_curve runs for a duration > 0 s after settle >= 0 s, got 0 and"),
     "no equations": (lambda: plot.phase_plane(geir.IAF()), TypeError, r"phase_plane takes a neuron given by differential equations, .* got IAF"),

@@ -47,7 +47,7 @@ def f_i_curve(
     """
     if not isinstance(neuron, Dynamics) or isinstance(neuron, OneStep) or not hasattr(neuron, "surrogate"):
         raise TypeError(f"f_i_curve takes a layer over time that spikes, such as LIF(), got {neuron!r}.")
-    if neuron.recurrent:
+    if any(getattr(part, "recurrent", False) for part in neuron.modules()):
         raise ValueError(f"f_i_curve is of one neuron, but {type(neuron).__name__} is recurrent; take the layer without recurrence.")
     currents = torch.as_tensor(array("f_i_curve", torch.linspace(0, 3, 101) if inputs is None else inputs))
     if currents.dim() != 1 or not len(currents):
@@ -59,7 +59,8 @@ def f_i_curve(
     axes = axes_for("f_i_curve", axes)
     for curve, shade in zip(hertz.T, shades, strict=True):
         axes.plot(currents, curve, color=shade, **style)
-    axes.set(xlabel="input at every step" if input_jumps(neuron) else "input current", ylabel="firing rate (Hz)", ylim=(0, None))
+    current = isinstance(unwrapped(neuron), ODE) and not input_jumps(neuron)
+    axes.set(xlabel="input current" if current else "input at every step", ylabel="firing rate (Hz)", ylim=(0, None))
     axes.margins(x=0)
     return axes
 
