@@ -217,7 +217,7 @@ def test_a_surface_goes_through_the_values(space):
 
 
 def test_weights_are_drawn_with_zero_in_the_middle(axes):
-    values = torch.tensor([[0.5, -2.0, 0.0], [1.0, 0.25, 0.0]])
+    values = torch.tensor([[0.5, -1.0, 0.0], [2.0, 0.25, 0.0]])
     plot.weights(values, axes)
     (image,) = axes.images
     assert_array_equal(image.get_array(), values.numpy())
@@ -261,6 +261,15 @@ def test_the_f_i_curve_of_a_leaky_neuron_is_its_closed_form(axes):
     assert_allclose(hertz, [1 / (0.1e-3 * n) for n in period], rtol=1e-4)
     assert hertz[10] == 0
     assert hertz[-1] > 100
+
+
+def test_the_rate_is_that_after_settling(axes):
+    lsnn = geir.LSNN()
+    plot.f_i_curve(lsnn, axes, inputs=torch.tensor([0.5]), settle=1.0, duration=1.0)
+    times = lsnn(torch.full((2000,), 0.5))[0].nonzero().flatten()
+    late, early = times[times >= 1000].diff().double(), times[times < 1000].diff().double()
+    assert late.mean() > 1.1 * early.mean()
+    assert_allclose(axes.lines[0].get_ydata(), 1 / (1e-3 * late.mean()), rtol=1e-6)
 
 
 def test_the_f_i_curve_of_several_neurons_is_one_each(axes):
@@ -355,12 +364,12 @@ def test_an_stdp_window_has_two_branches_that_do_not_meet(axes):
 
 
 def test_an_stdp_window_may_be_measured(axes):
-    times = torch.tensor([0.01, -0.02, 0.03])
+    times = torch.tensor([0.03, -0.02, 0.01])
     plot.stdp_window((times, window(times)), axes)
     before, after = axes.lines[2:]
     assert_allclose(before.get_xdata(), [-20])
     assert_allclose(after.get_xdata(), [10, 30])
-    assert_allclose(after.get_ydata(), window(times[[0, 2]]).numpy())
+    assert_allclose(after.get_ydata(), window(times[[2, 0]]).numpy())
 
 
 # ---- events

@@ -62,7 +62,9 @@ def heatmap_3d(
     ts, _ = milliseconds("heatmap_3d", len(surface), dt)
     space: Any = axes_for("heatmap_3d", axes, "3d")
     times, neurons = np.meshgrid(ts, np.arange(surface.shape[1]), indexing="ij")
-    space.plot_surface(times, neurons, surface, **{"cmap": "viridis", "rcount": 200, "ccount": 200, "linewidth": 0, "antialiased": False} | style)
+    # As pixels: in vector formats the background shows between the faces.
+    look = {"cmap": "viridis", "rcount": 200, "ccount": 200, "linewidth": 0, "antialiased": False, "rasterized": True}
+    space.plot_surface(times, neurons, surface, **look | style)
     space.set(xlabel="time (ms)", zlabel=label or "")
     number_neurons(space)
     whole_ticks(space.xaxis)
