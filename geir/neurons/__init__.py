@@ -1,27 +1,55 @@
 """The neuron models, one file each; none imports another."""
 
 from .adex import Adex, AdexCell, AdexRecurrent, AdexRecurrentCell, AdexState
+from .cobalif import CobaLIF, CobaLIFCell, CobaLIFRecurrent, CobaLIFRecurrentCell, CobaLIFState
+from .eif import EIF, EIFCell, EIFRecurrent, EIFRecurrentCell, EIFState
+from .hodgkinhuxley import HodgkinHuxley, HodgkinHuxleyCell, HodgkinHuxleyRecurrent, HodgkinHuxleyRecurrentCell, HodgkinHuxleyState
 from .iaf import IAF, IAFCell, IAFRecurrent, IAFRecurrentCell, IAFState
+from .izhikevich import Izhikevich, IzhikevichCell, IzhikevichRecurrent, IzhikevichRecurrentCell, IzhikevichState
 from .li import LI, LICell, LIState
 from .libox import LIBox, LIBoxCell, LIBoxState
 from .lif import LIF, LIFCell, LIFRecurrent, LIFRecurrentCell, LIFState
 from .lifbox import LIFBox, LIFBoxCell, LIFBoxRecurrent, LIFBoxRecurrentCell, LIFBoxState
+from .lifex import LIFEx, LIFExCell, LIFExRecurrent, LIFExRecurrentCell, LIFExState
 from .lsnn import LSNN, LSNNCell, LSNNRecurrent, LSNNRecurrentCell, LSNNState
+from .qif import QIF, QIFCell, QIFRecurrent, QIFRecurrentCell, QIFState
+from .resonateandfire import ResonateAndFire, ResonateAndFireCell, ResonateAndFireRecurrent, ResonateAndFireRecurrentCell, ResonateAndFireState
 
 __all__ = [
+    "EIF",
     "IAF",
     "LI",
     "LIF",
     "LSNN",
+    "QIF",
     "Adex",
     "AdexCell",
     "AdexRecurrent",
     "AdexRecurrentCell",
     "AdexState",
+    "CobaLIF",
+    "CobaLIFCell",
+    "CobaLIFRecurrent",
+    "CobaLIFRecurrentCell",
+    "CobaLIFState",
+    "EIFCell",
+    "EIFRecurrent",
+    "EIFRecurrentCell",
+    "EIFState",
+    "HodgkinHuxley",
+    "HodgkinHuxleyCell",
+    "HodgkinHuxleyRecurrent",
+    "HodgkinHuxleyRecurrentCell",
+    "HodgkinHuxleyState",
     "IAFCell",
     "IAFRecurrent",
     "IAFRecurrentCell",
     "IAFState",
+    "Izhikevich",
+    "IzhikevichCell",
+    "IzhikevichRecurrent",
+    "IzhikevichRecurrentCell",
+    "IzhikevichState",
     "LIBox",
     "LIBoxCell",
     "LIBoxState",
@@ -32,6 +60,11 @@ __all__ = [
     "LIFBoxRecurrentCell",
     "LIFBoxState",
     "LIFCell",
+    "LIFEx",
+    "LIFExCell",
+    "LIFExRecurrent",
+    "LIFExRecurrentCell",
+    "LIFExState",
     "LIFRecurrent",
     "LIFRecurrentCell",
     "LIFState",
@@ -40,4 +73,13 @@ __all__ = [
     "LSNNRecurrent",
     "LSNNRecurrentCell",
     "LSNNState",
+    "QIFCell",
+    "QIFRecurrent",
+    "QIFRecurrentCell",
+    "QIFState",
+    "ResonateAndFire",
+    "ResonateAndFireCell",
+    "ResonateAndFireRecurrent",
+    "ResonateAndFireRecurrentCell",
+    "ResonateAndFireState",
 ]
