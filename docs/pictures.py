@@ -83,12 +83,13 @@ def takes_spikes(neuron: Any) -> bool:
     return isinstance(inner, ODE) and type(inner).receive is not ODE.receive
 
 
-def typical_input(neuron: Any, steps: int = 200) -> Tensor:
+def typical_input(neuron: Any, seconds: float = 0.2) -> Tensor:
     """Silence, then random spikes or a current for most of the time, then silence; strong enough for at least 6 output spikes."""
+    steps = round(seconds / neuron.dt)
     xs = torch.zeros(steps)
     on = slice(steps // 10, 3 * steps // 4)
     if takes_spikes(neuron):
-        xs[on] = (torch.rand(steps, generator=torch.Generator().manual_seed(3))[on] < 0.15).float()
+        xs[on] = (torch.rand(steps, generator=torch.Generator().manual_seed(3))[on] < 150 * neuron.dt).float()
     else:
         xs[on] = 1.0
     if not hasattr(neuron, "surrogate"):
@@ -124,7 +125,7 @@ def response(neuron: Any) -> Figure:
     figure = Figure(figsize=(7.2, 1.05 * sum(heights) + 0.4))
     top, *rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
     if takes_spikes(neuron):
-        raster(top, xs[:, None])
+        raster(top, xs[:, None], neuron.dt)
         top.set(yticks=[], title=f"input: spikes of weight {xs.max():.2g}")
         top.spines["left"].set_visible(False)
     else:

@@ -109,7 +109,7 @@ class RushLarsen(Integrator):
                 return getattr(flow.derivative(x, state._replace(**{name: part})), name)
 
             part = getattr(state, name)
-            slope, pull = torch.func.vjp(own, part)
+            slope, pull, *_ = torch.func.vjp(own, part)
             (growth,) = pull(torch.ones_like(part))
             return part + flow.dt * phi1(flow.dt * torch.clamp(growth, max=0)) * slope
 

@@ -20,7 +20,7 @@ class HodgkinHuxleyState(NamedTuple):
 
     v: Tensor  # membrane potential, in mV
     m: Tensor  # activation of sodium channels
-    h: Tensor  # what inactivation leaves of sodium channels
+    h: Tensor  # share of sodium channels that are not inactivated
     n: Tensor  # activation of potassium channels
 
 
