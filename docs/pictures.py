@@ -76,12 +76,13 @@ def into_first(neuron: Any, xs: Tensor) -> Tensor:
     return xs[:, None] * torch.eye(neuron.hidden_size)[0] if hasattr(neuron, "hidden_size") else xs
 
 
-def typical_input(neuron: Any, steps: int = 200) -> Tensor:
+def typical_input(neuron: Any, seconds: float = 0.2) -> Tensor:
     """Silence, then random spikes or a current for most of the time, then silence; strong enough for at least 6 output spikes."""
+    steps = round(seconds / neuron.dt)
     xs = torch.zeros(steps)
     on = slice(steps // 10, 3 * steps // 4)
     if input_jumps(neuron):
-        xs[on] = (torch.rand(steps, generator=torch.Generator().manual_seed(3))[on] < 0.15).float()
+        xs[on] = (torch.rand(steps, generator=torch.Generator().manual_seed(3))[on] < 150 * neuron.dt).float()
     else:
         xs[on] = 1.0
     if not hasattr(neuron, "surrogate"):

@@ -8,6 +8,7 @@ from .containers import SequentialState as SequentialState
 from .correlation import *
 from .decode import *
 from .encode import *
+from .firing_patterns import *
 from .forms import OneStep as OneStep
 from .forms import Recurrence as Recurrence
 from .forms import Recurrent as Recurrent
@@ -17,6 +18,7 @@ from .integrators import Exact as Exact
 from .integrators import ExponentialEuler as ExponentialEuler
 from .integrators import Integrator as Integrator
 from .integrators import RungeKutta4 as RungeKutta4
+from .integrators import RushLarsen as RushLarsen
 from .kernels import Fused as Fused
 from .kernels import reference as reference
 from .neuron import Dynamics as Dynamics
