@@ -17,6 +17,7 @@ from .integrators import Integrator as Integrator
 from .integrators import RungeKutta4 as RungeKutta4
 from .kernels import Fused as Fused
 from .kernels import reference as reference
+from .models import *
 from .neuron import Dynamics as Dynamics
 from .neuron import Neuron as Neuron
 from .neurons import *
@@ -26,8 +27,11 @@ from .parameters import Parameter as Parameter
 from .parameters import learnable as learnable
 from .parameters import option as option
 from .parameters import parameter as parameter
+from .receptive_fields import *
 from .refractory import *
 from .resets import Reset as Reset
 from .resets import ResetBySubtraction as ResetBySubtraction
 from .resets import ResetToValue as ResetToValue
+from .stateful import LiftedSequential as LiftedSequential
+from .stateful import Stateful as Stateful
 from .surrogates import *
