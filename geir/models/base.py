@@ -1,7 +1,7 @@
 """What the models share: their input, how their weights start, how the weights of another network are loaded."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,7 @@ class ImageNetwork(Stateful):
     Abstract: a subclass adds its children, then calls `start`.
     """
 
-    smallest: ClassVar[int] = 1
+    smallest: int = 1  # height and width of images, at least
 
     def __init__(self, in_channels: int, num_classes: int, neuron: Factory, readout: Factory):
         super().__init__()
