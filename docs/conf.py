@@ -20,7 +20,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PATHS, os.environ.get(
 import pictures  # noqa: E402
 
 import geir  # noqa: E402
-from geir import compartments, decode, encode, neurons, noise, parametric, refractory, surrogates  # noqa: E402
+from geir import compartments, decode, encode, models, neurons, noise, parametric, receptive_fields, refractory, surrogates  # noqa: E402
 
 project = "geir"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_nb"]
@@ -144,4 +144,6 @@ myst_substitutions = {
     "surrogates": directives(*surrogates.__all__),
     "encoders": directives(*encode.__all__),
     "decoders": directives(*decode.__all__),
+    "models": directives(*models.__all__),
+    "receptive_fields": directives(*receptive_fields.__all__),
 }

@@ -21,6 +21,7 @@ from .integrators import RungeKutta4 as RungeKutta4
 from .integrators import RushLarsen as RushLarsen
 from .kernels import Fused as Fused
 from .kernels import reference as reference
+from .models import *
 from .neuron import Dynamics as Dynamics
 from .neuron import Neuron as Neuron
 from .neurons import *
@@ -33,8 +34,11 @@ from .parameters import learnable as learnable
 from .parameters import option as option
 from .parameters import parameter as parameter
 from .parametric import *
+from .receptive_fields import *
 from .refractory import *
 from .resets import Reset as Reset
 from .resets import ResetBySubtraction as ResetBySubtraction
 from .resets import ResetToValue as ResetToValue
+from .stateful import LiftedSequential as LiftedSequential
+from .stateful import Stateful as Stateful
 from .surrogates import *
