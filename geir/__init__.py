@@ -5,7 +5,9 @@ from .containers import Lift as Lift
 from .containers import RecurrentSequential as RecurrentSequential
 from .containers import SequentialState as SequentialState
 from .decode import *
+from .distances import *
 from .encode import *
+from .filters import *
 from .forms import OneStep as OneStep
 from .forms import Recurrence as Recurrence
 from .forms import Recurrent as Recurrent
@@ -17,6 +19,7 @@ from .integrators import Integrator as Integrator
 from .integrators import RungeKutta4 as RungeKutta4
 from .kernels import Fused as Fused
 from .kernels import reference as reference
+from .logic import *
 from .neuron import Dynamics as Dynamics
 from .neuron import Neuron as Neuron
 from .neurons import *
@@ -27,7 +30,10 @@ from .parameters import learnable as learnable
 from .parameters import option as option
 from .parameters import parameter as parameter
 from .refractory import *
+from .regularise import *
 from .resets import Reset as Reset
 from .resets import ResetBySubtraction as ResetBySubtraction
 from .resets import ResetToValue as ResetToValue
+from .statistics import *
 from .surrogates import *
+from .synops import *
