@@ -66,7 +66,8 @@ def victor_purpura_distance(zs: Tensor, others: Tensor, q: float = 100.0, dt: fl
     if not number.numel():
         return zs.new_empty(number.shape)
     dtype = torch.promote_types(zs.dtype, torch.float32)
-    steps, others_steps = spike_steps(zs, int(number.max())), spike_steps(others, int(others_number.max()))
+    steps = spike_steps(zs, int(number.max())).to(dtype)
+    others_steps = spike_steps(others, int(others_number.max())).to(dtype)
     index = step_numbers(len(others_steps) + 1, number).to(dtype)
     # Entry j of a row: the cost of turning the first spikes of one train, so many as rows so far, into the first j of the other.
     row = index.expand(-1, *number.shape)

@@ -61,9 +61,8 @@ def exponential_filter(xs: Tensor, tau: float | Tensor = 10e-3, dt: float = 1e-3
     tensor([1.0000, 0.3679, 0.1353, 1.0498])
     """
     dtype = torch.promote_types(check_time("exponential_filter", xs).dtype, torch.float32)
-    # Not by the module's `to`, which would convert a parameter of the caller's in place.
-    tau = tau.to(xs.device, dtype) if isinstance(tau, Tensor) else tau
-    return ExponentialFilter(tau=tau, dt=dt).to(xs.device, dtype)(xs)[0]
+    # Not by the module's `to`, which would round a number to float32 first, and convert a parameter of the caller's in place.
+    return ExponentialFilter(tau=torch.as_tensor(tau, dtype=dtype, device=xs.device), dt=dt)(xs)[0]
 
 
 def causal_filter(xs: Tensor, kernel: Tensor) -> Tensor:

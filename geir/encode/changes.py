@@ -58,5 +58,5 @@ def delta_encode(xs: Tensor, threshold: float = 0.1) -> Tensor:
     tensor([ 0.,  1.,  0.,  1.,  1., -1.])
     """
     check_positive("delta_encode", threshold=threshold)
-    model = DeltaEncoder(threshold=threshold).to(xs.device, torch.promote_types(check_time("delta_encode", xs).dtype, torch.float32))
-    return model(xs)[0]
+    dtype = torch.promote_types(check_time("delta_encode", xs).dtype, torch.float32)
+    return DeltaEncoder(threshold=torch.as_tensor(threshold, dtype=dtype, device=xs.device))(xs)[0]
