@@ -20,7 +20,7 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PATHS, os.environ.get(
 import pictures  # noqa: E402
 
 import geir  # noqa: E402
-from geir import decode, encode, neurons, refractory, surrogates  # noqa: E402
+from geir import decode, distances, encode, filters, logic, neurons, refractory, regularise, statistics, surrogates, synops  # noqa: E402
 
 project = "geir"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_nb"]
@@ -143,4 +143,10 @@ myst_substitutions = {
     "surrogates": directives(*surrogates.__all__),
     "encoders": directives(*encode.__all__),
     "decoders": directives(*decode.__all__),
+    "filters": directives(*filters.__all__),
+    "logic": directives(*logic.__all__),
+    "distances": directives(*distances.__all__),
+    "statistics": directives(*statistics.__all__),
+    "synops": directives(*synops.__all__),
+    "regularise": directives(*regularise.__all__),
 }

@@ -320,17 +320,29 @@ def test_an_edge_is_where_a_spike_follows_none():
 T4 = torch.zeros(4, 2)
 
 CASES = {
-    "ttfs out of range": (lambda: geir.time_to_first_spike_encode(torch.tensor([0.5, -2.0]), 5), r"time_to_first_spike_encode takes .*\[0, 1\], got -2.0"),
+    "ttfs out of range": (
+        lambda: geir.time_to_first_spike_encode(torch.tensor([0.5, -2.0]), 5),
+        r"time_to_first_spike_encode takes .*\[0, 1\], got -2.0",
+    ),
     "the value at fault is named": (lambda: geir.poisson_encode(torch.tensor([0.9, -0.1]), 5), r"in \[0, 1\], got -0.1"),
     "phase out of range": (lambda: geir.phase_encode(torch.tensor([1.5]), 5), r"phase_encode takes intensities in \[0, 1\], got 1.5"),
     "burst out of range": (lambda: geir.burst_encode(torch.tensor([1.5]), 9), r"burst_encode takes intensities in \[0, 1\], got 1.5"),
     "negative rate": (lambda: geir.poisson_encode(T4, 5, f_max=-1.0), r"poisson_encode: f_max and dt must not be negative, got f_max=-1.0 Hz"),
     "negative rate, one step": (lambda: geir.poisson_encode_step(T4, f_max=-1.0), "poisson_encode_step: f_max and dt must not be negative"),
-    "rate too high, one step": (lambda: geir.signed_poisson_encode_step(T4, f_max=2e3), "signed_poisson_encode_step: a rate of f_max=2000.0 Hz means 2"),
+    "rate too high, one step": (
+        lambda: geir.signed_poisson_encode_step(T4, f_max=2e3),
+        "signed_poisson_encode_step: a rate of f_max=2000.0 Hz means 2",
+    ),
     "no phases": (lambda: geir.phase_encode(T4, 5, period=0), "phase_encode: period must be a whole number of steps, at least 1, got 0"),
     "no phases to weigh": (lambda: geir.phase_weights(5, period=1.5), "phase_weights: period must be a whole number of steps, at least 1, got 1.5"),
-    "burst too long": (lambda: geir.burst_encode(T4, 9, longest=5), "5 spikes fit into 9 steps with intervals of up to 2 steps, so shortest=2 <= longest=5 <= 2"),
-    "no spikes in a burst": (lambda: geir.burst_encode(T4, 9, max_spikes=0), "burst_encode: max_spikes must be a whole number of steps, at least 1, got 0"),
+    "burst too long": (
+        lambda: geir.burst_encode(T4, 9, longest=5),
+        "5 spikes fit into 9 steps with intervals of up to 2 steps, so shortest=2 <= longest=5 <= 2",
+    ),
+    "no spikes in a burst": (
+        lambda: geir.burst_encode(T4, 9, max_spikes=0),
+        "burst_encode: max_spikes must be a whole number of steps, at least 1, got 0",
+    ),
     "ranks of a scalar": (lambda: geir.rank_order_encode(torch.tensor(1.0)), r"shape \(..., neurons\), got torch.float32 of shape \(\)"),
     "delta of no threshold": (lambda: geir.delta_encode(T4, threshold=0.0), "delta_encode: threshold must be positive and finite, got 0.0"),
     "delta without time": (lambda: geir.delta_encode(torch.tensor(1.0)), r"delta_encode takes \(time, ...\) of at least one step, got shape \(\)"),
@@ -340,11 +352,20 @@ CASES = {
     "sum of no steps": (lambda: geir.sum_decode(T4[:0]), r"sum_decode takes \(time, ...\) of at least one step, got shape \(0, 2\)"),
     "filter of no steps": (lambda: geir.exponential_filter(T4[:0]), r"exponential_filter takes \(time, ...\) of at least one step"),
     "filter without decay": (lambda: geir.exponential_filter(T4, tau=0.0), "ExponentialFilter.tau must be > 0.0 s, got 0.0"),
-    "kernel of two dimensions": (lambda: geir.causal_filter(T4, torch.ones(2, 2)), r"kernel of shape \(length,\) in the dtype .* got shape \(2, 2\) of torch.float32"),
-    "kernel of another dtype": (lambda: geir.causal_filter(T4, torch.ones(2, dtype=F64)), r"in the dtype of its input, torch.float32, got shape \(2,\) of torch.float64"),
+    "kernel of two dimensions": (
+        lambda: geir.causal_filter(T4, torch.ones(2, 2)),
+        r"kernel of shape \(length,\) in the dtype .* got shape \(2, 2\) of torch.float32",
+    ),
+    "kernel of another dtype": (
+        lambda: geir.causal_filter(T4, torch.ones(2, dtype=F64)),
+        r"in the dtype of its input, torch.float32, got shape \(2,\) of torch.float64",
+    ),
     "C of two shapes": (lambda: geir.muller_c(T4, T4[:, :1]), r"muller_c compares trains of one shape, got \(4, 2\) and \(4, 1\)"),
     "C of another state": (lambda: geir.muller_c(T4, T4, torch.zeros(3)), r"muller_c continues from a state of shape \(2,\), got \(3,\)"),
-    "edge of another state": (lambda: geir.posedge_detector(T4, torch.zeros(3)), r"posedge_detector continues from a state of shape \(2,\), got \(3,\)"),
+    "edge of another state": (
+        lambda: geir.posedge_detector(T4, torch.zeros(3)),
+        r"posedge_detector continues from a state of shape \(2,\), got \(3,\)",
+    ),
 }
 
 

@@ -318,7 +318,9 @@ def test_operations_of_a_network_are_spikes_times_fan_out():
         def forward(self, x):
             return x + self.twice(input=self.twice(x))
 
-    model = geir.SequentialState(geir.Lift(nn.Linear(6, 8)), geir.LIF(), geir.Lift(Residual()), nn.LayerNorm((3, 8)), geir.LIFRecurrent(8, 5), geir.LI())
+    model = geir.SequentialState(
+        geir.Lift(nn.Linear(6, 8)), geir.LIF(), geir.Lift(Residual()), nn.LayerNorm((3, 8)), geir.LIFRecurrent(8, 5), geir.LI()
+    )
     with torch.no_grad():
         model[0].module.weight[:, 2] = 0  # no synapses
         model[0].module.weight.mul_(10)
@@ -461,7 +463,9 @@ def test_accumulators_over_parts_are_sums_over_the_whole():
 
 
 def test_outputs_of_neurons_are_those_of_the_network():
-    model = geir.SequentialState(geir.Lift(nn.Linear(4, 6)), geir.LIF(v_th=0.1), geir.LIFRecurrent(6, 5, v_th=0.1), geir.ExponentialFilter(), return_hidden=True)
+    model = geir.SequentialState(
+        geir.Lift(nn.Linear(4, 6)), geir.LIF(v_th=0.1), geir.LIFRecurrent(6, 5, v_th=0.1), geir.ExponentialFilter(), return_hidden=True
+    )
     xs = torch.rand(20, 2, 4)
     (hidden, _), outputs = geir.neuron_outputs(model, xs)
     assert list(outputs) == ["1", "2", "3"]
@@ -481,29 +485,85 @@ def test_outputs_of_neurons_are_those_of_the_network():
 T4 = torch.zeros(4, 2)
 
 CASES = {
-    "van Rossum of two shapes": (lambda: geir.van_rossum_distance(T4, T4[:3]), ValueError, r"van_rossum_distance compares trains of one shape, got \(4, 2\) and \(3, 2\)"),
+    "van Rossum of two shapes": (
+        lambda: geir.van_rossum_distance(T4, T4[:3]),
+        ValueError,
+        r"van_rossum_distance compares trains of one shape, got \(4, 2\) and \(3, 2\)",
+    ),
     "van Rossum without decay": (lambda: geir.van_rossum_distance(T4, T4, tau=-1.0), ValueError, "ExponentialFilter.tau must be > 0.0 s, got -1.0"),
-    "Victor-Purpura of two shapes": (lambda: geir.victor_purpura_distance(T4, T4[:, 0]), ValueError, "victor_purpura_distance compares trains of one shape"),
-    "Victor-Purpura at negative cost": (lambda: geir.victor_purpura_distance(T4, T4, q=-1.0), ValueError, "victor_purpura_distance: q must not be negative, got -1.0"),
-    "Victor-Purpura in no time": (lambda: geir.victor_purpura_distance(T4, T4, dt=0.0), ValueError, "victor_purpura_distance: dt must be positive and finite"),
-    "ISI of no steps": (lambda: geir.isi_distance(T4[:0], T4[:0]), ValueError, r"isi_distance takes \(time, ...\) of at least one step, got shape \(0, 2\)"),
-    "SPIKE of integers": (lambda: geir.spike_distance(T4, T4.long()), TypeError, "spike_distance takes floating-point values over time, got torch.int64"),
+    "Victor-Purpura of two shapes": (
+        lambda: geir.victor_purpura_distance(T4, T4[:, 0]),
+        ValueError,
+        "victor_purpura_distance compares trains of one shape",
+    ),
+    "Victor-Purpura at negative cost": (
+        lambda: geir.victor_purpura_distance(T4, T4, q=-1.0),
+        ValueError,
+        "victor_purpura_distance: q must not be negative, got -1.0",
+    ),
+    "Victor-Purpura in no time": (
+        lambda: geir.victor_purpura_distance(T4, T4, dt=0.0),
+        ValueError,
+        "victor_purpura_distance: dt must be positive and finite",
+    ),
+    "ISI of no steps": (
+        lambda: geir.isi_distance(T4[:0], T4[:0]),
+        ValueError,
+        r"isi_distance takes \(time, ...\) of at least one step, got shape \(0, 2\)",
+    ),
+    "SPIKE of integers": (
+        lambda: geir.spike_distance(T4, T4.long()),
+        TypeError,
+        "spike_distance takes floating-point values over time, got torch.int64",
+    ),
     "rate in no time": (lambda: geir.firing_rate(T4, dt=0.0), ValueError, "firing_rate: dt must be positive and finite, got 0.0"),
     "sparsity without time": (lambda: geir.sparsity(torch.tensor(1.0)), ValueError, r"sparsity takes \(time, ...\)"),
-    "intervals of bools": (lambda: geir.interspike_intervals(T4.bool()), TypeError, "interspike_intervals takes floating-point values over time, got torch.bool"),
-    "intervals in no time": (lambda: geir.interspike_intervals(T4, dt=-1.0), ValueError, "interspike_intervals: dt must be positive and finite, got -1.0"),
-    "one window": (lambda: geir.fano_factor(T4, window=3e-3), ValueError, "at least two windows of 3 steps, got a run of 4 steps; give a shorter window"),
+    "intervals of bools": (
+        lambda: geir.interspike_intervals(T4.bool()),
+        TypeError,
+        "interspike_intervals takes floating-point values over time, got torch.bool",
+    ),
+    "intervals in no time": (
+        lambda: geir.interspike_intervals(T4, dt=-1.0),
+        ValueError,
+        "interspike_intervals: dt must be positive and finite, got -1.0",
+    ),
+    "one window": (
+        lambda: geir.fano_factor(T4, window=3e-3),
+        ValueError,
+        "at least two windows of 3 steps, got a run of 4 steps; give a shorter window",
+    ),
     "no window": (lambda: geir.fano_factor(T4, window=0.0), ValueError, "fano_factor: window must be positive and finite"),
     "synchrony of one": (lambda: geir.synchrony(T4[:, 0]), ValueError, r"synchrony takes \(time, ..., neurons\), got shape \(4,\)"),
-    "operations of an LSTM": (lambda: geir.synaptic_operations(nn.Sequential(nn.LSTM(2, 3)), T4), TypeError, "but 0 is a LSTM with weight_ih_l0, weight_hh_l0"),
-    "operations of a table": (lambda: geir.synaptic_operations(nn.Embedding(3, 2), T4.long()), TypeError, "multiplies floating-point input, but the model is a Embedding with weight"),
+    "operations of an LSTM": (
+        lambda: geir.synaptic_operations(nn.Sequential(nn.LSTM(2, 3)), T4),
+        TypeError,
+        "but 0 is a LSTM with weight_ih_l0, weight_hh_l0",
+    ),
+    "operations of a table": (
+        lambda: geir.synaptic_operations(nn.Embedding(3, 2), T4.long()),
+        TypeError,
+        "multiplies floating-point input, but the model is a Embedding with weight",
+    ),
     "negative rate": (lambda: geir.rate_penalty(T4, lower=-1.0), ValueError, "a rate cannot be negative, got lower=-1.0 Hz"),
     "band upside down": (lambda: geir.rate_penalty(T4, 5.0, 1.0), ValueError, "rate_penalty: lower must not exceed upper, got 5.0 and 1.0"),
-    "potentials upside down": (lambda: geir.voltage_penalty(T4, 5.0, 1.0), ValueError, "voltage_penalty: lower must not exceed upper, got 5.0 and 1.0"),
+    "potentials upside down": (
+        lambda: geir.voltage_penalty(T4, 5.0, 1.0),
+        ValueError,
+        "voltage_penalty: lower must not exceed upper, got 5.0 and 1.0",
+    ),
     "silence without time": (lambda: geir.silence_penalty(torch.tensor(1.0)), ValueError, r"silence_penalty takes \(time, ...\)"),
     "no power": (lambda: geir.activity_penalty(T4, 0.5), ValueError, "activity_penalty: power must be at least 1, got 0.5"),
-    "accumulator of two shapes": (lambda: geir.spike_accumulator(T4, torch.zeros(3)), ValueError, r"spike_accumulator adds to a total of shape \(2,\), got \(3,\)"),
-    "accumulator of a state without potential": (lambda: geir.voltage_accumulator((1, 2)), TypeError, "takes a state with a potential `v`, or potentials, got tuple"),
+    "accumulator of two shapes": (
+        lambda: geir.spike_accumulator(T4, torch.zeros(3)),
+        ValueError,
+        r"spike_accumulator adds to a total of shape \(2,\), got \(3,\)",
+    ),
+    "accumulator of a state without potential": (
+        lambda: geir.voltage_accumulator((1, 2)),
+        TypeError,
+        "takes a state with a potential `v`, or potentials, got tuple",
+    ),
 }
 
 
