@@ -52,7 +52,7 @@ def synaptic_operations(model: nn.Module, *inputs: Any) -> dict[str, Operations]
         spikes, synapses = (x != 0).double(), (weights != 0).double()
         dense = product(torch.ones_like(spikes), torch.ones_like(synapses))
         new = (spikes.sum(), product(spikes, synapses).sum(), dense.sum())
-        counted[name] = Operations(*(old + int(more) for old, more in zip(counted.get(name, (0, 0, 0)), new, strict=True)))
+        counted[name] = Operations(*(old + round(more.item()) for old, more in zip(counted.get(name, (0, 0, 0)), new, strict=True)))
 
     def see(name: str, module: nn.Module, arguments: tuple[Any, ...], result: Any) -> None:
         if isinstance(module, Recurrence):
@@ -71,6 +71,10 @@ def synaptic_operations(model: nn.Module, *inputs: Any) -> dict[str, Operations]
 def _is_connection(name: str, module: nn.Module, arguments: tuple[Any, ...]) -> bool:
     own = (*module._parameters.items(), *module._buffers.items())
     large = [key for key, tensor in own if tensor is not None and tensor.dim() >= 2]
+    if isinstance(module, Dynamics) and any(isinstance(part, Recurrence) for part in module.modules()):
+        raise TypeError(
+            f"synaptic_operations cannot see the weights that {name or 'the model'}, a {type(module).__name__}, wraps; wrap it in Recurrent."
+        )
     if not large or isinstance(module, Dynamics | nn.LayerNorm | nn.RMSNorm):
         return False
     takes_spikes = len(arguments) == 1 and isinstance(arguments[0], Tensor) and arguments[0].is_floating_point()

@@ -65,9 +65,12 @@ def test_bursts_have_the_spikes_and_intervals_of_the_formula():
     for value, train in zip(x.tolist(), zs.T, strict=True):
         number, interval = math.ceil(5 * value), math.ceil(20 - 18 * value)
         assert train.nonzero().flatten().tolist() == [k * interval for k in range(number)]
-    # By default the longest intervals are such that all spikes come.
+    # By default five spikes at the longest interval just fit.
     x = torch.linspace(0, 1, 301, dtype=F64)
-    assert torch.equal(geir.burst_encode(x, 37).sum(0), torch.ceil(5 * x))
+    for steps, longest in ((40, 9), (41, 10), (44, 10)):
+        zs = geir.burst_encode(x, steps)
+        assert torch.equal(zs, geir.burst_encode(x, steps, longest=longest))
+        assert torch.equal(zs.sum(0), torch.ceil(5 * x))
 
 
 def test_ranks_are_those_of_sorting_and_ties_keep_their_order():
@@ -118,27 +121,27 @@ def test_encoders_and_filters_with_a_state_keep_the_contract(model):
     check_neuron(model, compiled=True)
 
 
-FUNCTIONS = [
-    (geir.TimeToFirstSpikeEncoder(9), "time_to_first_spike_encode"),
-    (geir.PhaseEncoder(9, period=3), "phase_encode"),
-    (geir.BurstEncoder(9, max_spikes=3), "burst_encode"),
-    (geir.RankOrderEncoder(3), "rank_order_encode"),
-    (geir.PopulationEncoder(4, sigma=0.5), "population_encode"),
-    (geir.SpikeLatencyEncoder(), "spike_latency_encode"),
-    (geir.ConstantCurrentLIFEncoder(9), "constant_current_encode"),
-    (geir.SpikeLatencyLIFEncoder(9), "latency_encode"),
-    (geir.SpikesToTimesDecoder(2), "spike_times"),
+MODULES = [
+    (geir.TimeToFirstSpikeEncoder, "time_to_first_spike_encode", {"seq_length": 9}),
+    (geir.PhaseEncoder, "phase_encode", {"seq_length": 9, "period": 3}),
+    (geir.BurstEncoder, "burst_encode", {"seq_length": 9, "max_spikes": 3}),
+    (geir.RankOrderEncoder, "rank_order_encode", {"seq_length": 3}),
+    (geir.PopulationEncoder, "population_encode", {"out_features": 4, "sigma": 0.5}),
+    (geir.SpikeLatencyEncoder, "spike_latency_encode", {}),
+    (geir.ConstantCurrentLIFEncoder, "constant_current_encode", {"seq_length": 9, "neuron": geir.LIFBox(v_th=0.3)}),
+    (geir.SpikeLatencyLIFEncoder, "latency_encode", {"seq_length": 9}),
+    (geir.SpikesToTimesDecoder, "spike_times", {"spike_count": 2, "missing": 5.0}),
 ]
 
 
-@pytest.mark.parametrize(("module", "name"), FUNCTIONS, ids=[name for _, name in FUNCTIONS])
-def test_a_module_is_its_function(module, name):
+@pytest.mark.parametrize(("module", "name", "settings"), MODULES, ids=[name for _, name, _ in MODULES])
+def test_a_module_is_its_function(module, name, settings):
     x = torch.rand(5, 4)
-    settings = {key: value for key, value in vars(module).items() if key in module._names}
     expected = getattr(geir, name)(x, **settings)
-    assert torch.equal(module(x), expected)
-    assert torch.equal(pickle.loads(pickle.dumps(module))(x), expected)
-    assert f"`{name}` as a module" in type(module).__doc__
+    made = module(**settings)
+    assert torch.equal(made(x), expected)
+    assert torch.equal(pickle.loads(pickle.dumps(made))(x), expected)
+    assert f"`{name}` as a module" in module.__doc__
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float32, torch.float64])

@@ -545,6 +545,11 @@ CASES = {
         TypeError,
         "multiplies floating-point input, but the model is a Embedding with weight",
     ),
+    "operations of what a wrapper hides": (
+        lambda: geir.synaptic_operations(geir.Wrapper(geir.LIFRecurrent(2, 2), unroll=geir.reference), T4),
+        TypeError,
+        "cannot see the weights that the model, a Wrapper, wraps; wrap it in Recurrent",
+    ),
     "negative rate": (lambda: geir.rate_penalty(T4, lower=-1.0), ValueError, "a rate cannot be negative, got lower=-1.0 Hz"),
     "band upside down": (lambda: geir.rate_penalty(T4, 5.0, 1.0), ValueError, "rate_penalty: lower must not exceed upper, got 5.0 and 1.0"),
     "potentials upside down": (

@@ -1,12 +1,10 @@
 """Values spread over a population: which neurons are active, or in which order."""
 
-import math
-
 import torch
 from torch import Tensor
 
 from ..modules import module_of
-from ..trains import step_numbers
+from ..trains import check_positive, step_numbers
 from .intensities import check_steps
 
 
@@ -29,8 +27,7 @@ def population_encode(x: Tensor, out_features: int, low: float = 0.0, high: floa
     if out_features < 2 or not low < high:
         raise ValueError(f"population_encode needs at least 2 neurons and low < high, got {out_features} and {low}, {high}.")
     sigma = (high - low) / (out_features - 1) if sigma is None else sigma
-    if not 0 < sigma < math.inf:
-        raise ValueError(f"population_encode: sigma must be positive and finite, got {sigma}.")
+    check_positive("population_encode", sigma=sigma)
     centres = torch.linspace(low, high, out_features, dtype=x.dtype, device=x.device)
     return torch.exp(-(((x.unsqueeze(-1) - centres) / sigma) ** 2) / 2)
 

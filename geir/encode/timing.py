@@ -117,13 +117,14 @@ def burst_encode(x: Tensor, seq_length: int, max_spikes: int = 5, shortest: int 
         seq_length: Number of steps.
         max_spikes: Number of spikes at intensity 1, :math:`N_\text{max}`.
         shortest: Interval at intensity 1 in steps, :math:`T_\text{min}`.
-        longest: Interval towards intensity 0 in steps, :math:`T_\text{max}`. Default: the longest with which every burst ends in time.
+        longest: Interval towards intensity 0 in steps, :math:`T_\text{max}`. Default: as many as leave room for
+            `max_spikes` at that interval.
 
     Returns:
         Spikes, shape (seq_length, \*x.shape), in the dtype of `x`.
 
     Raises:
-        ValueError: If an intensity is out of range, or `longest` is shorter than `shortest` or so long that a burst might not end in time.
+        ValueError: If an intensity is out of range, or `longest` is shorter than `shortest` or leaves no room for `max_spikes`.
 
     >>> burst_encode(torch.tensor([0.0, 0.2, 0.5, 1.0]), 9, max_spikes=3).T
     tensor([[0., 0., 0., 0., 0., 0., 0., 0., 0.],
