@@ -257,14 +257,21 @@ def test_the_exponential_filter_differentiates_by_input_and_time_constant():
     assert parameter.grad.isfinite()
 
 
-def test_a_causal_filter_is_numpys_convolution():
-    xs, kernel = torch.randn(40, 2, 3, dtype=F64), torch.randn(7, dtype=F64, requires_grad=True)
+@pytest.mark.parametrize(("steps", "length"), [(40, 7), (5, 7), (200, 90), (64, 1), (129, 65)])
+def test_a_causal_filter_is_numpys_convolution(steps, length):
+    xs, kernel = torch.randn(steps, 2, 3, dtype=F64), torch.randn(length, dtype=F64)
     ys = geir.causal_filter(xs, kernel)
     for b, n in itertools.product(range(2), range(3)):
-        np.testing.assert_allclose(ys[:, b, n].detach(), np.convolve(xs[:, b, n], kernel.detach())[:40], rtol=1e-12, atol=1e-12)
-    assert torch.autograd.gradcheck(geir.causal_filter, (xs[:5, 0].clone().requires_grad_(), kernel))
-    exponential = torch.exp(-1e-3 * torch.arange(40, dtype=F64) / 4e-3)
-    torch.testing.assert_close(geir.causal_filter(xs, exponential), geir.exponential_filter(xs, 4e-3))
+        np.testing.assert_allclose(ys[:, b, n], np.convolve(xs[:, b, n], kernel)[:steps], rtol=1e-12, atol=1e-12)
+    torch.testing.assert_close(geir.causal_filter(xs[:, 1, 2], kernel), ys[:, 1, 2], rtol=1e-12, atol=1e-12)
+    assert geir.causal_filter(xs[:, :0], kernel).shape == (steps, 0, 3)
+
+
+def test_a_causal_filter_differentiates_and_agrees_with_the_exponential_one():
+    xs, kernel = torch.randn(5, 2, dtype=F64, requires_grad=True), torch.randn(3, dtype=F64, requires_grad=True)
+    assert torch.autograd.gradcheck(geir.causal_filter, (xs, kernel))
+    spikes, exponential = random_spikes(100, 3), torch.exp(-1e-3 * torch.arange(100, dtype=F64) / 4e-3)
+    torch.testing.assert_close(geir.causal_filter(spikes, exponential), geir.exponential_filter(spikes, 4e-3))
 
 
 # Logic

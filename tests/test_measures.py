@@ -215,6 +215,7 @@ def test_intervals_and_their_statistics_are_numpys():
     zs = random_spikes(60, 2, 5, rate=0.15)
     zs[:, 0, 0], zs[:, 0, 1] = 0, 0
     zs[3, 0, 1] = 1
+    zs[:, 0, 2], zs[[4, 9], 0, 2] = 0, 1
     intervals = geir.interspike_intervals(zs, dt=2e-3)
     assert len(intervals) == int(zs.sum(0).max()) - 1
     for index in itertools.product(range(2), range(5)):
@@ -385,6 +386,25 @@ def test_operations_are_those_of_a_run_not_of_attempts_to_trace_it():
     with pytest.warns(RuntimeWarning, match="Dense runs on the reference loop"):
         counted = geir.synaptic_operations(Dense(mixing=nn.Linear(3, 3)), torch.ones(5, 2, 3))
     assert counted == {"mixing": Operations(30, 90, 90)}
+
+
+class Nested(geir.Neuron):
+    """A step with a cell in it, which a kernel runs."""
+
+    inner: nn.Module = geir.option(default=None, accepts=nn.Module, expected="a module")
+
+    def rest(self):
+        return geir.IAFState(torch.zeros(()))
+
+    def step(self, x, state):
+        return self.inner(x, state)
+
+
+def test_what_is_traced_on_the_way_to_a_kernel_is_no_output():
+    (zs, _), outputs = geir.neuron_outputs(Nested(inner=geir.IAFCell()), torch.ones(5, 2, 3))
+    assert list(outputs) == [""]
+    assert torch.equal(outputs[""], zs)
+    assert zs.any()
 
 
 # Penalties
