@@ -20,7 +20,24 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PATHS, os.environ.get(
 import pictures  # noqa: E402
 
 import geir  # noqa: E402
-from geir import compartments, decode, encode, models, neurons, noise, parametric, receptive_fields, refractory, surrogates  # noqa: E402
+from geir import (  # noqa: E402
+    compartments,
+    decode,
+    distances,
+    encode,
+    filters,
+    logic,
+    models,
+    neurons,
+    noise,
+    parametric,
+    receptive_fields,
+    refractory,
+    regularise,
+    statistics,
+    surrogates,
+    synops,
+)
 
 project = "geir"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_nb"]
@@ -146,4 +163,10 @@ myst_substitutions = {
     "decoders": directives(*decode.__all__),
     "models": directives(*models.__all__),
     "receptive_fields": directives(*receptive_fields.__all__),
+    "filters": directives(*filters.__all__),
+    "logic": directives(*logic.__all__),
+    "distances": directives(*distances.__all__),
+    "statistics": directives(*statistics.__all__),
+    "synops": directives(*synops.__all__),
+    "regularise": directives(*regularise.__all__),
 }

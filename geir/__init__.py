@@ -7,7 +7,9 @@ from .containers import RecurrentSequential as RecurrentSequential
 from .containers import SequentialState as SequentialState
 from .correlation import *
 from .decode import *
+from .distances import *
 from .encode import *
+from .filters import *
 from .firing_patterns import *
 from .forms import OneStep as OneStep
 from .forms import Recurrence as Recurrence
@@ -21,6 +23,7 @@ from .integrators import RungeKutta4 as RungeKutta4
 from .integrators import RushLarsen as RushLarsen
 from .kernels import Fused as Fused
 from .kernels import reference as reference
+from .logic import *
 from .models import *
 from .neuron import Dynamics as Dynamics
 from .neuron import Neuron as Neuron
@@ -36,9 +39,12 @@ from .parameters import parameter as parameter
 from .parametric import *
 from .receptive_fields import *
 from .refractory import *
+from .regularise import *
 from .resets import Reset as Reset
 from .resets import ResetBySubtraction as ResetBySubtraction
 from .resets import ResetToValue as ResetToValue
 from .stateful import LiftedSequential as LiftedSequential
 from .stateful import Stateful as Stateful
+from .statistics import *
 from .surrogates import *
+from .synops import *
