@@ -367,11 +367,17 @@ def test_a_refractory_compartment_is_held_while_others_feel_it():
 
 
 @pytest.mark.parametrize(
-    "layer",
-    [geir.LIFMC(4), geir.Compartments(geir.LSNN(), 4), geir.LIFMCRecurrent(4, 4), geir.Refractory(geir.Recurrent(geir.LIFMC(4), 4, 4))],
-    ids=lambda layer: type(layer).__name__,
+    "make",
+    [
+        lambda: geir.LIFMC(4),
+        lambda: geir.Compartments(geir.LSNN(), 4),
+        lambda: geir.LIFMCRecurrent(4, 4, input_weights=torch.eye(4)),
+        lambda: geir.Refractory(geir.Recurrent(geir.LIFMC(4), 4, 4, input_weights=torch.eye(4))),
+    ],
+    ids=["LIFMC", "Compartments", "LIFMCRecurrent", "Refractory"],
 )
-def test_compartments_run_on_the_reference_loop_without_a_warning(layer):
+def test_compartments_run_on_the_reference_loop_without_a_warning(make):
+    layer = make()
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         zs, state = layer(3 * torch.rand(40, 2, 4))
