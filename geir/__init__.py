@@ -31,3 +31,4 @@ from .resets import Reset as Reset
 from .resets import ResetBySubtraction as ResetBySubtraction
 from .resets import ResetToValue as ResetToValue
 from .surrogates import *
+from .synapses import *

@@ -19,6 +19,12 @@ MODELS = [
     geir.LIFRefrac(period=3e-3),
     geir.AdexRefrac(),
     geir.Refractory(geir.LSNN(), period=2e-3),
+    geir.ExponentialSynapse(),
+    geir.AlphaSynapse(),
+    geir.DoubleExponentialSynapse(),
+    geir.DoubleExponentialSynapse(tau_rise=3e-3, tau_decay=3e-3, normalised=False),
+    geir.ConductanceSynapse(geir.LIFBox()),
+    geir.TsodyksMarkram(),
 ]
 
 
