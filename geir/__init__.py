@@ -1,6 +1,7 @@
 """geir: spiking neural networks for PyTorch."""
 
 from . import surrogates as surrogates
+from .connections import *
 from .containers import Lift as Lift
 from .containers import RecurrentSequential as RecurrentSequential
 from .containers import SequentialState as SequentialState
