@@ -2,6 +2,7 @@
 
 from . import surrogates as surrogates
 from .compartments import *
+from .connections import *
 from .containers import Lift as Lift
 from .containers import RecurrentSequential as RecurrentSequential
 from .containers import SequentialState as SequentialState
@@ -47,4 +48,5 @@ from .stateful import LiftedSequential as LiftedSequential
 from .stateful import Stateful as Stateful
 from .statistics import *
 from .surrogates import *
+from .synapses import *
 from .synops import *
