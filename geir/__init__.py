@@ -26,6 +26,7 @@ from .parameters import Parameter as Parameter
 from .parameters import learnable as learnable
 from .parameters import option as option
 from .parameters import parameter as parameter
+from .plasticity import *
 from .refractory import *
 from .resets import Reset as Reset
 from .resets import ResetBySubtraction as ResetBySubtraction
