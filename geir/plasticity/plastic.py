@@ -71,7 +71,7 @@ class _Plastic(nn.Module):
             drive = neuron.project(neuron._enter(self.connection(x)), over_time=False)
             dtype = neuron.state_dtype(drive)
             if not zs:
-                before = neuron._continue(drive, before, dtype)
+                before, learned = neuron._continue(drive, before, dtype), rule.start(x, drive, weight, learned)
             z, before = neuron.step(drive.to(dtype), before, *prepared)
             learned = rule.learn_(x, z, weight, learned, self.connection)
             if intrinsic is not None:

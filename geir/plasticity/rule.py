@@ -64,7 +64,6 @@ class Rule(Declared, Generic[State]):
         """What is left after `dt` of a trace with time constant `tau`, exactly."""
         return torch.exp(-self.dt / tau)
 
-    @torch.no_grad()
     def forward(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any = None, connection: nn.Module | None = None) -> tuple[Tensor, Any]:
         """Make one step.
 
@@ -83,18 +82,16 @@ class Rule(Declared, Generic[State]):
             ValueError: If shapes do not fit.
         """
         self._check(pre, post, weight)
-        weight = weight.clone()
-        return weight, self.learn_(pre, post, weight, state, connection)
+        weight, pre, post = weight.detach().clone(), pre.to(weight.dtype), post.to(weight.dtype)
+        return weight, self.learn_(pre, post, weight, self.start(pre, post, weight, state), connection)
 
+    @torch.no_grad()
     def learn_(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any, connection: nn.Module | None = None) -> Any:
-        """Make one step as `forward` does, but change the weight in place; returns the state."""
-        pre, post = pre.to(weight.dtype), post.to(weight.dtype)
-        change, state = self.change(pre, post, weight, self._continue(pre, post, weight, state), Synapses(weight, connection))
+        """Make one step, changing the weight in place, and return the next state. It checks nothing: see `start` for the first state."""
+        change, state = self.change(pre.to(weight.dtype), post.to(weight.dtype), weight, state, Synapses(weight, connection))
         # Not the zero of a step in which nothing fired, see `Synapses.outer`.
         if change.dim() or not concrete(change) or change:
-            # Numbers, because PyTorch is slow to clamp by tensors.
-            low, high = (bound.item() if concrete(bound) and not bound.dim() else bound for bound in (self.w_min, self.w_max))
-            weight.add_(change).clamp_(low, high)
+            weight.add_(change).clamp_(_number(self.w_min), _number(self.w_max))
         return state
 
     def check_weight(self, weight: Tensor) -> None:
@@ -119,7 +116,8 @@ class Rule(Declared, Generic[State]):
             shapes = f"pre {tuple(pre.shape)}, post {tuple(post.shape)} and weight {tuple(weight.shape)}"
             raise ValueError(f"{name} takes pre (batch, *input), post (batch, *output) and a weight (output, input, ...), got {shapes}.")
 
-    def _continue(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any) -> Any:
+    def start(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any = None) -> Any:
+        """The state to continue from: the one given, refused if it does not fit, or one in which nothing has happened."""
         fresh = self.initial_state(pre, post, weight)
         if state is None:
             return fresh
@@ -129,3 +127,8 @@ class Rule(Declared, Generic[State]):
             if part.shape != expected.shape:
                 raise ValueError(f"{type(fresh).__name__}.{key} has shape {tuple(part.shape)}, but here it takes {tuple(expected.shape)}.")
         return state
+
+
+def _number(bound: Tensor) -> Any:
+    """A number where there is one, because PyTorch is slow to clamp by a tensor."""
+    return bound.item() if concrete(bound) and not bound.dim() else bound

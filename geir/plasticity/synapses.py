@@ -45,7 +45,7 @@ class Synapses:
             return self.weight.new_zeros(())
         if self.each:
             return posts.unsqueeze(2) * pres.unsqueeze(1) if self._dense else vmap(self._pulled)(posts, pres)
-        posts = posts / len(posts)
+        posts = posts / max(1, len(posts))
         # By way of the spikes in `post`, if they are few.
         return linear(posts.t(), pres.t()) if self._dense else self._pulled(posts, pres)
 
@@ -57,7 +57,7 @@ class Synapses:
         """
         posts = self._samples(post)
         places = posts.flatten(2).sum(2) if posts.dim() > 2 else posts
-        channels = places if self.each else places.mean(0)
+        channels = places if self.each else places.sum(0) / max(1, len(places))
         return channels.reshape(*channels.shape, *(1,) * (self.weight.dim() - 1))
 
     def _samples(self, x: Tensor) -> Tensor:
