@@ -66,11 +66,11 @@ class _Plastic(nn.Module):
     def _learn(self, xs: tuple[Tensor, ...], state: PlasticState) -> tuple[list[Tensor], PlasticState]:
         """Run over the steps `xs`, changing the weight, and the thresholds, in each."""
         neuron, rule, intrinsic, weight = self.neuron, self.rule, self.intrinsic, self.weight
-        before, learned, prepared, zs = state.neuron, state.rule, neuron.prepare(), []
+        before, learned, prepared, zs, dtype = state.neuron, state.rule, neuron.prepare(), [], weight.dtype
         for x in xs:
             drive = neuron.project(neuron._enter(self.connection(x)), over_time=False)
-            dtype = neuron.state_dtype(drive)
             if not zs:
+                dtype = neuron.state_dtype(drive)
                 before, learned = neuron._continue(drive, before, dtype), rule.start(x, drive, weight, learned)
             z, before = neuron.step(drive.to(dtype), before, *prepared)
             learned = rule.learn_(x, z, weight, learned, self.connection)
@@ -99,10 +99,11 @@ class Plastic(_Plastic):
         intrinsic: What moves the threshold `v_th` of the neurons, if anything does.
 
     >>> import geir
-    >>> layer = Plastic(nn.Linear(10, 3, bias=False), geir.LIF(), geir.STDP(w_min=-1.0))
-    >>> before = layer.weight.clone()
-    >>> zs, state = layer((torch.rand(100, 4, 10) < 0.2).float())
-    >>> zs.shape, bool((layer.weight != before).any())
+    >>> connection = nn.Linear(10, 3, bias=False)
+    >>> _ = nn.init.constant_(connection.weight, 0.3)
+    >>> layer = Plastic(connection, geir.LIF(), geir.STDP())
+    >>> zs, state = layer(torch.ones(100, 4, 10))
+    >>> zs.shape, bool((layer.weight != 0.3).all())
     (torch.Size([100, 4, 3]), True)
     """
 

@@ -96,8 +96,7 @@ class Rule(Declared, Generic[State]):
 
     def check_weight(self, weight: Tensor) -> None:
         """Raise if the weight is too coarse for learning, or out of bounds."""
-        if weight.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"{type(self).__name__} changes weights in steps too small for {weight.dtype}; keep them in float32.")
+        self._check_precision(weight)
         outside = weight[(weight < self.w_min) | (weight > self.w_max)]
         if len(outside):
             raise ValueError(
@@ -108,13 +107,20 @@ class Rule(Declared, Generic[State]):
     def _check(self, pre: Tensor, post: Tensor, weight: Tensor) -> None:
         name = type(self).__name__
         for what, x in (("pre", pre), ("post", post), ("weight", weight)):
-            if not isinstance(x, Tensor) or not x.is_floating_point():
-                raise TypeError(f"{name} takes floating-point tensors, got {x.dtype if isinstance(x, Tensor) else type(x).__name__} for `{what}`.")
+            if not isinstance(x, Tensor):
+                raise TypeError(f"{name} takes floating-point tensors, got {type(x).__name__} for `{what}`.")
+            if not x.is_floating_point():
+                raise TypeError(f"{name} takes floating-point tensors, got {x.dtype} for `{what}`; convert it with .float().")
+        self._check_precision(weight)
         lead = 1 - weight.dim()
         fits = weight.dim() > 1 and min(pre.dim(), post.dim()) >= -lead and post.shape[lead] == weight.shape[0]
         if not fits or pre.shape[:lead] != post.shape[:lead] or (lead == -1 and pre.shape[-1] != weight.shape[1]):
             shapes = f"pre {tuple(pre.shape)}, post {tuple(post.shape)} and weight {tuple(weight.shape)}"
             raise ValueError(f"{name} takes pre (batch, *input), post (batch, *output) and a weight (output, input, ...), got {shapes}.")
+
+    def _check_precision(self, weight: Tensor) -> None:
+        if weight.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"{type(self).__name__} changes weights in steps too small for {weight.dtype}; keep them in float32.")
 
     def start(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any = None) -> Any:
         """The state to continue from: the one given, refused if it does not fit, or one in which nothing has happened."""

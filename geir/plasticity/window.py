@@ -41,9 +41,9 @@ def stdp_window(rule: Rule[Any], delays: Tensor, weight: float = 0.5, pairs: int
     post[spikes + late, torch.arange(n)] = 1
     start = torch.full((n, n), weight, dtype=torch.float64)
     rule.check_weight(start)
-    moved, state = start, None
+    moved, state = start.clone(), rule.start(pre[0], post[0], start)
     for z_pre, z_post in zip(pre, post, strict=True):
-        moved, state = rule(z_pre, z_post, moved, state)
+        state = rule.learn_(z_pre, z_post, moved, state)
     return (moved - start).diagonal().clone()
 
 
