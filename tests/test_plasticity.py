@@ -111,6 +111,12 @@ def test_hard_bounds_hold_and_soft_bounds_are_approached():
     assert soft.le(1).all()
 
 
+def test_synapses_can_have_bounds_of_their_own():
+    pres, posts, high = trains(rate=0.2), trains(rate=0.2), torch.linspace(0.6, 1.0, 9).view(3, 3)
+    weight, _ = run(STDP(a_plus=0.3, a_minus=0.0, w_max=high), pres, posts, torch.full((3, 3), 0.5))
+    torch.testing.assert_close(weight, high)
+
+
 def triplet_sum(pre, post, rule, nearest):
     p = {name: float(value) for name, value in rule.declared_parameters().items()}
 
@@ -345,7 +351,7 @@ def test_the_correlation_sensor_sums_nearest_pairs_of_each_sample_until_cleared(
 
 def eligible_by_one_pair(rule, batch=1):
     """A weight, and a state in which one pair 10 ms apart was seen 50 ms ago."""
-    weight, state = torch.full((1, 1), 0.5, dtype=DOUBLE), None
+    weight = torch.full((1, 1), 0.5, dtype=DOUBLE)
     pres, posts = torch.zeros(2, 61, batch, 1, dtype=DOUBLE)
     pres[0], posts[10] = 1, 1
     return run(rule, pres, posts, weight)

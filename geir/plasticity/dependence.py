@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
 from torch import Tensor
 
 
@@ -46,7 +47,7 @@ class Multiplicative(WeightDependence):
     """
 
     def weigh(self, up: Tensor, down: Tensor, u: Tensor) -> Tensor:
-        return up - u * (up + down)
+        return torch.addcmul(up, u, up + down, value=-1)
 
 
 @dataclass(frozen=True)

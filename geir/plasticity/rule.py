@@ -91,7 +91,7 @@ class Rule(Declared, Generic[State]):
         change, state = self.change(pre.to(weight.dtype), post.to(weight.dtype), weight, state, Synapses(weight, connection))
         # Not the zero of a step in which nothing fired, see `Synapses.outer`.
         if change.dim() or not concrete(change) or change:
-            weight.add_(change).clamp_(_number(self.w_min), _number(self.w_max))
+            weight.add_(change).clamp_(*_limits(self.w_min, self.w_max))
         return state
 
     def check_weight(self, weight: Tensor) -> None:
@@ -135,6 +135,6 @@ class Rule(Declared, Generic[State]):
         return state
 
 
-def _number(bound: Tensor) -> Any:
-    """A number where there is one, because PyTorch is slow to clamp by a tensor."""
-    return bound.item() if concrete(bound) and not bound.dim() else bound
+def _limits(low: Tensor, high: Tensor) -> Any:
+    """Numbers where there are such, because PyTorch is slow to clamp by tensors."""
+    return (low.item(), high.item()) if concrete(low) and low.dim() == high.dim() == 0 else (low, high)
