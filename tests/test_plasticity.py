@@ -373,9 +373,10 @@ def test_a_late_reward_changes_the_weight_by_the_eligibility_that_is_left(tau_re
 def test_each_sample_has_its_own_reward():
     rule = double(RewardModulated(STDP(a_plus=0.01), tau_reward=1e-6))
     weight, state = eligible_by_one_pair(rule, batch=4)
+    state = state._replace(eligibility=state.eligibility * torch.tensor([1.0, 1, 2, 5]).view(4, 1, 1))
     state = rule.reward(state, torch.tensor([1.0, 0.0, 0.0, -3.0]))
     weight, _ = rule(*torch.zeros(2, 4, 1, dtype=DOUBLE), weight, state)
-    assert weight.item() == pytest.approx(0.5 + (1 - 3) / 4 * state.eligibility[0].item(), rel=1e-5)
+    assert weight.item() == pytest.approx(0.5 + (1 - 3 * 5) / 4 * state.eligibility[0].item(), rel=1e-5)
 
 
 def test_oja_finds_the_first_principal_component():
