@@ -428,6 +428,18 @@ def test_scaling_multiplies_all_weights_of_a_silent_neuron_alike():
     torch.testing.assert_close(weight, start * np.exp(0.1 * 5.0 * 0.4), rtol=1e-6, atol=0)
 
 
+def test_both_adds_the_changes_of_two_rules_and_keeps_both_bounds():
+    one, other = double(STDP(a_plus=0.01, w_max=0.8)), double(SynapticScaling())
+    rule, start = Both(one, other), torch.full((2, 3), 0.5, dtype=DOUBLE)
+    pres, posts, weight, states = trains(seed=1), trains(n=2, seed=2), start, (None, None)
+    for pre, post in zip(pres, posts, strict=True):
+        (first, a), (second, b) = one(pre, post, weight, states[0]), other(pre, post, weight, states[1])
+        weight, states = (first + second - weight).clamp(0, 0.8), (a, b)
+    learned, state = run(rule, pres, posts, start)
+    torch.testing.assert_close((learned, *state), (weight, *states), rtol=0, atol=1e-12)
+    assert (rule.w_min, rule.w_max) == (one.w_min, one.w_max)
+
+
 # Neurons reach their target rates
 
 
@@ -468,6 +480,24 @@ def test_thresholds_bring_neurons_to_a_target_rate():
     torch.testing.assert_close(rates(layer, xs, None), torch.full((2,), 20.0), rtol=0, atol=2.5)
     low, high = layer.neuron.v_th
     assert low < high
+
+
+def test_what_neurons_prepare_from_their_threshold_follows_it():
+    class Prepared(geir.IAF):
+        def prepare(self):
+            return (self.v_th.clone(),)
+
+        def step(self, x, state, v_th):
+            z = self.surrogate(state.v + x - v_th)
+            return z, geir.IAFState((1 - z) * (state.v + x))
+
+    results = []
+    for neuron in (Prepared(v_th=torch.ones(3)), geir.IAF(v_th=torch.ones(3))):
+        connection = nn.Linear(6, 3, bias=False)
+        nn.init.constant_(connection.weight, 0.3)
+        results.append(Plastic(connection, neuron, geir.STDPSensor(), geir.IntrinsicPlasticity(eta=1.0))(torch.ones(50, 2, 6))[0])
+    assert results[0].sum() > 10
+    torch.testing.assert_close(*results, rtol=0, atol=0)
 
 
 # Plastic
