@@ -38,6 +38,7 @@ from .parameters import learnable as learnable
 from .parameters import option as option
 from .parameters import parameter as parameter
 from .parametric import *
+from .plasticity import *
 from .receptive_fields import *
 from .refractory import *
 from .regularise import *
