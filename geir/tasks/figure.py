@@ -1,10 +1,13 @@
-"""The picture of a trained classifier: how it learned, and what its neurons do with one image."""
+"""The pictures of trained networks."""
 
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from matplotlib.figure import Figure
+from torch import Tensor
+from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from ..containers import SequentialState
@@ -47,4 +50,20 @@ def draw(model: SequentialState, images: TensorDataset, history: list[dict[str, 
         axes.plot(times, neurons, "|", color="k", markersize=3, alpha=0.7)
         title = f"Spikes of layer {k + 1}: {zs.shape[1]} neurons, {1e3 * zs.mean():.0f} Hz"
         axes.set(title=title, xlabel="time (ms)", ylabel="neuron", xlim=(-0.5, steps - 0.5), ylim=(-1, zs.shape[1]))
+    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
+
+
+def draw_fields(fields: Tensor, path: Path) -> None:
+    """Write fields of weights, shape (number, height, width), as PNG: side by side, in a grid as square as can be."""
+    columns = math.ceil(math.sqrt(len(fields)))
+    rows = math.ceil(len(fields) / columns)
+    filled = functional.pad(fields, (0, 1, 0, 1, 0, rows * columns - len(fields)), value=math.nan)
+    _, height, width = filled.shape
+    grid = filled.view(rows, columns, height, width).transpose(1, 2).reshape(rows * height, columns * width)
+    figure = Figure(figsize=(10, 10 * rows / columns), layout="constrained")
+    axes = figure.subplots()
+    shown = axes.imshow(grid.numpy(), cmap="gray_r", vmin=0, interpolation="nearest")
+    axes.set(title=f"Weights of {len(fields)} neurons", xticks=[], yticks=[])
+    axes.spines[:].set_visible(False)
+    figure.colorbar(shown, shrink=0.5)
     write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
