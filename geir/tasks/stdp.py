@@ -8,7 +8,7 @@ What differs from the paper, so that it takes minutes instead of days: images ar
 up to 127.5 Hz instead of 350 ms with 63.75 Hz; weights and thresholds move
 between presentations instead of within; neurons are driven by currents, not by conductances, and inhibit one another directly; between
 presentations the network returns to rest at once instead of in 150 ms; potentiation depends on the trace of the input alone, and what
-depresses is the normalisation; thresholds move ten times faster in proportion, because there is one pass instead of three; the images that
+depresses is the normalisation; thresholds move about ten times faster, because there is one pass instead of three; the images that
 name the neurons are, by default, a sixth of the training set.
 """
 
@@ -101,6 +101,7 @@ class DiehlCook(nn.Module):
             dt=dt,
         )
         self.trace = LIBox(tau_mem=self.tau_trace, dt=dt)
+        self.requires_grad_(False)  # nothing here learns by gradients
         self.normalise()
 
     @property
@@ -113,7 +114,6 @@ class DiehlCook(nn.Module):
         """Input spikes (time, batch, inputs) to spikes (time, batch, neurons), from rest."""
         return self.cells(xs)[0]
 
-    @torch.no_grad()
     def learn(self, xs: Tensor, zs: Tensor) -> None:
         r"""Change weights and thresholds by what was seen, `xs`, and what was answered, `zs`.
 
@@ -130,7 +130,6 @@ class DiehlCook(nn.Module):
         raised = (self.cells.v_th - self.v_th) * math.exp(-seconds / self.tau_threshold)
         self.cells.v_th.copy_(self.v_th + raised + self.rise * self.v_th * zs.sum((0, 1)))
 
-    @torch.no_grad()
     def normalise(self) -> None:
         """Scale the weights of each neuron to their sum."""
         self.weights.mul_(self.sum / self.weights.sum(1, keepdim=True))
@@ -227,7 +226,7 @@ def run(data: Path | str | None = None, **settings: Any) -> dict[str, Any]:
     weights, figure = out / "weights.pt", out / "stdp.png"
     write_atomically(weights, lambda file: torch.save(model.state_dict(), file))
     side = math.isqrt(images.shape[1])
-    draw_fields(model.weights.detach().reshape(-1, side, side), figure)
+    draw_fields(model.weights.reshape(-1, side, side), figure)
     return result | {"weights": str(weights), "figure": str(figure)}
 
 
