@@ -4,12 +4,12 @@ The network of P. Diehl & M. Cook, *Unsupervised learning of digit recognition u
 Poisson spike trains; neurons inhibit one another, so that one wins; what it saw just before it fired is added to its weights; and
 its threshold rises, so that others win next. Labels are used once, when nothing is learned any more, to name what each neuron stands for.
 
-What differs from the paper, so that it takes minutes instead of days: images are shown in batches, side by side, and for 150 ms with
-up to 127.5 Hz instead of 350 ms with 63.75 Hz; weights and thresholds move
-between presentations instead of within; neurons are driven by currents, not by conductances, and inhibit one another directly; between
-presentations the network returns to rest at once instead of in 150 ms; potentiation depends on the trace of the input alone, and what
-depresses is the normalisation; thresholds move about ten times faster, because there is one pass instead of three; the images that
-name the neurons are, by default, a sixth of the training set.
+What differs from the paper, so that it takes minutes: images are shown in batches, side by side, and for 150 ms with up to 127.5 Hz instead
+of 350 ms with 63.75 Hz; weights and thresholds move between presentations instead of within; neurons are driven by currents, not by
+conductances, and inhibit one another directly; between presentations the network returns to rest at once instead of in 150 ms; potentiation
+depends on the trace of the input alone, and what depresses is the normalisation; thresholds rise and fall about ten times faster, because
+there is one pass instead of three; an image is given up at four times its brightness; the images that name the neurons are, by default, a
+sixth of the training set.
 """
 
 import math
