@@ -146,16 +146,31 @@ static __attribute__((noinline)) void add_four(const real *z, const int32_t *fir
   for (int64_t n = 0; n < width; n++) to[n] += a * A[n] + b * B[n] + (c * C[n] + d * D[n]);
 }
 
+// The places from `first` on, at most CHUNK of them and below `size`, where z is not zero; most stretches of spikes are silent and passed over whole.
+enum { CHUNK = 128, STRETCH = 16 };
+static inline int32_t find_fired(const real *restrict z, int64_t first, int64_t size, int32_t *restrict fired) {
+  const int64_t end = first + CHUNK < size ? first + CHUNK : size;
+  int32_t count = 0;
+  for (int64_t k = first; k < end; k += STRETCH) {
+    const int64_t until = k + STRETCH < end ? k + STRETCH : end;
+    if (until == k + STRETCH) {
+      mask any = 0;
+      for (int j = 0; j < STRETCH; j++) any |= z[k + j] != 0;
+      if (!any) continue;
+    }
+    for (int64_t j = k; j < until; j++) {
+      fired[count] = j;
+      count += z[j] != 0;
+    }
+  }
+  return count;
+}
+
 // to (width) += z (inner) W (inner, width), reading only the rows of W where z is not zero.
 static inline void add_rows(const real *restrict z, int64_t inner, const real *restrict W, int64_t width, real *restrict to) {
-  enum { CHUNK = 128 };
   for (int64_t first = 0; first < inner; first += CHUNK) {
-    int32_t fired[CHUNK + 1], count = 0;
-    for (int64_t k = first; k < inner && k < first + CHUNK; k++) {
-      fired[count] = k;
-      count += z[k] != 0;
-    }
-    int32_t c = 0;
+    int32_t fired[CHUNK + 1], c = 0;
+    const int32_t count = find_fired(z, first, inner, fired);
     for (; c + 4 <= count; c += 4) add_four(z, fired + c, W, width, to);
     for (; c < count; c++) add_scaled(z[fired[c]], W + fired[c] * width, width, to);
   }

@@ -49,16 +49,12 @@ static inline void footprint(const int64_t *q, real z, int64_t x, real *weights,
 
 // All inputs of a sample that are not zero.
 static inline void footprints(const int64_t *q, const real *x, real *weights, real *sums, int backward) {
-  enum { CHUNK = 128 };
   const int64_t size = q[OUT] / q[GROUPS], members = q[CHANNELS] / q[GROUPS];
   for (int64_t c = 0; c < q[CHANNELS]; c++)
     for (int64_t y = 0; y < q[HEIGHT]; y++, x += q[WIDTH])
       for (int64_t first = 0; first < q[WIDTH]; first += CHUNK) {
-        int32_t fired[CHUNK + 1], count = 0;
-        for (int64_t k = first; k < q[WIDTH] && k < first + CHUNK; k++) {
-          fired[count] = k;
-          count += x[k] != 0;
-        }
+        int32_t fired[CHUNK + 1];
+        const int32_t count = find_fired(x, first, q[WIDTH], fired);
         for (int64_t k = 0; count && k < q[KERNEL_HEIGHT]; k++) {
           const int64_t down = y + q[PAD] - k * q[DILATION], row = down / q[STRIDE];
           if (down < 0 || row * q[STRIDE] != down || row >= q[OUT_HEIGHT]) continue;
