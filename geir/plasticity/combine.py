@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..parameters import Parameter, option, parameter
-from .rule import Rule
+from .rule import Around, Rule
 from .synapses import Synapses
 
 
@@ -62,27 +62,14 @@ class OnRatesState(NamedTuple):
     post: Tensor  # rate behind, in Hz
 
 
-class OnRates(Rule[OnRatesState]):
+class OnRates(Around[OnRatesState]):
     r"""A rule of rates, applied to spikes: it gets :math:`\nu` with :math:`\tau \dot \nu = \sum_k \delta(t - t_k) - \nu` for each side, in hertz.
 
     Args:
         rule: A rule of rates, such as `BCM` or `Oja`.
     """
 
-    rule: Rule[Any] = option(kw_only=False, accepts=Rule, expected="a learning rule, such as BCM()")
     tau: Parameter = parameter(default=50e-3, unit="s", above=0.0, doc="time constant of the rates")
-
-    @property
-    def dt(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]  (the rule's)
-        return self.rule.dt
-
-    @property
-    def w_min(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.rule.w_min
-
-    @property
-    def w_max(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.rule.w_max
 
     def initial_state(self, pre: Tensor, post: Tensor, weight: Tensor) -> OnRatesState:
         silence = torch.zeros_like(pre, dtype=weight.dtype), torch.zeros_like(post, dtype=weight.dtype)

@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..parameters import Parameter, option, parameter
-from .rule import Rule
+from ..parameters import Parameter, parameter
+from .rule import Around
 from .synapses import Synapses
 
 
@@ -18,7 +18,7 @@ class RewardModulatedState(NamedTuple):
     reward: Tensor  # reward that is there now, per second; shape (batch,)
 
 
-class RewardModulated(Rule[RewardModulatedState]):
+class RewardModulated(Around[RewardModulatedState]):
     r"""Another rule's changes, kept as an eligibility of each synapse until a reward makes them changes of the weight.
 
     .. math::
@@ -35,21 +35,8 @@ class RewardModulated(Rule[RewardModulatedState]):
         rule: What makes synapses eligible.
     """
 
-    rule: Rule[Any] = option(kw_only=False, accepts=Rule, expected="a learning rule, such as STDP()")
     tau_eligibility: Parameter = parameter(default=1.0, unit="s", above=0.0, doc="time constant of the eligibility")
     tau_reward: Parameter = parameter(default=0.2, unit="s", above=0.0, doc="time constant of the reward")
-
-    @property
-    def dt(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]  (the rule's)
-        return self.rule.dt
-
-    @property
-    def w_min(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.rule.w_min
-
-    @property
-    def w_max(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
-        return self.rule.w_max
 
     def reward(self, state: RewardModulatedState, amount: float | Tensor) -> RewardModulatedState:
         """The state after a reward, which works from the next step on.

@@ -135,6 +135,28 @@ class Rule(Declared, Generic[State]):
         return state
 
 
+class Around(Rule[State]):
+    """A rule around another, whose step size and bounds it has. Abstract, as `Rule`.
+
+    Args:
+        rule: The other.
+    """
+
+    rule: Rule[Any] = option(kw_only=False, accepts=Rule, expected="a learning rule, such as STDP()")
+
+    @property
+    def dt(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]  (the rule's)
+        return self.rule.dt
+
+    @property
+    def w_min(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.rule.w_min
+
+    @property
+    def w_max(self) -> Tensor:  # pyright: ignore[reportIncompatibleVariableOverride]
+        return self.rule.w_max
+
+
 def _limits(low: Tensor, high: Tensor) -> Any:
     """Numbers where there are such, because PyTorch is slow to clamp by tensors."""
     return (low.item(), high.item()) if concrete(low) and low.dim() == high.dim() == 0 else (low, high)
