@@ -31,6 +31,7 @@ from .neuron import Neuron as Neuron
 from .neurons import *
 from .noise import *
 from .ode import ODE as ODE
+from .ode import IntegrateAndFire as IntegrateAndFire
 from .ode import ODENeuron as ODENeuron
 from .parallel import *
 from .parameters import Parameter as Parameter

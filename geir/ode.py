@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .integrators import Exact, ExponentialEuler, Integrator, structure
 from .neuron import Dynamics, Neuron, State
+from .resets import Reset, ResetToValue
 
 
 class ODE(Dynamics[State]):
@@ -73,6 +74,22 @@ class ODENeuron(ODE[State], Neuron[State]):
         after = self.advance(x, state, prepared)
         z = self.surrogate(self.threshold(state, after))
         return z, self.reset(z, after)
+
+
+class IntegrateAndFire(ODENeuron[State]):
+    """An `ODENeuron` whose spikes reset its membrane potential, the part `v` of its state.
+
+    Abstract: a subclass has parameters `v_th` and `v_reset`, and writes `reset` only if a spike does more or they have other names.
+
+    Args:
+        reset_mechanism: What a spike does to the membrane potential.
+    """
+
+    reset_mechanism: Reset = ResetToValue()
+
+    def reset(self, z: Tensor, state: State) -> State:
+        own: Any = self
+        return state._replace(v=self.reset_mechanism(z, getattr(state, "v"), own.v_reset, own.v_th))  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B009
 
 
 _memo: WeakKeyDictionary[ODE, tuple[Any, list[tuple[Tensor | None, int]], Any]] = WeakKeyDictionary()

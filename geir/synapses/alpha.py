@@ -12,8 +12,6 @@ from ..parameters import Parameter, parameter
 
 
 class AlphaSynapseState(NamedTuple):
-    """State of `AlphaSynapse`."""
-
     i: Tensor  # synaptic current
     h: Tensor  # what the current follows
 

@@ -10,8 +10,6 @@ from ..parameters import Parameter, parameter
 
 
 class ConductanceSynapseState(NamedTuple):
-    """State of `ConductanceSynapse`."""
-
     neuron: Any  # state of the neuron
     g_exc: Tensor  # excitatory conductance
     g_inh: Tensor  # inhibitory conductance

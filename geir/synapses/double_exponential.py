@@ -12,8 +12,6 @@ from ..parameters import Parameter, parameter
 
 
 class DoubleExponentialSynapseState(NamedTuple):
-    """State of `DoubleExponentialSynapse`."""
-
     i: Tensor  # synaptic current
     h: Tensor  # what the current follows
 

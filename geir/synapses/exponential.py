@@ -11,8 +11,6 @@ from ..parameters import Parameter, parameter
 
 
 class ExponentialSynapseState(NamedTuple):
-    """State of `ExponentialSynapse`."""
-
     i: Tensor  # synaptic current
 
 

@@ -11,8 +11,6 @@ from ..parameters import Parameter, parameter
 
 
 class TsodyksMarkramState(NamedTuple):
-    """State of `TsodyksMarkram`."""
-
     u: Tensor  # utilisation: share of the resources that a spike would find ready for release
     r: Tensor  # resources that are available
 
