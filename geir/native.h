@@ -92,7 +92,7 @@ static const real INVERSE_FACTORIAL[] = {
 // c[first] + c[first + step] x + c[first + 2 step] x^2 + ... + c[last] x^((last - first) / step)
 static inline real polynomial(real x, const real *c, int first, int step, int last) {
   real p = c[last];
-#pragma GCC unroll 16  // else gcc does not make vectors of the loop around it
+#pragma GCC unroll 16  // a loop that is still one when gcc looks for vectors prevents them around it
   for (int k = last - step; k >= first; k -= step) p = fma_(p, x, c[k]);
   return p;
 }
