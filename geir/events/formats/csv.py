@@ -64,7 +64,8 @@ class Csv(Reader):
             offset -= len(text)
             last = offset + len(text) + len(block) == self.source.size
             text = numpy.concatenate([text, block, numpy.array([10] if last else [], numpy.uint8)])
-            whole = text.tobytes().rfind(b"\n") + 1
+            end = text[-_LONGEST:].tobytes().rfind(b"\n")
+            whole = end + 1 + max(0, len(text) - _LONGEST) if end >= 0 else 0
             at = 0
             while at < whole:
                 decode("csv", text[at:], whole - at, part(columns, filled), state, numbers)

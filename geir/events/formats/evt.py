@@ -28,7 +28,7 @@ class _Evt(RecordReader):
         self.metadata, self.start = text_header(self.source)
         _, *options = self.metadata.get("format", "").split(";")
         self.metadata |= {key: value for key, _, value in (option.partition("=") for option in options)}
-        self.first_time = whole_number(self.source, self.metadata, "T0")
+        self.first_time = whole_number(self.source, self.metadata, "t0")
 
     def stated_size(self) -> tuple[int, int] | None:
         if "width" in self.metadata or "height" in self.metadata:
@@ -97,7 +97,7 @@ def _write(
         if previous is None:
             # What the words' counter cannot tell, the header does, as faery's do.
             first = int(t[0]) >> (low + bits) << (low + bits)
-            file.write(f"{head}% T0 {first}\n% end\n".encode())
+            file.write(f"{head}% t0 {first}\n% end\n".encode())
             previous = (int(t[0]) - first >> low) - 1
         t -= first
         counts, times = _time_words(t >> low, previous, bits)
