@@ -381,7 +381,7 @@ def _compressor(compression: Compression) -> Callable[[bytes], bytes]:
 
 def _flatbuffer(kind: bytes, count: int, content: bytes) -> bytes:
     """A table with one field, a vector."""
-    body = struct.pack("<I4s3H2xiIII", 16, kind, 6, 8, 4, 8, 4, 4, count)[:28] + content
+    body = struct.pack("<I4s3H2xiII", 16, kind, 6, 8, 4, 8, 4, count) + content
     return struct.pack("<I", len(body)) + body
 
 
