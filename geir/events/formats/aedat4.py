@@ -338,7 +338,8 @@ class Aedat4(Reader):
                 for name, column in zip("txyp", events.columns(), strict=True):
                     records[name] = column.numpy()
                 data = compress(_flatbuffer(b"EVTS", len(events), records.tobytes()))
-                table.append((len(data), file.tell(), len(events), int(events.t.min()), int(events.t.max())))
+                # A packet's place is that of its content.
+                table.append((len(data), file.tell() + 8, len(events), int(events.t.min()), int(events.t.max())))
                 file.write(struct.pack("<ii", 0, len(data)) + data)
         end = file.tell()
         file.write(compress(_table(table)))
