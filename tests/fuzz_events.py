@@ -49,7 +49,7 @@ def seeds(name, folder):
         return ".bin", [rng.integers(0, 256, 5 * n, dtype=np.uint8).tobytes() for n in (1, 50)]
     if name == "evt21":
         head = b"% evt 2.1\n% format EVT21;endianness=little;height=240;width=320\n% end\n"
-        word = lambda kind, low, x, y, mask: struct.pack("<II", mask, kind << 28 | low << 22 | x << 11 | y)  # noqa: E731
+        word = lambda kind, low, x, y, mask: struct.pack("<II", mask, kind << 28 | low << 22 | x << 11 | y)
         words = b"".join(word(8, 0, 0, k, 0) + word(k & 1, k & 63, 32 * (k % 9), k, 5 << k) for k in range(29))
         return ".raw", [head, head + words, head.replace(b"little", b"legacy") + words]
     suffix, chosen = options[name]
@@ -163,7 +163,13 @@ def child(options):
         signal.alarm(0)
         counts[result[2]] += 1
         k += 1
-    about = {"files": k - options.start, "kept": len(contents), "lines": len(lines), "sound": counts.pop("sound", 0), "errors": dict(counts.most_common())}
+    about = {
+        "files": k - options.start,
+        "kept": len(contents),
+        "lines": len(lines),
+        "sound": counts.pop("sound", 0),
+        "errors": dict(counts.most_common()),
+    }
     about["peak MB"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss >> 10
     print(json.dumps(about))
 
@@ -171,7 +177,7 @@ def child(options):
 def main():
     """Try every format, and go on after what breaks a process."""
     parser = argparse.ArgumentParser(description=__doc__)
-    names = "aedat4 aedat4-lz4 aedat4-zstd evt2 evt21 evt3 dat nmnist hdf5 csv npz".split()
+    names = ["aedat4", "aedat4-lz4", "aedat4-zstd", "evt2", "evt21", "evt3", "dat", "nmnist", "hdf5", "csv", "npz"]
     parser.add_argument("--format", choices=names, help="one alone")
     parser.add_argument("--count", type=int, default=100_000, help="files of each format (default: 100000)")
     parser.add_argument("--guided", action="store_true", help="keep files that reach new lines of the decoders in NumPy, and change these further")

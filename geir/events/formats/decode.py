@@ -202,7 +202,7 @@ def _csv(block: Array, n: int, room: int, s: Array, *numbers: int) -> tuple[Arra
             cells = [cell.strip(b" \t\r") for cell in cells]
             whole = len(cells) == fields and all(re.fullmatch(rb"-?[0-9]{1,18}", cell) for cell in cells)
             t, x, y, p = (int(cells[k]) for k in places) if whole else (0, 0, 0, 2)
-            if not (-1 << 15 <= min(x, y) and max(x, y) < 1 << 15 and -1 <= p <= 1):
+            if not (min(x, y) >= -1 << 15 and max(x, y) < 1 << 15 and -1 <= p <= 1):
                 s[WRONG] = 1
                 break
             rows.append((t, x, y, int(p > 0)))
