@@ -4,6 +4,7 @@ import enum
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -25,6 +26,16 @@ class Overflow(enum.Enum):
     COALESCE = "coalesce"
 
 
+@dataclass
+class _Part:
+    """Events of which those before number `start` have been taken, and their times in order."""
+
+    times: Tensor
+    events: Events
+    latest: int
+    start: int = 0
+
+
 class Buffer:
     """Events in the order in which they came. The time of an event that is earlier than one before it is taken to be that one's.
 
@@ -37,12 +48,11 @@ class Buffer:
     def __init__(self, sensor_size: tuple[int, int], capacity: int, overflow: Overflow):
         self.sensor_size, self.capacity, self.overflow = sensor_size, capacity, overflow
         self.waiting = self.dropped = self.coalesced = self.taken = 0
-        self.latest: int | None = None  # time of the last event that came
+        self.latest: int | None = None  # time of the latest event that came
         self.closed = self.ended = False
         self._error: BaseException | None = None
         self._excess: Tensor | None = None  # counts of events that are coalesced
-        # Times in order, and events.
-        self._parts: deque[tuple[Tensor, Events]] = deque()
+        self._parts: deque[_Part] = deque()
         self._changed = threading.Condition()
 
     def fill(self, source: Iterator[Events]) -> None:
@@ -83,7 +93,7 @@ class Buffer:
     def first(self) -> int | None:
         """Time of the first event that waits."""
         with self._changed:
-            return int(self._parts[0][0][0]) if self._parts else None
+            return int(self._parts[0].times[self._parts[0].start]) if self._parts else None
 
     def wait(self, until: Callable[[], bool], timeout: float | None = None) -> None:
         """Wait for something to be true that putting changes, for the end, or for `timeout` seconds."""
@@ -95,12 +105,13 @@ class Buffer:
         parts: list[Events] = []
         with self._changed:
             while self._parts:
-                times, events = self._parts[0]
-                # Mostly all of a part.
-                count = len(events) if before is None or times[-1] < before else int(torch.searchsorted(times, before))
-                if count:
-                    parts.append(self._pop(count))
-                if count < len(events):
+                part = self._parts[0]
+                stop = len(part.times)
+                if before is not None and part.latest >= before:
+                    stop = int(torch.searchsorted(part.times, before))
+                if stop > part.start:
+                    parts.append(self._pop(stop))
+                if self._parts and self._parts[0] is part:
                     break
             self.taken += sum(map(len, parts))
             self._changed.notify_all()
@@ -130,25 +141,27 @@ class Buffer:
                 events = events[:room]
             if not len(events):
                 return
-            times = events.t
-            floor = int(times[0]) if self.latest is None else self.latest
-            if times[0] < floor or not events.is_sorted:
-                times = times.cummax(0).values.clamp(min=floor)
-            self.latest = int(times[-1])
-            self._parts.append((times, events))
+            # Those of one part are searched; parts are taken one after another, whatever their times.
+            times = events.t if events.is_sorted else events.t.cummax(0).values
+            latest = int(times[-1])
+            self.latest = latest if self.latest is None else max(self.latest, latest)
+            self._parts.append(_Part(times, events, latest))
             self.waiting += len(events)
             while self.overflow is Overflow.COALESCE and self.waiting > self.capacity:
                 if self._excess is None:
                     self._excess = torch.zeros(2, *self.sensor_size[::-1])
-                oldest = self._pop(min(self.waiting - self.capacity, len(self._parts[0][1])))
+                part = self._parts[0]
+                oldest = self._pop(min(part.start + self.waiting - self.capacity, len(part.times)))
                 self.coalesced += len(oldest)
                 add_counts(oldest, self._excess)
             self._changed.notify_all()
 
-    def _pop(self, count: int) -> Events:
-        """The first so many events, which must be in the first part."""
-        times, events = self._parts.popleft()
-        if count < len(events):
-            self._parts.appendleft((times[count:], events[count:]))
-        self.waiting -= count
-        return events[:count]
+    def _pop(self, stop: int) -> Events:
+        """Those events of the first part that have not been taken and come before number `stop`, of which there are some."""
+        part = self._parts[0]
+        events = part.events[part.start : stop]
+        part.start = stop
+        self.waiting -= len(events)
+        if stop == len(part.times):
+            self._parts.popleft()
+        return events
