@@ -4,6 +4,7 @@ import collections
 import functools
 import re
 import struct
+import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from enum import IntEnum
@@ -14,15 +15,19 @@ import numpy
 import torch
 
 from ..errors import EventFileError
-from .decode import WRITTEN, Array, Columns, decode, new_state
-from .reader import BLOCK, Parts, Reader, Target, checked_size, new_columns, part
+from .decode import Array, Columns, gather
+from .reader import Parts, Reader, Target, checked_size, new_columns, part
 
 _MAGIC = b"#!AER-DAT4.0\r\n"
 _RECORD = 16
 # A packet may become so large when it is decompressed, which is 16 million events.
 _LARGEST = 1 << 28
+# Bytes of packets that a thread takes at a time.
+_GROUP = 1 << 20
 # Events of a packet that is written.
 _PACKET = 1 << 16
+
+_U16, _I32, _U32, _I64 = (struct.Struct(kind) for kind in ("<H", "<i", "<I", "<q"))
 
 
 class Compression(IntEnum):
@@ -35,7 +40,7 @@ class Compression(IntEnum):
     ZSTD_HIGH = 4
 
 
-class _Wrong(Exception):
+class _WrongError(Exception):
     """A packet is not what it should be."""
 
 
@@ -48,28 +53,37 @@ class _Packet(NamedTuple):
 class _Buffer:
     """A FlatBuffer, of which nothing is read before it is known to be there."""
 
-    def __init__(self, data: bytes | memoryview, kind: bytes):
+    def __init__(self, data: bytes, kind: bytes):
         self.data = data
-        if len(data) < 12 or self.number("<I", 0) + 4 > len(data):
-            raise _Wrong("is cut short")
-        if bytes(data[8:12]) != kind:
-            raise _Wrong(f"should be of type {kind.decode()}, got {bytes(data[8:12])!r}")
+        if self.number(_U32, 0) + 4 > len(data):
+            raise _WrongError("is cut short")
+        if data[8:12] != kind:
+            raise _WrongError(f"should be of type {kind.decode()}, got {data[8:12]!r}")
         self.root = self.follow(4)
 
-    def number(self, kind: str, at: int) -> int:
-        if not 0 <= at <= len(self.data) - struct.calcsize(kind):
-            raise _Wrong(f"refers to its byte {at:,} of {len(self.data):,}")
-        return struct.unpack_from(kind, self.data, at)[0]
+    def number(self, kind: struct.Struct, at: int) -> int:
+        # Counted from the end if negative.
+        if at < 0 or at + kind.size > len(self.data):
+            raise _WrongError(f"refers to its byte {at:,} of {len(self.data):,}")
+        return kind.unpack_from(self.data, at)[0]
+
+    def numbers(self, kind: str, at: Array) -> Array:
+        """As `number`, many of them."""
+        size = numpy.dtype(kind).itemsize
+        if len(at) and not 0 <= at.min() <= at.max() <= len(self.data) - size:
+            raise _WrongError(f"refers to its bytes {at.min():,} to {at.max():,} of {len(self.data):,}")
+        data = numpy.frombuffer(self.data, numpy.uint8)
+        return data[at[:, None] + numpy.arange(size)].view(kind)[:, 0].astype(numpy.int64)
 
     def follow(self, at: int) -> int:
-        return at + self.number("<I", at)
+        return at + self.number(_U32, at)
 
     def field(self, table: int, index: int) -> int | None:
         """Where a field of a table is, if the table has it."""
-        layout = table - self.number("<i", table)
-        if 4 + 2 * index + 2 > self.number("<H", layout):
+        layout = table - self.number(_I32, table)
+        if 4 + 2 * index + 2 > self.number(_U16, layout):
             return None
-        offset = self.number("<H", layout + 4 + 2 * index)
+        offset = self.number(_U16, layout + 4 + 2 * index)
         return table + offset if offset else None
 
     def vector(self, table: int, index: int, size: int) -> tuple[int, int]:
@@ -78,9 +92,9 @@ class _Buffer:
         if at is None:
             return 0, 0
         at = self.follow(at)
-        count = self.number("<I", at)
+        count = self.number(_U32, at)
         if count * size > len(self.data) - at - 4:
-            raise _Wrong(f"says that it has {count:,} parts, for which it is too short")
+            raise _WrongError(f"says that it has {count:,} parts, for which it is too short")
         return at + 4, count
 
 
@@ -107,25 +121,32 @@ def _decompressor(compression: int) -> Callable[[bytes], bytes]:
         frame = _lz4()
 
         def lz4(data: bytes) -> bytes:
-            decompressor = frame.LZ4FrameDecompressor()
-            result = decompressor.decompress(data, max_length=_LARGEST)
-            if not decompressor.eof:
-                raise _Wrong(f"is cut short, or has more than {_LARGEST:,} bytes" if decompressor.needs_input else f"has more than {_LARGEST:,} bytes")
-            return result
+            decompressor, parts, size = frame.LZ4FrameDecompressor(), [], 0
+            # Most packets are smaller than a mebibyte; room for the largest would be claimed for each.
+            while not decompressor.eof:
+                parts.append(decompressor.decompress(data if decompressor.needs_input else b"", max_length=1 << 20))
+                size += len(parts[-1])
+                if size > _LARGEST:
+                    raise _WrongError(f"has more than {_LARGEST:,} bytes")
+                if not decompressor.eof and decompressor.needs_input:
+                    raise _WrongError("is cut short")
+            return parts[0] if len(parts) == 1 else b"".join(parts)
 
         return lz4
-    zstandard = _zstd()
+    zstandard, own = _zstd(), threading.local()
 
     def zstd(data: bytes) -> bytes:
         size = zstandard.frame_content_size(data)
         if size > _LARGEST:
-            raise _Wrong(f"has {size:,} bytes, which are more than {_LARGEST:,}")
+            raise _WrongError(f"has {size:,} bytes, which are more than {_LARGEST:,}")
+        # A decompressor is for one thread.
+        own.decompressor = getattr(own, "decompressor", None) or zstandard.ZstdDecompressor(max_window_size=_LARGEST // 2)
         if size >= 0:
-            return zstandard.ZstdDecompressor(max_window_size=_LARGEST // 2).decompress(data)
-        with zstandard.ZstdDecompressor(max_window_size=_LARGEST // 2).stream_reader(data) as reader:
+            return own.decompressor.decompress(data)
+        with own.decompressor.stream_reader(data) as reader:
             result = reader.read(_LARGEST)
         if len(result) == _LARGEST:
-            raise _Wrong(f"has more than {_LARGEST:,} bytes")
+            raise _WrongError(f"has more than {_LARGEST:,} bytes")
         return result
 
     return zstd
@@ -148,17 +169,17 @@ class Aedat4(Reader):
         try:
             header = _Buffer(data, b"IOHE")
             at, table = header.field(header.root, 0), header.field(header.root, 1)
-            self.compression = 0 if at is None else header.number("<i", at)
-            self.table = -1 if table is None else header.number("<q", table)
+            self.compression = 0 if at is None else header.number(_I32, at)
+            self.table = -1 if table is None else header.number(_I64, table)
             begin, count = header.vector(header.root, 2, 1)
-        except _Wrong as error:
+        except _WrongError as error:
             raise source.error(f"the header {error}", len(_MAGIC)) from None
         if self.compression not in list(Compression):
             raise source.error(f"AEDAT 4 has no compression {self.compression}", len(_MAGIC))
         if 0 < self.table < self.start:
             raise source.error(f"the header says that packets end at byte {self.table:,}, where they have not begun", len(_MAGIC))
         self._streams(data[begin : begin + count])
-        self.decompress = _decompressor(self.compression)
+        self.decompress, self._prefix = _decompressor(self.compression), b""
 
     def _streams(self, text: bytes) -> None:
         try:
@@ -202,22 +223,35 @@ class Aedat4(Reader):
         if self.table > source.size:
             raise source.error(f"the file is cut short: its packets should end at byte {self.table:,}", source.size)
 
-    def _records(self, packet: _Packet) -> tuple[int, Array]:
-        """A packet's records, as bytes, and where it was."""
+    def _records(self, packet: _Packet) -> Array:
+        """A packet's records, as bytes."""
         try:
-            buffer = _Buffer(self._decompressed(packet.data), b"EVTS")
-            begin, count = buffer.vector(buffer.root, 0, _RECORD)
-        except _Wrong as error:
+            data = self._decompressed(packet.data)
+            begin, count = self._place(data)
+        except _WrongError as error:
             raise self.source.error(f"packet {packet.number} {error}", packet.offset) from None
-        return packet.offset, numpy.frombuffer(buffer.data, numpy.uint8, count * _RECORD, begin)
+        return numpy.frombuffer(data, numpy.uint8, count * _RECORD, begin)
+
+    def _place(self, data: bytes) -> tuple[int, int]:
+        """Where a packet's records begin, and how many they are."""
+        begin = len(self._prefix) + 8
+        # Packets of one writer begin alike, up to the number of records. What was read there once need not be read again.
+        if self._prefix and len(data) >= begin and data[4 : begin - 4] == self._prefix:
+            (size,), (count,) = _U32.unpack_from(data), _U32.unpack_from(data, begin - 4)
+            if size + 4 <= len(data) and begin + count * _RECORD <= len(data):
+                return begin, count
+        buffer = _Buffer(data, b"EVTS")
+        begin, count = buffer.vector(buffer.root, 0, _RECORD)
+        self._prefix = data[4 : begin - 4] if 12 < begin < 256 else b""
+        return begin, count
 
     def _decompressed(self, data: bytes) -> bytes:
         try:
             return self.decompress(data)
-        except (_Wrong, MemoryError):
+        except (_WrongError, MemoryError):
             raise
         except Exception as error:  # the packages have their own, or RuntimeError
-            raise _Wrong(f"cannot be decompressed: {error}") from None
+            raise _WrongError(f"cannot be decompressed: {error}") from None
 
     def _groups(self) -> Iterator[tuple[list[_Packet], EventFileError | None]]:
         """Some packets at a time, and at last what is wrong with what follows them."""
@@ -226,7 +260,7 @@ class Aedat4(Reader):
             for packet in self._packets():
                 group.append(packet)
                 size += len(packet.data)
-                if size >= BLOCK:
+                if size >= _GROUP:
                     yield group, None
                     group, size = [], 0
         except EventFileError as error:
@@ -234,20 +268,22 @@ class Aedat4(Reader):
         else:
             yield group, None
 
-    def _decoded(self, group: list[_Packet], error: EventFileError | None) -> tuple[list[tuple[int, Array]], EventFileError | None]:
-        """The records of some packets up to the first wrong one, and what is wrong with it."""
+    def _decoded(self, group: list[_Packet], error: EventFileError | None) -> tuple[int | None, Columns, EventFileError | None]:
+        """Where some packets begin, their events up to the first packet that is wrong, and what is wrong with it."""
         records = []
-        for packet in group:
-            try:
+        try:
+            for packet in group:
                 records.append(self._records(packet))
-            except EventFileError as wrong:
-                return records, wrong
-        return records, error
+        except EventFileError as wrong:
+            error = wrong
+        columns = new_columns(sum(len(some) for some in records) // _RECORD)
+        gather(records, columns)
+        return group[0].offset if group else None, columns, error
 
-    def _all(self) -> Iterator[tuple[list[tuple[int, Array]], EventFileError | None]]:
-        """All groups, decompressed by threads ahead of who asks for them."""
+    def _all(self) -> Iterator[tuple[int | None, Columns, EventFileError | None]]:
+        """All groups, decoded by threads ahead of who asks for them."""
         threads = torch.get_num_threads()
-        if self.compression == Compression.NONE or threads == 1:
+        if threads == 1:
             yield from (self._decoded(*group) for group in self._groups())
             return
         waiting: collections.deque[Future] = collections.deque()
@@ -263,24 +299,14 @@ class Aedat4(Reader):
             pool.shutdown(cancel_futures=True)
 
     def batches(self, size: int) -> Iterator[tuple[int | None, Columns]]:
-        state, columns, filled, total, begin = new_state(), new_columns(size), 0, 0, self.start
-        for group, error in self._all():
-            for offset, records in group:
-                at, count = 0, len(records) // _RECORD
-                while at < count:
-                    begin = begin if filled else offset
-                    decode("aedat4", records[at * _RECORD :], count - at, part(columns, filled), state)
-                    at += int(state[WRITTEN])
-                    filled += int(state[WRITTEN])
-                    total += int(state[WRITTEN])
-                    if filled == size:
-                        yield begin, part(columns, 0, filled)
-                        columns, filled = new_columns(size), 0
+        total = 0
+        for offset, columns, error in self._all():
+            count = len(columns[0])
+            for first in range(0, count, size):
+                yield offset, part(columns, first, min(first + size, count))
+            total += count
             if error:
-                yield begin, part(columns, 0, filled)
                 raise error
-        if filled:
-            yield begin, part(columns, 0, filled)
         stated = self.summary().get("events", total)
         if stated != total:
             raise self.source.error(f"its table speaks of {stated:,} events, but it has {total:,}", self.table)
@@ -290,41 +316,31 @@ class Aedat4(Reader):
         if not 0 < self.table < self.source.size:
             return {}
         data = self.source.read(self.table, self.source.size - self.table, "the table")
-        events, times = 0, []
         try:
-            table = _Buffer(self._decompressed(data), b"FTAB")
-            begin, count = table.vector(table.root, 0, 4)
-            for at in range(begin, begin + 4 * count, 4):
-                entry = table.follow(at)
-                packet, *numbers = (table.field(entry, index) for index in (1, 2, 3, 4))
-                if packet is not None and table.number("<i", packet) == self.stream:
-                    number, start, stop = (0 if n is None else table.number("<q", n) for n in numbers)
-                    events += number
-                    times += [start, stop] if number else []
-        except _Wrong as error:
+            stream, events, start, stop = _table_of(_Buffer(self._decompressed(data), b"FTAB"))
+        except _WrongError as error:
             raise self.source.error(f"the table {error}", self.table) from None
-        return {"events": events} | ({"start": min(times), "stop": max(times)} if times else {})
+        own = (stream == self.stream) & (events > 0)
+        times = {"start": int(start[own].min()), "stop": int(stop[own].max())} if own.any() else {}
+        return {"events": int(events[own].sum())} | times
 
-    @staticmethod
-    def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compression: Compression = Compression.LZ4) -> None:
-        """Write events."""
-        compress = _compressor(Compression(compression))
-        header, place = _header(sensor_size, Compression(compression))
-        file.write(header)
-        table = []
-        for some in parts:
-            for first in range(0, len(some), _PACKET):
-                events = some[first : first + _PACKET]
-                records = numpy.zeros(len(events), [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("nothing", "u1", 3)])
-                for name, column in zip("txyp", events.columns(), strict=True):
-                    records[name] = column.numpy()
-                data = compress(_flatbuffer(b"EVTS", len(events), records.tobytes()))
-                table.append((len(data), file.tell(), len(events), int(events.t.min()), int(events.t.max())))
-                file.write(struct.pack("<ii", 0, len(data)) + data)
-        end = file.tell()
-        file.write(compress(_table(table)))
-        file.seek(place)
-        file.write(struct.pack("<q", end))
+
+def _table_of(buffer: _Buffer) -> tuple[Array, Array, Array, Array]:
+    """Stream, number of events, and times of the first and last one of each packet."""
+    # No entry has fewer bytes, if they are not to share them.
+    begin, count = buffer.vector(buffer.root, 0, 24)
+    at = begin + 4 * numpy.arange(count)
+    entries = at + buffer.numbers("<u4", at)
+    layouts = entries - buffer.numbers("<i4", entries)
+    sizes = buffer.numbers("<u2", layouts)
+
+    def field(index: int, kind: str) -> Array:
+        there = sizes >= 6 + 2 * index
+        offsets = buffer.numbers("<u2", numpy.where(there, layouts + 4 + 2 * index, 0))
+        there &= offsets > 0
+        return numpy.where(there, buffer.numbers(kind, numpy.where(there, entries + offsets, 0)), 0)
+
+    return field(1, "<i4"), field(2, "<i8"), field(3, "<i8"), field(4, "<i8")
 
 
 def _compressor(compression: Compression) -> Callable[[bytes], bytes]:
@@ -344,7 +360,7 @@ def _compressor(compression: Compression) -> Callable[[bytes], bytes]:
 
 def _flatbuffer(kind: bytes, count: int, content: bytes) -> bytes:
     """A table with one field, a vector."""
-    body = struct.pack("<I4s3H2xiIII", 16, kind, 6, 8, 4, 8, 4, 4, count)[:28] + content
+    body = struct.pack("<I4s3H2xiII", 16, kind, 6, 8, 4, 8, 4, count) + content
     return struct.pack("<I", len(body)) + body
 
 
@@ -385,3 +401,25 @@ def _description(sensor_size: tuple[int, int], compression: Compression) -> str:
         "typeIdentifier": "EVTS",
     }
     return f'<dv version="2.0">{node("outInfo", path, {}, node("0", f"{path}0/", stream, node("info", f"{path}0/info/", size)))}</dv>'
+
+
+def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compression: Compression = Compression.LZ4) -> None:
+    """Write events."""
+    compress = _compressor(Compression(compression))
+    header, place = _header(sensor_size, Compression(compression))
+    file.write(header)
+    table = []
+    for some in parts:
+        for first in range(0, len(some), _PACKET):
+            events = some[first : first + _PACKET]
+            records = numpy.zeros(len(events), [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("nothing", "u1", 3)])
+            for name, column in zip("txyp", events.columns(), strict=True):
+                records[name] = column.numpy()
+            data = compress(_flatbuffer(b"EVTS", len(events), records.tobytes()))
+            # A packet's place is that of its content.
+            table.append((len(data), file.tell() + 8, len(events), int(events.t.min()), int(events.t.max())))
+            file.write(struct.pack("<ii", 0, len(data)) + data)
+    end = file.tell()
+    file.write(compress(_table(table)))
+    file.seek(place)
+    file.write(struct.pack("<q", end))

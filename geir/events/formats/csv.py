@@ -64,7 +64,8 @@ class Csv(Reader):
             offset -= len(text)
             last = offset + len(text) + len(block) == self.source.size
             text = numpy.concatenate([text, block, numpy.array([10] if last else [], numpy.uint8)])
-            whole = text.tobytes().rfind(b"\n") + 1
+            end = text[-_LONGEST:].tobytes().rfind(b"\n")
+            whole = end + 1 + max(0, len(text) - _LONGEST) if end >= 0 else 0
             at = 0
             while at < whole:
                 decode("csv", text[at:], whole - at, part(columns, filled), state, numbers)
@@ -86,11 +87,11 @@ class Csv(Reader):
     def _line(self, text: Array, at: int) -> str:
         return repr(text[at : at + 80].tobytes().split(b"\n")[0].decode("latin-1"))
 
-    @staticmethod
-    def write(file: Target, parts: Parts, sensor_size: tuple[int, int]) -> None:
-        """Write events, below a line that names the fields."""
-        file.write(f"t,x@{sensor_size[0]},y@{sensor_size[1]},p\n".encode())
-        for some in parts:
-            for first in range(0, len(some), 1 << 16):
-                rows = zip(*(column[first : first + (1 << 16)].tolist() for column in some.columns()), strict=True)
-                file.write("".join([f"{t},{x},{y},{p}\n" for t, x, y, p in rows]).encode())
+
+def write(file: Target, parts: Parts, sensor_size: tuple[int, int]) -> None:
+    """Write events, below a line that names the fields."""
+    file.write(f"t,x@{sensor_size[0]},y@{sensor_size[1]},p\n".encode())
+    for some in parts:
+        for first in range(0, len(some), 1 << 16):
+            rows = zip(*(column[first : first + (1 << 16)].tolist() for column in some.columns()), strict=True)
+            file.write("".join([f"{t},{x},{y},{p}\n" for t, x, y, p in rows]).encode())

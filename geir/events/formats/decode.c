@@ -191,65 +191,69 @@ void nmnist(job *j) {
   DONE;
 }
 
-// Time (64 bits), x (16), y (16), polarity (8), and three bytes of nothing.
+// Time (64 bits), x (16), y (16), polarity (8), and three bytes of nothing; in parts, of which a table says where they are and how many bytes.
 void aedat4(job *j) {
-  const uint8_t *records = j->a[0];
-  COLUMNS;
-  for (; i < n && k < room; i++, k++) {
-    const uint8_t *record = records + 16 * i;
-    t[k] = (int64_t)get64(record);
-    x[k] = get16(record + 8);
-    y[k] = get16(record + 10);
-    p[k] = record[12] != 0;
+  const int64_t *table = j->a[0];
+  int64_t *restrict t = j->a[1];
+  int16_t *restrict x = j->a[2], *restrict y = j->a[3];
+  uint8_t *restrict p = j->a[4];
+  for (int64_t part = 0; part < j->q[0]; part++) {
+    const uint8_t *records = (const uint8_t *)(uintptr_t)table[2 * part];
+    const int64_t count = table[2 * part + 1] / 16;
+    for (int64_t i = 0; i < count; i++) {
+      t[i] = (int64_t)get64(records + 16 * i);
+      x[i] = get16(records + 16 * i + 8);
+      y[i] = get16(records + 16 * i + 10);
+      p[i] = records[16 * i + 12] != 0;
+    }
+    t += count, x += count, y += count, p += count;
   }
-  DONE;
 }
 
 static inline int blank(char c) { return c == ' ' || c == '\t' || c == '\r'; }
 
-// Whole lines of numbers, of which q[2..5] say where t, x, y and p stand, q[6] how many there must be, and q[7] what separates them
-// besides blanks. Lines may be empty or begin with #. S counts bytes instead of records.
+// Whole lines, each with its end, of numbers, of which q[2..5] say where t, x, y and p stand, q[6] how many there must be, and q[7] what
+// separates them besides blanks. Lines may be empty or begin with #. S counts bytes instead of records.
 void csv(job *j) {
   const char *text = j->a[0];
   COLUMNS;
-  const int64_t fields = j->q[6];
+  const int64_t T = j->q[2], X = j->q[3], Y = j->q[4], P = j->q[5], fields = j->q[6];
   const char separator = j->q[7];
   while (i < n && k < room) {
-    int64_t values[16], at = i, field = 0;
-    while (blank(text[at]) && at + 1 < n) at++;
-    int event = text[at] != '\n' && text[at] != '#', right = 1;
-    for (; event && field < fields && right; field++) {
-      const int negative = text[at] == '-';
-      const int64_t first = at += negative;
-      int64_t value = 0;
-      for (unsigned digit; at < n && at - first < 18 && (digit = (unsigned char)text[at] - '0') <= 9; at++) value = value * 10 + digit;
-      values[field] = negative ? -value : value;
-      const int64_t end = at;
-      right = end > first;
-      while (at < n && blank(text[at])) at++;
-      const int separated = separator == ' ' ? at > end : at < n && text[at] == separator;
-      if (field + 1 < fields) {
-        right &= separated;
-        at += separator != ' ';
-        while (at < n && blank(text[at])) at++;
-        right &= at < n;
-      } else
-        right &= separated || at == n || text[at] == '\n';
+    int64_t values[16];
+    const char *c = text + i;
+    while (blank(*c)) c++;
+    if (*c != '\n' && *c != '#') {
+      int right = 1;
+      for (int64_t field = 0; field < fields && right; field++) {
+        const int negative = *c == '-';
+        const char *first = c += negative;
+        int64_t value = 0;
+        for (unsigned digit; c - first < 18 && (digit = (unsigned char)*c - '0') <= 9; c++) value = value * 10 + digit;
+        values[field] = negative ? -value : value;
+        right = c > first;
+        const char *end = c;
+        while (blank(*c)) c++;
+        if (*c == '\n')
+          right &= field + 1 == fields;
+        else if (separator == ' ')
+          right &= c > end;
+        else {
+          right &= *c++ == separator;
+          while (blank(*c)) c++;
+        }
+      }
+      if (!right || values[X] != (int16_t)values[X] || values[Y] != (int16_t)values[Y] || values[P] < -1 || values[P] > 1) {
+        s[WRONG] = 1;
+        break;
+      }
+      t[k] = values[T];
+      x[k] = values[X];
+      y[k] = values[Y];
+      p[k++] = values[P] > 0;
     }
-    const int64_t column = event && right ? values[j->q[3]] : 0, row = event && right ? values[j->q[4]] : 0;
-    const int64_t polarity = event && right ? values[j->q[5]] : 0;
-    if (!right || column != (int16_t)column || row != (int16_t)row || polarity < -1 || polarity > 1) {
-      s[WRONG] = 1;
-      break;
-    }
-    if (event) {
-      t[k] = values[j->q[2]];
-      x[k] = column;
-      y[k] = row;
-      p[k++] = polarity > 0;
-    }
-    const char *line_end = at < n ? memchr(text + at, '\n', n - at) : NULL;
-    i = line_end ? line_end - text + 1 : n;
+    while (*c != '\n') c++;
+    i = c + 1 - text;
   }
   DONE;
 }

@@ -59,6 +59,20 @@ def decode(name: str, block: Array, count: int, columns: Columns, state: Tensor,
         column.numpy()[: len(values)] = values
 
 
+def gather(parts: Sequence[Array], columns: Columns) -> None:
+    """Columns from AEDAT 4's records, in several parts of bytes, for which there is just enough room."""
+    if library := _library():
+        table = numpy.array([(some.ctypes.data, len(some)) for some in parts], numpy.int64)
+        native.call(library.aedat4, [table, *columns], [len(parts)], 1, 1)
+        return
+    record = numpy.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("nothing", "u1", 3)])
+    at = 0
+    for events in (some.view(record) for some in parts):
+        for column, name in zip(columns, "txyp", strict=True):
+            column.numpy()[at : at + len(events)] = events[name] != 0 if name == "p" else events[name]
+        at += len(events)
+
+
 def sound(columns: Columns, sensor_size: tuple[int, int], back: int, latest: int) -> tuple[int, int]:
     """How many events there are before the first that lies outside of the sensor or steps back in time, and the latest time among them.
 
@@ -176,13 +190,6 @@ def _nmnist(block: Array, n: int, room: int, s: Array) -> tuple[Array, ...]:
     return tuple(column[y != 240] for column in (time, x, y, rest[0] >> 7))
 
 
-def _aedat4(block: Array, n: int, room: int, s: Array) -> tuple[Array, ...]:
-    record = numpy.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("nothing", "u1", 3)])
-    events = block[: 16 * min(n, room)].view(record)
-    s[READ] = len(events)
-    return events["t"], events["x"], events["y"], events["p"] != 0
-
-
 def _csv(block: Array, n: int, room: int, s: Array, *numbers: int) -> tuple[Array, ...]:
     *places, fields, separator = numbers
     at, rows = 0, []
@@ -195,7 +202,7 @@ def _csv(block: Array, n: int, room: int, s: Array, *numbers: int) -> tuple[Arra
             cells = [cell.strip(b" \t\r") for cell in cells]
             whole = len(cells) == fields and all(re.fullmatch(rb"-?[0-9]{1,18}", cell) for cell in cells)
             t, x, y, p = (int(cells[k]) for k in places) if whole else (0, 0, 0, 2)
-            if not (-1 << 15 <= min(x, y) and max(x, y) < 1 << 15 and -1 <= p <= 1):
+            if not (min(x, y) >= -1 << 15 and max(x, y) < 1 << 15 and -1 <= p <= 1):
                 s[WRONG] = 1
                 break
             rows.append((t, x, y, int(p > 0)))
@@ -212,6 +219,5 @@ _DECODERS: dict[str, Callable[..., tuple[Array, ...]]] = {
     "dat1": functools.partial(_dat, across=9, down=8, polarity=1),
     "dat2": functools.partial(_dat, across=14, down=14, polarity=4),
     "nmnist": _nmnist,
-    "aedat4": _aedat4,
     "csv": _csv,
 }
