@@ -33,7 +33,7 @@ def opened(options: argparse.Namespace, speed: float | None) -> Input:
         return FileInput(name, speed=speed, errors=options.errors, sensor_size=size)
     if size is None:
         raise ValueError(f"{name} does not say how large its sensor is; say it with --sensor-size WIDTHxHEIGHT.")
-    return UDPInput(size, int(port[1]), layout=options.layout) if port else FileInput(Pipe(sys.stdin.buffer, size), speed=speed)
+    return UDPInput(size, int(port[1]), layout=LAYOUTS[options.layout]) if port else FileInput(Pipe(sys.stdin.buffer, size), speed=speed)
 
 
 def batches(source: Input) -> Iterator[Events]:
@@ -104,7 +104,7 @@ def view(options: argparse.Namespace) -> None:
 
 def send(options: argparse.Namespace) -> None:
     """Send a source over UDP, as fast as it is read."""
-    with opened(options, speed=None) as source, UDPOutput(options.port, options.host, options.layout) as output:
+    with opened(options, speed=None) as source, UDPOutput(options.port, options.host, LAYOUTS[options.layout]) as output:
         for events in batches(source):
             output.send(events)
     print(f"sent {output.stats.events:,} events in {output.stats.datagrams:,} datagrams, {output.stats.refused:,} refused", file=sys.stderr)
@@ -114,7 +114,7 @@ def send(options: argparse.Namespace) -> None:
 def serve(options: argparse.Namespace) -> None:
     """Send a source over UDP at its own pace, again and again until Ctrl-C."""
     again = not options.once and options.source != "-"
-    with UDPOutput(options.port, options.host, options.layout) as output, tqdm(unit=" events", unit_scale=True, disable=None) as bar:
+    with UDPOutput(options.port, options.host, LAYOUTS[options.layout]) as output, tqdm(unit=" events", unit_scale=True, disable=None) as bar:
         while True:
             with opened(options, options.speed) as source:
                 for events in source.slices():
@@ -151,7 +151,7 @@ def parser() -> argparse.ArgumentParser:
         if source:
             one.add_argument("source", help=SOURCE)
             one.add_argument("--errors", choices=("strict", "truncate"), default="strict", help="truncate: keep what is sound of a damaged file")
-            one.add_argument("--layout", type=LAYOUTS.__getitem__, default="spif", metavar="LAYOUT", help=f"of datagrams: {', '.join(LAYOUTS)}")
+            one.add_argument("--layout", choices=LAYOUTS, default="spif", help="of datagrams (default: spif)")
         return one
 
     command("convert", convert).add_argument("target", help="a file, or - for stdout")
