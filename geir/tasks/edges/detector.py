@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from ... import memory
 from ...containers import Lift, SequentialState
 from ...events import Events
 from ...neurons import LIBox
@@ -116,13 +117,14 @@ class Detector:
         if not steps:
             return
         width, height = self.sensor_size
-        xs = torch.zeros(len(steps), 1, 1, height, width)
-        decay = math.exp(-self.dt / MEMORY)
-        self._events *= decay ** len(steps)
-        for k, (x, events) in enumerate(zip(xs, steps, strict=True), 1):
-            at = events.y.long() * width + events.x
-            x.view(-1).index_add_(0, at, torch.ones(()).expand(len(at)))
-            self._events.view(-1).index_add_(0, at, (events.p.float() * 2 - 1) * decay ** (len(steps) - k))
+        xs = memory.empty((len(steps), 1, 1, height, width), self._spikes).zero_()
+        events, age = Events.cat(steps), torch.arange(len(steps) - 1, -1, -1)
+        step = torch.repeat_interleave(len(steps) - 1 - age, torch.tensor([len(step) for step in steps]))
+        at = events.y.long() * width + events.x
+        xs.view(-1).index_add_(0, step * (height * width) + at, torch.ones(()).expand(len(at)))
+        decay = torch.exp(age * (-self.dt / MEMORY))
+        self._events *= math.exp(-self.dt / MEMORY) ** len(steps)
+        self._events.view(-1).index_add_(0, at, torch.where(events.p > 0, decay[step], -decay[step]))
         remembered, self._state = self.neurons(xs, self._state)
         self._spikes = remembered[-1]
 

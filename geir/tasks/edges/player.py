@@ -56,7 +56,7 @@ class Reading:
     steps_per_second: float = 0.0
     step_ms: float = 0.0  # milliseconds that the network takes for a step
     latency_ms: float = 0.0  # from the end of the newest step to the picture
-    lost: int = 0  # events or datagrams that a live source could not hand over, or that came while it was paused
+    lost: int = 0  # events that came while a live stream was paused, and events and datagrams that were lost or refused before
     ended: bool = False
     error: str | None = None
 
@@ -139,7 +139,7 @@ class Player(threading.Thread):
     def _play(self, stream: Input) -> None:
         self.live = not isinstance(stream, FileInput)
         detector = Detector(stream.sensor_size, self.controls.threshold, self.dt)
-        meter = _Meter(self.dt)
+        meter = _Meter(stream, self.dt)
         for drawn in detector.pictures(self._steps(stream, detector, meter), self._steps_per_picture):
             self._show(drawn.picture, **meter.read(drawn))
 
@@ -148,7 +148,7 @@ class Player(threading.Thread):
         obeyed = self.controls
         for events in slices(stream, self.dt, self._seconds):
             if self.live and self.controls.paused:
-                meter.lost += len(events)
+                meter.passed_over += len(events)
             else:
                 yield events
             with self._turned:
@@ -176,9 +176,9 @@ class Player(threading.Thread):
 class _Meter:
     """Rates of the last half second."""
 
-    def __init__(self, dt: float):
-        self.lost = 0
-        self._dt, self._steps = dt, 0
+    def __init__(self, stream: Input, dt: float):
+        self.passed_over = 0
+        self._stream, self._dt, self._steps = stream, dt, 0
         self._since: list[Drawn] = []
         self._rates: dict[str, float] = {}
         self._start = time.perf_counter()
@@ -191,8 +191,10 @@ class _Meter:
         if passed >= _WINDOW or not self._rates:
             events, steps, seconds = (sum(getattr(d, name) for d in self._since) for name in ("events", "steps", "seconds"))
             self._rates = {"events_per_second": events / passed, "steps_per_second": steps / passed, "step_ms": 1e3 * seconds / steps}
+            stats = self._stream.stats
+            self._rates["lost"] = self.passed_over + stats.dropped + stats.rejected + stats.malformed + (stats.lost or 0)
             self._start, self._since = time.perf_counter(), []
-        return {"time": self._steps * self._dt, "latency_ms": 1e3 * drawn.latency, "lost": self.lost} | self._rates
+        return {"time": self._steps * self._dt, "latency_ms": 1e3 * drawn.latency} | self._rates
 
 
 def slices(stream: Input, dt: float, seconds: float | None) -> Iterator[Events]:
