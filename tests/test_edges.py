@@ -94,7 +94,9 @@ def test_a_pixel_that_fires_all_the_time_is_no_edge():
 
 def test_below_the_threshold_one_event_is_nothing_and_two_are_something():
     for threshold, spikes in ((0.24, True), (0.26, False)):
-        zs, _ = network(threshold)[0](torch.ones(1, 1, 1, 1, 1).expand(1, 1, 1, 1, 1).repeat(30, 1, 1, 1, 1) * (torch.arange(30) == 0).view(-1, 1, 1, 1, 1))
+        zs, _ = network(threshold)[0](
+            torch.ones(1, 1, 1, 1, 1).expand(1, 1, 1, 1, 1).repeat(30, 1, 1, 1, 1) * (torch.arange(30) == 0).view(-1, 1, 1, 1, 1)
+        )
         assert bool(zs.any()) == spikes
     detector = Detector(SIZE, threshold=0.3)
     detector.feed(flash(0))
@@ -244,7 +246,7 @@ def test_a_player_shows_pictures_at_the_speed_of_the_stream(play):
     last = advance(player, 30)
     passed = time.perf_counter() - start
     assert last.picture.shape == (48, 128)
-    assert last.reading.time - before == pytest.approx(passed, rel=0.3, abs=0.1)
+    assert passed / 4 < last.reading.time - before <= passed + 0.1, "a busy machine may be late, but nothing is early"
     assert last.reading.events_per_second > 100
     assert 0 < last.reading.step_ms < 1e3
     assert 0 < last.reading.latency_ms < 1e4
@@ -412,6 +414,7 @@ def test_who_is_slow_misses_pictures_and_delays_nothing(served):
 
 
 def test_no_picture_in_time_is_said_and_controls_with_it(served):
+    advance(served.player, 1)
     status, _, _ = ask(served, "/controls", json.dumps({"paused": True}), **{"Content-Type": "application/json"})
     assert status == 200
     time.sleep(0.2)
@@ -567,7 +570,11 @@ def test_ctrl_c_ends_it_cleanly_and_frees_the_port():
 
 PICTURES = "document.title.startsWith('Edges: ') && number > {}"
 PIXELS = "(d => { let n = 0; for (let k = 0; k < d.length; k += 4) n += d[k] + d[k + 1] + d[k + 2] > 120; return n; })"
-LIT = PIXELS + "(document.querySelector('{}').getContext('2d').getImageData(0, 0, 160, 120).data)"
+
+
+def lit(canvas):
+    """How many pixels of a canvas are bright."""
+    return f"{PIXELS}(document.querySelector('{canvas}').getContext('2d').getImageData(0, 0, 160, 120).data)"
 
 
 @pytest.mark.skipif(chromium.find() is None, reason="needs Chromium; CHROMIUM names one")
@@ -576,8 +583,8 @@ def test_the_page_lives_in_a_browser(tmp_path):
         page.until(PICTURES.format(10))
         assert page.evaluate("document.querySelector('#title').textContent") == "a scene that is made up"
         assert page.evaluate("document.querySelector('#events').width") == 160
-        page.until(LIT.format("#events") + " > 50")
-        page.until(LIT.format("#edges") + " > 50")
+        page.until(lit("#events") + " > 50")
+        page.until(lit("#edges") + " > 50")
 
         page.click("#pause")
         page.until("document.querySelector('#status').textContent === 'paused'")
@@ -588,11 +595,11 @@ def test_the_page_lives_in_a_browser(tmp_path):
         page.until(PICTURES.format(number + 3))
 
         page.slide("#threshold", 0.8)
-        page.until(LIT.format("#edges") + " === 0")
-        page.until(LIT.format("#events") + " > 50")
+        page.until(lit("#edges") + " === 0")
+        page.until(lit("#events") + " > 50")
         assert page.evaluate("document.querySelector('#threshold + output').textContent") == "0.80"
         page.slide("#threshold", 0.15)
-        page.until(LIT.format("#edges") + " > 50")
+        page.until(lit("#edges") + " > 50")
 
         page.slide("#speed", -1)
         page.until("controls.speed === 0.1 && document.querySelector('#speed + output').textContent === '0.10×'")
