@@ -9,7 +9,7 @@ from torch import Tensor
 from ...events import Events
 
 # Seconds after which the scene is as it was, and between two looks at it.
-_TURN, _LOOK = 4.0, 2e-3
+_TURN, _LOOK = 4.0, 4e-3
 # Change of log intensity that makes an event, and how often a pixel makes one for no reason, in hertz.
 _CONTRAST, _NOISE = 0.25, 0.1
 
@@ -56,11 +56,11 @@ class Scene:
     def _look(self, intensity: Tensor, reference: Tensor, k: int, generator: torch.Generator) -> tuple[Events, Tensor]:
         width, height = self.sensor_size
         steps = ((intensity - reference) / _CONTRAST).trunc_()
-        noise = torch.rand(height, width, generator=generator) < _NOISE * _LOOK
-        at = (steps.abs() + noise).flatten().nonzero()[:, 0]
-        change = steps.flatten()[at]
+        noise = int(torch.poisson(torch.tensor(_NOISE * _LOOK * width * height), generator))
+        at = torch.cat([steps.flatten().nonzero()[:, 0], torch.randint(width * height, (noise,), generator=generator)])
         times = torch.rand(len(at), generator=generator)
         t, order = (1e6 * _LOOK * (k + times.double())).long().sort()
+        change = steps.flatten()[at]
         brighter = torch.where(change == 0, times < 0.5, change > 0)
         x, y = at % width, at // width
         events = Events.trusted(t, x[order].short(), y[order].short(), brighter[order].to(torch.uint8), self.sensor_size)
@@ -78,7 +78,7 @@ class Scene:
             return torch.maximum((c * x + s * y).abs() - wide, (c * y - s * x).abs() - high)
 
         bar = box(x, y, turn, 0.3, 0.035)
-        disc = torch.hypot(x - 0.52 * math.cos(-turn), y - 0.34 * math.sin(-turn)) - 0.09
+        disc = ((x - 0.52 * math.cos(turn)) ** 2 + (y + 0.34 * math.sin(turn)) ** 2).sqrt_() - 0.09
         frame = (box(x - 0.06 * math.sin(2 * turn), y, 0.15 * math.sin(turn), 0.47, 0.36)).abs() - 0.012
         # Edges are two pixels wide.
-        return sum((torch.sigmoid(shape * (-2.0 * unit)) for shape in (bar, disc, frame)), torch.zeros(height, width))
+        return sum(((0.5 - unit / 2 * shape).clamp_(0, 1) for shape in (bar, disc, frame)), torch.zeros(height, width))
