@@ -103,9 +103,12 @@ def _prepared(model: ODE) -> Any:
     known = _memo.get(model)
     if known and known[0] == setting and len(tensors) == len(known[1]) and all(map(_unchanged, tensors, known[1])):
         return known[2]
-    coefficients = model.integrator.prepare(model)
-    if all(map(_rememberable, tensors)) and not torch.is_inference_mode_enabled():
-        _memo[model] = setting, [(t, 0 if t is None else t._version) for t in tensors], coefficients
+    if not all(map(_rememberable, tensors)):
+        return model.integrator.prepare(model)
+    # Tensors made in inference mode could not be used outside of it; of parameters that are to be remembered no gradient is wanted now.
+    with torch.inference_mode(False), torch.no_grad():
+        coefficients = model.integrator.prepare(model)
+    _memo[model] = setting, [(t, 0 if t is None else t._version) for t in tensors], coefficients
     return coefficients
 
 
