@@ -189,12 +189,20 @@ BY_HAND = {
         "a.raw",
         b"% evt 3.0\n% format EVT3;height=720;width=1280\n% end\n"
         + evt3_words((8, 2), (6, 10), (0, 100), (2, 1 << 11 | 5), (2, 6))
-        # a base for brighter pixels, twelve pixels from it, eight from there, of a new row
-        + evt3_words((3, 1 << 11 | 200), (4, 0b100000000001), (0, 101), (5, 0b10000001), (10, 1), (14, 0), (7, 1), (15, 2))
+        # a base for brighter pixels, twelve pixels from it, eight from there, of a new row, and one after them
+        + evt3_words((3, 1 << 11 | 200), (4, 0b100000000001), (0, 101), (5, 0b10000001), (5, 1), (10, 1), (14, 0), (7, 1), (15, 2))
         # the upper bits of time change, then are said again, which changes nothing
         + evt3_words((8, 3), (2, 8), (6, 4095), (8, 3), (2, 9), (8, 4), (6, 0), (2, 10)),
         [
-            *[(8202, 5, 100, 1), (8202, 6, 100, 0), (8202, 200, 100, 1), (8202, 211, 100, 1), (8202, 212, 101, 1), (8202, 219, 101, 1)],
+            *[
+                (8202, 5, 100, 1),
+                (8202, 6, 100, 0),
+                (8202, 200, 100, 1),
+                (8202, 211, 100, 1),
+                (8202, 212, 101, 1),
+                (8202, 219, 101, 1),
+                (8202, 220, 101, 1),
+            ],
             *[(12288, 8, 101, 0), (16383, 9, 101, 0), (16384, 10, 101, 0)],
         ],
     ),
@@ -559,8 +567,18 @@ def test_damaged_packets_are_refused(tmp_path, name):
 @pytest.mark.parametrize("compression", [Compression.LZ4, Compression.ZSTD, Compression.ZSTD_HIGH])
 def test_a_packet_that_becomes_huge_is_refused(tmp_path, compression):
     (tmp_path / "a.aedat4").write_bytes(aedat4_file((0, bomb(compression), None), compression=compression))
-    with pytest.raises(EventFileError, match=r"packet 0 has (536,870,912 bytes, which are )?more than 268,435,456( bytes)?"):
+    with pytest.raises(EventFileError, match=r"packet 0 has (536,870,912 bytes, which are )?more than 134,217,728( bytes)?"):
         read_events(tmp_path / "a.aedat4")
+
+
+@pytest.mark.parametrize("compression", [Compression.LZ4, Compression.ZSTD, Compression.ZSTD_HIGH])
+def test_many_packets_that_become_large_are_not_held_at_once(tmp_path, monkeypatch, compression):
+    # 2 MiB of each, of which the file holds a few kilobytes.
+    packets = [(0, aedat4._compressor(compression)(flatbuffer(b"EVTS", 1 << 17, RECORD * (1 << 17))), None)] * 60
+    (tmp_path / "a.aedat4").write_bytes(aedat4_file(*packets, compression=compression))
+    with open_events(tmp_path / "a.aedat4") as recording:
+        together = max(len(group) for group, _ in recording._reader._groups())
+    assert together <= (32 if compression == Compression.LZ4 else 1)
 
 
 HEADS = {

@@ -20,9 +20,9 @@ from .reader import Parts, Reader, Target, checked_size, new_columns, part
 
 _MAGIC = b"#!AER-DAT4.0\r\n"
 _RECORD = 16
-# A packet may become so large when it is decompressed, which is 16 million events.
-_LARGEST = 1 << 28
-# Bytes of packets that a thread takes at a time.
+# A packet may become so large when it is decompressed, which is 8 million events.
+_LARGEST = 1 << 27
+# Bytes of packets that a thread takes at a time, when they are decompressed: a file of little bombs must not become large either.
 _GROUP = 1 << 20
 # Events of a packet that is written.
 _PACKET = 1 << 16
@@ -234,9 +234,10 @@ class Aedat4(Reader):
 
     def _place(self, data: bytes) -> tuple[int, int]:
         """Where a packet's records begin, and how many they are."""
-        begin = len(self._prefix) + 8
+        prefix = self._prefix  # which another thread may change
+        begin = len(prefix) + 8
         # Packets of one writer begin alike, up to the number of records. What was read there once need not be read again.
-        if self._prefix and len(data) >= begin and data[4 : begin - 4] == self._prefix:
+        if prefix and len(data) >= begin and data[4 : begin - 4] == prefix:
             (size,), (count,) = _U32.unpack_from(data), _U32.unpack_from(data, begin - 4)
             if size + 4 <= len(data) and begin + count * _RECORD <= len(data):
                 return begin, count
@@ -253,13 +254,24 @@ class Aedat4(Reader):
         except Exception as error:  # the packages have their own, or RuntimeError
             raise _WrongError(f"cannot be decompressed: {error}") from None
 
+    def _expected(self, data: bytes) -> int:
+        """About how many bytes a packet has when it is decompressed."""
+        if self.compression not in (Compression.ZSTD, Compression.ZSTD_HIGH):
+            # LZ4 makes at most 255 of one, and mostly three.
+            return len(data) if self.compression == Compression.NONE else 4 * len(data)
+        try:
+            size = _zstd().frame_content_size(data)
+        except Exception:  # to be told when it is decompressed
+            return len(data)
+        return size if size >= 0 else _LARGEST
+
     def _groups(self) -> Iterator[tuple[list[_Packet], EventFileError | None]]:
         """Some packets at a time, and at last what is wrong with what follows them."""
         group, size = [], 0
         try:
             for packet in self._packets():
                 group.append(packet)
-                size += len(packet.data)
+                size += self._expected(packet.data)
                 if size >= _GROUP:
                     yield group, None
                     group, size = [], 0
@@ -291,7 +303,7 @@ class Aedat4(Reader):
         try:
             for group in self._groups():
                 waiting.append(pool.submit(self._decoded, *group))
-                if len(waiting) > 2 * threads:
+                if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()

@@ -149,7 +149,7 @@ def _evt21(block: Array, n: int, room: int, s: Array, turn: bool = False) -> tup
 
 
 def _evt3(block: Array, n: int, room: int, s: Array) -> tuple[Array, ...]:
-    word = block[: 2 * min(n, room // 12)].view("<u2").astype(numpy.int64)
+    word = block[: 2 * min(n, room // 16)].view("<u2").astype(numpy.int64)
     kind, value = word >> 12, word & 2047
     vector = (kind == 4) | (kind == 5)
     masks = numpy.where(kind == 4, word & 4095, numpy.where(kind == 5, word & 255, 0))

@@ -59,7 +59,7 @@ class Evt21(_Evt):
 class Evt3(_Evt):
     """EVT 3.0: words of 16 bits, each of what has changed since the one before."""
 
-    name, version, decoder, record, most = "evt3", "3", "evt3", 2, 12
+    name, version, decoder, record, most = "evt3", "3", "evt3", 2, 16
 
 
 # Of one event: the lower bits of its time, x, y, p.

@@ -136,7 +136,7 @@ class RecordReader(Reader):
 
     decoder: str
     record: ClassVar[int]
-    # Events that one record gives at most.
+    # Events for which a record needs room.
     most: ClassVar[int] = 1
     # Where the records begin, and what is added to their times.
     start: int = 0
