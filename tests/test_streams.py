@@ -606,20 +606,20 @@ def test_a_picture_fits_the_terminal_and_shows_what_changed():
 # The command line
 
 
-def test_the_command_line_converts_to_and_from_files_and_pipes(tmp_path, monkeypatch, capsysbinary):
+def test_the_command_line_converts_to_and_from_files_and_pipes(tmp_path, monkeypatch, capfdbinary):
     events = some_events()
     write_events(events, tmp_path / "a.npz")
     assert main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "b.csv")]) == 0
     assert read_events(tmp_path / "b.csv").equal(events)
     assert main(["convert", str(tmp_path / "b.csv"), "-"]) == 0
-    piped = capsysbinary.readouterr().out
+    piped = capfdbinary.readouterr().out
     assert piped == T64().encode(events).tobytes()
     with pipe_of(piped) as end:
         monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=end))
         assert main(["convert", "-", str(tmp_path / "c.npz"), "--sensor-size", "17x11"]) == 0
     assert read_events(tmp_path / "c.npz").equal(events)
     assert main(["info", str(tmp_path / "c.npz"), "--json"]) == 0
-    about = json.loads(capsysbinary.readouterr().out)
+    about = json.loads(capfdbinary.readouterr().out)
     assert about["sensor_size"] == [17, 11]
     assert about["events"] == 1000
 
@@ -684,14 +684,14 @@ def test_the_command_line_says_what_went_wrong(arguments, message, capsys):
     assert re.search(message, capsys.readouterr().err)
 
 
-def test_a_reader_of_the_output_that_has_had_enough_is_no_error(tmp_path):
-    write_events(some_events(100_000), tmp_path / "a.npz")
-    command = [sys.executable, "-m", "geir.events", "convert", tmp_path / "a.npz", "-"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as writer:
-        assert len(writer.stdout.read(13)) == 13
-        writer.stdout.close()
-        assert writer.stderr.read() == b""
-    assert writer.returncode == 0
+def test_a_reader_of_the_output_that_has_had_enough_is_no_error(tmp_path, monkeypatch, capsys):
+    write_events(some_events(), tmp_path / "a.npz")
+    read, write = os.pipe()
+    os.close(read)
+    with open(write, "w") as end:
+        monkeypatch.setattr(sys, "stdout", end)
+        assert main(["convert", str(tmp_path / "a.npz"), "-"]) == 0
+    assert capsys.readouterr().err == ""
 
 
 # What is refused

@@ -73,9 +73,10 @@ def convert(options: argparse.Namespace) -> None:
         if options.target != "-":
             write_events(batches(source), options.target)
         else:
-            for events in batches(source):
-                sys.stdout.buffer.write(T64().encode(events).tobytes())
-            sys.stdout.buffer.flush()
+            # Of our own, for with PYTHONUNBUFFERED sys.stdout may write less than it is given when nobody reads on, and raise nothing.
+            with open(sys.stdout.fileno(), "wb", closefd=False) as out:
+                for events in batches(source):
+                    out.write(T64().encode(events).tobytes())
     report(source.stats)
 
 
