@@ -461,7 +461,8 @@ def test_bins_of_a_socket_come_by_the_clock_and_late_ones_are_merged():
         assert source.stats.merged >= 15
         start = time.perf_counter()
         assert not any(next(frames).any() for _ in range(4))
-        assert time.perf_counter() - start > 0.014
+        # Two whole bins at least, however late the clock was read.
+    assert time.perf_counter() - start > 0.01
         output.send(some_events(10))
         assert sum(len(part) for part, _ in zip(source.slices(), range(20), strict=False)) == 10
     with pytest.raises(ValueError, match="UDPInput is not open"):
