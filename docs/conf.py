@@ -20,7 +20,24 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PATHS, os.environ.get(
 import pictures  # noqa: E402
 
 import geir  # noqa: E402
-from geir import decode, encode, neurons, refractory, surrogates  # noqa: E402
+from geir import (  # noqa: E402
+    compartments,
+    decode,
+    distances,
+    encode,
+    filters,
+    logic,
+    models,
+    neurons,
+    noise,
+    parametric,
+    receptive_fields,
+    refractory,
+    regularise,
+    statistics,
+    surrogates,
+    synops,
+)
 
 project = "geir"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_nb"]
@@ -54,7 +71,8 @@ def is_model(thing: object) -> bool:
     return thing.rest is not geir.Dynamics.rest
 
 
-MODELS = {name: getattr(geir, name) for name in sorted(neurons.__all__ + refractory.__all__, key=str.lower) if is_model(getattr(geir, name))}
+NAMES = [name for module in (neurons, refractory, noise, compartments, parametric) for name in module.__all__]
+MODELS = {name: getattr(geir, name) for name in sorted(NAMES, key=str.lower) if is_model(getattr(geir, name))}
 FORMS = {"": "over time", "Cell": "one step", "Recurrent": "recurrent, over time", "RecurrentCell": "recurrent, one step"}
 
 
@@ -143,4 +161,12 @@ myst_substitutions = {
     "surrogates": directives(*surrogates.__all__),
     "encoders": directives(*encode.__all__),
     "decoders": directives(*decode.__all__),
+    "models": directives(*models.__all__),
+    "receptive_fields": directives(*receptive_fields.__all__),
+    "filters": directives(*filters.__all__),
+    "logic": directives(*logic.__all__),
+    "distances": directives(*distances.__all__),
+    "statistics": directives(*statistics.__all__),
+    "synops": directives(*synops.__all__),
+    "regularise": directives(*regularise.__all__),
 }

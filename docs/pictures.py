@@ -7,29 +7,30 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
 
 import geir
-from geir.ode import ODE, ODENeuron
+import geir.plot
+from geir.plot import BLUE as BLUE
+from geir.plot import GREY as GREY
+from geir.plot import ORANGE as ORANGE
+from geir.plot.models import input_jumps
+from geir.state import map_state
 
-STYLE = {
-    "figure.constrained_layout.use": True,
+# On a page: no background, and the same file at every build.
+STYLE = geir.plot.STYLE | {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
     "figure.figsize": (7.2, 3.0),
     "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.titlelocation": "left",
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "legend.frameon": False,
-    "lines.linewidth": 1.2,
+    "axes.labelsize": 9,
+    "xtick.labelsize": 8,
+    "ytick.labelsize": 8,
+    "legend.fontsize": 8,
     "svg.hashsalt": "geir",
 }
-BLUE, ORANGE, GREY = "#2660a4", "#c4541d", "0.55"
 
 
 def setup() -> None:
@@ -49,13 +50,6 @@ def milliseconds(values: Tensor, dt: float = 1e-3) -> Tensor:
     return 1e3 * dt * torch.arange(len(values))
 
 
-def raster(axes: Axes, zs: Tensor, dt: float = 1e-3, **style: Any) -> None:
-    """Mark the spikes of shape (time, neurons), one line of marks for each neuron."""
-    trains = [1e3 * dt * train.nonzero().flatten() for train in zs.detach().T]
-    axes.eventplot(trains, **{"lineoffsets": range(len(trains)), "linewidths": 1, "colors": "k", "linelengths": 0.8} | style)
-    axes.set(ylim=(-0.6, len(trains) - 0.4), xlim=(0, 1e3 * dt * len(zs)))
-
-
 def meanings(state: type) -> dict[str, str]:
     """What each part of a state means: the comments at the fields of its named tuple."""
     found = re.findall(r"^    (\w+):[^#\n]*#\s*(.+)$", inspect.getsource(state), re.MULTILINE)
@@ -72,79 +66,62 @@ def parts(state: Any, prefix: str = "") -> list[tuple[str, str, Tensor]]:
 
 
 def example(model: type) -> geir.Dynamics:
-    """One neuron of a model with its default parameters; a wrapper is put around a LIF neuron."""
-    needed = [p for p in inspect.signature(model).parameters.values() if p.default is p.empty]
-    return model(*(geir.LIF() for _ in needed))
+    """One neuron of a model with its default parameters, or two compartments; a wrapper is put around a LIF neuron."""
+    given = {"neuron": geir.LIF(), "hidden_size": 2}
+    return model(*(given[p.name] for p in inspect.signature(model).parameters.values() if p.default is p.empty))
 
 
-def takes_spikes(neuron: Any) -> bool:
-    """Whether input makes the state jump, so that spikes are the natural input."""
-    inner = getattr(neuron, "neuron", neuron)
-    return isinstance(inner, ODE) and type(inner).receive is not ODE.receive
+def into_first(neuron: Any, xs: Tensor) -> Tensor:
+    """The input of one neuron as that of the first compartment, where there are several."""
+    return xs[:, None] * torch.eye(neuron.hidden_size)[0] if hasattr(neuron, "hidden_size") else xs
 
 
-def typical_input(neuron: Any, steps: int = 200) -> Tensor:
+def typical_input(neuron: Any, seconds: float = 0.2) -> Tensor:
     """Silence, then random spikes or a current for most of the time, then silence; strong enough for at least 6 output spikes."""
+    steps = round(seconds / neuron.dt)
     xs = torch.zeros(steps)
     on = slice(steps // 10, 3 * steps // 4)
-    if takes_spikes(neuron):
-        xs[on] = (torch.rand(steps, generator=torch.Generator().manual_seed(3))[on] < 0.15).float()
+    if input_jumps(neuron):
+        xs[on] = (torch.rand(steps, generator=torch.Generator().manual_seed(3))[on] < 150 * neuron.dt).float()
     else:
         xs[on] = 1.0
     if not hasattr(neuron, "surrogate"):
         return xs
     for gain in (2 ** (k / 4) for k in range(-24, 40)):
-        zs, _ = neuron(gain * xs)
+        zs, _ = neuron(into_first(neuron, gain * xs))
         if zs.sum() >= 6:
             return round(gain, 2) * xs
     raise AssertionError(f"{type(neuron).__name__} does not spike at any strength of input.")
 
 
-def threshold(neuron: Any, states: Any) -> Tensor | None:
-    """The potential at which the neuron spikes, at every step, if its distance to threshold grows as its potential does."""
-    inner, states = getattr(neuron, "neuron", neuron), getattr(states, "neuron", states)
-    if not isinstance(inner, ODENeuron):
-        return inner.v_th.expand(len(states.v)) if hasattr(inner, "v_th") and hasattr(neuron, "surrogate") else None
-    distance = inner.threshold(states, states)
-    above = states._replace(v=states.v + 1)
-    return states.v - distance if torch.allclose(inner.threshold(above, above), distance + 1, atol=1e-4) else None
-
-
 def response(neuron: Any) -> Figure:
     """The picture of one neuron's input, its membrane potential with its spikes, and every other part of its state."""
     neuron.record_states = True
+    torch.manual_seed(0)
     with torch.no_grad():
         xs = typical_input(neuron)
-        zs, states = neuron(xs)
-        level = threshold(neuron, states)
-    ts, traces = milliseconds(xs, neuron.dt), parts(states)
+        zs, states = neuron(into_first(neuron, xs))
+    several = zs.dim() > 1
+    first, of_first = (map_state(lambda part: part[:, 0], states), zs[:, 0]) if several else (states, zs)
+    ts, traces = milliseconds(xs, neuron.dt), [trace for trace in parts(states) if "generator" not in trace[0]]
     # The potential first.
     traces.sort(key=lambda trace: trace[0].split(".")[-1] != "v")
     heights = (0.6, *(1.4 if name.split(".")[-1] == "v" else 0.8 for name, _, _ in traces))
     figure = Figure(figsize=(7.2, 1.05 * sum(heights) + 0.4))
     top, *rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    if takes_spikes(neuron):
-        raster(top, xs[:, None])
-        top.set(yticks=[], title=f"input: spikes of weight {xs.max():.2g}")
+    if input_jumps(neuron):
+        geir.plot.raster(xs, top, dt=neuron.dt)
+        top.set(xlabel="", ylabel="", yticks=[], title=f"input: spikes of weight {xs.max():.2g}")
         top.spines["left"].set_visible(False)
     else:
         top.plot(ts, xs, color="k", drawstyle="steps-post")
         top.set_title("input current, $x$")
     for axes, (name, meaning, values) in zip(rows, traces, strict=True):
         short = name.split(".")[-1]
-        axes.plot(ts, values, color=BLUE)
-        axes.set_title(f"{meaning}, ${short}$" if len(short) == 1 else f"{short}: {meaning}")
-        if short == "v" and hasattr(neuron, "surrogate"):
-            mark_spikes(axes, ts, zs, values, level)
-    rows[-1].set(xlabel="time (ms)", xlim=(0, 1e3 * neuron.dt * len(ts)))
+        if several:
+            axes.plot(ts, values[:, 1:], color=GREY)
+        spikes = of_first if short == "v" and hasattr(neuron, "surrogate") else None
+        geir.plot.traces(first, axes, part=name, neuron=neuron, spikes=spikes)
+        axes.set(xlabel="", ylabel="", title=f"{meaning}, ${short}$" if len(short) == 1 else f"{short}: {meaning}")
+    rows[-1].set_xlabel("time (ms)")
     return figure
-
-
-def mark_spikes(axes: Axes, ts: Tensor, zs: Tensor, v: Tensor, level: Tensor | None = None) -> None:
-    """Mark the spikes above a potential, and draw the threshold."""
-    top = float(v.max() if level is None else torch.maximum(v, level).max())
-    if level is not None:
-        axes.plot(ts, level, color=GREY, linestyle="--", linewidth=0.8, label="threshold")
-    height = top - float(v.min())
-    axes.vlines(ts[zs > 0], top + 0.08 * height, top + 0.3 * height, color=ORANGE, linewidth=1.2, label="spike")
-    axes.legend(loc="lower right", bbox_to_anchor=(1, 1), ncols=2, borderpad=0, borderaxespad=0.2)

@@ -142,6 +142,10 @@ class Wrapper(Dynamics[Any]):
     def surrogate(self) -> Any:
         return self.neuron.surrogate
 
+    @property
+    def elementwise(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  (likewise)
+        return self.neuron.elementwise
+
     def rest(self) -> Any:
         return self.neuron.resting_state()
 

@@ -95,6 +95,28 @@ class ExponentialEuler(Integrator):
 
 
 @dataclass(frozen=True)
+class RushLarsen(Integrator):
+    r"""`ExponentialEuler` with the decay of the moment, :math:`\lambda_k = \min(0, \partial f_k / \partial s_k)` at the present state.
+
+    A part whose derivative is linear in itself, such as a gate or a potential driven through conductances, is exact while the others are
+    held; so a decay that the state makes fast, however fast, is stable at any `dt`. Of order 1.
+    S. Rush & H. Larsen, *A practical algorithm for solving dynamic membrane equations*, 1978.
+    """
+
+    def advance(self, flow: Flow, x: Tensor, state: Any, prepared: Any) -> Any:
+        def moved(name: str) -> Tensor:
+            def own(part: Tensor) -> Tensor:
+                return getattr(flow.derivative(x, state._replace(**{name: part})), name)
+
+            part = getattr(state, name)
+            slope, pull, *_ = torch.func.vjp(own, part)
+            (growth,) = pull(torch.ones_like(part))
+            return part + flow.dt * phi1(flow.dt * torch.clamp(growth, max=0)) * slope
+
+        return type(state)(*(moved(name) for name in state._fields))
+
+
+@dataclass(frozen=True)
 class Exact(Integrator):
     r"""The exact solution for models whose derivative is affine, :math:`\dot s = A s + B x + c`, at any `dt`:
 

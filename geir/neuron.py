@@ -10,7 +10,7 @@ from torch import Tensor
 from .integrators import working_dtype
 from .kernels import fused
 from .parameters import Declared, option
-from .state import leaves, map_state, tensors_of
+from .state import leaves, spread, tensors_of
 from .surrogates import SuperSpike
 
 State = TypeVar("State", bound=tuple)
@@ -28,6 +28,7 @@ class Dynamics(Declared, Generic[State]):
     """
 
     recurrent: ClassVar[bool] = False  # whether output feeds back; then `react` is the step given all input
+    elementwise: ClassVar[bool] = True  # whether neurons leave one another alone within a step; else it runs on the reference loop
 
     dt: float = option(default=1e-3, accepts=numbers.Real, check=lambda dt: 0 < dt < float("inf"), expected="a positive number of seconds")
     record_states: bool = False
@@ -72,7 +73,7 @@ class Dynamics(Declared, Generic[State]):
         return self._at_rest(x, self.state_dtype(x))
 
     def _at_rest(self, x: Tensor, dtype: torch.dtype) -> Any:
-        return map_state(lambda part: torch.as_tensor(part, device=x.device, dtype=dtype).expand(x.shape), self.resting_state())
+        return spread(self.resting_state(), x, dtype)
 
     def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
         """Run over time.
@@ -173,3 +174,13 @@ class Neuron(Dynamics[State]):
     """
 
     surrogate: Callable[[Tensor], Tensor] = option(default=SuperSpike(), accepts=Callable, expected="a surrogate such as geir.SuperSpike()")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        reset = getattr(self, "reset_mechanism", None)
+        if getattr(self.surrogate, "counts", False) and not getattr(reset, "counts", False):
+            given = f"reset_mechanism={reset}" if reset else "no `reset_mechanism`"
+            raise ValueError(
+                f"{type(self).__name__} with {given} cannot take back several spikes of one step, which {self.surrogate} counts; "
+                "that needs a `reset_mechanism` by subtraction, such as geir.ResetBySubtraction()."
+            )

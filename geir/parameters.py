@@ -43,12 +43,13 @@ def learnable(value: Value) -> Any:
 class Parameter:
     """A declared parameter of a module: read as a tensor, set from a number, a tensor, an `nn.Parameter` or `learnable(...)`."""
 
-    def __init__(self, default: float, unit: str, above: float | None, below: float | None, at_least: float | None, doc: str):
-        self.default, self.unit, self.above, self.below, self.at_least, self.doc = default, unit, above, below, at_least, doc
+    def __init__(self, default: float, unit: str, above: float | None, below: float | None, at_least: float | None, learns: bool, doc: str):
+        self.default, self.unit, self.above, self.below, self.at_least, self.learns, self.doc = default, unit, above, below, at_least, learns, doc
 
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
-        self.__doc__ = f"{self.doc or name}. {self.range} Default: {self.default:g}{self._unit}."
+        learns = " It learns." if self.learns else ""
+        self.__doc__ = f"{self.doc or name}. {self.range} Default: {self.default:g}{self._unit}.{learns}"
 
     @property
     def _unit(self) -> str:
@@ -95,6 +96,8 @@ class Parameter:
         raise AttributeError(f"{type(module).__name__}.{self.name} is not set yet.")
 
     def __set__(self, module: Any, value: Any) -> None:
+        if self.learns and not isinstance(value, Learnable | nn.Parameter):
+            value = Learnable(value)
         given = value.value if isinstance(value, Learnable) else value
         tensor = self._tensor(module, given)
         self.check(module, tensor)
@@ -161,6 +164,7 @@ def parameter(
     above: float | None = None,
     at_least: float | None = None,
     below: float | None = None,
+    learns: bool = False,
     doc: str = "",
 ) -> Any:
     """Declare a parameter: a buffer, or learnable if set to an `nn.Parameter` or to `learnable(...)`.
@@ -171,13 +175,14 @@ def parameter(
         above: Lower bound, excluded.
         at_least: Lower bound, included.
         below: Upper bound, excluded; needs a lower bound.
+        learns: Whether it is learnable whatever it is set to, because learning it is what the model is about.
         doc: What it is, in a few words.
     """
     if above is not None and at_least is not None:
         raise ValueError("parameter() takes `above` or `at_least`, not both.")
     if below is not None and above is None and at_least is None:
         raise ValueError("parameter(below=...) needs a lower bound too: give `above` or `at_least`.")
-    return Parameter(default, unit, above, below, at_least, doc)
+    return Parameter(default, unit, above, below, at_least, learns, doc)
 
 
 @dataclass(frozen=True)
@@ -250,7 +255,10 @@ class Declared(nn.Module):
             *mixins, model = cls.__bases__
             added = " and ".join(f"`{mixin.__name__}`" for mixin in mixins)
             cls.__doc__ = "\n\n".join([f"`{model.__name__}` with {added}.", *(inspect.getdoc(mixin) or "" for mixin in mixins)])
-        merged = {k: v for c in reversed(cls.__mro__) for k, v in vars(c).get("_own", {}).items()}
+        merged: dict[str, Parameter | Option | None] = {}
+        for own in (vars(c).get("_own", {}) for c in reversed(cls.__mro__)):
+            # What a class declares again stands where it says, so that its own arguments stay in its own order.
+            merged = {name: declaration for name, declaration in merged.items() if name not in own} | own
         cls._declared = {name: declaration for name, declaration in merged.items() if declaration is not None}
         cls.__signature__ = _signature(cls._declared)
 

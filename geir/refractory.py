@@ -9,6 +9,7 @@ from .forms import OneStep, Recurrence, Wrapper
 from .neuron import Dynamics
 from .neurons import LIF, Adex
 from .parameters import Parameter, parameter
+from .state import has_potential, potential, with_potential
 
 __all__ = [
     "AdexRefrac",
@@ -42,9 +43,15 @@ class Refractoriness(Dynamics[Any]):
 
     period: Parameter = parameter(default=5e-3, unit="s", at_least=0.0, doc="time after a spike in which the neuron cannot spike")
 
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        surrogate = getattr(self, "surrogate", None)
+        if getattr(surrogate, "counts", False):
+            raise ValueError(f"{type(self).__name__} waits after every spike, but {surrogate} counts several in a step; take another surrogate.")
+
     def resting_state(self) -> Any:
         rest = super().resting_state()
-        if "v" not in rest._fields:
+        if not has_potential(rest):
             raise TypeError(f"{type(self).__name__} holds the potential `v`, but {type(rest).__name__} has only {', '.join(rest._fields)}.")
         return RefractoryState(rest, torch.zeros(()))
 
@@ -53,10 +60,10 @@ class Refractoriness(Dynamics[Any]):
         surrogate: Any = getattr(self, "surrogate")  # noqa: B009  (the model's, which a mixin cannot declare)
         held = surrogate(state.wait - 0.5)
         z = (1 - held) * z
-        v = (1 - held) * moved.v + held * state.neuron.v
+        v = (1 - held) * potential(moved) + held * potential(state.neuron)
         steps = torch.round(self.period / self.dt)
         wait = (1 - z) * torch.relu(state.wait - 1) + z * steps
-        return z, RefractoryState(moved._replace(v=v), wait)
+        return z, RefractoryState(with_potential(moved, v), wait)
 
 
 class Refractory(Refractoriness, Wrapper):

@@ -1,6 +1,7 @@
 """What a spike does to the membrane potential, as values."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 from torch import Tensor
 
@@ -12,6 +13,8 @@ class Reset:
     With `detach` (the default) no gradient passes from the new potential through the spike that reset it
     (F. Zenke & T. Vogels, *The remarkable robustness of surrogate gradient learning*, 2021).
     """
+
+    counts: ClassVar[bool] = False  # whether `z` may be several spikes at once
 
     detach: bool = True
 
@@ -34,6 +37,8 @@ class ResetToValue(Reset):
 @dataclass(frozen=True)
 class ResetBySubtraction(Reset):
     r""":math:`v \leftarrow v - (v_\text{th} - v_\text{reset})`: what lies above threshold is kept."""
+
+    counts: ClassVar[bool] = True
 
     def apply(self, z: Tensor, v: Tensor, v_reset: Tensor, v_th: Tensor) -> Tensor:
         return v - z * (v_th - v_reset)

@@ -1,6 +1,6 @@
 r"""Spikes with surrogate derivatives, as values.
 
-Forward, every surrogate is the Heaviside step: :math:`z = 1` where :math:`x > 0`, else 0. It only chooses the
+Forward, every surrogate but `MultiSpike` is the Heaviside step: :math:`z = 1` where :math:`x > 0`, else 0. It only chooses the
 derivative used backward. Scale matters more than shape (Zenke & Vogels, *The remarkable robustness of surrogate gradient
 learning*, 2021), so each one states its peak, its width (where the derivative has fallen to half its peak, or to zero
 if its support is compact) and its integral over all :math:`x`; an integral of 1 makes it the derivative of a smooth step
@@ -12,7 +12,7 @@ A neuron takes any of them, or any function from the distance to threshold to sp
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
@@ -25,6 +25,7 @@ __all__ = [
     "Gaussian",
     "Heaviside",
     "MultiGaussian",
+    "MultiSpike",
     "PiecewiseExponential",
     "Rectangle",
     "Sigmoid",
@@ -41,6 +42,8 @@ __all__ = [
 class Surrogate:
     """A Heaviside step whose derivative is `derivative`. Abstract: subclass it and write that."""
 
+    counts: ClassVar[bool] = False  # whether a neuron may spike several times in a step
+
     def __post_init__(self) -> None:
         for field in fields(self):
             value = getattr(self, field.name)
@@ -51,8 +54,12 @@ class Surrogate:
         """The derivative used backward, elementwise."""
         raise NotImplementedError
 
+    def spikes(self, x: Tensor) -> Tensor:
+        """The spikes, elementwise."""
+        return (x > 0).to(x.dtype)
+
     def __call__(self, x: Tensor) -> Tensor:
-        """1 where `x` > 0, else 0; of the shape and dtype of `x`."""
+        """Spikes, 1 where `x` > 0, else 0; of the shape and dtype of `x`."""
         # torch.compile refuses functions with a forward-mode derivative.
         spike = _Spike if torch.compiler.is_compiling() else _SpikeBothModes
         return spike.apply(x, self)  # pyright: ignore[reportReturnType]  (torch types `apply` as Any or None)
@@ -63,7 +70,7 @@ class _Spike(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, surrogate: Surrogate) -> Tensor:
-        return (x > 0).to(x.dtype)
+        return surrogate.spikes(x)
 
     @staticmethod
     def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
@@ -282,3 +289,32 @@ class Custom(Surrogate):
 
     def derivative(self, x: Tensor) -> Tensor:
         return self.function(x)
+
+
+@dataclass(frozen=True)
+class MultiSpike(Surrogate):
+    r"""Several spikes in a step: forward :math:`z = \max(0, \lceil x / s \rceil)`, as many as must be subtracted to fall back below threshold.
+
+    One for each threshold passed, at :math:`x = 0, s, 2s, \ldots`; backward the derivative of `surrogate` around the nearest of them. For
+    neurons that reset by subtraction: ``LIF(surrogate=MultiSpike(), reset_mechanism=ResetBySubtraction())``.
+
+    Args:
+        step: Distance :math:`s` between thresholds: what the reset subtracts.
+        surrogate: Derivative around each.
+    """
+
+    counts: ClassVar[bool] = True
+
+    step: float = 1.0
+    surrogate: Surrogate = SuperSpike()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not isinstance(self.surrogate, Surrogate):
+            raise TypeError(f"MultiSpike.surrogate must be a surrogate such as SuperSpike(), got {self.surrogate!r}.")
+
+    def spikes(self, x: Tensor) -> Tensor:
+        return torch.where(x > 0, torch.ceil(x / self.step), 0)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return self.surrogate.derivative(x - self.step * torch.round(x / self.step).clamp(min=0))

@@ -8,16 +8,31 @@ import torch
 from torch import Tensor, nn
 
 import geir
-from geir import neurons, refractory
+from geir import compartments, neurons, noise, parametric, refractory
 from geir.testing import check_neuron
 
 EVERY_NAME = [
     n
-    for module in (neurons, refractory)
+    for module in (neurons, refractory, noise, compartments, parametric)
     for n in module.__all__
-    if n != "Refractoriness" and isinstance(getattr(module, n), type) and issubclass(getattr(module, n), geir.Dynamics)
+    if n not in ("Refractoriness", "Noise", "EscapeNoise", "Coupling")
+    and isinstance(getattr(module, n), type)
+    and issubclass(getattr(module, n), geir.Dynamics)
 ]
-LAYERS = [geir.LIF, geir.LIFBox, geir.IAF, geir.LSNN, geir.Adex, geir.LIFRefrac, geir.AdexRefrac]
+LAYERS = [
+    geir.LIF,
+    geir.LIFBox,
+    geir.IAF,
+    geir.LSNN,
+    geir.Adex,
+    geir.LIFRefrac,
+    geir.AdexRefrac,
+    geir.AlphaLIF,
+    geir.CubaLIF,
+    geir.GatedLIF,
+    geir.KLIF,
+    geir.ParametricLIF,
+]
 
 
 class QIFState(NamedTuple):
@@ -73,7 +88,7 @@ def with_memory(self, x, state):
     ("method", "promise"),
     [
         (with_memory, "A run changes neither"),
-        (lambda self, x, state: QIF.step(self, x - x.mean(), state), "Samples and neurons do not mix"),
+        (lambda self, x, state: QIF.step(self, x - x.mean(), state), "Samples do not mix, and neurons do not"),
         (lambda self, x, state: QIF.step(self, x.detach(), state), "Gradients are those of finite differences"),
         (lambda self, x, state: (QIF.step(self, x, state)[0][..., :1], QIF.step(self, x, state)[1]), "Output has the shape"),
         (lambda self, x, state: QIF.step(self, x * 0, state), "spikes at no strength"),
@@ -220,7 +235,7 @@ def test_every_form_is_a_real_class(name):
     module = form(*(arguments[size] for size in sizes))
     assert pickle.loads(pickle.dumps(module)).state_dict().keys() == module.state_dict().keys()
     assert type(pickle.loads(pickle.dumps(module))) is form
-    x = torch.rand(7, 2, 3)
+    x = torch.rand(7, 2, 4 if "hidden_size" in sizes and "input_size" not in sizes else 3)
     out, _ = module(x) if not name.endswith("Cell") else module(x[0])
     assert out.shape[-1] == (4 if "hidden_size" in sizes else 3)
 

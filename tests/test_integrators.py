@@ -171,7 +171,9 @@ def adex_v(steps, integrator, time=0.02):
     return last.v.numpy()
 
 
-@pytest.mark.parametrize(("integrator", "order"), [(geir.Euler(), 1), (geir.ExponentialEuler(), 1), (geir.RungeKutta4(), 4)], ids=repr)
+@pytest.mark.parametrize(
+    ("integrator", "order"), [(geir.Euler(), 1), (geir.ExponentialEuler(), 1), (geir.RushLarsen(), 1), (geir.RungeKutta4(), 4)], ids=repr
+)
 def test_measured_order_is_the_stated_one(integrator, order):
     fine = adex_v(5120, geir.RungeKutta4())
     measured = convergence(integrator, adex_v, fine)
@@ -182,6 +184,43 @@ def test_exponential_euler_is_stable_at_large_steps():
     xs = torch.full((100, 1), 0.3, dtype=DOUBLE)
     last = {i: geir.Adex(dt=30e-3, integrator=i, a=0.0).double()(xs)[1].v.item() for i in (geir.Euler(), geir.ExponentialEuler())}
     assert abs(last[geir.ExponentialEuler()]) < 1 < abs(last[geir.Euler()])
+
+
+class GateState(NamedTuple):
+    v: Tensor
+    y: Tensor
+
+
+class Gate(geir.ODE[GateState]):
+    """A gate whose rates depend on a potential that stays: linear in itself, fast where the potential is high, 5 per second at rest."""
+
+    def rest(self):
+        return GateState(torch.zeros(()), torch.zeros(()))
+
+    def derivative(self, x, state):
+        opens, closes = 2 * torch.exp(state.v), 3 * torch.exp(state.v)
+        return GateState(0 * state.v, opens * (1 - state.y) - closes * state.y)
+
+    def step(self, x, state, *prepared):
+        state = self.advance(x, state, prepared)
+        return state.y, state
+
+
+@pytest.mark.parametrize("dt", [1e-3, 0.1, 10.0])
+def test_rush_larsen_is_exact_for_a_gate_however_fast(dt):
+    start = GateState(v=exactly([6.0]), y=exactly([0.9]))
+    ys, _ = Gate(dt=dt, integrator=geir.RushLarsen())(torch.zeros(5, 1, dtype=DOUBLE), start)
+    expected = 0.4 + 0.5 * np.exp(-5 * np.exp(6.0) * dt * np.arange(1, 6))
+    np.testing.assert_allclose(ys[:, 0], expected, rtol=1e-12)
+    others = {i: Gate(dt=dt, integrator=i)(torch.zeros(5, 1, dtype=DOUBLE), start)[0] for i in (geir.Euler(), geir.ExponentialEuler())}
+    assert all((y[:, 0] - torch.tensor(expected)).abs().max() > 1e-3 for y in others.values())
+
+
+def test_rush_larsen_lets_what_grows_grow_as_by_euler():
+    """A growth rate taken as an exponential would overflow in the upswing of a spike."""
+    qif, euler = geir.QIF(v_peak=1e9, dt=1e-3).double(), geir.QIF(v_peak=1e9, dt=1e-3, integrator=geir.Euler()).double()
+    state = geir.QIFState(v=exactly([300.0]))
+    torch.testing.assert_close(qif(torch.zeros(2, 1, dtype=DOUBLE), state), euler(torch.zeros(2, 1, dtype=DOUBLE), state))
 
 
 def test_affine_models_are_exact_by_default_and_others_exponential_euler():

@@ -48,7 +48,8 @@ class Fused:
 
     def __call__(self, neuron: Any, xs: Tensor, state: Any, record_states: bool = False) -> tuple[Tensor, Any]:
         """Like `reference`."""
-        if not xs.numel() or xs.device.type not in ("cpu", "cuda") or torch.autograd.forward_ad._current_level >= 0:
+        possible = neuron.elementwise and xs.numel() and xs.device.type in ("cpu", "cuda")
+        if not possible or torch.autograd.forward_ad._current_level >= 0:
             return reference(neuron, xs, state, record_states)
         try:
             return (self._run_recurrent if neuron.recurrent else self._run)(neuron, xs, state, record_states)

@@ -7,13 +7,14 @@ import torch
 from matplotlib.figure import Figure
 from torch.utils.data import TensorDataset
 
+from .. import plot
 from ..containers import SequentialState
 from ..neuron import Neuron
 from .training import over_time, write_atomically
 
 
 def draw(model: SequentialState, images: TensorDataset, history: list[dict[str, float]], steps: int, device: str, path: Path) -> None:
-    """Write the picture as PNG: learning curve, input, spikes of each layer, membrane potentials of the output."""
+    """Write the picture as PNG: learning curve, input, membrane potentials of the output, spikes of each layer."""
     x, label = images[0]
     model.eval()
     model.return_hidden = True
@@ -22,29 +23,28 @@ def draw(model: SequentialState, images: TensorDataset, history: list[dict[str, 
             outputs, _ = model(over_time(x[None].to(device), steps))
     finally:
         model.return_hidden = False
-    spikes = [zs[:, 0].flatten(1).numpy(force=True) for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
-    potentials = outputs[-1][:, 0].numpy(force=True)
+    spikes = [zs for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
 
-    figure = Figure(figsize=(11, 7), layout="constrained")
-    rows: Any = figure.subfigures(2, 1, height_ratios=(1, 1.25))
-    curve, image, readout = rows[0].subplots(1, 3)
-    epochs = range(1, len(history) + 1)
-    curve.plot(epochs, [100 * h["test_accuracy"] for h in history], "o-", color="tab:blue")
-    curve.set(title="Learning", xlabel="epoch", ylabel="test accuracy (%)")
-    curve.yaxis.label.set_color("tab:blue")
-    losses = curve.twinx()
-    losses.plot(epochs, [h["loss"] for h in history], "s--", color="tab:orange", alpha=0.7)
-    losses.set_ylabel("training loss", color="tab:orange")
-    image.imshow(x[0].numpy(), cmap="gray_r")
-    image.set(title=f"Input: a {int(label)}", xticks=[], yticks=[])
-    for k, v in enumerate(potentials.T):
-        chosen = k == int(label)
-        readout.plot(v, color="tab:red" if chosen else "0.7", zorder=2 if chosen else 1, label=f"class {k}" if chosen else None)
-    readout.set(title="Output membranes", xlabel="time (ms)", ylabel="potential")
-    readout.legend(loc="upper left", frameon=False)
-    for k, (axes, zs) in enumerate(zip(rows[1].subplots(1, len(spikes), squeeze=False)[0], spikes, strict=True)):
-        times, neurons = zs.nonzero()
-        axes.plot(times, neurons, "|", color="k", markersize=3, alpha=0.7)
-        title = f"Spikes of layer {k + 1}: {zs.shape[1]} neurons, {1e3 * zs.mean():.0f} Hz"
-        axes.set(title=title, xlabel="time (ms)", ylabel="neuron", xlim=(-0.5, steps - 0.5), ylim=(-1, zs.shape[1]))
-    write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=130))
+    with plot.style():
+        figure = Figure(figsize=(8, 5))
+        rows: Any = figure.subfigures(2, 1, height_ratios=(1, 1.3), hspace=0.05)
+        curve, image, readout = rows[0].subplots(1, 3)
+        epochs = range(1, len(history) + 1)
+        curve.plot(epochs, [100 * h["test_accuracy"] for h in history], "o-", color=plot.BLUE, markersize=4)
+        curve.set(title="Learning", xlabel="epoch")
+        curve.set_ylabel("test accuracy (%)", color=plot.BLUE)
+        losses = curve.twinx()
+        losses.plot(epochs, [h["loss"] for h in history], "s--", color=plot.ORANGE, markersize=4)
+        losses.set_ylabel("training loss", color=plot.ORANGE)
+        losses.spines["right"].set_visible(True)
+        image.imshow(x[0].numpy(), cmap="gray_r")
+        image.set(title=f"Input: a {int(label)}", xticks=[], yticks=[])
+        image.spines[:].set_visible(True)
+        plot.traces(outputs[-1], readout, sample=0, color=["0.7"] * outputs[-1].shape[-1])
+        plot.traces(outputs[-1][..., int(label)], readout, sample=0, color=plot.ORANGE, label=f"class {int(label)}")
+        readout.set(title="Output membranes", ylabel="potential")
+        readout.legend(loc="upper left")
+        for k, (axes, zs) in enumerate(zip(rows[1].subplots(1, len(spikes), squeeze=False)[0], spikes, strict=True), 1):
+            plot.raster(zs, axes, sample=0)
+            axes.set_title(f"Spikes of layer {k}: {zs[0, 0].numel()} neurons, {1e3 * zs[:, 0].float().mean():.0f} Hz")
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=180))

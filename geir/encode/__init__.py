@@ -1,0 +1,61 @@
+"""From values to spikes and currents over time. Each function has a module of the same meaning; random ones take a `generator`."""
+
+from .changes import DeltaEncoder, DeltaEncoderCell, DeltaState, delta_encode
+from .populations import PopulationEncoder, RankOrderEncoder, population_encode, rank_order_encode
+from .rates import (
+    PoissonEncoder,
+    PoissonEncoderStep,
+    SignedPoissonEncoder,
+    SignedPoissonEncoderStep,
+    poisson_encode,
+    poisson_encode_step,
+    signed_poisson_encode,
+    signed_poisson_encode_step,
+)
+from .timing import (
+    BurstEncoder,
+    ConstantCurrentLIFEncoder,
+    PhaseEncoder,
+    SpikeLatencyEncoder,
+    SpikeLatencyLIFEncoder,
+    TimeToFirstSpikeEncoder,
+    burst_encode,
+    constant_current_encode,
+    latency_encode,
+    phase_encode,
+    phase_weights,
+    spike_latency_encode,
+    time_to_first_spike_encode,
+)
+
+__all__ = [
+    "BurstEncoder",
+    "ConstantCurrentLIFEncoder",
+    "DeltaEncoder",
+    "DeltaEncoderCell",
+    "DeltaState",
+    "PhaseEncoder",
+    "PoissonEncoder",
+    "PoissonEncoderStep",
+    "PopulationEncoder",
+    "RankOrderEncoder",
+    "SignedPoissonEncoder",
+    "SignedPoissonEncoderStep",
+    "SpikeLatencyEncoder",
+    "SpikeLatencyLIFEncoder",
+    "TimeToFirstSpikeEncoder",
+    "burst_encode",
+    "constant_current_encode",
+    "delta_encode",
+    "latency_encode",
+    "phase_encode",
+    "phase_weights",
+    "poisson_encode",
+    "poisson_encode_step",
+    "population_encode",
+    "rank_order_encode",
+    "signed_poisson_encode",
+    "signed_poisson_encode_step",
+    "spike_latency_encode",
+    "time_to_first_spike_encode",
+]

@@ -1,0 +1,65 @@
+"""Current-based leaky integrate-and-fire neuron, as the Neuromorphic Intermediate Representation defines it."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..forms import OneStep, Recurrence
+from ..ode import ODENeuron
+from ..parameters import Parameter, parameter
+from ..resets import Reset, ResetToValue
+
+
+class CubaLIFState(NamedTuple):
+    """State of `CubaLIF`."""
+
+    v: Tensor  # membrane potential
+    i: Tensor  # synaptic current
+
+
+class CubaLIF(ODENeuron[CubaLIFState], affine=True):
+    r"""Current-based leaky integrate-and-fire neuron, as the Neuromorphic Intermediate Representation (NIR) defines and names it.
+
+    .. math::
+        \tau_\text{mem} \dot v = v_\text{leak} - v + r i, \qquad \tau_\text{syn} \dot i = -i + w_\text{in} x;
+
+    input :math:`x` is held during a step and flows into the current; in `LIF` it makes the current jump. A spike at one step therefore acts as
+    a jump by about :math:`w_\text{in} \Delta t / \tau_\text{syn}`. Where :math:`v > v_\text{threshold}` the neuron spikes and :math:`v` is reset.
+
+    Reference: J. Pedersen et al., *Neuromorphic intermediate representation: a unified instruction set for interoperable brain-inspired
+    computing*, 2024.
+
+    Args:
+        reset_mechanism: What a spike does to the membrane potential.
+    """
+
+    tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
+    tau_syn: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="synaptic time constant")
+    r: Parameter = parameter(default=1.0, doc="resistance")
+    w_in: Parameter = parameter(default=1.0, doc="weight of the input")
+    v_leak: Parameter = parameter(default=0.0, doc="resting potential")
+    v_threshold: Parameter = parameter(default=1.0, doc="threshold")
+    v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
+    reset_mechanism: Reset = ResetToValue()
+
+    def rest(self) -> CubaLIFState:
+        return CubaLIFState(v=self.v_leak, i=torch.zeros(()))
+
+    def derivative(self, x: Tensor, state: CubaLIFState) -> CubaLIFState:
+        return CubaLIFState(v=(self.v_leak - state.v + self.r * state.i) / self.tau_mem, i=(self.w_in * x - state.i) / self.tau_syn)
+
+    def threshold(self, before: CubaLIFState, after: CubaLIFState) -> Tensor:
+        return after.v - self.v_threshold
+
+    def reset(self, z: Tensor, state: CubaLIFState) -> CubaLIFState:
+        return state._replace(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_threshold))
+
+
+class CubaLIFCell(OneStep, CubaLIF): ...
+
+
+class CubaLIFRecurrent(Recurrence, CubaLIF): ...
+
+
+class CubaLIFRecurrentCell(OneStep, Recurrence, CubaLIF): ...

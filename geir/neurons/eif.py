@@ -1,0 +1,64 @@
+"""Exponential integrate-and-fire neuron that takes a current."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..forms import OneStep, Recurrence
+from ..ode import ODENeuron
+from ..parameters import Parameter, parameter
+from ..resets import Reset, ResetToValue
+
+
+class EIFState(NamedTuple):
+    """State of `EIF`."""
+
+    v: Tensor  # membrane potential
+
+
+class EIF(ODENeuron[EIFState]):
+    r"""Exponential integrate-and-fire neuron that takes a current, held during each step.
+
+    .. math:: \tau_\text{mem} \dot v = v_\text{rest} - v + \Delta_T e^{(v - v_\text{th}) / \Delta_T} + x.
+
+    A constant current above :math:`v_\text{th} - v_\text{rest} - \Delta_T`, the rheobase, makes the potential run away; where
+    :math:`v > v_\text{peak}` the neuron spikes and :math:`v` is reset. `LIFEx` has a synapse before it.
+
+    Reference: N. Fourcaud-Trocmé, D. Hansel, C. van Vreeswijk & N. Brunel, *How spike generation mechanisms determine the neuronal response
+    to fluctuating inputs*, 2003.
+
+    Args:
+        reset_mechanism: What a spike does to the membrane potential.
+    """
+
+    tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
+    delta_T: Parameter = parameter(default=0.1, above=0.0, doc="sharpness of the upswing")
+    v_rest: Parameter = parameter(default=0.0, doc="resting potential")
+    v_th: Parameter = parameter(default=1.0, doc="potential where the upswing begins")
+    v_peak: Parameter = parameter(default=1.5, doc="potential at which a spike is registered")
+    v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
+    reset_mechanism: Reset = ResetToValue()
+
+    def rest(self) -> EIFState:
+        return EIFState(v=self.v_rest)
+
+    def derivative(self, x: Tensor, state: EIFState) -> EIFState:
+        # Above its peak the potential waits for the reset; bounded, the exponential cannot overflow.
+        upswing = self.delta_T * torch.exp((torch.minimum(state.v, self.v_peak) - self.v_th) / self.delta_T)
+        return EIFState(v=(self.v_rest - state.v + upswing + x) / self.tau_mem)
+
+    def threshold(self, before: EIFState, after: EIFState) -> Tensor:
+        return after.v - self.v_peak
+
+    def reset(self, z: Tensor, state: EIFState) -> EIFState:
+        return EIFState(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_th))
+
+
+class EIFCell(OneStep, EIF): ...
+
+
+class EIFRecurrent(Recurrence, EIF): ...
+
+
+class EIFRecurrentCell(OneStep, Recurrence, EIF): ...

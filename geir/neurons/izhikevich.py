@@ -1,0 +1,80 @@
+"""Izhikevich's neuron: a parabola and a recovery variable."""
+
+from collections.abc import Callable
+from typing import NamedTuple
+
+from torch import Tensor
+
+from ..forms import OneStep, Recurrence
+from ..integrators import Integrator, RushLarsen
+from ..ode import ODENeuron
+from ..parameters import Parameter, parameter
+from ..resets import Reset, ResetToValue
+from ..surrogates import SuperSpike
+
+
+class IzhikevichState(NamedTuple):
+    """State of `Izhikevich`."""
+
+    v: Tensor  # membrane potential, in mV
+    u: Tensor  # recovery
+
+
+class Izhikevich(ODENeuron[IzhikevichState]):
+    r"""Izhikevich's neuron, which takes a current, held during each step.
+
+    .. math::
+        \tau \dot v = k_2 v^2 + k_1 v + k_0 - u + x, \qquad \tau \dot u = a \left(b (v - v_u) - \lambda u\right);
+
+    where :math:`v > v_\text{peak}` the neuron spikes, :math:`v \leftarrow c` and :math:`u \leftarrow u + d`. Potentials are in mV; all else is as
+    published, with the millisecond that the equations count in as :math:`\tau`, so that `dt` is in seconds as everywhere.
+    The default is the regular spiking neuron of 2003; `firing_pattern` has the twenty of 2004.
+
+    References: E. Izhikevich, *Simple model of spiking neurons*, 2003, and *Which model to use for cortical spiking neurons?*, 2004.
+
+    Args:
+        surrogate: The threshold; the default is the usual one at a scale of 100 mV.
+        integrator: How the flow is advanced by `dt`; the default is stable under inhibition, which makes a parabola steep.
+        reset_mechanism: What a spike does to the membrane potential.
+    """
+
+    tau: Parameter = parameter(default=1e-3, unit="s", above=0.0, doc="unit of time of the equations")
+    a: Parameter = parameter(default=0.02, doc="rate of recovery")
+    b: Parameter = parameter(default=0.2, doc="pull of the potential on recovery")
+    c: Parameter = parameter(default=-65.0, unit="mV", doc="potential after a spike")
+    d: Parameter = parameter(default=8.0, doc="jump of recovery at a spike")
+    k_2: Parameter = parameter(default=0.04, doc="quadratic coefficient of the potential")
+    k_1: Parameter = parameter(default=5.0, doc="linear coefficient of the potential")
+    k_0: Parameter = parameter(default=140.0, doc="constant drive of the potential")
+    v_u: Parameter = parameter(default=0.0, unit="mV", doc="potential that does not pull on recovery")
+    decay: Parameter = parameter(default=1.0, doc="decay of recovery in units of its rate, $\\lambda$; 0 where it only integrates")
+    v_rest: Parameter = parameter(default=-70.0, unit="mV", doc="potential at which a run starts")
+    v_peak: Parameter = parameter(default=30.0, unit="mV", doc="potential at which a spike is registered")
+    reset_mechanism: Reset = ResetToValue()
+    integrator: Integrator = RushLarsen()
+    surrogate: Callable[[Tensor], Tensor] = SuperSpike(alpha=1.0)
+
+    def rest(self) -> IzhikevichState:
+        return IzhikevichState(v=self.v_rest, u=self.b * (self.v_rest - self.v_u))
+
+    def derivative(self, x: Tensor, state: IzhikevichState) -> IzhikevichState:
+        v, u = state
+        return IzhikevichState(
+            v=((self.k_2 * v + self.k_1) * v + self.k_0 - u + x) / self.tau,
+            u=self.a * (self.b * (v - self.v_u) - self.decay * u) / self.tau,
+        )
+
+    def threshold(self, before: IzhikevichState, after: IzhikevichState) -> Tensor:
+        return after.v - self.v_peak
+
+    def reset(self, z: Tensor, state: IzhikevichState) -> IzhikevichState:
+        return IzhikevichState(v=self.reset_mechanism(z, state.v, self.c, self.v_peak), u=state.u + self.d * z)
+
+
+class IzhikevichCell(OneStep, Izhikevich): ...
+
+
+class IzhikevichRecurrent(Recurrence, Izhikevich): ...
+
+
+class IzhikevichRecurrentCell(OneStep, Recurrence, Izhikevich): ...

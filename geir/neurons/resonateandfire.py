@@ -1,0 +1,71 @@
+"""Resonate-and-fire neuron: a damped oscillator with a threshold."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..forms import OneStep, Recurrence
+from ..ode import ODENeuron
+from ..parameters import Parameter, parameter
+from ..resets import Reset, ResetToValue
+
+
+class ResonateAndFireState(NamedTuple):
+    """State of `ResonateAndFire`."""
+
+    v: Tensor  # potential-like variable
+    i: Tensor  # current-like variable
+
+
+class ResonateAndFire(ODENeuron[ResonateAndFireState], affine=True):
+    r"""Resonate-and-fire neuron: a damped oscillator, most easily fired by input at its own frequency :math:`f`.
+
+    .. math::
+        \dot v = -v / \tau + 2 \pi f i, \qquad \dot i = -i / \tau - 2 \pi f v;
+
+    input makes the current-like variable jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th}` the neuron spikes and both variables
+    are reset. Inhibition fires it too, half a period later.
+
+    Reference: E. Izhikevich, *Resonate-and-fire neurons*, 2001, where :math:`i + \mathrm{i} v` is one complex number. The defaults keep its ratio
+    of 10 between :math:`2 \pi f` and :math:`1 / \tau`, and its reset to :math:`v = 1`, from where the potential falls.
+
+    Args:
+        reset_mechanism: What a spike does to :math:`v`.
+    """
+
+    tau: Parameter = parameter(default=20e-3, unit="s", above=0.0, doc="time constant of the damping")
+    frequency: Parameter = parameter(default=80.0, unit="Hz", at_least=0.0, doc="frequency of the oscillation")
+    v_th: Parameter = parameter(default=1.0, doc="threshold")
+    v_reset: Parameter = parameter(default=1.0, doc="potential after a spike")
+    i_reset: Parameter = parameter(default=0.0, doc="current after a spike")
+    reset_mechanism: Reset = ResetToValue()
+
+    def rest(self) -> ResonateAndFireState:
+        return ResonateAndFireState(v=torch.zeros(()), i=torch.zeros(()))
+
+    def receive(self, x: Tensor, state: ResonateAndFireState) -> ResonateAndFireState:
+        return state._replace(i=state.i + x)
+
+    def derivative(self, x: Tensor, state: ResonateAndFireState) -> ResonateAndFireState:
+        v, i = state
+        omega = 2 * math.pi * self.frequency
+        return ResonateAndFireState(v=omega * i - v / self.tau, i=-omega * v - i / self.tau)
+
+    def threshold(self, before: ResonateAndFireState, after: ResonateAndFireState) -> Tensor:
+        return after.v - self.v_th
+
+    def reset(self, z: Tensor, state: ResonateAndFireState) -> ResonateAndFireState:
+        v = self.reset_mechanism(z, state.v, self.v_reset, self.v_th)
+        # The current has no threshold of its own: it goes to its reset by value and by subtraction alike.
+        return ResonateAndFireState(v=v, i=self.reset_mechanism(z, state.i, self.i_reset, state.i))
+
+
+class ResonateAndFireCell(OneStep, ResonateAndFire): ...
+
+
+class ResonateAndFireRecurrent(Recurrence, ResonateAndFire): ...
+
+
+class ResonateAndFireRecurrentCell(OneStep, Recurrence, ResonateAndFire): ...

@@ -1,0 +1,53 @@
+"""Spike trains of shape (time, ...): what is refused at the door, and when they spike."""
+
+import math
+
+import torch
+from torch import Tensor
+
+
+def check_time(who: str, values: Tensor) -> Tensor:
+    """The values, of at least one step and floating-point, or an error."""
+    if values.dim() == 0 or not len(values):
+        raise ValueError(f"{who} takes (time, ...) of at least one step, got shape {tuple(values.shape)}.")
+    if not values.is_floating_point():
+        raise TypeError(f"{who} takes floating-point values over time, got {values.dtype}; convert them with .float().")
+    return values
+
+
+def check_pair(who: str, xs: Tensor, ys: Tensor) -> None:
+    """Raise an error unless two trains have time and one shape."""
+    check_time(who, xs)
+    check_time(who, ys)
+    if xs.shape != ys.shape:
+        raise ValueError(f"{who} compares trains of one shape, got {tuple(xs.shape)} and {tuple(ys.shape)}.")
+
+
+def check_positive(who: str, **numbers: float) -> None:
+    """Raise an error unless all numbers are positive and finite."""
+    for name, value in numbers.items():
+        if not 0 < value < math.inf:
+            raise ValueError(f"{who}: {name} must be positive and finite, got {value}.")
+
+
+def step_numbers(steps: int, x: Tensor) -> Tensor:
+    """0, 1, ..., shape (steps, 1, ...), to compare with one step `x` of shape (...)."""
+    return torch.arange(steps, device=x.device).view(-1, *[1] * x.dim())
+
+
+def spike_steps(zs: Tensor, count: int) -> Tensor:
+    """The steps of the first spikes, in order; the number of steps where there is no such spike.
+
+    Args:
+        zs: Spikes, shape (time, ...).
+        count: How many.
+
+    Returns:
+        Whole numbers, shape (count, ...).
+    """
+    spiked = zs != 0
+    place = spiked.cumsum(0) - 1
+    # What is not asked for goes to a last place of its own.
+    place = torch.where(spiked & (place < count), place, count)
+    steps = place.new_full((count + 1, *zs.shape[1:]), len(zs))
+    return steps.scatter(0, place, step_numbers(len(zs), zs[0]).expand(zs.shape))[:count]
