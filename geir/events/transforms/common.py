@@ -58,23 +58,33 @@ def places(events: Events) -> Tensor:
     return events.y.long() * events.sensor_size[0] + events.x
 
 
-@functools.cache
-def library(source: str, **names: str) -> ctypes.CDLL | None:
-    """A compiled source of `geir.events`, `{{name}}` replaced; None without a compiler, where PyTorch does the same more slowly."""
-    text = files("geir.events").joinpath(source).read_text()
+def source(path: str, **names: str) -> str:
+    """A C source of `geir.events`, `{{name}}` replaced."""
+    text = files("geir.events").joinpath(path).read_text()
     for name, value in names.items():
         text = text.replace(f"{{{{{name}}}}}", value)
+    return text
+
+
+@functools.cache
+def library(path: str, **names: str) -> ctypes.CDLL | None:
+    """The same compiled; None without a compiler, where PyTorch does the same more slowly."""
     try:
-        return native.load(text)
+        return native.load(source(path, **names))
     except native.NoCompilerError:
         return None
 
 
-def compiled(events: Events, source: str, **names: str) -> ctypes.CDLL | None:
+def compiled(events: Events, path: str, **names: str) -> ctypes.CDLL | None:
     """The same where the events are in this machine's memory."""
-    return library(source, **names) if events.t.device.type == "cpu" else None
+    return library(path, **names) if events.t.device.type == "cpu" else None
 
 
-def call(function: Any, tensors: Sequence[Tensor], numbers: Sequence[int], block: int = 1, threads: int | None = None) -> None:
+def call(function: Any, tensors: Sequence[Tensor], numbers: Sequence[int], block: int = 1, threads: int = 1) -> None:
     """Call C with contiguous tensors."""
-    native.call(function, [tensor.contiguous() for tensor in tensors], numbers, block, threads or torch.get_num_threads())
+    native.call(function, [tensor.contiguous() for tensor in tensors], numbers, block, threads)
+
+
+def threads_for(out: Tensor) -> int:
+    """How many threads are worth waking for a result."""
+    return 1 if out.nbytes < 1 << 21 else torch.get_num_threads()

@@ -41,7 +41,7 @@ def denoise(events: Events, duration: float = 10e-3, diagonal: bool = True) -> E
         return events[_supported(events, span, diagonal)]
     last = torch.full((height + 2, width + 2), _NEVER)
     keep = torch.empty(len(events), dtype=torch.bool)
-    call(c.support, [events.t, events.x, events.y, last, keep], [len(events), width, span, diagonal], threads=1)
+    call(c.support, [events.t, events.x, events.y, last, keep], [len(events), width, span, diagonal])
     return events[keep]
 
 
@@ -67,7 +67,7 @@ def refractory_filter(events: Events, period: float) -> Events:
         return events[_after_period(events, span)]
     last = torch.full((height, width), _NEVER)
     keep = torch.empty(len(events), dtype=torch.bool)
-    call(c.refractory, [events.t, events.x, events.y, last, keep], [len(events), width, span], threads=1)
+    call(c.refractory, [events.t, events.x, events.y, last, keep], [len(events), width, span])
     return events[keep]
 
 

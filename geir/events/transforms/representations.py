@@ -16,7 +16,7 @@ from torch import Tensor
 from ... import memory
 from ...modules import module_of
 from ..events import Events
-from .common import batched, call, check_sorted, compiled, microseconds, places
+from .common import batched, call, check_sorted, compiled, microseconds, places, threads_for
 
 _C_NUMBERS = {torch.uint8: "uint8_t", torch.int16: "int16_t", torch.int32: "int32_t", torch.float32: "float"}
 # Results of more bytes go past the caches, which could not hold them anyway.
@@ -157,7 +157,7 @@ def voxel_grid(events: Events, bins: int, signed: bool = True) -> Tensor:
     cuts = torch.searchsorted(events.t, torch.tensor(edges))
     grid = memory.empty((bins, channels, height, width), events.t, torch.float32)
     tensors = [*events.columns(), cuts, torch.tensor(speed, dtype=torch.float64), grid]
-    call(c.voxels, tensors, [bins, channels, width, height, first])
+    call(c.voxels, tensors, [bins, channels, width, height, first], threads=threads_for(grid))
     return grid
 
 
@@ -203,7 +203,8 @@ def time_surface(
         return surface
     tensors = [*events.columns(), *cuts, torch.tensor(rate, dtype=torch.float64), last, surface]
     # Each thread reads all events for the places that are its own.
-    call(c.surface, tensors, [frames, width, height, linear], block=-(-last.numel() // torch.get_num_threads()))
+    threads = threads_for(surface)
+    call(c.surface, tensors, [frames, width, height, linear], block=-(-last.numel() // threads), threads=threads)
     return surface
 
 
@@ -216,7 +217,7 @@ def _counted(events: Events, cuts: _Cuts, most: int, dtype: torch.dtype) -> Tens
         counts.index_add_(0, where, torch.ones_like(where, dtype=torch.int32))
         return counts.clamp_(max=most).to(dtype).view(frames, 2, height, width)
     out = memory.empty((frames, 2, height, width), events.t, dtype)
-    call(c.count, [events.x, events.y, events.p, cuts.offsets, out], [frames, width, height, most, out.nbytes > _PAST])
+    call(c.count, [events.x, events.y, events.p, cuts.offsets, out], [frames, width, height, most, out.nbytes > _PAST], threads=threads_for(out))
     return out
 
 
