@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
 FLAGS = ["-O3", "-march=native", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math", "-std=gnu11", "-fPIC", "-shared"]
@@ -124,17 +125,17 @@ class Job(ctypes.Structure):
     ]
 
 
-def call(function: Any, tensors: Sequence[Tensor | None], numbers: Sequence[int], block: int, threads: int) -> None:
+def call(function: Any, tensors: Sequence[Tensor | NDArray[Any] | None], numbers: Sequence[int], block: int, threads: int) -> None:
     """Call a compiled function on several threads at once, which take blocks of what there is to do until nothing is left.
 
     Args:
         function: It takes a pointer to a `job`.
-        tensors: What it gets pointers to; null for None.
+        tensors: Tensors or arrays that it gets pointers to; null for None.
         numbers: 64-bit integers for it.
         block: How much a thread takes at a time.
         threads: How many threads call it.
     """
-    pointers = (ctypes.c_void_p * len(tensors))(*[None if t is None else t.data_ptr() for t in tensors])
+    pointers = (ctypes.c_void_p * len(tensors))(*[None if t is None else t.data_ptr() if isinstance(t, Tensor) else t.ctypes.data for t in tensors])
     integers = (ctypes.c_int64 * len(numbers))(*numbers)
     job = Job(ctypes.addressof(pointers), ctypes.addressof(integers), block, 0, 0)
     if threads == 1:

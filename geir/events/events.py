@@ -10,7 +10,7 @@ from torch import Tensor
 
 COLUMNS = {"t": torch.int64, "x": torch.int16, "y": torch.int16, "p": torch.uint8}
 # What others call them.
-_ALIASES = {"t": ("t", "timestamp", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "on", "polarity")}
+ALIASES = {"t": ("t", "timestamp", "ts"), "x": ("x",), "y": ("y",), "p": ("p", "on", "polarity")}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -153,7 +153,7 @@ class Events:
         """
         names = list(array.dtype.names or ()) if hasattr(array, "dtype") else list(array.columns)
         columns = {}
-        for column, aliases in _ALIASES.items():
+        for column, aliases in ALIASES.items():
             name = next((a for a in aliases if a in names), None)
             if name is None:
                 raise ValueError(f"Events.from_structured needs a field {' or '.join(aliases)}, got {', '.join(names) or 'none'}.")
@@ -166,7 +166,7 @@ class Events:
         >>> Events([10], [1], [2], [1], (3, 3)).to_structured("xytp")
         array([(1, 2, 10, 1)], dtype=[('x', '<i2'), ('y', '<i2'), ('t', '<i8'), ('p', 'u1')])
         """
-        known = {alias: column for column, aliases in _ALIASES.items() for alias in aliases}
+        known = {alias: column for column, aliases in ALIASES.items() for alias in aliases}
         columns = {name: getattr(self, known[name]).cpu().numpy() for name in order}
         array = numpy.empty(len(self), [(name, c.dtype) for name, c in columns.items()])
         for name, column in columns.items():
