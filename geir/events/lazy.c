@@ -44,10 +44,10 @@ static int crossing(const constants *c, double u, double i, double d, double *wh
     const double over = potential(c, u, i, s) - c->threshold, step = over / (c->mem * (i * exp(-s * c->syn) - over - c->threshold));
     *(over > 0 ? &high : &low) = s;
     s -= step;
-    // Microseconds; what is left is the square of it.
-    if (fabs(step) < 1e-5 || high - low < 1e-9) break;
+    // Microseconds; less is not to be had.
+    if (fabs(step) < 1e-9 || high - low < 1e-9) break;
   }
-  *when = s > low && s < high ? s : high;
+  *when = s < low ? low : s > high ? high : s;
   return 1;
 }
 
@@ -76,7 +76,8 @@ void advance(job *j) {
   const int32_t *reach = j->a[5];  // what it reaches: output channel, rows down, columns to the right, before the stride
   const real *weights = j->a[6];   // (input channels, reached)
   const double until = *(double *)j->a[7];
-  const int64_t events = j->q[1], reached = j->q[2], out = j->q[3], high = j->q[4], wide = j->q[5], stride = j->q[6];
+  const int64_t events = j->q[1], reached = j->q[2], out = j->q[3], high = j->q[4], wide = j->q[5], stride = j->q[6],
+                own = j->q[7];  // whether output channels are counted from the event's own
   const real mem = l.c.mem, slow = l.c.slow, between = l.c.between, gain = l.c.gain, rest = l.c.rest;
   (void)slow, (void)between, (void)gain, (void)until;
   for (; l.at->event < events; l.at->event++, l.at->place = 0) {
@@ -93,7 +94,7 @@ void advance(job *j) {
           y /= stride, x /= stride;
         }
         if (y < 0 || y >= high || x < 0 || x >= wide) continue;
-        at[some] = (reach[3 * f] * high + y) * wide + x;
+        at[some] = ((reach[3 * f] + own * s[0]) * high + y) * wide + x;
         w[some] = weights[s[0] * reached + f];
         place[some++] = f;
       }

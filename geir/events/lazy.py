@@ -83,7 +83,8 @@ class LazyLIF(nn.Module):
     def initial_state(self, shape: tuple[int, int, int]) -> LazyState:
         """At rest since ever, for events of `shape` (channels, height, width)."""
         size = self._out_shape(shape)
-        v = self.neuron.v_rest.detach().expand(size).clone()
+        rest, th = self.neuron.v_rest.detach(), self.neuron.v_th.detach()
+        v = rest.to(torch.promote_types(rest.dtype, th.dtype)).expand(size).clone()
         return LazyState(v, torch.zeros_like(v), torch.full(size, -torch.inf, dtype=torch.float64))
 
     @torch.no_grad()
@@ -115,7 +116,7 @@ class LazyLIF(nn.Module):
         room_times, room_who = torch.empty(_ROOM, dtype=torch.float64), torch.empty(_ROOM, dtype=torch.int64)
         progress = torch.zeros(3, dtype=torch.int64)
         tensors = [*v, times, sites, reach, weights, torch.tensor(until, dtype=torch.float64), self._constants(), room_times, room_who, progress]
-        numbers = [_ROOM, len(times), len(reach), out, high, wide, stride]
+        numbers = [_ROOM, len(times), len(reach), out, high, wide, stride, self.conv is None]
         function = _library(v.v.dtype, isinstance(self.neuron, LIF)).advance
         parts = []
         while True:
@@ -142,13 +143,14 @@ class LazyLIF(nn.Module):
         return conv.out_channels, high, wide
 
     def _reach(self, channels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
-        """What an event reaches, (reached, 3): output channel, rows and columns from it; and the weights, (input channels, reached)."""
-        weights, padding = torch.eye(channels)[:, :, None, None], (0, 0)
-        if self.conv is not None:
-            weights, padding = self.conv.weight, self.conv.padding
+        """What an event reaches, (reached, 3): output channel (from its own without a convolution), rows and columns
+        from it; and the weights, (input channels, reached)."""
+        if self.conv is None:
+            return torch.zeros(1, 3, dtype=torch.int32), torch.ones(channels, 1, dtype=dtype)
+        weights = self.conv.weight
         out, _, high, wide = weights.shape
         where = torch.cartesian_prod(*map(torch.arange, (out, high, wide))).view(-1, 3)
-        reach = where * torch.tensor([1, -1, -1]) + torch.tensor([0, *map(int, padding)])
+        reach = where * torch.tensor([1, -1, -1]) + torch.tensor([0, *map(int, self.conv.padding)])
         return reach.int().contiguous(), weights.to(dtype).permute(1, 0, 2, 3).reshape(channels, -1).contiguous()
 
     def _checked(self, state: LazyState | None, shape: tuple[int, int, int]) -> LazyState:
@@ -186,7 +188,7 @@ def _library(dtype: torch.dtype, synapse: bool) -> Any:
 def _sites(events: Events | Spikes) -> tuple[Tensor, Tensor, tuple[int, int, int]]:
     """Times, places (events, 3), and channels, height and width."""
     if isinstance(events, Events):
-        columns, shape = (events.p, events.y, events.x), (2, *events.sensor_size[::-1])
+        columns, shape = (events.p, events.y, events.x), (2, events.sensor_size[1], events.sensor_size[0])
     elif isinstance(events, Spikes):
         columns, shape = (events.channel, events.y, events.x), events.shape
     else:
