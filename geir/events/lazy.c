@@ -4,7 +4,7 @@
 #define SYNAPSE {{synapse}}
 #include "native.h"
 
-enum { SOME = 64 };
+enum { SOME = 64, AHEAD = 8 };
 typedef struct {
   double mem, syn, slow, between, peak, gain, threshold, rest, reset, subtract;  // rates in 1/us; potentials from rest
 } constants;
@@ -72,7 +72,7 @@ static inline int risky(const constants *c, real v, real i) {
 void advance(job *j) {
   layer l = {.v = j->a[0], .i = j->a[1], .t = j->a[2], .times = j->a[9], .who = j->a[10], .room = j->q[0], .c = *(constants *)j->a[8], .at = j->a[11]};
   const double *time = j->a[3];
-  const int32_t *site = j->a[4];   // channel, row, column of an event
+  const int32_t *site = j->a[4];   // (3, events): channel, row, column
   const int32_t *reach = j->a[5];  // what it reaches: output channel, rows down, columns to the right, before the stride
   const real *weights = j->a[6];   // (input channels, reached)
   const double until = *(double *)j->a[7];
@@ -82,20 +82,26 @@ void advance(job *j) {
   (void)slow, (void)between, (void)gain, (void)until;
   for (; l.at->event < events; l.at->event++, l.at->place = 0) {
     const double now = time[l.at->event];
-    const int32_t *s = site + 3 * l.at->event;
+    const int32_t channel = site[l.at->event], row = site[events + l.at->event], column = site[2 * events + l.at->event];
+    if (l.at->event + AHEAD < events && stride == 1) {
+      // What an event reaches can lie anywhere: ask memory for it early.
+      const int32_t *s = site + l.at->event + AHEAD;
+      const int64_t soon = ((own * s[0]) * high + s[events] + reach[1]) * wide + s[2 * events] + reach[2];
+      __builtin_prefetch(l.v + soon), __builtin_prefetch(l.i + soon), __builtin_prefetch(l.t + soon);
+    }
     for (int64_t f = l.at->place; f < reached;) {
       int64_t at[SOME], place[SOME];
       real v[SOME], i[SOME], w[SOME];
       int some = 0;
       for (; f < reached && some < SOME; f++) {
-        int64_t y = s[1] + reach[3 * f + 1], x = s[2] + reach[3 * f + 2];
+        int64_t y = row + reach[3 * f + 1], x = column + reach[3 * f + 2];
         if (stride > 1) {
           if (y % stride | x % stride) continue;
           y /= stride, x /= stride;
         }
         if (y < 0 || y >= high || x < 0 || x >= wide) continue;
-        at[some] = ((reach[3 * f] + own * s[0]) * high + y) * wide + x;
-        w[some] = weights[s[0] * reached + f];
+        at[some] = ((reach[3 * f] + own * channel) * high + y) * wide + x;
+        w[some] = weights[channel * reached + f];
         place[some++] = f;
       }
       int any = 0;

@@ -186,7 +186,7 @@ def _library(dtype: torch.dtype, synapse: bool) -> Any:
 
 
 def _sites(events: Events | Spikes) -> tuple[Tensor, Tensor, tuple[int, int, int]]:
-    """Times, places (events, 3), and channels, height and width."""
+    """Times, places (3, events), and channels, height and width."""
     if isinstance(events, Events):
         columns, shape = (events.p, events.y, events.x), (2, events.sensor_size[1], events.sensor_size[0])
     elif isinstance(events, Spikes):
@@ -195,7 +195,7 @@ def _sites(events: Events | Spikes) -> tuple[Tensor, Tensor, tuple[int, int, int
         raise TypeError(f"LazyLIF takes Events or Spikes, got {type(events).__name__}.")
     if events.t.device.type != "cpu":
         raise ValueError(f"LazyLIF runs on the CPU, got events on {events.t.device}.")
-    return events.t.double(), torch.stack([column.int() for column in columns], dim=1).contiguous(), shape
+    return events.t.double(), torch.stack([column.int() for column in columns]), shape
 
 
 def _check_convolution(conv: nn.Conv2d) -> None:

@@ -114,19 +114,22 @@ def stream(model: SequentialState, chunks: Iterable[Events]) -> Iterator[Tensor]
     Yields:
         The potentials (classes,) after every frame of `DT`, as soon as a later event, or the end, shows that it is complete.
     """
-    state, held, frame = None, Events.empty(SENSOR), round(DT * 1e6)
-    start = 0
-    for chunk in [*chunks, None]:
-        held = held if chunk is None else Events.cat([held, chunk])
-        if not len(held):
-            continue
-        last = int(held.t[-1])
-        stop = (last // frame + 1 if chunk is None else last // frame) * frame
-        if stop <= start:
-            continue
-        vs, state = model(count_frames(held, dt=DT, start=start, stop=stop)[:, None], state)
-        held, start = held.between(stop), stop
-        yield from vs[:, 0]
+    state, held, start, frame = None, Events.empty(SENSOR), 0, round(DT * 1e6)
+
+    def run(stop: int) -> Iterator[Tensor]:
+        """The frames before a time."""
+        nonlocal state, held, start
+        if stop > start:
+            vs, state = model(count_frames(held, dt=DT, start=start, stop=stop)[:, None], state)
+            held, start = held.between(stop), stop
+            yield from vs[:, 0]
+
+    for chunk in chunks:
+        held = Events.cat([held, chunk])
+        if len(held):
+            yield from run(int(held.t[-1]) // frame * frame)
+    if len(held):
+        yield from run((int(held.t[-1]) // frame + 1) * frame)
 
 
 def run(data: Path | str, **settings: Any) -> dict[str, Any]:

@@ -154,7 +154,7 @@ def voxel_grid(events: Events, bins: int, signed: bool = True) -> Tensor:
     # Where the whole part of t* becomes k, and before and after all events.
     edges = [first - 1, *(first + -(-k * duration // max(1, bins - 1)) for k in range(bins if duration else 1))]
     edges += [first + duration + 1] * (bins + 2 - len(edges))
-    cuts = torch.searchsorted(events.t, torch.tensor(edges))
+    cuts = torch.searchsorted(events.t.contiguous(), torch.tensor(edges))
     grid = memory.empty((bins, channels, height, width), events.t, torch.float32)
     tensors = [*events.columns(), cuts, torch.tensor(speed, dtype=torch.float64), grid]
     call(c.voxels, tensors, [bins, channels, width, height, first], threads=threads_for(grid))
@@ -234,7 +234,7 @@ def _cut(who: str, events: Events, dt: float | None, bins: int | None, count: in
     if len(given) != 1:
         raise ValueError(f"{who} takes one of dt=..., bins=... and count=..., got {' and '.join(given) or 'none'}.")
     check_sorted(who, events)
-    t, device = events.t, events.t.device
+    t, device = events.t.contiguous(), events.t.device
     if start is None:
         start = int(t[0]) if len(t) else stop or 0
     if stop is None:
