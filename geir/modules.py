@@ -4,15 +4,15 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, Concatenate, Generic, ParamSpec
 
-from torch import Tensor, nn
+from torch import nn
 
 Settings = ParamSpec("Settings")
 
 
 class FunctionModule(nn.Module, Generic[Settings]):
-    """A function of a tensor, with its other arguments held as attributes. Abstract: `module_of` makes it."""
+    """A function of a tensor or the like, with its other arguments held as attributes. Abstract: `module_of` makes it."""
 
-    function: ClassVar[Callable[..., Tensor]]
+    function: ClassVar[Callable[..., Any]]
 
     def __init__(self, *arguments: Settings.args, **keywords: Settings.kwargs):
         super().__init__()
@@ -25,7 +25,7 @@ class FunctionModule(nn.Module, Generic[Settings]):
         for name, value in bound.arguments.items():
             setattr(self, name, value)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Any) -> Any:
         return self.function(x, **{name: getattr(self, name) for name in self._names})
 
     def extra_repr(self) -> str:
@@ -33,10 +33,11 @@ class FunctionModule(nn.Module, Generic[Settings]):
         return ", ".join(f"{name}={value!r}" for name, value in settings if value is not None and not isinstance(value, nn.Module))
 
 
-def module_of(function: Callable[Concatenate[Tensor, Settings], Tensor]) -> type[FunctionModule[Settings]]:
-    """The class to derive from for a module of the same meaning as a function: its constructor takes what follows the tensor.
+def module_of(function: Callable[Concatenate[Any, Settings], Any]) -> type[FunctionModule[Settings]]:
+    """The class to derive from for a module of the same meaning as a function: its constructor takes what follows its first argument.
 
     >>> import torch
+    >>> from torch import Tensor
     >>> def scale(x: Tensor, factor: float = 2.0) -> Tensor:
     ...     return factor * x
     >>> class Scale(module_of(scale)):

@@ -1,6 +1,7 @@
 // What compiled sources share: numbers, the work of a thread, writing past the caches, and functions that run in vectors.
 // Define DOUBLE as 1 or 0 before.
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <tgmath.h>
 #ifdef __SSE2__

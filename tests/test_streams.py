@@ -462,7 +462,7 @@ def test_bins_of_a_socket_come_by_the_clock_and_late_ones_are_merged():
         start = time.perf_counter()
         assert not any(next(frames).any() for _ in range(4))
         # Two whole bins at least, however late the clock was read.
-    assert time.perf_counter() - start > 0.01
+        assert time.perf_counter() - start > 0.01
         output.send(some_events(10))
         assert sum(len(part) for part, _ in zip(source.slices(), range(20), strict=False)) == 10
     with pytest.raises(ValueError, match="UDPInput is not open"):

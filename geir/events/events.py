@@ -81,6 +81,9 @@ class Events:
         """Some of the events, by a slice (which shares memory), a mask or indices."""
         if isinstance(which, int):
             which = slice(which, which + 1 or None)
+        elif isinstance(which, Tensor) and which.dtype == torch.bool:
+            # Found once, not once a column.
+            which = which.nonzero().squeeze(1)
         return Events.trusted(*(column[which] for column in self.columns()), sensor_size=self.sensor_size)
 
     def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -6,22 +6,28 @@ from typing import Any
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
-from torch.utils.data import TensorDataset
 
 from .. import plot
 from ..containers import SequentialState
 from ..neuron import Neuron
-from .training import over_time, write_atomically
+from .training import write_atomically
 
 
-def draw(model: SequentialState, images: TensorDataset, history: list[dict[str, float]], steps: int, device: str, path: Path) -> None:
-    """Write the picture as PNG: learning curve, input, membrane potentials of the output, spikes of each layer."""
-    x, label = images[0]
+def draw(model: SequentialState, xs: Tensor, label: int, history: list[dict[str, float]], path: Path) -> None:
+    """Write the picture as PNG: learning curve, input, membrane potentials of the output, spikes of each layer.
+
+    Args:
+        model: The network.
+        xs: Currents of one sample, shape (time, 1, channels, height, width), of one channel, or two that are shown as their difference.
+        label: Its class.
+        history: Loss and test accuracy after every epoch.
+        path: Where to write.
+    """
     model.eval()
     model.return_hidden = True
     try:
         with torch.inference_mode():
-            outputs, _ = model(over_time(x[None].to(device), steps))
+            outputs, _ = model(xs)
     finally:
         model.return_hidden = False
     spikes = [zs for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
@@ -38,11 +44,11 @@ def draw(model: SequentialState, images: TensorDataset, history: list[dict[str, 
         losses.plot(epochs, [h["loss"] for h in history], "s--", color=plot.ORANGE, markersize=4)
         losses.set_ylabel("training loss", color=plot.ORANGE)
         losses.spines["right"].set_visible(True)
-        image.imshow(x[0].numpy(), cmap="gray_r")
-        image.set(title=f"Input: a {int(label)}", xticks=[], yticks=[])
+        image.imshow(xs.mean(0)[0].diff(dim=0, prepend=xs.new_zeros(1, *xs.shape[3:]))[-1].cpu().numpy(), cmap="gray_r")
+        image.set(title=f"Input: a {label}", xticks=[], yticks=[])
         image.spines[:].set_visible(True)
         plot.traces(outputs[-1], readout, sample=0, color=["0.7"] * outputs[-1].shape[-1])
-        plot.traces(outputs[-1][..., int(label)], readout, sample=0, color=plot.ORANGE, label=f"class {int(label)}")
+        plot.traces(outputs[-1][..., label], readout, sample=0, color=plot.ORANGE, label=f"class {label}")
         readout.set(title="Output membranes", ylabel="potential")
         readout.legend(loc="upper left")
         for k, (axes, zs) in enumerate(zip(rows[1].subplots(1, len(spikes), squeeze=False)[0], spikes, strict=True), 1):

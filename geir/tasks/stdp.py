@@ -233,7 +233,7 @@ def run(data: Path | str | None = None, **settings: Any) -> dict[str, Any]:
 def load(data: Path | str | None) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Images, as intensities (number, pixels), and labels, to train on and to test: MNIST, or scikit-learn's digits."""
     if data is None:
-        parts = digits()
+        parts: Any = digits()
         pairs = parts.train.tensors, parts.test.tensors
     else:
         train_images, train_labels, test_images, test_labels = (torch.from_numpy(array) for array in read(Path(data)))

@@ -15,7 +15,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils.data import DataLoader, RandomSampler, TensorDataset
+from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 from tqdm import tqdm
 
 from ..containers import SequentialState
@@ -46,21 +46,29 @@ class Settings:
 FIXED = ("batch_size", "learning_rate", "decay", "steps", "seed")
 
 
+def over_time(x: Tensor, steps: int) -> Tensor:
+    """The same current at every step: shape (steps, *x.shape)."""
+    return x.expand(steps, *x.shape)
+
+
 @dataclasses.dataclass(frozen=True)
 class Data:
-    """Images (number, 1, height, width) and labels (number,)."""
+    """Samples and their labels, and how a network is shown them."""
 
-    train: TensorDataset
-    test: TensorDataset
+    train: Dataset[Any]  # with a length
+    test: Dataset[Any]
+    collate: Callable[[list[Any]], tuple[Tensor, Tensor]] | None = None  # makes a batch; default: as `DataLoader`
+    present: Callable[[Tensor, int], Tensor] = over_time  # makes currents (time, batch, ...) of a batch and the number of steps
+    things: str = "images"
 
 
 def train(task: str, network: Callable[[], SequentialState], data: Data, settings: Settings) -> dict[str, Any]:
-    """Train and evaluate a network on images shown as constant currents.
+    """Train and evaluate a network on samples shown as currents, by default images as constant ones.
 
     Args:
         task: Its name.
-        network: Makes the network: currents (time, batch, 1, height, width) to potentials (time, batch, classes).
-        data: The images.
+        network: Makes the network: currents (time, batch, channels, height, width) to potentials (time, batch, classes).
+        data: The samples.
         settings: How.
 
     Returns:
@@ -90,9 +98,9 @@ def train(task: str, network: Callable[[], SequentialState], data: Data, setting
 
     with stop_on_interrupt() as stopped:
         while progress["epoch"] < settings.epochs and not stopped():
-            _train_epoch(model, optimizer, data.train, settings, progress, device, stopped)
+            _train_epoch(model, optimizer, data, settings, progress, device, stopped)
             if not stopped():
-                accuracy = evaluate(model, data.test, settings, device)
+                accuracy = evaluate(model, data, settings, device)
                 loss = progress["loss"] / progress["batch"]
                 progress["history"].append({"loss": loss, "test_accuracy": accuracy})
                 progress |= {"epoch": progress["epoch"] + 1, "batch": 0, "loss": 0.0}
@@ -105,8 +113,8 @@ def train(task: str, network: Callable[[], SequentialState], data: Data, setting
         "test_accuracy": history[-1]["test_accuracy"] if history else None,
         "seconds": round(progress["seconds"], 1),
         "epochs": progress["epoch"],
-        "train_images": len(data.train),
-        "test_images": len(data.test),
+        f"train_{data.things}": len(data.train),  # pyright: ignore[reportArgumentType]  (it has a length)
+        f"test_{data.things}": len(data.test),  # pyright: ignore[reportArgumentType]
         "parameters": sum(p.numel() for p in model.parameters()),
         "interrupted": interrupted,
         "checkpoint": str(path),
@@ -117,14 +125,15 @@ def train(task: str, network: Callable[[], SequentialState], data: Data, setting
     from .figure import draw
 
     figure = settings.out / f"{task}.png"
-    draw(model, data.test, history, settings.steps, device, figure)
+    x, label = (data.collate or default_collate)([data.test[0]])
+    draw(model, data.present(x.to(device), settings.steps), int(label), history, figure)
     return result | {"figure": str(figure)}
 
 
 def _train_epoch(
     model: SequentialState,
     optimizer: torch.optim.Optimizer,
-    images: TensorDataset,
+    data: Data,
     settings: Settings,
     progress: dict[str, Any],
     device: str,
@@ -132,14 +141,16 @@ def _train_epoch(
 ) -> None:
     for group in optimizer.param_groups:
         group["lr"] = settings.learning_rate * settings.decay ** progress["epoch"]
-    # The order of an epoch depends on seed and epoch alone, so that a resumed run sees what an uninterrupted one would have.
+    # The order of an epoch and its augmentations depend on seed and epoch alone, so that a resumed run sees what an uninterrupted one would have.
     order = torch.Generator().manual_seed(settings.seed * 100_003 + progress["epoch"])
-    loader = DataLoader(images, batch_size=settings.batch_size, sampler=RandomSampler(images, generator=order))
+    torch.manual_seed(order.initial_seed())
+    sampler = RandomSampler(data.train, generator=order)  # pyright: ignore[reportArgumentType]  (it has a length)
+    loader = DataLoader(data.train, batch_size=settings.batch_size, sampler=sampler, collate_fn=data.collate)
     model.train()
     title = f"epoch {progress['epoch'] + 1}/{settings.epochs}"
     with tqdm(total=len(loader), initial=progress["batch"], desc=title, unit="batch", leave=False, disable=None) as bar:
         for x, labels in islice(loader, progress["batch"], None):
-            vs, _ = model(over_time(x.to(device), settings.steps))
+            vs, _ = model(data.present(x.to(device), settings.steps))
             loss = max_membrane_loss(vs, labels.to(device))
             optimizer.zero_grad()
             loss.backward()
@@ -152,20 +163,15 @@ def _train_epoch(
                 return
 
 
-def over_time(x: Tensor, steps: int) -> Tensor:
-    """The same current at every step: shape (steps, *x.shape)."""
-    return x.expand(steps, *x.shape)
-
-
-def evaluate(model: nn.Module, images: TensorDataset, settings: Settings, device: str) -> float:
-    """The share of images whose largest membrane potential is that of their class."""
+def evaluate(model: nn.Module, data: Data, settings: Settings, device: str) -> float:
+    """The share of test samples whose largest membrane potential is that of their class."""
     model.eval()
     correct = 0
     with torch.inference_mode():
-        for x, labels in DataLoader(images, batch_size=4 * settings.batch_size):
-            vs, _ = model(over_time(x.to(device), settings.steps))
+        for x, labels in DataLoader(data.test, batch_size=4 * settings.batch_size, collate_fn=data.collate):
+            vs, _ = model(data.present(x.to(device), settings.steps))
             correct += int((max_decode(vs).argmax(-1).cpu() == labels).sum())
-    return correct / len(images)
+    return correct / len(data.test)  # pyright: ignore[reportArgumentType]  (it has a length)
 
 
 def load_checkpoint(path: Path, task: str, settings: Settings, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:

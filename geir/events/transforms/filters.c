@@ -1,0 +1,32 @@
+// Filters that decide by the time of the last event near. KEEP gets 1 for what stays.
+#define DOUBLE 0
+#include "native.h"
+
+// LAST (height + 2, width + 2) is the time of the last event of each pixel, with a rim that no event reaches. One thread, for events depend on each other.
+void support(job *j) {
+  const int64_t *t = j->a[0], events = j->q[0], row = j->q[1] + 2, duration = j->q[2], diagonal = j->q[3];
+  const int16_t *x = j->a[1], *y = j->a[2];
+  int64_t *last = j->a[3];
+  uint8_t *keep = j->a[4];
+  for (int64_t i = 0; i < events; i++) {
+    int64_t *at = last + (y[i] + 1) * row + x[i] + 1;
+    const int64_t *above = at - row, *below = at + row, since = t[i] - duration;
+    int near = (above[0] >= since) | (at[-1] >= since) | (at[1] >= since) | (below[0] >= since);
+    if (diagonal) near |= (above[-1] >= since) | (above[1] >= since) | (below[-1] >= since) | (below[1] >= since);
+    keep[i] = near;
+    *at = t[i];
+  }
+}
+
+// LAST (height, width) is the time of the last event of each pixel that was kept.
+void refractory(job *j) {
+  const int64_t *t = j->a[0], events = j->q[0], width = j->q[1], period = j->q[2];
+  const int16_t *x = j->a[1], *y = j->a[2];
+  int64_t *last = j->a[3];
+  uint8_t *keep = j->a[4];
+  for (int64_t i = 0; i < events; i++) {
+    int64_t *at = last + y[i] * width + x[i];
+    keep[i] = t[i] - period >= *at;
+    *at = keep[i] ? t[i] : *at;
+  }
+}
