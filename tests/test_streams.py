@@ -23,6 +23,8 @@ from hypothesis import strategies as st
 from geir.events import SPIF, T32, T64, CameraInput, EventFileError, Events, FileInput, Overflow, UDPInput, UDPOutput, read_events, write_events
 from geir.events import camera as camera_module
 from geir.events import counts as counts_module
+from geir.events import file_input as file_input_module
+from geir.events import input as input_module
 from geir.events.__main__ import main
 from geir.events.buffer import Buffer
 from geir.events.counts import add_counts
@@ -80,6 +82,26 @@ def threads_of_geir():
 def no_thread_is_left():
     yield
     assert not threads_of_geir()
+
+
+@pytest.fixture
+def clock(monkeypatch):
+    """A clock that only sleeping advances, and whoever sets `now`, so that busy machines do not matter."""
+
+    class Clock:
+        now = 100.0
+
+        def perf_counter(self):
+            return self.now
+
+        def sleep(self, seconds):
+            assert seconds >= 0
+            self.now += seconds + 1e-9  # never too early, as the real one
+
+    fake = Clock()
+    for module in (input_module, file_input_module):
+        monkeypatch.setattr(module, "time", fake)
+    return fake
 
 
 # Frames
@@ -197,19 +219,20 @@ def test_events_come_back_as_they_were():
     assert len(parts) > 5
 
 
-def test_reading_gives_what_is_due_by_the_clock():
-    t = torch.arange(0, 10_000_000, 100)
+def test_reading_gives_what_is_due_by_the_clock(clock):
+    t = torch.arange(0, 1_000_000, 100)
     zeros = torch.zeros_like(t)
     with FileInput(Recording(Events(t, zeros, zeros, zeros, SIZE)), speed=2.0) as file:
-        before = time.perf_counter()
-        total = len(file.events())
-        started = time.perf_counter()
-        for _ in range(5):
-            time.sleep(0.01)
-            least = (time.perf_counter() - started) * 2e4
-            total += len(file.events(timeout=0))
-            most = (time.perf_counter() - before) * 2e4
-            assert least - 1 <= total <= most + 1
+        read = file.events().t
+        assert read.tolist() == [0]
+        for k in range(1, 6):
+            clock.now += 0.01
+            read = torch.cat([read, file.events(timeout=0).t])
+            # The event at the very moment is due or not, as rounding of the clock will have it.
+            assert 20_000 * k - int(read[-1]) in (0, 100)
+        assert read.equal(t[: len(read)])
+        # The next one is waited for.
+        assert file.events().t.tolist() == [t[len(read)]]
 
 
 def test_waiting_for_an_event_ends_after_the_timeout():
@@ -226,36 +249,41 @@ def test_waiting_for_an_event_ends_after_the_timeout():
 # Time
 
 
-def test_a_recording_takes_its_time_and_tells_how_late_it_was():
+def test_a_recording_takes_its_time():
     with FileInput(Recording(some_events(20_000, 200_000))) as file:
         start = time.perf_counter()
-        frames = list(file.frames(2e-3))
-        took = time.perf_counter() - start
-    assert len(frames) == 100
-    assert 0.2 <= took < 0.25
-    assert 0 <= file.stats.late_p50 <= file.stats.late_p99 < 50_000
+        assert len(list(file.frames(2e-3))) == 100
+        assert time.perf_counter() - start >= 0.2
+    assert 0 <= file.stats.late_p50 <= file.stats.late_p99
 
 
-def test_having_been_late_once_does_not_add_up():
-    with FileInput(Recording(some_events(20_000, 200_000))) as file:
-        start = time.perf_counter()
-        for k, _ in enumerate(file.frames(2e-3)):
-            if k == 3:
-                time.sleep(0.05)
-        took = time.perf_counter() - start
-    assert 0.2 <= took < 0.245
-    assert file.stats.late_p99 > 40_000
+def test_frames_come_when_their_bins_end_and_having_been_late_does_not_add_up(clock):
+    with FileInput(Recording(some_events(20_000, 200_000)), speed=0.5) as file:
+        frames = file.frames(2e-3)
+        for k in range(1, 11):
+            next(frames)
+            assert clock.now == pytest.approx(100 + 4e-3 * k)
+        clock.now += 0.05
+        next(frames)
+        assert clock.now == pytest.approx(100.09)
+        assert len(list(frames)) == 89
+        assert clock.now == pytest.approx(100.4)
+    assert file.stats.late_p50 == pytest.approx(0, abs=0.1)
+    # Twelve frames had passed while nobody looked; the first was 46 ms late.
+    late = [46e3 - 4e3 * k for k in range(12)] + [0] * 88
+    assert file.stats.late_p99 == pytest.approx(numpy.percentile(late, 99), abs=0.2)
 
 
-def test_speed_can_be_set_on_the_way():
+def test_speed_can_be_set_on_the_way_and_after_a_pause(clock):
     with FileInput(Recording(some_events(20_000, 1_000_000))) as file:
         frames = file.frames(10e-3)
-        start = time.perf_counter()
         for _ in range(5):
             next(frames)
+        assert clock.now == pytest.approx(100.05)
+        clock.now = 200.0
         file.speed = 20.0
         assert len(list(frames)) == 95
-        assert 0.05 + 0.95 / 20 <= time.perf_counter() - start < 0.5
+        assert clock.now == pytest.approx(200 + 0.95 / 20)
         assert file.speed == 20.0
 
 
@@ -449,22 +477,26 @@ def test_a_slow_reader_of_a_socket_loses_nothing_silently(overflow):
     assert (source.stats.coalesced > 0) == (overflow is Overflow.COALESCE)
 
 
-def test_bins_of_a_socket_come_by_the_clock_and_late_ones_are_merged():
+def test_bins_of_a_socket_come_by_the_clock_and_late_ones_are_merged(clock):
+    def sent(count):
+        output.send(some_events(count))
+        while source.stats.queue < count:
+            time.sleep(1e-3)
+
     with UDPInput(SIZE, port=0, dt=5e-3) as source, UDPOutput(source.port) as output:
-        frames, start = iter(source), time.perf_counter()
-        empty = [next(frames) for _ in range(4)]
-        assert 0.02 <= time.perf_counter() - start < 0.2
-        assert not torch.stack(empty).any()
-        output.send(some_events(1000))
-        time.sleep(0.1)
+        frames = iter(source)
+        for k in range(1, 5):
+            assert not next(frames).any()
+            assert clock.now == pytest.approx(100 + 5e-3 * k)
+        sent(1000)
+        clock.now += 0.101
         assert next(frames).equal(counted(some_events(1000))[0])
-        assert source.stats.merged >= 15
-        start = time.perf_counter()
-        assert not any(next(frames).any() for _ in range(4))
-        # Two whole bins at least, however late the clock was read.
-        assert time.perf_counter() - start > 0.01
-        output.send(some_events(10))
-        assert sum(len(part) for part, _ in zip(source.slices(), range(20), strict=False)) == 10
+        assert clock.now == pytest.approx(100.121)
+        assert source.stats.merged == 19
+        assert not next(frames).any()
+        assert clock.now == pytest.approx(100.125)
+        sent(10)
+        assert len(next(source.slices())) == 10
     with pytest.raises(ValueError, match="UDPInput is not open"):
         next(frames)
 
