@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from . import connected, layers, network, picture, probes
+from . import connected, events, layers, network, picture, probes
 from .report import head
 from .timing import Bench, progress
 
@@ -21,6 +21,7 @@ SECTIONS: dict[str, Section] = {
     "length": layers.by_length,
     "models": layers.against_copy,
     "recurrent": connected.section,
+    "events": events.section,
     "network": network.section,
     "growth": layers.growth,
     "memory": probes.peaks,

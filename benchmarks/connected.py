@@ -130,13 +130,13 @@ NEEDED, EVERYTHING = f"*needed*: input, {STEPS} backward, 2 gradients", f"*all*:
 
 
 @contextmanager
-def without_gathers() -> Iterator[None]:
-    """Within it geir multiplies spikes densely."""
-    kept, sparse.SPARSE = sparse.SPARSE, -1.0
+def gathering_below(share: float) -> Iterator[None]:
+    """Within it geir goes by way of the spikes where this share of them or less is there, and multiplies densely above."""
+    kept, sparse.SPARSE, sparse.SPARSE_IMAGE = (sparse.SPARSE, sparse.SPARSE_IMAGE), share, share
     try:
         yield
     finally:
-        sparse.SPARSE = kept
+        sparse.SPARSE, sparse.SPARSE_IMAGE = kept
 
 
 def section(bench: Bench) -> str:
@@ -152,7 +152,7 @@ def section(bench: Bench) -> str:
     plain = jobs[GEIR]
 
     def densely() -> None:
-        with without_gathers():
+        with gathering_below(-1.0):
             plain()
 
     off = f"{GEIR}, spikes multiplied densely"

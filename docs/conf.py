@@ -31,6 +31,7 @@ from geir import (  # noqa: E402
     neurons,
     noise,
     parametric,
+    plasticity,
     receptive_fields,
     refractory,
     regularise,
@@ -38,6 +39,7 @@ from geir import (  # noqa: E402
     surrogates,
     synops,
 )
+from geir.parameters import Declared  # noqa: E402
 
 project = "geir"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_nb"]
@@ -103,22 +105,38 @@ def summary(name: str) -> str:
     return re.sub(r":([\w:]+):`", r"{\1}`", sentence)
 
 
+def parameters(model: type[Declared]) -> str:
+    """The table of a model's parameters; nothing if it has none."""
+    declared = [
+        (f"`{key}`", p.doc, p.unit or "1", f"{p.default:g}", p.range.removeprefix("Must be ").removesuffix(".") or "any")
+        for key, p in model.declarations().items()
+    ]
+    return table(("name", "meaning", "unit", "default", "range"), *declared) if declared else ""
+
+
+def rules(names: list[str]) -> str:
+    """What `geir.plasticity` lists, each class that declares parameters with their table."""
+    things = {name: getattr(geir, name) for name in names}
+    blocks = [
+        f"{directives(name)}\n\n{parameters(thing) if issubclass(thing, Declared) else ''}"
+        for name, thing in things.items()
+        if isinstance(thing, type)
+    ]
+    return "\n\n".join([directives(*(name for name, thing in things.items() if not isinstance(thing, type))), *blocks])
+
+
 def page(name: str) -> str:
     """The page of one model, all from its class."""
     model = MODELS[name]
     rest = pictures.example(model).resting_state()
     state = type(rest).__name__
-    declared = [
-        (f"`{key}`", p.doc, p.unit or "1", f"{p.default:g}", p.range.removeprefix("Must be ").removesuffix(".") or "any")
-        for key, p in model.declarations().items()
-    ]
     blocks = [
         f"# {name}",
         "" if model.__doc__ else summary(name),
         directives(name),
         f"![Response of {name}: input, membrane potential with spikes, and the rest of its state over time]({name.lower()}.svg)",
         "## Parameters",
-        table(("name", "meaning", "unit", "default", "range"), *declared) if declared else "",
+        parameters(model),
         "Give each as a number, as a tensor with one value per neuron, or as {py:func}`~geir.learnable`. "
         "What every model takes besides is in {doc}`/contract`.",
         "## State",
@@ -169,4 +187,5 @@ myst_substitutions = {
     "statistics": directives(*statistics.__all__),
     "synops": directives(*synops.__all__),
     "regularise": directives(*regularise.__all__),
+    "plasticity": rules(plasticity.__all__),
 }

@@ -2,6 +2,7 @@
 
 from . import surrogates as surrogates
 from .compartments import *
+from .connections import *
 from .containers import Lift as Lift
 from .containers import RecurrentSequential as RecurrentSequential
 from .containers import SequentialState as SequentialState
@@ -30,6 +31,7 @@ from .neuron import Neuron as Neuron
 from .neurons import *
 from .noise import *
 from .ode import ODE as ODE
+from .ode import IntegrateAndFire as IntegrateAndFire
 from .ode import ODENeuron as ODENeuron
 from .parallel import *
 from .parameters import Parameter as Parameter
@@ -37,6 +39,7 @@ from .parameters import learnable as learnable
 from .parameters import option as option
 from .parameters import parameter as parameter
 from .parametric import *
+from .plasticity import *
 from .receptive_fields import *
 from .refractory import *
 from .regularise import *
@@ -47,4 +50,5 @@ from .stateful import LiftedSequential as LiftedSequential
 from .stateful import Stateful as Stateful
 from .statistics import *
 from .surrogates import *
+from .synapses import *
 from .synops import *

@@ -10,19 +10,12 @@ from .forms import OneStep
 from .neuron import Dynamics
 from .neurons import LIFRecurrent, LIFRecurrentCell
 from .parameters import option
+from .plasticity import CorrelationState, PairState
+from .state import leaves
 
-__all__ = ["CorrelationSensors", "CorrelationState", "LIFCorrelation", "LIFCorrelationCell", "LIFCorrelationState"]
+__all__ = ["CorrelationSensors", "LIFCorrelation", "LIFCorrelationCell", "LIFCorrelationState"]
 
 _TAU: dict[str, Any] = {"accepts": (int, float), "check": lambda tau: 0 < tau < math.inf, "expected": "a positive number of seconds"}
-
-
-class CorrelationState(NamedTuple):
-    """What the sensors of a connection have seen."""
-
-    pre: Tensor  # trace of the last spike of each source, shape (..., sources)
-    post: Tensor  # trace of the last spike of each target, shape (..., targets)
-    causal: Tensor  # accumulated over spikes of the targets, shape (..., targets, sources)
-    anticausal: Tensor  # accumulated over spikes of the sources, shape (..., targets, sources)
 
 
 class LIFCorrelationState(NamedTuple):
@@ -39,7 +32,7 @@ class CorrelationSensors(Dynamics[Any]):
     A spike of the target adds :math:`e^{-\Delta / \tau_\text{causal}}` to `causal`, where :math:`\Delta` is the time since the last spike of
     the source; a spike of the source adds :math:`e^{-\Delta / \tau_\text{anticausal}}` to `anticausal`, where :math:`\Delta` is the time since
     the last spike of the target (nearest neighbours only). A spike that arrives in the step in which the target fires is causal, with
-    :math:`\Delta = 0`. What a plasticity rule has read it sets back with `_replace`.
+    :math:`\Delta = 0`. What a plasticity rule has read it sets back with `CorrelationState.cleared`.
 
     Sensors do not act on the neurons, and no gradient passes through them: they are read off the spikes after a run, with decays that are
     exact and one matrix product. Weights are tensors.
@@ -71,7 +64,7 @@ class CorrelationSensors(Dynamics[Any]):
 
     def _unseen(self, z: Tensor, sources: int) -> CorrelationState:
         traces, synapses = z.new_zeros(*z.shape[:-1], sources), z.new_zeros(*z.shape, sources)
-        return CorrelationState(traces, torch.zeros_like(z), synapses, synapses)
+        return CorrelationState(PairState(traces, torch.zeros_like(z)), synapses, synapses)
 
     def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, LIFCorrelationState]:
         """Run over time, or as a cell by one step, as the model does; the state holds the sensors too.
@@ -95,19 +88,19 @@ class CorrelationSensors(Dynamics[Any]):
         if not isinstance(state, LIFCorrelationState):
             raise TypeError(f"{type(self).__name__} continues from a LIFCorrelationState, got {type(state).__name__}.")
         for connection in ("input", "recurrent"):
-            for name, part, expected in zip(CorrelationState._fields, getattr(state, connection), getattr(rest, connection), strict=True):
+            for (name, part), (_, expected) in zip(leaves(getattr(state, connection)), leaves(getattr(rest, connection)), strict=True):
                 if part.shape != expected.shape:
                     shapes = f"has shape {tuple(part.shape)}, but the input asks for {tuple(expected.shape)}"
                     raise ValueError(f"LIFCorrelationState.{connection}.{name} {shapes}.")
         return state
 
     def _sensed(self, pre: Tensor, post: Tensor, state: CorrelationState) -> CorrelationState:
-        pres = _traces(pre, state.pre, self.dt / self.tau_causal)
-        posts = _traces(post, state.post, self.dt / self.tau_anticausal)
+        pres = _traces(pre, state.traces.pre, self.dt / self.tau_causal)
+        posts = _traces(post, state.traces.post, self.dt / self.tau_anticausal)
         earlier = math.exp(-self.dt / self.tau_anticausal) * posts[:-1]
         causal = state.causal + torch.einsum("t...k,t...j->...kj", post, pres[1:])
         anticausal = state.anticausal + torch.einsum("t...k,t...j->...kj", earlier, pre)
-        return CorrelationState(pres[-1], posts[-1], causal, anticausal)
+        return CorrelationState(PairState(pres[-1], posts[-1]), causal, anticausal)
 
 
 def _traces(spikes: Tensor, before: Tensor, rate: float) -> Tensor:

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .integrators import Exact, ExponentialEuler, Integrator, structure
 from .neuron import Dynamics, Neuron, State
+from .resets import Reset, ResetToValue
 
 
 class ODE(Dynamics[State]):
@@ -75,6 +76,22 @@ class ODENeuron(ODE[State], Neuron[State]):
         return z, self.reset(z, after)
 
 
+class IntegrateAndFire(ODENeuron[State]):
+    """An `ODENeuron` whose spikes reset its membrane potential, the part `v` of its state.
+
+    Abstract: a subclass has parameters `v_th` and `v_reset`, and writes `reset` only if a spike does more or they have other names.
+
+    Args:
+        reset_mechanism: What a spike does to the membrane potential.
+    """
+
+    reset_mechanism: Reset = ResetToValue()
+
+    def reset(self, z: Tensor, state: State) -> State:
+        own: Any = self
+        return state._replace(v=self.reset_mechanism(z, getattr(state, "v"), own.v_reset, own.v_th))  # pyright: ignore[reportAttributeAccessIssue]  # noqa: B009
+
+
 _memo: WeakKeyDictionary[ODE, tuple[Any, list[tuple[Tensor | None, int]], Any]] = WeakKeyDictionary()
 
 
@@ -86,9 +103,12 @@ def _prepared(model: ODE) -> Any:
     known = _memo.get(model)
     if known and known[0] == setting and len(tensors) == len(known[1]) and all(map(_unchanged, tensors, known[1])):
         return known[2]
-    coefficients = model.integrator.prepare(model)
-    if all(map(_rememberable, tensors)) and not torch.is_inference_mode_enabled():
-        _memo[model] = setting, [(t, 0 if t is None else t._version) for t in tensors], coefficients
+    if not all(map(_rememberable, tensors)):
+        return model.integrator.prepare(model)
+    # Tensors made in inference mode could not be used outside of it; of parameters that are to be remembered no gradient is wanted now.
+    with torch.inference_mode(False), torch.no_grad():
+        coefficients = model.integrator.prepare(model)
+    _memo[model] = setting, [(t, 0 if t is None else t._version) for t in tensors], coefficients
     return coefficients
 
 

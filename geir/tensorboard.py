@@ -44,7 +44,8 @@ def log_activity(model: nn.Module, writer: Any, every: int = 1, first_step: int 
         raise TypeError(f"log_activity writes to a torch.utils.tensorboard.SummaryWriter, got {type(writer).__name__}.")
     if not isinstance(every, int) or every < 1 or not isinstance(image_rows, int) or image_rows < 1:
         raise ValueError(f"log_activity: every and image_rows must be whole numbers >= 1, got {every!r} and {image_rows!r}.")
-    spiking = dict(_spiking(model))
+    # What a wrapper holds is not called, so nothing is written of it.
+    spiking = {name or type(module).__name__: module for name, module in model.named_modules() if hasattr(module, "surrogate")}
     if not spiking:
         raise ValueError(f"log_activity finds nothing that spikes in {type(model).__name__}; give it a model with neurons such as geir.LIF().")
     log = ActivityLog(first_step)
@@ -66,7 +67,6 @@ def log_activity(model: nn.Module, writer: Any, every: int = 1, first_step: int 
         for name, zs in outputs.items():
             if zs:
                 _write(writer, name, torch.stack(zs) if isinstance(spiking[name], OneStep) else torch.cat(zs), log.step, image_rows)
-                zs.clear()
         log.step += 1
 
     with ExitStack() as hooks:
@@ -76,15 +76,6 @@ def log_activity(model: nn.Module, writer: Any, every: int = 1, first_step: int 
         # After those of the neurons, of which the model may be one.
         hooks.callback(model.register_forward_hook(write).remove)
         yield log
-
-
-def _spiking(module: nn.Module, name: str = "") -> Iterator[tuple[str, nn.Module]]:
-    """The outermost modules that spike: what a wrapper holds is not called."""
-    if hasattr(module, "surrogate"):
-        yield name or type(module).__name__, module
-        return
-    for key, child in module.named_children():
-        yield from _spiking(child, f"{name}.{key}" if name else key)
 
 
 def _write(writer: Any, name: str, zs: Tensor, step: int, image_rows: int) -> None:

@@ -126,7 +126,7 @@ def _check_shapes_and_dtypes(neuron: Dynamics[Any], xs: Tensor) -> None:
 
 
 def _check_samples_apart(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """Samples do not mix, and neurons do not."""
+    """Samples and neurons do not mix."""
     close(neuron(xs[:, 1:2], _start(neuron, xs, slice(1, 2)))[0], neuron(xs)[0][:, 1:2])
     if neuron.elementwise:
         close(neuron(xs[:, :, 2:], _start(neuron, xs, slice(None), slice(2, None)))[0], neuron(xs)[0][:, :, 2:])

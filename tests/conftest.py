@@ -8,6 +8,9 @@ import pytest
 import torch
 from hypothesis import settings
 
+# It is run by hand where Brian2 is, and writes what a test compares with.
+collect_ignore = ["brian2_traces.py"]
+
 settings.register_profile("geir", deadline=None, derandomize=True)
 settings.load_profile("geir")
 

@@ -38,6 +38,12 @@ MODELS = [
     geir.LIFMC(4),
     geir.LIFMCRefrac(4),
     geir.Compartments(geir.Adex(), 4),
+    geir.ExponentialSynapse(),
+    geir.AlphaSynapse(),
+    geir.DoubleExponentialSynapse(),
+    geir.DoubleExponentialSynapse(tau_rise=3e-3, tau_decay=3e-3, normalised=False),
+    geir.ConductanceSynapse(geir.LIFBox()),
+    geir.TsodyksMarkram(),
 ]
 
 

@@ -534,7 +534,7 @@ CASES = {
     "sensors of another batch": (
         lambda: geir.LIFCorrelation(5, 4)(XS[:, :2], geir.LIFCorrelation(5, 4)(XS)[1]),
         ValueError,
-        r"LIFCorrelationState.input.pre has shape \(4, 5\), but the input asks for \(2, 5\)",
+        r"LIFCorrelationState.input.traces.pre has shape \(4, 5\), but the input asks for \(2, 5\)",
     ),
     "sensors from another state": (
         lambda: geir.LIFCorrelation(5, 4)(XS, geir.LIFRecurrent(5, 4)(XS)[1]),

@@ -88,7 +88,7 @@ def with_memory(self, x, state):
     ("method", "promise"),
     [
         (with_memory, "A run changes neither"),
-        (lambda self, x, state: QIF.step(self, x - x.mean(), state), "Samples do not mix, and neurons do not"),
+        (lambda self, x, state: QIF.step(self, x - x.mean(), state), "Samples and neurons do not mix"),
         (lambda self, x, state: QIF.step(self, x.detach(), state), "Gradients are those of finite differences"),
         (lambda self, x, state: (QIF.step(self, x, state)[0][..., :1], QIF.step(self, x, state)[1]), "Output has the shape"),
         (lambda self, x, state: QIF.step(self, x * 0, state), "spikes at no strength"),

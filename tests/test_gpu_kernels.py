@@ -8,6 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
+from test_contract import MODELS as ALL_MODELS
 from test_kernels import MODELS, OPERATIONS, UState, expect_caught, with_reference
 from torch import nn
 
@@ -22,6 +23,7 @@ from geir.testing import close, learnable_copy, run, strong_input
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
 every_model = pytest.mark.parametrize("neuron", MODELS, ids=repr)
+OTHERS = [neuron for neuron in ALL_MODELS if neuron.elementwise and type(neuron) not in map(type, MODELS)]
 STEPS = 7
 
 
@@ -50,6 +52,14 @@ def test_kernel_is_the_reference_with_all_gradients(neuron, shape):
     assert not hasattr(neuron, "surrogate") or expected["zs"].sum() > 10
     model.unroll = geir.Fused(every=3)
     close(run(model, xs), expected)
+
+
+# Not HodgkinHuxley, which takes minutes.
+@pytest.mark.parametrize("neuron", [neuron for neuron in OTHERS if not isinstance(neuron, geir.HodgkinHuxley)], ids=repr)
+@pytest.mark.usefixtures("interpreted")
+def test_kernels_of_all_other_models_are_the_references(neuron):
+    model, xs = learnable_copy(copy.deepcopy(neuron).double()), strong_input(copy.deepcopy(neuron).double())[-10:]
+    close(run(model, xs), run(with_reference(model), xs))
 
 
 @every_model
@@ -181,14 +191,14 @@ def module_of(neuron, stored, output, shape=()):
     return gpu.load(gpu.source(Program.loads(program), [t.numel() == 1 for t in fixed], [True] * len(fixed), stored, output))
 
 
-@every_model
+@pytest.mark.parametrize("neuron", MODELS + OTHERS, ids=repr)
 def test_the_real_compiler_takes_it(neuron):
     module = module_of(neuron, torch.float32, torch.float32)
     for function, absent in ((module.forward, "H"), (module.backward, "G")):
         code = compiled(function, arguments_of(function, torch.float32, torch.float32, torch.float32, absent))
         assert "cp.async" in code["ptx"], "the input of later steps is not loaded ahead"
         assert "convert_layout" not in code["ttgir"], "values change threads"
-        assert not re.search(r"\.approx|div\.full", code["ptx"])
+        assert not re.search(r"(sqrt|sin|cos|lg2|tanh)\.approx|div\.(full|approx)", code["ptx"])
 
 
 @pytest.mark.parametrize(

@@ -298,3 +298,18 @@ def test_coefficients_first_computed_in_inference_mode_do_not_block_training():
     xs.requires_grad_()
     lif(xs)[1].v.sum().backward()
     assert xs.grad.abs().sum() > 0
+
+
+def test_coefficients_are_computed_once_in_inference_mode_too_and_serve_outside_of_it(monkeypatch):
+    computed, prepare = [], geir.Exact.prepare
+    monkeypatch.setattr(geir.Exact, "prepare", lambda self, model: computed.append(model) or prepare(self, model))
+    neuron, x = geir.LIFCell(), torch.full((3,), 10.0)
+    with torch.inference_mode():
+        _, state = neuron(x)
+        neuron(x, state)
+    assert len(computed) == 1
+    x.requires_grad_()
+    _, state = neuron(x)
+    state.v.sum().backward()
+    assert len(computed) == 1
+    assert (x.grad > 0).all()

@@ -4,18 +4,22 @@ import copy
 import ctypes
 import dataclasses
 import importlib.util
+import math
 import multiprocessing
 import pickle
+import re
 import shutil
+import subprocess
 from typing import NamedTuple
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 
 import geir
 from geir import memory, native, sparse
-from geir.kernels import cpu
+from geir.kernels import cpu, source_of
 from geir.kernels.fused import _program_of
 from geir.kernels.program import Program
 from geir.testing import close, learnable_copy, run, strong_input
@@ -298,7 +302,7 @@ OPERATIONS = [
     torch.abs, torch.sign, torch.exp, torch.exp2, torch.expm1, torch.sqrt, torch.rsqrt, torch.log, torch.log2, torch.log1p, torch.tanh,
     torch.sigmoid, torch.relu, torch.erf, torch.erfc, torch.sin, torch.cos, torch.atan, torch.floor, torch.ceil, torch.round, torch.trunc,
     torch.square, torch.reciprocal, torch.neg, nn.functional.softplus, nn.functional.silu, nn.functional.elu, nn.functional.leaky_relu,
-    nn.functional.hardtanh, lambda x: x**2, lambda x: x**3, lambda x: x**-1, lambda x: x**0.5, lambda x: x**1.7, lambda x: x**-2,
+    nn.functional.hardtanh, lambda x: x**2, lambda x: x**3, lambda x: x**-1, lambda x: x**0.5, lambda x: x**1.7, lambda x: x**-1.5, lambda x: x**-2,
     lambda x: torch.clamp(x, 0.2, 0.9), lambda x: torch.clamp(x, min=0.4), lambda x: torch.clamp_max(x, 0.5), lambda x: 1 - x, lambda x: 2 / x,
     lambda x: torch.maximum(x, 1 - x), lambda x: torch.minimum(x, 1 - x), lambda x: torch.where(x > 0.5, x * 2, -x),
     lambda x: torch.where((x > 0.2) & (x < 0.8) | ~(x <= 0.9), x, 0.0), lambda x: (x >= 0.5).to(x.dtype) * x, lambda x: x.masked_fill(x > 0.7, 0.1),
@@ -325,16 +329,26 @@ def test_every_operator_is_pytorchs(operation, dtype):
     close(actual, expected, 1e-12 if dtype == torch.float64 else 1e-5)
 
 
-@pytest.mark.parametrize("operation", [torch.exp, torch.expm1, torch.tanh, torch.sigmoid, torch.relu, lambda x: torch.clamp(x, -1, 1)])
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-def test_functions_of_extreme_numbers_are_pytorchs(operation, dtype):
+# Functions that kernels have of their own, because those of C's library do not run in vectors.
+FUNCTIONS = [torch.exp, torch.exp2, torch.expm1, torch.tanh, torch.log, torch.log2, torch.log1p, torch.sin, torch.cos]
+
+
+def applied(function, xs, **settings):
+    """A function of each number, computed in a neuron's step."""
+
     class Applying(geir.Dynamics[UState]):
         def rest(self):
             return UState(torch.zeros(()))
 
         def step(self, x, state):
-            return operation(x), state
+            return function(x), state
 
+    return Applying(**settings)(xs)[0]
+
+
+@pytest.mark.parametrize("operation", [*FUNCTIONS, torch.sigmoid, torch.relu, lambda x: torch.clamp(x, -1, 1)])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_functions_of_extreme_numbers_are_pytorchs(operation, dtype):
     numbers = [
         0.0,
         -0.0,
@@ -363,8 +377,73 @@ def test_functions_of_extreme_numbers_are_pytorchs(operation, dtype):
         710,
     ]
     xs = torch.tensor([*numbers, -708, -740, -750, float("inf"), -float("inf"), float("nan")], dtype=dtype)[None]
-    expected, actual = (Applying(unroll=unroll)(xs)[0] for unroll in (geir.reference, geir.Fused()))
+    expected, actual = (applied(operation, xs, unroll=unroll) for unroll in (geir.reference, geir.Fused()))
     torch.testing.assert_close(actual, expected, rtol=1e-14 if dtype == torch.float64 else 5e-7, atol=1e-45, equal_nan=True)
+
+
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize(("dtype", "wide"), [(torch.float32, np.float64), (torch.float64, np.longdouble)], ids=["float32", "float64"])
+@pytest.mark.skipif(np.finfo(np.longdouble).nmant <= 52, reason="there is nothing more exact than float64")
+def test_functions_are_right_within_three_units_in_the_last_place(function, dtype, wide):
+    torch.manual_seed(0)
+    size, whole = 100_000, torch.int32 if dtype == torch.float32 else torch.int64
+    limits = torch.iinfo(whole)
+    anything = torch.randint(limits.min, limits.max, (size,), dtype=whole).view(dtype)  # every magnitude, denormal, infinity, NaN
+    unit = torch.rand(size, dtype=dtype) * 2 - 1
+    quarters = math.pi / 2 * torch.cat([torch.arange(1000), torch.randint(2**44, (size,))]).double()
+    xs = torch.cat([anything, unit, 20 * unit, 1e3 * unit, 1e9 * unit, 1 + 1e-3 * unit, quarters.to(dtype)])
+    xs[xs.abs() > (2.0**46 if function in (torch.sin, torch.cos) else torch.inf)] = 0.0
+    actual = applied(function, xs[None])[0].numpy()
+    with np.errstate(all="ignore"):
+        exact = getattr(np, function.__name__)(xs.numpy().astype(wide))
+        expected = exact.astype(actual.dtype)
+        error = np.abs(actual - exact) / np.spacing(np.abs(expected))
+    ordinary = np.isfinite(expected)
+    np.testing.assert_array_equal(actual[~ordinary], expected[~ordinary])
+    assert error[ordinary].max() < 3
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_functions_where_they_are_simple_are_exact(dtype):
+    powers = torch.arange(-100.0, 100.0, dtype=dtype)
+    zero, one = torch.zeros(1, dtype=dtype), torch.ones(1, dtype=dtype)
+    for function, xs, expected in [
+        (torch.exp2, powers, 2**powers), (torch.log2, 2**powers, powers), (torch.exp, zero, one), (torch.log, one, zero), (torch.cos, zero, one),
+    ]:  # fmt: skip
+        assert torch.equal(applied(function, xs[None])[0], expected), function.__name__
+    for function in (torch.sin, torch.log1p):
+        assert 1 / applied(function, -zero[None])[0] == -torch.inf, f"{function.__name__} loses the sign of zero"
+
+
+def test_sine_and_cosine_have_a_bound_beyond_which_they_are_nan():
+    xs = torch.tensor([[2.0**46, -(2.0**46), 1.001 * 2.0**46, 1e30]])
+    for function in (torch.sin, torch.cos):
+        assert applied(function, xs).isnan().tolist() == [[False, False, True, True]]
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_every_loop_runs_in_vectors(dtype, tmp_path):
+    if "Free Software" not in subprocess.run([*native.compiler(), "--version"], capture_output=True, text=True, check=True).stdout:
+        pytest.skip("gcc alone says which loops do")
+    if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
+        pytest.skip("this processor has not all the instructions")
+
+    class All(geir.Neuron[UState]):
+        def rest(self):
+            return UState(torch.zeros(()))
+
+        def step(self, x, state):
+            v = state.v + sum(function(x) for function in [*FUNCTIONS, torch.sign, torch.round, torch.floor, torch.sqrt])
+            return self.surrogate(v - 1), UState(v)
+
+    source = source_of(All(surrogate=geir.Circle()).to(dtype))
+    (tmp_path / "kernel.c").write_text(source)
+    command = [*native.compiler(), *native.FLAGS, "-fopt-info-vec-optimized", f"-I{native.HEADER.parent}", "kernel.c", "-o", "kernel.so", "-lm"]
+    said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
+    vectors = set(map(int, re.findall(r"kernel\.c:(\d+):\d+: optimized: loop vectorized", said)))
+    loops = {number for number, line in enumerate(source.splitlines(), 1) if line.lstrip().startswith("EACH_OF_STRIP")}
+    assert len(loops) == 3
+    assert loops <= vectors
 
 
 def test_a_step_with_side_effects_runs_on_the_reference_loop():

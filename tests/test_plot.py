@@ -69,6 +69,12 @@ def test_a_raster_has_a_color_for_each_neuron(axes):
     assert_allclose(axes.collections[0].get_edgecolor(), [matplotlib.colors.to_rgba(c) for c in ("red", "blue", "0.5")])
 
 
+def test_marks_fill_their_row_but_are_never_too_small_to_see():
+    for neurons, height in ((10, 0.8), (1000, 8.0)):
+        axes = plot.raster(torch.ones(2, neurons), Figure().subplots())
+        assert_allclose(np.diff(axes.collections[0].get_paths()[3].vertices[:2, 1]), height)
+
+
 def test_many_spikes_are_pixels_in_a_vector_format(axes):
     plot.raster(spikes(100, 10), axes)
     plot.raster(torch.ones(1000, 100), axes)

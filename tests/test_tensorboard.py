@@ -119,6 +119,16 @@ def test_a_part_called_by_itself_is_not_counted(written):
     assert event.value == pytest.approx(spikes_of(model, xs)["1"].mean().item())
 
 
+def test_the_log_does_not_hold_on_to_gradients(written, monkeypatch):
+    writer, _ = written
+    given = []
+    monkeypatch.setattr(writer, "add_scalar", lambda tag, value, step: given.append(value))
+    with log_activity(model := network(), writer):
+        model(*inputs(1))
+    assert len(given) == 4
+    assert not any(value.requires_grad for value in given)
+
+
 def test_a_model_may_be_one_neuron(written):
     writer, read = written
     xs = torch.rand(40, 3, 5)

@@ -1,12 +1,39 @@
 """Event streams: from event-camera files, sockets and cameras into spiking networks."""
 
+from .buffer import Overflow as Overflow
+from .camera import CameraInput as CameraInput
 from .errors import EventFileError as EventFileError
 from .events import Events as Events
+from .file_input import FileInput as FileInput
 from .files import Recording as Recording
 from .files import info as info
 from .files import open_events as open_events
 from .files import read_events as read_events
 from .files import write_events as write_events
 from .formats.aedat4 import Compression as Compression
+from .input import Stats as Stats
+from .layouts import SPIF as SPIF
+from .layouts import T32 as T32
+from .layouts import T64 as T64
+from .udp import UDPInput as UDPInput
+from .udp import UDPOutput as UDPOutput
 
-__all__ = ["Compression", "EventFileError", "Events", "Recording", "info", "open_events", "read_events", "write_events"]
+__all__ = [
+    "SPIF",
+    "T32",
+    "T64",
+    "CameraInput",
+    "Compression",
+    "EventFileError",
+    "Events",
+    "FileInput",
+    "Overflow",
+    "Recording",
+    "Stats",
+    "UDPInput",
+    "UDPOutput",
+    "info",
+    "open_events",
+    "read_events",
+    "write_events",
+]

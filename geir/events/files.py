@@ -9,14 +9,14 @@ from typing import Any, Literal
 
 from .errors import EventFileError
 from .events import Events
-from .formats import FORMATS
+from .formats import FORMATS, WRITERS
 from .formats.decode import FAR, sound
 from .formats.reader import Reader, Source, part
 
 # Cameras may send events of one moment in an order that is not quite that of time. What is earlier by more microseconds is wrong.
 STEP_BACK = 1000
 
-Path_ = str | os.PathLike[str]
+PathLike = str | os.PathLike[str]
 
 
 class Recording:
@@ -95,7 +95,7 @@ class Recording:
 
 
 def open_events(
-    path: Path_,
+    path: PathLike,
     errors: Literal["strict", "truncate"] = "strict",
     *,
     sensor_size: tuple[int, int] | None = None,
@@ -127,7 +127,7 @@ def open_events(
 
 
 def read_events(
-    path: Path_,
+    path: PathLike,
     errors: Literal["strict", "truncate"] = "strict",
     *,
     sensor_size: tuple[int, int] | None = None,
@@ -138,7 +138,7 @@ def read_events(
         return Events.cat([Events.empty(recording.sensor_size), *recording.chunks()])
 
 
-def info(path: Path_, *, sensor_size: tuple[int, int] | None = None, format: str | None = None) -> dict[str, Any]:
+def info(path: PathLike, *, sensor_size: tuple[int, int] | None = None, format: str | None = None) -> dict[str, Any]:
     """What a file says about itself, without decoding its events.
 
     Returns:
@@ -152,7 +152,7 @@ def info(path: Path_, *, sensor_size: tuple[int, int] | None = None, format: str
         return about | stated | {"metadata": recording.metadata}
 
 
-def write_events(events: Events | Iterable[Events], path: Path_, *, format: str | None = None, **options: Any) -> None:
+def write_events(events: Events | Iterable[Events], path: PathLike, *, format: str | None = None, **options: Any) -> None:
     """Write a file of events. A file that is there is replaced when the new one is whole.
 
     Args:
@@ -164,9 +164,10 @@ def write_events(events: Events | Iterable[Events], path: Path_, *, format: str 
     Raises:
         ValueError: If geir does not write the format, the format cannot hold the events, or they are such as `read_events` refuses.
     """
-    kind = _format(format) if format else next((f for f in (*FORMATS[::-1],) if Path(path).suffix.lower() in f.suffixes and f.write), None)
-    if kind is None or kind.write is None:
-        names = ", ".join(f.name for f in FORMATS if f.write)
+    named = [kind for kind in WRITERS if Path(path).suffix.lower() in kind.suffixes]
+    write = WRITERS.get(_format(format)) if format else WRITERS[named[-1]] if named else None
+    if write is None:
+        names = ", ".join(kind.name for kind in WRITERS)
         raise ValueError(f"write_events: {format or Path(path).name!r} is not of a format that geir writes: {names}.")
     parts = iter([events] if isinstance(events, Events) else events)
     first = next(parts, None)
@@ -175,7 +176,7 @@ def write_events(events: Events | Iterable[Events], path: Path_, *, format: str 
     draft = Path(path).with_name(f"{Path(path).name}.part")
     try:
         with open(draft, "w+b") as file:
-            kind.write(file, _checked(itertools.chain([first], parts), first.sensor_size), first.sensor_size, **options)
+            write(file, _checked(itertools.chain([first], parts), first.sensor_size), first.sensor_size, **options)
         os.replace(draft, path)
     finally:
         draft.unlink(missing_ok=True)

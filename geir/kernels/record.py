@@ -149,6 +149,8 @@ class Recorder(TorchDispatchMode):
     def power(self, x: Argument, exponent: float) -> Argument:
         if exponent in (0.5, -0.5):
             return self.line("sqrt" if exponent > 0 else "rsqrt", x)
+        if exponent == -1.5:  # faster than what takes any exponent
+            return self.line("div", self.line("rsqrt", x), x)
         if exponent not in (1, 2, 3, -1, -2):
             return self.line("pow", x, exponent)
         product = x

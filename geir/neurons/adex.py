@@ -6,20 +6,17 @@ import torch
 from torch import Tensor
 
 from ..forms import OneStep, Recurrence
-from ..ode import ODENeuron
+from ..ode import IntegrateAndFire
 from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
 
 
 class AdexState(NamedTuple):
-    """State of `Adex`."""
-
     v: Tensor  # membrane potential
     i: Tensor  # synaptic current
     w: Tensor  # adaptation current
 
 
-class Adex(ODENeuron[AdexState]):
+class Adex(IntegrateAndFire[AdexState]):
     r"""Adaptive exponential integrate-and-fire neuron with a synaptic current.
 
     .. math::
@@ -33,9 +30,6 @@ class Adex(ODENeuron[AdexState]):
     Reference: R. Brette & W. Gerstner, *Adaptive exponential integrate-and-fire model as an effective description of neuronal activity*,
     2005; its parameters, with potentials in units of :math:`v_\text{th} - v_\text{rest}`, currents in the same (multiplied by the
     membrane resistance), :math:`\tau_\text{mem}` rounded and :math:`v_\text{peak}` lowered to where the rest of the upswing takes under 0.1 ms.
-
-    Args:
-        reset_mechanism: What a spike does to the membrane potential.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
@@ -48,7 +42,6 @@ class Adex(ODENeuron[AdexState]):
     v_th: Parameter = parameter(default=1.0, doc="potential where the upswing begins")
     v_peak: Parameter = parameter(default=1.5, doc="potential at which a spike is registered")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
-    reset_mechanism: Reset = ResetToValue()
 
     def rest(self) -> AdexState:
         return AdexState(v=self.v_rest, i=torch.zeros(()), w=torch.zeros(()))
@@ -70,8 +63,7 @@ class Adex(ODENeuron[AdexState]):
         return after.v - self.v_peak
 
     def reset(self, z: Tensor, state: AdexState) -> AdexState:
-        v = self.reset_mechanism(z, state.v, self.v_reset, self.v_th)
-        return AdexState(v=v, i=state.i, w=state.w + self.b * z)
+        return super().reset(z, state)._replace(w=state.w + self.b * z)
 
 
 class AdexCell(OneStep, Adex): ...

@@ -7,20 +7,17 @@ import torch
 from torch import Tensor
 
 from ..forms import OneStep, Recurrence
-from ..ode import ODENeuron
+from ..ode import IntegrateAndFire
 from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
 
 
 class AlphaLIFState(NamedTuple):
-    """State of `AlphaLIF`."""
-
     v: Tensor  # membrane potential
     i: Tensor  # synaptic current
     a: Tensor  # synaptic activation, which the current follows
 
 
-class AlphaLIF(ODENeuron[AlphaLIFState], affine=True):
+class AlphaLIF(IntegrateAndFire[AlphaLIFState], affine=True):
     r"""Leaky integrate-and-fire neuron with an alpha-shaped synaptic current.
 
     .. math::
@@ -32,9 +29,6 @@ class AlphaLIF(ODENeuron[AlphaLIFState], affine=True):
 
     Reference: S. Rotter & M. Diesmann, *Exact digital simulation of time-invariant linear systems with applications to neuronal modeling*,
     1999.
-
-    Args:
-        reset_mechanism: What a spike does to the membrane potential.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
@@ -42,7 +36,6 @@ class AlphaLIF(ODENeuron[AlphaLIFState], affine=True):
     v_rest: Parameter = parameter(default=0.0, doc="resting potential")
     v_th: Parameter = parameter(default=1.0, doc="threshold")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
-    reset_mechanism: Reset = ResetToValue()
 
     def rest(self) -> AlphaLIFState:
         return AlphaLIFState(v=self.v_rest, i=torch.zeros(()), a=torch.zeros(()))
@@ -56,9 +49,6 @@ class AlphaLIF(ODENeuron[AlphaLIFState], affine=True):
 
     def threshold(self, before: AlphaLIFState, after: AlphaLIFState) -> Tensor:
         return after.v - self.v_th
-
-    def reset(self, z: Tensor, state: AlphaLIFState) -> AlphaLIFState:
-        return state._replace(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_th))
 
 
 class AlphaLIFCell(OneStep, AlphaLIF): ...

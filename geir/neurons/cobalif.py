@@ -7,20 +7,17 @@ from torch import Tensor
 
 from ..forms import OneStep, Recurrence
 from ..integrators import Integrator, RushLarsen
-from ..ode import ODENeuron
+from ..ode import IntegrateAndFire
 from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
 
 
 class CobaLIFState(NamedTuple):
-    """State of `CobaLIF`."""
-
     v: Tensor  # membrane potential
     g_exc: Tensor  # excitatory conductance
     g_inh: Tensor  # inhibitory conductance
 
 
-class CobaLIF(ODENeuron[CobaLIFState]):
+class CobaLIF(IntegrateAndFire[CobaLIFState]):
     r"""Leaky integrate-and-fire neuron with conductance-based synapses.
 
     .. math::
@@ -37,7 +34,6 @@ class CobaLIF(ODENeuron[CobaLIFState]):
 
     Args:
         integrator: How the flow is advanced by `dt`; the default is stable however much the synapses conduct.
-        reset_mechanism: What a spike does to the membrane potential.
     """
 
     tau_mem: Parameter = parameter(default=20e-3, unit="s", above=0.0, doc="membrane time constant")
@@ -48,7 +44,6 @@ class CobaLIF(ODENeuron[CobaLIFState]):
     v_rest: Parameter = parameter(default=0.0, doc="resting potential")
     v_th: Parameter = parameter(default=1.0, doc="threshold")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
-    reset_mechanism: Reset = ResetToValue()
     integrator: Integrator = RushLarsen()
 
     def rest(self) -> CobaLIFState:
@@ -64,9 +59,6 @@ class CobaLIF(ODENeuron[CobaLIFState]):
 
     def threshold(self, before: CobaLIFState, after: CobaLIFState) -> Tensor:
         return after.v - self.v_th
-
-    def reset(self, z: Tensor, state: CobaLIFState) -> CobaLIFState:
-        return state._replace(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_th))
 
 
 class CobaLIFCell(OneStep, CobaLIF): ...

@@ -6,19 +6,16 @@ import torch
 from torch import Tensor
 
 from ..forms import OneStep, Recurrence
-from ..ode import ODENeuron
+from ..ode import IntegrateAndFire
 from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
 
 
 class CubaLIFState(NamedTuple):
-    """State of `CubaLIF`."""
-
     v: Tensor  # membrane potential
     i: Tensor  # synaptic current
 
 
-class CubaLIF(ODENeuron[CubaLIFState], affine=True):
+class CubaLIF(IntegrateAndFire[CubaLIFState], affine=True):
     r"""Current-based leaky integrate-and-fire neuron, as the Neuromorphic Intermediate Representation (NIR) defines and names it.
 
     .. math::
@@ -29,9 +26,6 @@ class CubaLIF(ODENeuron[CubaLIFState], affine=True):
 
     Reference: J. Pedersen et al., *Neuromorphic intermediate representation: a unified instruction set for interoperable brain-inspired
     computing*, 2024.
-
-    Args:
-        reset_mechanism: What a spike does to the membrane potential.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
@@ -41,7 +35,6 @@ class CubaLIF(ODENeuron[CubaLIFState], affine=True):
     v_leak: Parameter = parameter(default=0.0, doc="resting potential")
     v_threshold: Parameter = parameter(default=1.0, doc="threshold")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
-    reset_mechanism: Reset = ResetToValue()
 
     def rest(self) -> CubaLIFState:
         return CubaLIFState(v=self.v_leak, i=torch.zeros(()))

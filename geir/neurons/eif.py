@@ -6,18 +6,15 @@ import torch
 from torch import Tensor
 
 from ..forms import OneStep, Recurrence
-from ..ode import ODENeuron
+from ..ode import IntegrateAndFire
 from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
 
 
 class EIFState(NamedTuple):
-    """State of `EIF`."""
-
     v: Tensor  # membrane potential
 
 
-class EIF(ODENeuron[EIFState]):
+class EIF(IntegrateAndFire[EIFState]):
     r"""Exponential integrate-and-fire neuron that takes a current, held during each step.
 
     .. math:: \tau_\text{mem} \dot v = v_\text{rest} - v + \Delta_T e^{(v - v_\text{th}) / \Delta_T} + x.
@@ -27,9 +24,6 @@ class EIF(ODENeuron[EIFState]):
 
     Reference: N. Fourcaud-Trocmé, D. Hansel, C. van Vreeswijk & N. Brunel, *How spike generation mechanisms determine the neuronal response
     to fluctuating inputs*, 2003.
-
-    Args:
-        reset_mechanism: What a spike does to the membrane potential.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
@@ -38,7 +32,6 @@ class EIF(ODENeuron[EIFState]):
     v_th: Parameter = parameter(default=1.0, doc="potential where the upswing begins")
     v_peak: Parameter = parameter(default=1.5, doc="potential at which a spike is registered")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
-    reset_mechanism: Reset = ResetToValue()
 
     def rest(self) -> EIFState:
         return EIFState(v=self.v_rest)
@@ -50,9 +43,6 @@ class EIF(ODENeuron[EIFState]):
 
     def threshold(self, before: EIFState, after: EIFState) -> Tensor:
         return after.v - self.v_peak
-
-    def reset(self, z: Tensor, state: EIFState) -> EIFState:
-        return EIFState(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_th))
 
 
 class EIFCell(OneStep, EIF): ...

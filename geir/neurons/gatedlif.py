@@ -12,8 +12,6 @@ from ..resets import Reset, ResetBySubtraction, ResetToValue
 
 
 class GatedLIFState(NamedTuple):
-    """State of `GatedLIF`."""
-
     v: Tensor  # membrane potential
 
 

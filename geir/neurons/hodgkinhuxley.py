@@ -16,8 +16,6 @@ MS = 1e-3
 
 
 class HodgkinHuxleyState(NamedTuple):
-    """State of `HodgkinHuxley`."""
-
     v: Tensor  # membrane potential, in mV
     m: Tensor  # activation of sodium channels
     h: Tensor  # share of sodium channels that are not inactivated

@@ -12,8 +12,6 @@ from ..resets import Reset, ResetToValue
 
 
 class IAFState(NamedTuple):
-    """State of `IAF`."""
-
     v: Tensor  # membrane potential
 
 

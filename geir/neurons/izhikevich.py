@@ -7,20 +7,17 @@ from torch import Tensor
 
 from ..forms import OneStep, Recurrence
 from ..integrators import Integrator, RushLarsen
-from ..ode import ODENeuron
+from ..ode import IntegrateAndFire
 from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
 from ..surrogates import SuperSpike
 
 
 class IzhikevichState(NamedTuple):
-    """State of `Izhikevich`."""
-
     v: Tensor  # membrane potential, in mV
     u: Tensor  # recovery
 
 
-class Izhikevich(ODENeuron[IzhikevichState]):
+class Izhikevich(IntegrateAndFire[IzhikevichState]):
     r"""Izhikevich's neuron, which takes a current, held during each step.
 
     .. math::
@@ -35,7 +32,6 @@ class Izhikevich(ODENeuron[IzhikevichState]):
     Args:
         surrogate: The threshold; the default is the usual one at a scale of 100 mV.
         integrator: How the flow is advanced by `dt`; the default is stable under inhibition, which makes a parabola steep.
-        reset_mechanism: What a spike does to the membrane potential.
     """
 
     tau: Parameter = parameter(default=1e-3, unit="s", above=0.0, doc="unit of time of the equations")
@@ -50,7 +46,6 @@ class Izhikevich(ODENeuron[IzhikevichState]):
     decay: Parameter = parameter(default=1.0, doc="decay of recovery in units of its rate, $\\lambda$; 0 where it only integrates")
     v_rest: Parameter = parameter(default=-70.0, unit="mV", doc="potential at which a run starts")
     v_peak: Parameter = parameter(default=30.0, unit="mV", doc="potential at which a spike is registered")
-    reset_mechanism: Reset = ResetToValue()
     integrator: Integrator = RushLarsen()
     surrogate: Callable[[Tensor], Tensor] = SuperSpike(alpha=1.0)
 

@@ -12,8 +12,6 @@ from ..resets import Reset, ResetToValue
 
 
 class KLIFState(NamedTuple):
-    """State of `KLIF`."""
-
     v: Tensor  # membrane potential, scaled and rectified
 
 

@@ -11,8 +11,6 @@ from ..parameters import Parameter, parameter
 
 
 class LIState(NamedTuple):
-    """State of `LI`."""
-
     v: Tensor  # membrane potential
     i: Tensor  # synaptic current
 

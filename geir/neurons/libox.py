@@ -10,8 +10,6 @@ from ..parameters import Parameter, parameter
 
 
 class LIBoxState(NamedTuple):
-    """State of `LIBox`."""
-
     v: Tensor  # membrane potential
 
 

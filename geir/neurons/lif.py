@@ -6,19 +6,16 @@ import torch
 from torch import Tensor
 
 from ..forms import OneStep, Recurrence
-from ..ode import ODENeuron
+from ..ode import IntegrateAndFire
 from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
 
 
 class LIFState(NamedTuple):
-    """State of `LIF`."""
-
     v: Tensor  # membrane potential
     i: Tensor  # synaptic current
 
 
-class LIF(ODENeuron[LIFState], affine=True):
+class LIF(IntegrateAndFire[LIFState], affine=True):
     r"""Leaky integrate-and-fire neuron with a synaptic current.
 
     .. math::
@@ -27,9 +24,6 @@ class LIF(ODENeuron[LIFState], affine=True):
     input makes the current jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
 
     Reference: W. Gerstner et al., *Neuronal Dynamics*, Ch. 1, 2014.
-
-    Args:
-        reset_mechanism: What a spike does to the membrane potential.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
@@ -37,7 +31,6 @@ class LIF(ODENeuron[LIFState], affine=True):
     v_rest: Parameter = parameter(default=0.0, doc="resting potential")
     v_th: Parameter = parameter(default=1.0, doc="threshold")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
-    reset_mechanism: Reset = ResetToValue()
 
     def rest(self) -> LIFState:
         return LIFState(v=self.v_rest, i=torch.zeros(()))
@@ -50,9 +43,6 @@ class LIF(ODENeuron[LIFState], affine=True):
 
     def threshold(self, before: LIFState, after: LIFState) -> Tensor:
         return after.v - self.v_th
-
-    def reset(self, z: Tensor, state: LIFState) -> LIFState:
-        return LIFState(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_th), i=state.i)
 
 
 class LIFCell(OneStep, LIF): ...

@@ -6,19 +6,16 @@ import torch
 from torch import Tensor
 
 from ..forms import OneStep, Recurrence
-from ..ode import ODENeuron
+from ..ode import IntegrateAndFire
 from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
 
 
 class LIFExState(NamedTuple):
-    """State of `LIFEx`."""
-
     v: Tensor  # membrane potential
     i: Tensor  # synaptic current
 
 
-class LIFEx(ODENeuron[LIFExState]):
+class LIFEx(IntegrateAndFire[LIFExState]):
     r"""Leaky integrate-and-fire neuron with exponential escape and a synaptic current: `EIF` behind a synapse, or `Adex` without adaptation.
 
     .. math::
@@ -29,9 +26,6 @@ class LIFEx(ODENeuron[LIFExState]):
 
     Reference: N. Fourcaud-Trocmé, D. Hansel, C. van Vreeswijk & N. Brunel, *How spike generation mechanisms determine the neuronal response
     to fluctuating inputs*, 2003.
-
-    Args:
-        reset_mechanism: What a spike does to the membrane potential.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
@@ -41,7 +35,6 @@ class LIFEx(ODENeuron[LIFExState]):
     v_th: Parameter = parameter(default=1.0, doc="potential where the upswing begins")
     v_peak: Parameter = parameter(default=1.5, doc="potential at which a spike is registered")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
-    reset_mechanism: Reset = ResetToValue()
 
     def rest(self) -> LIFExState:
         return LIFExState(v=self.v_rest, i=torch.zeros(()))
@@ -57,9 +50,6 @@ class LIFEx(ODENeuron[LIFExState]):
 
     def threshold(self, before: LIFExState, after: LIFExState) -> Tensor:
         return after.v - self.v_peak
-
-    def reset(self, z: Tensor, state: LIFExState) -> LIFExState:
-        return LIFExState(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_th), i=state.i)
 
 
 class LIFExCell(OneStep, LIFEx): ...

@@ -6,20 +6,17 @@ import torch
 from torch import Tensor
 
 from ..forms import OneStep, Recurrence
-from ..ode import ODENeuron
+from ..ode import IntegrateAndFire
 from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
 
 
 class LSNNState(NamedTuple):
-    """State of `LSNN`."""
-
     v: Tensor  # membrane potential
     i: Tensor  # synaptic current
     b: Tensor  # adaptation: recent spikes
 
 
-class LSNN(ODENeuron[LSNNState], affine=True):
+class LSNN(IntegrateAndFire[LSNNState], affine=True):
     r"""Leaky integrate-and-fire neuron with an adaptive threshold (ALIF), the unit of LSNNs.
 
     .. math::
@@ -31,9 +28,6 @@ class LSNN(ODENeuron[LSNNState], affine=True):
     References: G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking neurons*, 2018; for the defaults of
     :math:`\tau_\text{adapt}` and :math:`\beta`, G. Bellec et al., *A solution to the learning dilemma for recurrent networks of spiking
     neurons*, 2020.
-
-    Args:
-        reset_mechanism: What a spike does to the membrane potential.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
@@ -43,7 +37,6 @@ class LSNN(ODENeuron[LSNNState], affine=True):
     v_rest: Parameter = parameter(default=0.0, doc="resting potential")
     v_th: Parameter = parameter(default=1.0, doc="threshold without adaptation")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
-    reset_mechanism: Reset = ResetToValue()
 
     def rest(self) -> LSNNState:
         return LSNNState(v=self.v_rest, i=torch.zeros(()), b=torch.zeros(()))
@@ -62,8 +55,7 @@ class LSNN(ODENeuron[LSNNState], affine=True):
         return after.v - (self.v_th + self.beta * after.b)
 
     def reset(self, z: Tensor, state: LSNNState) -> LSNNState:
-        v = self.reset_mechanism(z, state.v, self.v_reset, self.v_th)
-        return LSNNState(v=v, i=state.i, b=state.b + z)
+        return super().reset(z, state)._replace(b=state.b + z)
 
 
 class LSNNCell(OneStep, LSNN): ...

@@ -6,18 +6,15 @@ from torch import Tensor
 
 from ..forms import OneStep, Recurrence
 from ..integrators import Integrator, RushLarsen
-from ..ode import ODENeuron
+from ..ode import IntegrateAndFire
 from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
 
 
 class QIFState(NamedTuple):
-    """State of `QIF`."""
-
     v: Tensor  # membrane potential
 
 
-class QIF(ODENeuron[QIFState]):
+class QIF(IntegrateAndFire[QIFState]):
     r"""Quadratic integrate-and-fire neuron that takes a current, held during each step.
 
     .. math:: \tau_\text{mem} \dot v = a (v - v_\text{rest}) (v - v_\text{th}) + x.
@@ -30,7 +27,6 @@ class QIF(ODENeuron[QIFState]):
 
     Args:
         integrator: How the flow is advanced by `dt`; the default is stable under inhibition, which makes a parabola steep.
-        reset_mechanism: What a spike does to the membrane potential.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
@@ -39,7 +35,6 @@ class QIF(ODENeuron[QIFState]):
     v_th: Parameter = parameter(default=1.0, doc="potential where the upswing begins")
     v_peak: Parameter = parameter(default=10.0, doc="potential at which a spike is registered")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
-    reset_mechanism: Reset = ResetToValue()
     integrator: Integrator = RushLarsen()
 
     def rest(self) -> QIFState:

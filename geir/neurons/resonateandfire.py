@@ -7,19 +7,16 @@ import torch
 from torch import Tensor
 
 from ..forms import OneStep, Recurrence
-from ..ode import ODENeuron
+from ..ode import IntegrateAndFire
 from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
 
 
 class ResonateAndFireState(NamedTuple):
-    """State of `ResonateAndFire`."""
-
     v: Tensor  # potential-like variable
     i: Tensor  # current-like variable
 
 
-class ResonateAndFire(ODENeuron[ResonateAndFireState], affine=True):
+class ResonateAndFire(IntegrateAndFire[ResonateAndFireState], affine=True):
     r"""Resonate-and-fire neuron: a damped oscillator, most easily fired by input at its own frequency :math:`f`.
 
     .. math::
@@ -40,7 +37,6 @@ class ResonateAndFire(ODENeuron[ResonateAndFireState], affine=True):
     v_th: Parameter = parameter(default=1.0, doc="threshold")
     v_reset: Parameter = parameter(default=1.0, doc="potential after a spike")
     i_reset: Parameter = parameter(default=0.0, doc="current after a spike")
-    reset_mechanism: Reset = ResetToValue()
 
     def rest(self) -> ResonateAndFireState:
         return ResonateAndFireState(v=torch.zeros(()), i=torch.zeros(()))
@@ -57,9 +53,8 @@ class ResonateAndFire(ODENeuron[ResonateAndFireState], affine=True):
         return after.v - self.v_th
 
     def reset(self, z: Tensor, state: ResonateAndFireState) -> ResonateAndFireState:
-        v = self.reset_mechanism(z, state.v, self.v_reset, self.v_th)
         # The current has no threshold of its own: it goes to its reset by value and by subtraction alike.
-        return ResonateAndFireState(v=v, i=self.reset_mechanism(z, state.i, self.i_reset, state.i))
+        return super().reset(z, state)._replace(i=self.reset_mechanism(z, state.i, self.i_reset, state.i))
 
 
 class ResonateAndFireCell(OneStep, ResonateAndFire): ...

@@ -37,7 +37,9 @@ def raster(zs: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sample: in
     # A mark is a line of two points. All marks of a neuron are one path: 30 times as fast as matplotlib's eventplot for 1000 neurons.
     marks = np.empty((len(steps), 2, 2))
     marks[..., 0] = ts[steps, None]
-    marks[..., 1] = neurons[:, None] + np.array([-0.4, 0.4])
+    # Among hundreds of neurons a mark is higher than its row, so that it can be seen.
+    half = max(0.4, 0.004 * fired.shape[1])
+    marks[..., 1] = neurons[:, None] + np.array([-half, half])
     rows = np.split(marks, np.cumsum(fired.sum(0))[:-1])
     pen = np.tile(np.array([Path.MOVETO, Path.LINETO], Path.code_type), len(ts))
     paths = [Path(row.reshape(-1, 2), pen[: 2 * len(row)]) for row in rows]

@@ -1,4 +1,4 @@
-"""The picture of a trained classifier: how it learned, and what its neurons do with one sample."""
+"""The pictures of trained networks."""
 
 from pathlib import Path
 from typing import Any
@@ -55,3 +55,11 @@ def draw(model: SequentialState, xs: Tensor, label: int, history: list[dict[str,
             plot.raster(zs, axes, sample=0)
             axes.set_title(f"Spikes of layer {k}: {zs[0, 0].numel()} neurons, {1e3 * zs[:, 0].float().mean():.0f} Hz")
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=180))
+
+
+def draw_fields(fields: Tensor, path: Path) -> None:
+    """Write fields of weights, shape (number, height, width), as PNG: side by side, in a grid as square as can be."""
+    with plot.style():
+        figure = Figure(figsize=(8, 8))
+        plot.weights(fields, figure.subplots(), cmap="gray_r", vmin=0).set_title(f"Weights of {len(fields)} neurons")
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=160))

@@ -40,7 +40,16 @@ def network() -> SequentialState:
 
 
 def load(path: Path) -> Data:
-    """MNIST, standardised, from an `.npz`, or from the folder of IDX files that torchvision keeps (packed with gzip or not).
+    """MNIST, standardised; see `read`."""
+    train_images, train_labels, test_images, test_labels = read(path)
+    return Data(train=_dataset(train_images, train_labels), test=_dataset(test_images, test_labels))
+
+
+def read(path: Path) -> list[np.ndarray]:
+    """MNIST from an `.npz`, or from the folder of IDX files that torchvision keeps (packed with gzip or not).
+
+    Returns:
+        Images to train on, bytes of shape (number, 28, 28), and their labels; images and labels to test.
 
     Raises:
         FileNotFoundError: If there is nothing at `path`, or a file is missing in the folder.
@@ -48,17 +57,22 @@ def load(path: Path) -> Data:
     """
     if not path.exists():
         raise FileNotFoundError(f"There is no MNIST at {path}; give --data an .npz or a folder of IDX files, or --download it.")
-    train_images, train_labels, test_images, test_labels = _read_folder(path) if path.is_dir() else _read_npz(path)
-    return Data(train=_dataset(path, train_images, train_labels), test=_dataset(path, test_images, test_labels))
+    arrays = _read_folder(path) if path.is_dir() else _read_npz(path)
+    for images, labels in (arrays[:2], arrays[2:]):
+        _check(path, images, labels)
+    return arrays
 
 
-def _dataset(path: Path, images: np.ndarray, labels: np.ndarray) -> TensorDataset:
+def _check(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     if images.ndim != 3 or images.shape[1:] != (28, 28) or images.dtype != np.uint8 or labels.shape != images.shape[:1]:
         raise ValueError(
             f"{path}: expected bytes of shape (number, 28, 28) and as many labels, got {images.dtype} {images.shape} and {labels.shape}."
         )
     if len(labels) == 0 or labels.min() < 0 or labels.max() > 9:
         raise ValueError(f"{path}: expected labels from 0 to 9.")
+
+
+def _dataset(images: np.ndarray, labels: np.ndarray) -> TensorDataset:
     standardised = (torch.from_numpy(images)[:, None].float() / 255 - MEAN) / DEVIATION
     return TensorDataset(standardised, torch.from_numpy(labels.astype(np.int64)))
 

@@ -232,8 +232,8 @@ def stop_on_interrupt() -> Iterator[Callable[[], bool]]:
         signal.signal(signal.SIGINT, previous)
 
 
-def parser(task: str, description: str, defaults: Settings) -> argparse.ArgumentParser:
-    """A command line with one flag for each setting."""
+def parser(task: str, description: str, defaults: Any) -> argparse.ArgumentParser:
+    """A command line with one flag for each field of a dataclass of settings."""
     arguments = argparse.ArgumentParser(f"python -m geir.tasks.{task}", description=description)
     for field in dataclasses.fields(defaults):
         flag, default = f"--{field.name.replace('_', '-')}", getattr(defaults, field.name)

@@ -20,9 +20,9 @@ from .reader import Parts, Reader, Target, checked_size, new_columns, part
 
 _MAGIC = b"#!AER-DAT4.0\r\n"
 _RECORD = 16
-# A packet may become so large when it is decompressed, which is 16 million events.
-_LARGEST = 1 << 28
-# Bytes of packets that a thread takes at a time.
+# A packet may become so large when it is decompressed, which is 8 million events.
+_LARGEST = 1 << 27
+# Bytes of packets that a thread takes at a time, when they are decompressed: a file of little bombs must not become large either.
 _GROUP = 1 << 20
 # Events of a packet that is written.
 _PACKET = 1 << 16
@@ -40,7 +40,7 @@ class Compression(IntEnum):
     ZSTD_HIGH = 4
 
 
-class _Wrong(Exception):
+class _WrongError(Exception):
     """A packet is not what it should be."""
 
 
@@ -56,22 +56,22 @@ class _Buffer:
     def __init__(self, data: bytes, kind: bytes):
         self.data = data
         if self.number(_U32, 0) + 4 > len(data):
-            raise _Wrong("is cut short")
+            raise _WrongError("is cut short")
         if data[8:12] != kind:
-            raise _Wrong(f"should be of type {kind.decode()}, got {data[8:12]!r}")
+            raise _WrongError(f"should be of type {kind.decode()}, got {data[8:12]!r}")
         self.root = self.follow(4)
 
     def number(self, kind: struct.Struct, at: int) -> int:
         # Counted from the end if negative.
         if at < 0 or at + kind.size > len(self.data):
-            raise _Wrong(f"refers to its byte {at:,} of {len(self.data):,}")
+            raise _WrongError(f"refers to its byte {at:,} of {len(self.data):,}")
         return kind.unpack_from(self.data, at)[0]
 
     def numbers(self, kind: str, at: Array) -> Array:
         """As `number`, many of them."""
         size = numpy.dtype(kind).itemsize
         if len(at) and not 0 <= at.min() <= at.max() <= len(self.data) - size:
-            raise _Wrong(f"refers to its bytes {at.min():,} to {at.max():,} of {len(self.data):,}")
+            raise _WrongError(f"refers to its bytes {at.min():,} to {at.max():,} of {len(self.data):,}")
         data = numpy.frombuffer(self.data, numpy.uint8)
         return data[at[:, None] + numpy.arange(size)].view(kind)[:, 0].astype(numpy.int64)
 
@@ -94,7 +94,7 @@ class _Buffer:
         at = self.follow(at)
         count = self.number(_U32, at)
         if count * size > len(self.data) - at - 4:
-            raise _Wrong(f"says that it has {count:,} parts, for which it is too short")
+            raise _WrongError(f"says that it has {count:,} parts, for which it is too short")
         return at + 4, count
 
 
@@ -127,9 +127,9 @@ def _decompressor(compression: int) -> Callable[[bytes], bytes]:
                 parts.append(decompressor.decompress(data if decompressor.needs_input else b"", max_length=1 << 20))
                 size += len(parts[-1])
                 if size > _LARGEST:
-                    raise _Wrong(f"has more than {_LARGEST:,} bytes")
+                    raise _WrongError(f"has more than {_LARGEST:,} bytes")
                 if not decompressor.eof and decompressor.needs_input:
-                    raise _Wrong("is cut short")
+                    raise _WrongError("is cut short")
             return parts[0] if len(parts) == 1 else b"".join(parts)
 
         return lz4
@@ -138,7 +138,7 @@ def _decompressor(compression: int) -> Callable[[bytes], bytes]:
     def zstd(data: bytes) -> bytes:
         size = zstandard.frame_content_size(data)
         if size > _LARGEST:
-            raise _Wrong(f"has {size:,} bytes, which are more than {_LARGEST:,}")
+            raise _WrongError(f"has {size:,} bytes, which are more than {_LARGEST:,}")
         # A decompressor is for one thread.
         own.decompressor = getattr(own, "decompressor", None) or zstandard.ZstdDecompressor(max_window_size=_LARGEST // 2)
         if size >= 0:
@@ -146,7 +146,7 @@ def _decompressor(compression: int) -> Callable[[bytes], bytes]:
         with own.decompressor.stream_reader(data) as reader:
             result = reader.read(_LARGEST)
         if len(result) == _LARGEST:
-            raise _Wrong(f"has more than {_LARGEST:,} bytes")
+            raise _WrongError(f"has more than {_LARGEST:,} bytes")
         return result
 
     return zstd
@@ -172,7 +172,7 @@ class Aedat4(Reader):
             self.compression = 0 if at is None else header.number(_I32, at)
             self.table = -1 if table is None else header.number(_I64, table)
             begin, count = header.vector(header.root, 2, 1)
-        except _Wrong as error:
+        except _WrongError as error:
             raise source.error(f"the header {error}", len(_MAGIC)) from None
         if self.compression not in list(Compression):
             raise source.error(f"AEDAT 4 has no compression {self.compression}", len(_MAGIC))
@@ -228,15 +228,16 @@ class Aedat4(Reader):
         try:
             data = self._decompressed(packet.data)
             begin, count = self._place(data)
-        except _Wrong as error:
+        except _WrongError as error:
             raise self.source.error(f"packet {packet.number} {error}", packet.offset) from None
         return numpy.frombuffer(data, numpy.uint8, count * _RECORD, begin)
 
     def _place(self, data: bytes) -> tuple[int, int]:
         """Where a packet's records begin, and how many they are."""
-        begin = len(self._prefix) + 8
+        prefix = self._prefix  # which another thread may change
+        begin = len(prefix) + 8
         # Packets of one writer begin alike, up to the number of records. What was read there once need not be read again.
-        if self._prefix and len(data) >= begin and data[4 : begin - 4] == self._prefix:
+        if prefix and len(data) >= begin and data[4 : begin - 4] == prefix:
             (size,), (count,) = _U32.unpack_from(data), _U32.unpack_from(data, begin - 4)
             if size + 4 <= len(data) and begin + count * _RECORD <= len(data):
                 return begin, count
@@ -248,10 +249,21 @@ class Aedat4(Reader):
     def _decompressed(self, data: bytes) -> bytes:
         try:
             return self.decompress(data)
-        except (_Wrong, MemoryError):
+        except (_WrongError, MemoryError):
             raise
         except Exception as error:  # the packages have their own, or RuntimeError
-            raise _Wrong(f"cannot be decompressed: {error}") from None
+            raise _WrongError(f"cannot be decompressed: {error}") from None
+
+    def _expected(self, data: bytes) -> int:
+        """About how many bytes a packet has when it is decompressed."""
+        if self.compression not in (Compression.ZSTD, Compression.ZSTD_HIGH):
+            # LZ4 makes at most 255 of one, and mostly three.
+            return len(data) if self.compression == Compression.NONE else 4 * len(data)
+        try:
+            size = _zstd().frame_content_size(data)
+        except Exception:  # to be told when it is decompressed
+            return len(data)
+        return size if size >= 0 else _LARGEST
 
     def _groups(self) -> Iterator[tuple[list[_Packet], EventFileError | None]]:
         """Some packets at a time, and at last what is wrong with what follows them."""
@@ -259,7 +271,7 @@ class Aedat4(Reader):
         try:
             for packet in self._packets():
                 group.append(packet)
-                size += len(packet.data)
+                size += self._expected(packet.data)
                 if size >= _GROUP:
                     yield group, None
                     group, size = [], 0
@@ -291,7 +303,7 @@ class Aedat4(Reader):
         try:
             for group in self._groups():
                 waiting.append(pool.submit(self._decoded, *group))
-                if len(waiting) > 2 * threads:
+                if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
@@ -318,32 +330,11 @@ class Aedat4(Reader):
         data = self.source.read(self.table, self.source.size - self.table, "the table")
         try:
             stream, events, start, stop = _table_of(_Buffer(self._decompressed(data), b"FTAB"))
-        except _Wrong as error:
+        except _WrongError as error:
             raise self.source.error(f"the table {error}", self.table) from None
         own = (stream == self.stream) & (events > 0)
         times = {"start": int(start[own].min()), "stop": int(stop[own].max())} if own.any() else {}
         return {"events": int(events[own].sum())} | times
-
-    @staticmethod
-    def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compression: Compression = Compression.LZ4) -> None:
-        """Write events."""
-        compress = _compressor(Compression(compression))
-        header, place = _header(sensor_size, Compression(compression))
-        file.write(header)
-        table = []
-        for some in parts:
-            for first in range(0, len(some), _PACKET):
-                events = some[first : first + _PACKET]
-                records = numpy.zeros(len(events), [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("nothing", "u1", 3)])
-                for name, column in zip("txyp", events.columns(), strict=True):
-                    records[name] = column.numpy()
-                data = compress(_flatbuffer(b"EVTS", len(events), records.tobytes()))
-                table.append((len(data), file.tell(), len(events), int(events.t.min()), int(events.t.max())))
-                file.write(struct.pack("<ii", 0, len(data)) + data)
-        end = file.tell()
-        file.write(compress(_table(table)))
-        file.seek(place)
-        file.write(struct.pack("<q", end))
 
 
 def _table_of(buffer: _Buffer) -> tuple[Array, Array, Array, Array]:
@@ -381,7 +372,7 @@ def _compressor(compression: Compression) -> Callable[[bytes], bytes]:
 
 def _flatbuffer(kind: bytes, count: int, content: bytes) -> bytes:
     """A table with one field, a vector."""
-    body = struct.pack("<I4s3H2xiIII", 16, kind, 6, 8, 4, 8, 4, 4, count)[:28] + content
+    body = struct.pack("<I4s3H2xiII", 16, kind, 6, 8, 4, 8, 4, count) + content
     return struct.pack("<I", len(body)) + body
 
 
@@ -422,3 +413,25 @@ def _description(sensor_size: tuple[int, int], compression: Compression) -> str:
         "typeIdentifier": "EVTS",
     }
     return f'<dv version="2.0">{node("outInfo", path, {}, node("0", f"{path}0/", stream, node("info", f"{path}0/info/", size)))}</dv>'
+
+
+def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compression: Compression = Compression.LZ4) -> None:
+    """Write events."""
+    compress = _compressor(Compression(compression))
+    header, place = _header(sensor_size, Compression(compression))
+    file.write(header)
+    table = []
+    for some in parts:
+        for first in range(0, len(some), _PACKET):
+            events = some[first : first + _PACKET]
+            records = numpy.zeros(len(events), [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("nothing", "u1", 3)])
+            for name, column in zip("txyp", events.columns(), strict=True):
+                records[name] = column.numpy()
+            data = compress(_flatbuffer(b"EVTS", len(events), records.tobytes()))
+            # A packet's place is that of its content.
+            table.append((len(data), file.tell() + 8, len(events), int(events.t.min()), int(events.t.max())))
+            file.write(struct.pack("<ii", 0, len(data)) + data)
+    end = file.tell()
+    file.write(compress(_table(table)))
+    file.seek(place)
+    file.write(struct.pack("<q", end))

@@ -87,11 +87,11 @@ class Csv(Reader):
     def _line(self, text: Array, at: int) -> str:
         return repr(text[at : at + 80].tobytes().split(b"\n")[0].decode("latin-1"))
 
-    @staticmethod
-    def write(file: Target, parts: Parts, sensor_size: tuple[int, int]) -> None:
-        """Write events, below a line that names the fields."""
-        file.write(f"t,x@{sensor_size[0]},y@{sensor_size[1]},p\n".encode())
-        for some in parts:
-            for first in range(0, len(some), 1 << 16):
-                rows = zip(*(column[first : first + (1 << 16)].tolist() for column in some.columns()), strict=True)
-                file.write("".join([f"{t},{x},{y},{p}\n" for t, x, y, p in rows]).encode())
+
+def write(file: Target, parts: Parts, sensor_size: tuple[int, int]) -> None:
+    """Write events, below a line that names the fields."""
+    file.write(f"t,x@{sensor_size[0]},y@{sensor_size[1]},p\n".encode())
+    for some in parts:
+        for first in range(0, len(some), 1 << 16):
+            rows = zip(*(column[first : first + (1 << 16)].tolist() for column in some.columns()), strict=True)
+            file.write("".join([f"{t},{x},{y},{p}\n" for t, x, y, p in rows]).encode())

@@ -36,29 +36,27 @@ class Dat(RecordReader):
     def summary(self) -> dict[str, int]:
         return {"events": (self.source.size - self.start) // self.record}
 
-    @staticmethod
-    def write(file: Target, parts: Parts, sensor_size: tuple[int, int]) -> None:
-        """Write events, as version 2."""
-        width, height = sensor_size
-        if max(sensor_size) > 1 << 14:
-            raise ValueError(f"dat has 14 bits for a coordinate, which are too few for a sensor of {width}x{height} pixels.")
-        head = f"% Data file containing CD events\n% Version 2\n% Width {width}\n% Height {height}\n"
-        previous = None
-        for part in parts:
-            if not len(part):
-                continue
-            t, x, y, p = (column.numpy().astype(numpy.int64) for column in part.columns())
-            if previous is None:
-                # What 32 bits cannot tell, the header does, as faery's do.
-                first = int(t[0]) >> 32 << 32
-                file.write(f"{head}% T0 {first}\n".encode() + bytes([12, 8]))
-                previous = t[0]
-            if abs(numpy.diff(numpy.concatenate([[previous], t]))).max() >= 1 << 31:
-                raise ValueError("dat cannot say that more than 35 minutes pass between two events.")
-            words = numpy.stack([t - first, p << 28 | y << 14 | x], 1) & 0xFFFFFFFF
-            file.write(words.astype("<u4").tobytes())
-            previous = t[-1]
+
+def write(file: Target, parts: Parts, sensor_size: tuple[int, int]) -> None:
+    """Write events, as version 2."""
+    width, height = sensor_size
+    if max(sensor_size) > 1 << 14:
+        raise ValueError(f"dat has 14 bits for a coordinate, which are too few for a sensor of {width}x{height} pixels.")
+    head = f"% Data file containing CD events\n% Version 2\n% Width {width}\n% Height {height}\n"
+    previous, first = None, 0
+    for part in parts:
+        if not len(part):
+            continue
+        t, x, y, p = (column.numpy().astype(numpy.int64) for column in part.columns())
         if previous is None:
-            file.write(head.encode() + bytes([12, 8]))
-
-
+            # What 32 bits cannot tell, the header does, as faery's do.
+            first = int(t[0]) >> 32 << 32
+            file.write(f"{head}% T0 {first}\n".encode() + bytes([12, 8]))
+            previous = t[0]
+        if abs(numpy.diff(t, prepend=previous)).max() >= 1 << 31:
+            raise ValueError("dat cannot say that more than 35 minutes pass between two events.")
+        words = numpy.stack([t - first, p << 28 | y << 14 | x], 1) & 0xFFFFFFFF
+        file.write(words.astype("<u4").tobytes())
+        previous = t[-1]
+    if previous is None:
+        file.write(head.encode() + bytes([12, 8]))

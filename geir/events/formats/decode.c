@@ -42,6 +42,38 @@ static inline int64_t time_word(int64_t *s, int64_t was, uint64_t now, int bits)
   return high;
 }
 
+// For each byte, which of its bits are set.
+static uint8_t BITS[256][8];
+static __attribute__((constructor)) void find_bits(void) {
+  for (int byte = 0; byte < 256; byte++)
+    for (int bit = 0, k = 0; bit < 8; bit++)
+      if (byte >> bit & 1) BITS[byte][k++] = bit;
+}
+
+typedef int64_t eight64 __attribute__((vector_size(64)));
+typedef int16_t eight16 __attribute__((vector_size(16)));
+typedef uint8_t eight8 __attribute__((vector_size(8)));
+
+// Events of one time and row, at the columns from `first` on whose bits are set: eight are written for each eight bits, of which those count that
+// there are, for this is faster than to look at each. Returns how many.
+static __attribute__((noinline)) int64_t vector(uint32_t mask, int bits, int64_t time, int first, int row, int polarity, int64_t *t, int16_t *x, int16_t *y, uint8_t *p) {
+  const eight64 times = time - (eight64){};
+  const eight16 rows = (int16_t)row - (eight16){};
+  const eight8 polarities = (uint8_t)polarity - (eight8){};
+  int64_t k = 0;
+  for (int low = 0; low < bits; low += 8) {
+    eight8 set;
+    memcpy(&set, BITS[mask >> low & 255], 8);
+    const eight16 columns = __builtin_convertvector(set, eight16) + (int16_t)(first + low);
+    memcpy(t + k, &times, sizeof times);
+    memcpy(x + k, &columns, sizeof columns);
+    memcpy(y + k, &rows, sizeof rows);
+    memcpy(p + k, &polarities, sizeof polarities);
+    k += __builtin_popcount(mask >> low & 255);
+  }
+  return k;
+}
+
 // Type (4 bits), time (6), x (11), y (11); or type and time (28).
 void evt2(job *j) {
   const uint8_t *words = j->a[0];
@@ -83,12 +115,7 @@ static inline void evt21_words(job *j, int turn) {
       if (!s[TIMED]) s[UNTIMED] += __builtin_popcount(mask), mask = 0;
       const int64_t time = high << 6 | (word >> 54 & 63);
       const int16_t first = word >> 43 & 2047, row = word >> 32 & 2047;
-      for (; mask; mask &= mask - 1, k++) {
-        t[k] = time;
-        x[k] = first + __builtin_ctz(mask);
-        y[k] = row;
-        p[k] = type;
-      }
+      k += vector(mask, 32, time, first, row, type, t + k, x + k, y + k, p + k);
     } else if (type == 8)
       high = time_word(s, high, word >> 32 & 0xfffffff, 28);
     else if (type != 10 && type < 14) {
@@ -108,7 +135,7 @@ void evt3(job *j) {
   COLUMNS;
   int64_t time = s[HIGH] << 12 | s[LOW], timed = s[TIMED];
   int32_t row = s[ROW], base = s[BASE], brighter = s[BRIGHTER];
-  for (; i < n && k + 12 <= room; i++) {
+  for (; i < n && k + 16 <= room; i++) {
     const uint32_t word = get16(words + 2 * i), type = word >> 12;
     // Rows, times and single events come in no order that can be predicted, so that they had better not branch.
     if (1 << type & (1 << 0 | 1 << 2 | 1 << 6)) {
@@ -130,12 +157,7 @@ void evt3(job *j) {
         break;
       }
       if (!timed) s[UNTIMED] += __builtin_popcount(mask), mask = 0;
-      for (; mask; mask &= mask - 1, k++) {
-        t[k] = time;
-        x[k] = base + __builtin_ctz(mask);
-        y[k] = row;
-        p[k] = brighter;
-      }
+      if (mask) k += vector(mask, 16, time, base, row, brighter, t + k, x + k, y + k, p + k);
       base += type == 4 ? 12 : 8;
       base = base > 2048 ? 2048 : base;
     } else if (type == 8) {

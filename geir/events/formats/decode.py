@@ -149,7 +149,7 @@ def _evt21(block: Array, n: int, room: int, s: Array, turn: bool = False) -> tup
 
 
 def _evt3(block: Array, n: int, room: int, s: Array) -> tuple[Array, ...]:
-    word = block[: 2 * min(n, room // 12)].view("<u2").astype(numpy.int64)
+    word = block[: 2 * min(n, room // 16)].view("<u2").astype(numpy.int64)
     kind, value = word >> 12, word & 2047
     vector = (kind == 4) | (kind == 5)
     masks = numpy.where(kind == 4, word & 4095, numpy.where(kind == 5, word & 255, 0))
@@ -202,7 +202,7 @@ def _csv(block: Array, n: int, room: int, s: Array, *numbers: int) -> tuple[Arra
             cells = [cell.strip(b" \t\r") for cell in cells]
             whole = len(cells) == fields and all(re.fullmatch(rb"-?[0-9]{1,18}", cell) for cell in cells)
             t, x, y, p = (int(cells[k]) for k in places) if whole else (0, 0, 0, 2)
-            if not (-1 << 15 <= min(x, y) and max(x, y) < 1 << 15 and -1 <= p <= 1):
+            if not (min(x, y) >= -1 << 15 and max(x, y) < 1 << 15 and -1 <= p <= 1):
                 s[WRONG] = 1
                 break
             rows.append((t, x, y, int(p > 0)))

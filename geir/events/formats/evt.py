@@ -44,11 +44,6 @@ class Evt2(_Evt):
 
     name, version, decoder, record = "evt2", "2", "evt2", 4
 
-    @staticmethod
-    def write(file: Target, parts: Parts, sensor_size: tuple[int, int]) -> None:
-        """Write events."""
-        _write(file, parts, sensor_size, "2.0", 6, 28, _evt2_words)
-
 
 class Evt21(_Evt):
     """EVT 2.1: words of 64 bits, up to 32 events of one row each; some cameras write their halves the other way round."""
@@ -64,12 +59,7 @@ class Evt21(_Evt):
 class Evt3(_Evt):
     """EVT 3.0: words of 16 bits, each of what has changed since the one before."""
 
-    name, version, decoder, record, most = "evt3", "3", "evt3", 2, 12
-
-    @staticmethod
-    def write(file: Target, parts: Parts, sensor_size: tuple[int, int]) -> None:
-        """Write events, each as a word of its own (no vectors)."""
-        _write(file, parts, sensor_size, "3.0", 12, 12, _evt3_words)
+    name, version, decoder, record, most = "evt3", "3", "evt3", 2, 16
 
 
 # Of one event: the lower bits of its time, x, y, p.
@@ -89,7 +79,9 @@ def _write(
         raise ValueError(f"evt{version[0]} has 11 bits for a coordinate, which are too few for a sensor of {sensor_size[0]}x{sensor_size[1]} pixels.")
     number, (width, height) = version.replace(".0", "").replace(".", ""), sensor_size
     head = f"% evt {version}\n% format EVT{number};height={height};width={width}\n% geometry {width}x{height}\n"
-    previous, last = None, tuple(numpy.array([-1]) for _ in range(4))
+    previous, first = None, 0
+    none = numpy.array([-1])
+    last: Fields = (none, none, none, none)
     for part in parts:
         if not len(part):
             continue
@@ -103,7 +95,7 @@ def _write(
         counts, times = _time_words(t >> low, previous, bits)
         fields = (t & ((1 << low) - 1), x, y, p)
         file.write(words(counts, times, fields, last).tobytes())
-        previous, last = int(t[-1]) >> low, tuple(field[-1:] for field in fields)
+        previous, last = int(t[-1]) >> low, (fields[0][-1:], x[-1:], y[-1:], p[-1:])
     if previous is None:
         file.write(f"{head}% end\n".encode())
 
@@ -111,8 +103,8 @@ def _write(
 def _time_words(high: Array, previous: int, bits: int) -> tuple[Array, Array]:
     """How many words of time come before each event, and their values; one cannot say a step of half the range or more."""
     most = (1 << (bits - 1)) - 1
-    steps = numpy.diff(numpy.concatenate([[previous], high]))
-    counts = -(-abs(steps) // most)
+    steps: Array = numpy.diff(high, prepend=previous)
+    counts: Array = -(-abs(steps) // most)
     if counts.sum() > len(high) + (1 << 20):
         raise ValueError(f"the times of events lie too far apart for this format, which counts to 2**{bits}.")
     event = numpy.repeat(numpy.arange(len(high)), counts)
@@ -145,3 +137,13 @@ def _evt3_words(counts: Array, times: Array, fields: Fields, last: Fields) -> Ar
         is_time[where[which]] = False
     words[is_time] = 8 << 12 | times
     return words
+
+
+def write_evt2(file: Target, parts: Parts, sensor_size: tuple[int, int]) -> None:
+    """Write events."""
+    _write(file, parts, sensor_size, "2.0", 6, 28, _evt2_words)
+
+
+def write_evt3(file: Target, parts: Parts, sensor_size: tuple[int, int]) -> None:
+    """Write events, each as a word of its own (no vectors)."""
+    _write(file, parts, sensor_size, "3.0", 12, 12, _evt3_words)

@@ -92,22 +92,22 @@ class Hdf5(Reader):
         self.file.close()
         super().close()
 
-    @staticmethod
-    def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compression: str | None = None) -> None:
-        """Write events, with a compression of h5py's if wanted."""
-        with _h5py().File(file, "w") as to:
-            group = to.create_group("events")
-            group.attrs["sensor_size"] = sensor_size
-            for name, dtype in COLUMNS.items():
-                kind = str(dtype).removeprefix("torch.")
-                group.create_dataset(name, (0,), kind, maxshape=(None,), chunks=(1 << 16,), compression=compression)
-            count = 0
-            for part in parts:
-                for name, column in zip(COLUMNS, part.columns(), strict=True):
-                    group[name].resize((count + len(part),))
-                    group[name][count:] = column.numpy()
-                count += len(part)
-
 
 # What a damaged file makes h5py raise.
 _DAMAGED = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, AttributeError)
+
+
+def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compression: str | None = None) -> None:
+    """Write events, with sums that tell damage, and with a compression of h5py's if wanted."""
+    with _h5py().File(file, "w") as to:
+        group = to.create_group("events")
+        group.attrs["sensor_size"] = sensor_size
+        for name, dtype in COLUMNS.items():
+            kind = str(dtype).removeprefix("torch.")
+            group.create_dataset(name, (0,), kind, maxshape=(None,), chunks=(1 << 16,), compression=compression, fletcher32=True)
+        count = 0
+        for part in parts:
+            for name, column in zip(COLUMNS, part.columns(), strict=True):
+                group[name].resize((count + len(part),))
+                group[name][count:] = column.numpy()
+            count += len(part)

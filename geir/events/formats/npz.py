@@ -1,5 +1,6 @@
 """NumPy's archives of columns."""
 
+import contextlib
 import shutil
 import struct
 import tempfile
@@ -29,6 +30,7 @@ class Npz(Reader):
         return head.startswith(b"PK\x03\x04")
 
     def open(self) -> None:
+        names = set()
         try:
             self.archive = zipfile.ZipFile(self.source.file)
             names = set(self.archive.namelist())
@@ -92,21 +94,22 @@ class Npz(Reader):
         except _DAMAGED as error:
             raise self.source.error(f"the archive is damaged: {error}") from None
 
-    @staticmethod
-    def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compressed: bool = True) -> None:
-        """Write events, compressed or not."""
-        count, columns = 0, {name: tempfile.TemporaryFile() for name in COLUMNS}  # noqa: SIM115  (closed when nobody needs them)
+
+def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compressed: bool = True) -> None:
+    """Write events, compressed or not."""
+    with contextlib.ExitStack() as stack:
+        # An array begins with its length, which is known at the end.
+        count, columns = 0, {name: stack.enter_context(tempfile.TemporaryFile()) for name in COLUMNS}
         for part in parts:
             count += len(part)
             for to, column in zip(columns.values(), part.columns(), strict=True):
                 to.write(column.numpy().tobytes())
-        with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED) as archive:
-            for name, content in columns.items():
-                dtype = numpy.dtype(str(COLUMNS[name]).removeprefix("torch."))
-                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                    npy.write_array_header_1_0(member, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)})
-                    content.seek(0)
-                    shutil.copyfileobj(content, member, 1 << 20)
-                content.close()
-            with archive.open("sensor_size.npy", "w") as member:
-                npy.write_array(member, numpy.array(sensor_size))
+        archive = stack.enter_context(zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED))
+        for name, content in columns.items():
+            dtype = numpy.dtype(str(COLUMNS[name]).removeprefix("torch."))
+            with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                npy.write_array_header_1_0(member, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)})
+                content.seek(0)
+                shutil.copyfileobj(content, member, 1 << 20)
+        with archive.open("sensor_size.npy", "w") as member:
+            npy.write_array(member, numpy.array(sensor_size))

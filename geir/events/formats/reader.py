@@ -1,9 +1,10 @@
 """What the readers of all formats share."""
 
+import io
 import os
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import IO, Any, ClassVar
 
@@ -31,7 +32,7 @@ class Source:
         # To open a pipe would wait for whoever writes to it.
         if not self.path.is_dir() and self.path.exists() and not self.path.is_file():
             raise self.error("this is not a file, whose parts can be read in any order")
-        self.file = open(self.path, "rb", buffering=BLOCK)  # noqa: SIM115  (closed by whoever closes the recording)
+        self.file = io.BufferedReader(io.FileIO(self.path), BLOCK)
         self.size = os.fstat(self.file.fileno()).st_size
 
     def error(self, reason: str, offset: int | None = None) -> EventFileError:
@@ -56,7 +57,7 @@ class Source:
     def blocks(self, start: int, size: int) -> Iterator[tuple[int, Array]]:
         """What follows a place, in parts of at most `size` bytes, whose memory is used again, and where they begin."""
         buffer = numpy.empty(size, numpy.uint8)
-        view = memoryview(buffer)
+        view = memoryview(buffer)  # pyright: ignore[reportArgumentType]  (a NumPy array is a buffer)
         while start < self.size:
             self.file.seek(start)
             filled = self.file.readinto(view)
@@ -92,8 +93,6 @@ class Reader(ABC):
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
-    # Writes the events to a file that is open; None if geir does not write this format.
-    write: ClassVar[Callable[..., None] | None] = None
 
     sensor_size: tuple[int, int]
     metadata: dict[str, Any]
@@ -137,7 +136,7 @@ class RecordReader(Reader):
 
     decoder: str
     record: ClassVar[int]
-    # Events that one record gives at most.
+    # Events for which a record needs room.
     most: ClassVar[int] = 1
     # Where the records begin, and what is added to their times.
     start: int = 0

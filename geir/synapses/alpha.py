@@ -1,0 +1,46 @@
+"""Synapse whose current follows an alpha function."""
+
+import math
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..forms import OneStep
+from ..ode import ODE
+from ..parameters import Parameter, parameter
+
+
+class AlphaSynapseState(NamedTuple):
+    i: Tensor  # synaptic current
+    h: Tensor  # what the current follows
+
+
+class AlphaSynapse(ODE[AlphaSynapseState], affine=True):
+    r"""Synapse whose current rises and decays with one time constant; its output is the current :math:`i`.
+
+    .. math:: \tau_\text{syn} \dot i = h - i, \qquad \tau_\text{syn} \dot h = -h;
+
+    input makes :math:`h \leftarrow h + e\, x`. So an input :math:`x` gives the current
+    :math:`x\, (t / \tau_\text{syn})\, e^{1 - t / \tau_\text{syn}}`, which peaks at :math:`t = \tau_\text{syn}`, where it is :math:`x`.
+
+    Reference: A. Roth & M. van Rossum, *Modeling synapses*, 2009.
+    """
+
+    tau_syn: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="synaptic time constant: time to peak")
+
+    def rest(self) -> AlphaSynapseState:
+        return AlphaSynapseState(i=torch.zeros(()), h=torch.zeros(()))
+
+    def receive(self, x: Tensor, state: AlphaSynapseState) -> AlphaSynapseState:
+        return AlphaSynapseState(i=state.i, h=state.h + math.e * x)
+
+    def derivative(self, x: Tensor, state: AlphaSynapseState) -> AlphaSynapseState:
+        return AlphaSynapseState(i=(state.h - state.i) / self.tau_syn, h=-state.h / self.tau_syn)
+
+    def step(self, x: Tensor, state: AlphaSynapseState, *prepared: Any) -> tuple[Tensor, AlphaSynapseState]:
+        state = self.advance(x, state, prepared)
+        return state.i, state
+
+
+class AlphaSynapseCell(OneStep, AlphaSynapse): ...

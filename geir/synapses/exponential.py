@@ -1,0 +1,43 @@
+"""Synapse whose current decays exponentially."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..forms import OneStep
+from ..ode import ODE
+from ..parameters import Parameter, parameter
+
+
+class ExponentialSynapseState(NamedTuple):
+    i: Tensor  # synaptic current
+
+
+class ExponentialSynapse(ODE[ExponentialSynapseState], affine=True):
+    r"""Synapse whose current jumps with its input and decays; its output is the current :math:`i`.
+
+    .. math:: \tau_\text{syn} \dot i = -i;
+
+    input makes the current jump, :math:`i \leftarrow i + x`.
+
+    Reference: A. Roth & M. van Rossum, *Modeling synapses*, 2009.
+    """
+
+    tau_syn: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="synaptic time constant")
+
+    def rest(self) -> ExponentialSynapseState:
+        return ExponentialSynapseState(i=torch.zeros(()))
+
+    def receive(self, x: Tensor, state: ExponentialSynapseState) -> ExponentialSynapseState:
+        return ExponentialSynapseState(i=state.i + x)
+
+    def derivative(self, x: Tensor, state: ExponentialSynapseState) -> ExponentialSynapseState:
+        return ExponentialSynapseState(i=-state.i / self.tau_syn)
+
+    def step(self, x: Tensor, state: ExponentialSynapseState, *prepared: Any) -> tuple[Tensor, ExponentialSynapseState]:
+        state = self.advance(x, state, prepared)
+        return state.i, state
+
+
+class ExponentialSynapseCell(OneStep, ExponentialSynapse): ...

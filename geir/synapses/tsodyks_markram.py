@@ -1,0 +1,52 @@
+"""Short-term plasticity: facilitation and depression."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from ..forms import OneStep
+from ..ode import ODE
+from ..parameters import Parameter, parameter
+
+
+class TsodyksMarkramState(NamedTuple):
+    u: Tensor  # utilisation: share of the resources that a spike would find ready for release
+    r: Tensor  # resources that are available
+
+
+class TsodyksMarkram(ODE[TsodyksMarkramState], affine=True):
+    r"""Short-term plasticity: a spike releases a share :math:`u` of the resources :math:`r`, and its output is what it releases.
+
+    .. math:: \tau_\text{facil} \dot u = -u, \qquad \tau_\text{rec} \dot r = 1 - r;
+
+    at a spike, of input :math:`x = 1`, first :math:`u \leftarrow u + U (1 - u)\, x`, then the output is :math:`u r x` and
+    :math:`r \leftarrow r - u r x`. Between spikes the solution is exact: what spikes release depends on their times, not on `dt`. Weights and the
+    synapse's current come after it, for example ``Lift(Linear(...))`` and `ExponentialSynapse`.
+
+    The default is a depressing synapse; ``U=0.15, tau_facil=750e-3, tau_rec=50e-3`` is a facilitating one.
+
+    References: M. Tsodyks, K. Pawelzik & H. Markram, *Neural networks with dynamic synapses*, 1998, where inactive resources pass through an active
+    state, which is left out here because it is short; for the defaults, M. Tsodyks & S. Wu, *Short-term synaptic plasticity*, 2013.
+    """
+
+    U: Parameter = parameter(default=0.45, above=0.0, below=1.0, doc="utilisation at the first spike")
+    tau_facil: Parameter = parameter(default=50e-3, unit="s", above=0.0, doc="time constant of facilitation")
+    tau_rec: Parameter = parameter(default=750e-3, unit="s", above=0.0, doc="time constant of recovery from depression")
+
+    def rest(self) -> TsodyksMarkramState:
+        return TsodyksMarkramState(u=torch.zeros(()), r=torch.ones(()))
+
+    def receive(self, x: Tensor, state: TsodyksMarkramState) -> TsodyksMarkramState:
+        u = state.u + self.U * (1 - state.u) * x
+        return TsodyksMarkramState(u=u, r=state.r - u * state.r * x)
+
+    def derivative(self, x: Tensor, state: TsodyksMarkramState) -> TsodyksMarkramState:
+        return TsodyksMarkramState(u=-state.u / self.tau_facil, r=(1 - state.r) / self.tau_rec)
+
+    def step(self, x: Tensor, state: TsodyksMarkramState, *prepared: Any) -> tuple[Tensor, TsodyksMarkramState]:
+        released = self.receive(x, state).u * state.r * x
+        return released, self.advance(x, state, prepared)
+
+
+class TsodyksMarkramCell(OneStep, TsodyksMarkram): ...

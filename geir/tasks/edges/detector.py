@@ -1,0 +1,163 @@
+"""From events to pictures of edges: the network, fed a few milliseconds at a time."""
+
+import itertools
+import math
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ... import memory
+from ...containers import Lift, SequentialState
+from ...events import Events
+from ...neurons import LIBox
+from ...receptive_fields import spatial_receptive_field
+from ...refractory import LIFRefrac
+from .picture import indexed
+
+# One event alone lifts a neuron's potential to 0.25, so that above this threshold it takes two within a few milliseconds.
+THRESHOLD = 0.15
+# How long a spike is remembered, in seconds, and how long its neuron then rests, so that no pixel is remembered more than 1.6 times.
+MEMORY = 30e-3
+ANGLES, SIZE = 4, 9
+# Responses from which an edge is seen, more than any pixel can evoke alone, and from which it is as bright as can be; a line of spikes evokes 1.
+FLOOR, FULL = 0.22, 0.65
+# Steps that the network takes at a time: more share what every call costs, and make a picture wait longer.
+STEPS_AT_A_TIME = 8
+
+
+def line_fields() -> Tensor:
+    """Receptive fields for lines at several angles, shape (angles, 1, size, size): 1 is the response to a line of ones through the centre."""
+    angles = torch.arange(ANGLES) * math.pi / ANGLES
+    # The second derivative across the line, smoothed along it.
+    fields = -spatial_receptive_field(1.6, angles, 2.25, size=SIZE, dy=2)
+    fields -= fields.mean((1, 2), keepdim=True)
+    return (fields / fields[0, SIZE // 2].sum())[:, None]
+
+
+def network(threshold: float = THRESHOLD, dt: float = 1e-3) -> SequentialState:
+    """Neurons that spike where events come, what they remember of it, and receptive fields that look at that.
+
+    Args:
+        threshold: Potential above which a neuron spikes, where one event alone lifts it to 0.25.
+        dt: Step size in seconds.
+
+    >>> edges, state = network()(torch.rand(8, 1, 1, 48, 64))
+    >>> edges.shape
+    torch.Size([8, 1, 4, 48, 64])
+    """
+    fields = nn.Conv2d(1, ANGLES, SIZE, padding=SIZE // 2, bias=False)
+    # What one spike leaves behind is made 1.
+    fields.weight.data = line_fields() / (1 - math.exp(-dt / MEMORY))
+    return SequentialState(LIFRefrac(v_th=threshold, period=MEMORY, dt=dt), LIBox(tau_mem=MEMORY, dt=dt), Lift(fields.requires_grad_(False)))
+
+
+def description(threshold: float) -> str:
+    """The network as it is written."""
+    neurons = f"LIFRefrac(v_th={threshold:.3g}, period={MEMORY:g}), LIBox(tau_mem={MEMORY:g})"
+    return f"SequentialState({neurons}, Lift(Conv2d(1, {ANGLES}, {SIZE})))"
+
+
+class Drawn(NamedTuple):
+    """A picture, and what was done for it."""
+
+    picture: Tensor
+    steps: int  # that the network took since the picture before
+    events: int  # in them
+    seconds: float  # that it took for them
+    latency: float  # seconds from when the last of them was complete to the picture
+
+
+class Detector:
+    """The network in use: it takes events step after step and gives a picture when asked.
+
+    The receptive fields have no memory, so they look only when there is to be a picture; every step goes through the neurons.
+
+    Args:
+        sensor_size: Width and height of the sensor in pixels.
+        threshold: Potential above which neurons spike.
+        dt: Width of a step in seconds.
+
+    >>> detector = Detector((64, 48))
+    >>> detector.feed([Events([10, 20], [30, 31], [5, 5], [1, 0], (64, 48))])
+    >>> detector.picture().shape
+    torch.Size([48, 128])
+    """
+
+    def __init__(self, sensor_size: tuple[int, int], threshold: float = THRESHOLD, dt: float = 1e-3):
+        self.sensor_size, self.dt = sensor_size, dt
+        self.network = network(threshold, dt)
+        self.neurons, self.fields = self.network[:-1], self.network[-1]
+        self._v_th = self.network.get_buffer("0.v_th")
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget everything."""
+        width, height = self.sensor_size
+        self._state: Any = None
+        # What was seen lately: of events, brighter positive and darker negative, and of spikes.
+        self._events, self._spikes = torch.zeros(height, width), torch.zeros(1, 1, height, width)
+
+    @property
+    def threshold(self) -> float:
+        """Potential above which neurons spike."""
+        return float(self._v_th)
+
+    @threshold.setter
+    def threshold(self, threshold: float) -> None:
+        if not 0 < threshold < math.inf:
+            raise ValueError(f"Detector.threshold must be a positive number, got {threshold!r}.")
+        self._v_th.fill_(threshold)
+
+    @torch.inference_mode()
+    def feed(self, steps: Sequence[Events]) -> None:
+        """Take the events of one step after another."""
+        if not steps:
+            return
+        width, height = self.sensor_size
+        xs = memory.empty((len(steps), 1, 1, height, width), self._spikes).zero_()
+        events, age = Events.cat(steps), torch.arange(len(steps) - 1, -1, -1)
+        step = torch.repeat_interleave(len(steps) - 1 - age, torch.tensor([len(step) for step in steps]))
+        at = events.y.long() * width + events.x
+        xs.view(-1).index_add_(0, step * (height * width) + at, torch.ones(()).expand(len(at)))
+        decay = torch.exp(age * (-self.dt / MEMORY))
+        self._events *= math.exp(-self.dt / MEMORY) ** len(steps)
+        self._events.view(-1).index_add_(0, at, torch.where(events.p > 0, decay[step], -decay[step]))
+        remembered, self._state = self.neurons(xs, self._state)
+        self._spikes = remembered[-1]
+
+    @torch.inference_mode()
+    def edges(self) -> Tensor:
+        """Responses of the receptive fields now, shape (angles, height, width)."""
+        return self.fields(self._spikes[None])[0, 0]
+
+    def picture(self) -> Tensor:
+        """Events on the left and edges on the right, as numbers of colours of `PALETTE`, uint8 of shape (height, 2 * width)."""
+        return indexed(self._events / 1.5, (self.edges() - FLOOR) / (FULL - FLOOR))
+
+    def pictures(self, steps: Iterable[Events], each: Callable[[], int]) -> Iterator[Drawn]:
+        """Feed steps as they come, and draw.
+
+        Args:
+            steps: Events of one step after another.
+            each: How many steps there are to a picture now.
+        """
+        waiting: list[Events] = []
+        done, events, seconds = 0, 0, 0.0
+        # The end of the stream: what is left is shown too.
+        for step in itertools.chain(steps, [None]):
+            if step is not None:
+                waiting.append(step)
+            due = step is None or done + len(waiting) >= each()
+            if not due and len(waiting) < STEPS_AT_A_TIME:
+                continue
+            start = time.perf_counter()
+            self.feed(waiting)
+            seconds += time.perf_counter() - start
+            done, events, waiting = done + len(waiting), events + sum(map(len, waiting)), []
+            if due and done:
+                picture = self.picture()
+                yield Drawn(picture, done, events, seconds, time.perf_counter() - start)
+                done, events, seconds = 0, 0, 0.0
