@@ -88,21 +88,20 @@ def serve(options: argparse.Namespace) -> None:
     controls = Controls(speed=options.speed, threshold=options.threshold)
     player = Player(lambda: open_input(options, player.controls.speed), controls, options.dt, repeat=options.udp is None, seconds=options.seconds)
     title = f"UDP port {options.udp}" if options.udp is not None else "a scene that is made up" if options.synthetic else options.file.name
-    with Server(player, title, options.port) as server:
-        server.start()
-        player.start()
-        try:
-            print(f"Edges of {title}: {server.address} (Ctrl-C ends)", flush=True)
-            player.join()
-            if player.failure is not None:
-                print(f"The stream failed: {player.failure}", file=sys.stderr, flush=True)
-            # What was last stays to be seen.
-            threading.Event().wait()
-        except KeyboardInterrupt:
-            print(file=sys.stderr)
-        finally:
-            server.shutdown()
-            player.stop()
+    server = Server(player, title, options.port)
+    server.start()
+    player.start()
+    try:
+        print(f"Edges of {title}: {server.address} (Ctrl-C ends)", flush=True)
+        player.join()
+        if player.failure is not None:
+            print(f"The stream failed: {player.failure}", file=sys.stderr, flush=True)
+        # What was last stays to be seen.
+        threading.Event().wait()
+    except KeyboardInterrupt:
+        print(file=sys.stderr)
+    finally:
+        server.stop()
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -2,7 +2,9 @@
 
 import dataclasses
 import json
+import socket
 import threading
+from contextlib import suppress
 from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -31,7 +33,8 @@ class Server(ThreadingHTTPServer):
         OSError: If the port is in use.
     """
 
-    daemon_threads = True
+    # Threads that answer are waited for: PyTorch aborts a process that ends while one is within it.
+    daemon_threads = False
     allow_reuse_address = True
 
     def __init__(self, player: Player, title: str, port: int = 0):
@@ -40,6 +43,7 @@ class Server(ThreadingHTTPServer):
         except OSError as error:
             raise OSError(error.errno, f"The page cannot be served at port {port}: {error.strerror}. Take another, or 0 for a free one.") from None
         self.player, self.title = player, title
+        self._connections: set[socket.socket] = set()
         # Several pages may look; a picture is coded once.
         self.coded = lru_cache(maxsize=2)(lambda shown: b"" if shown.picture is None else png(shown.picture))
 
@@ -49,8 +53,28 @@ class Server(ThreadingHTTPServer):
         return f"http://127.0.0.1:{self.server_port}/"
 
     def start(self) -> None:
-        """Serve, in a thread, until `shutdown`."""
+        """Serve, in a thread, until `stop`."""
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
+
+    def stop(self) -> None:
+        """Stop the player, hang up on everybody, and wait until all answers have ended."""
+        self.shutdown()
+        self.player.stop()
+        for connection in tuple(self._connections):
+            with suppress(OSError):  # which was hung up meanwhile
+                connection.shutdown(socket.SHUT_RDWR)
+        self.server_close()
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Take a connection, to hang up at the end: a browser keeps it."""
+        connection, address = super().get_request()
+        self._connections.add(connection)
+        return connection, address
+
+    def close_request(self, request: Any) -> None:
+        """The connection has ended."""
+        self._connections.discard(request)
+        super().close_request(request)
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         """A page that was closed in the middle of an answer is no error."""
@@ -103,8 +127,9 @@ class _Handler(BaseHTTPRequestHandler):
         controls = player.controls
         state: dict[str, Any] = {"title": server.title, "live": player.live, "dt": player.dt, "controls": dataclasses.asdict(controls)}
         state["network"] = description(controls.threshold)
-        if shown is not None:
-            state |= {"number": shown.number, "reading": dataclasses.asdict(shown.reading)}
+        # A page that has the newest picture is to know what the controls are all the same.
+        if (known := shown or player.shown) is not None:
+            state |= {"number": known.number, "reading": dataclasses.asdict(known.reading)}
         status = HTTPStatus.NO_CONTENT if shown is None or shown.picture is None else HTTPStatus.OK
         body = server.coded(shown) if status == HTTPStatus.OK else b""
         self._answer(status, body, "image/png", {"X-State": json.dumps(state)})
