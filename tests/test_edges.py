@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import closing
 from pathlib import Path
 
 import chromium
@@ -554,10 +555,15 @@ class Served:
         self.title, self.address, self.port = match[1], match[2], int(match[3])
         return self
 
+    def interrupt(self):
+        """End it, as Ctrl-C does."""
+        self.process.send_signal(signal.SIGINT)
+        self.process.wait(20)
+
     def __exit__(self, *exception):
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGINT)
         try:
+            if self.process.poll() is None:
+                self.interrupt()
             _, self.complaint = self.process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self.process.kill()
@@ -565,16 +571,15 @@ class Served:
 
 
 def test_ctrl_c_ends_it_cleanly_and_frees_the_port():
-    with Served("--synthetic", "--size", "64x48") as served:
+    with Served("--synthetic", "--size", "64x48") as served, closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)) as kept:
         # A browser keeps its connection, and here waits for more.
-        kept = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
         for _ in range(3):
             kept.request("GET", "/picture?after=0")
             assert kept.getresponse().read()
         kept.request("GET", "/picture?after=1000000")
+        served.interrupt()
     assert served.process.returncode == 0
     assert served.complaint.strip() == ""
-    kept.close()
     with socket.create_server(("127.0.0.1", served.port)):
         pass
 

@@ -93,7 +93,7 @@ def serve(options: argparse.Namespace) -> None:
     player.start()
     try:
         print(f"Edges of {title}: {server.address} (Ctrl-C ends)", flush=True)
-        player.join()
+        player.ended.wait()
         if player.failure is not None:
             print(f"The stream failed: {player.failure}", file=sys.stderr, flush=True)
         # What was last stays to be seen.

@@ -95,6 +95,7 @@ class Player(threading.Thread):
         self.shown: Shown | None = None
         self.failure: Exception | None = None
         self.live = False
+        self.ended = threading.Event()  # to wait for: Ctrl-C within join() makes Python 3.11 take a running thread for one that has ended
         self._turned = threading.Condition()
         self._stopping = False
 
@@ -116,6 +117,7 @@ class Player(threading.Thread):
         with self._turned:
             self._stopping = True
             self._turned.notify_all()
+        self.ended.wait()
         self.join()
 
     def newer(self, than: int, timeout: float) -> Shown | None:
@@ -135,6 +137,8 @@ class Player(threading.Thread):
         except Exception as error:  # whoever looks at the pictures is to see it
             self.failure = error
             self._show(ended=True, error=str(error))
+        finally:
+            self.ended.set()
 
     def _play(self, stream: Input) -> None:
         self.live = not isinstance(stream, FileInput)
