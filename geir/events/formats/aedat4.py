@@ -23,7 +23,7 @@ _RECORD = 16
 # A packet may become so large when it is decompressed, which is 8 million events.
 _LARGEST = 1 << 27
 # Bytes of packets that a thread takes at a time, when they are decompressed: a file of little bombs must not become large either.
-_GROUP = 1 << 20
+_GROUP = 1 << 21
 # Events of a packet that is written.
 _PACKET = 1 << 16
 
@@ -122,9 +122,11 @@ def _decompressor(compression: int) -> Callable[[bytes], bytes]:
 
         def lz4(data: bytes) -> bytes:
             decompressor, parts, size = frame.LZ4FrameDecompressor(), [], 0
-            # Most packets are smaller than a mebibyte; room for the largest would be claimed for each.
+            # Room is claimed at once, therefore only as much as the packet says, or a mebibyte at a time.
+            stated = frame.get_frame_info(data)["content_size"]
+            room = min(stated, _LARGEST) or 1 << 20
             while not decompressor.eof:
-                parts.append(decompressor.decompress(data if decompressor.needs_input else b"", max_length=1 << 20))
+                parts.append(decompressor.decompress(data if decompressor.needs_input else b"", max_length=room))
                 size += len(parts[-1])
                 if size > _LARGEST:
                     raise _WrongError(f"has more than {_LARGEST:,} bytes")
@@ -256,10 +258,12 @@ class Aedat4(Reader):
 
     def _expected(self, data: bytes) -> int:
         """About how many bytes a packet has when it is decompressed."""
-        if self.compression not in (Compression.ZSTD, Compression.ZSTD_HIGH):
-            # LZ4 makes at most 255 of one, and mostly three.
-            return len(data) if self.compression == Compression.NONE else 4 * len(data)
+        if self.compression == Compression.NONE:
+            return len(data)
         try:
+            if self.compression in (Compression.LZ4, Compression.LZ4_HIGH):
+                # Where it does not say so: LZ4 makes at most 255 of one, and mostly three.
+                return _lz4().get_frame_info(data)["content_size"] or 4 * len(data)
             size = _zstd().frame_content_size(data)
         except Exception:  # to be told when it is decompressed
             return len(data)

@@ -223,10 +223,11 @@ void aedat4(job *j) {
     const uint8_t *records = (const uint8_t *)(uintptr_t)table[2 * part];
     const int64_t count = table[2 * part + 1] / 16;
     for (int64_t i = 0; i < count; i++) {
+      const uint64_t rest = get64(records + 16 * i + 8);
       t[i] = (int64_t)get64(records + 16 * i);
-      x[i] = get16(records + 16 * i + 8);
-      y[i] = get16(records + 16 * i + 10);
-      p[i] = records[16 * i + 12] != 0;
+      x[i] = rest;
+      y[i] = rest >> 16;
+      p[i] = (uint8_t)(rest >> 32) != 0;
     }
     t += count, x += count, y += count, p += count;
   }
@@ -291,11 +292,15 @@ void sound(job *j) {
   const int64_t FAR = INT64_C(1) << 62;  // so that differences do not overflow
   for (int64_t o = 0; o < n && first == n; o += PART) {
     const int64_t end = o + PART < n ? o + PART : n;
-    int wrong = 0;
-    for (int64_t i = o; i < end; i++) wrong |= ((uint16_t)x[i] >= width) | ((uint16_t)y[i] >= height) | (p[i] > 1);
+    // A loop for each width of numbers, for these run in vectors. Negative coordinates become large ones.
+    uint16_t right = 0, bottom = 0;
+    for (int64_t i = o; i < end; i++) right = (uint16_t)x[i] > right ? x[i] : right;
+    for (int64_t i = o; i < end; i++) bottom = (uint16_t)y[i] > bottom ? y[i] : bottom;
+    uint8_t brightest = 0;
+    for (int64_t i = o; i < end; i++) brightest = p[i] > brightest ? p[i] : brightest;
     int64_t late = latest, low = INT64_MAX;
     for (int64_t i = o; i < end; i++) late = t[i] > late ? t[i] : late, low = t[i] < low ? t[i] : low;
-    if (!wrong && low >= late - back && low >= -FAR && late <= FAR) {
+    if (right < width && bottom < height && brightest <= 1 && low >= late - back && low >= -FAR && late <= FAR) {
       latest = late;
       continue;
     }

@@ -68,9 +68,10 @@ class Source:
 
 
 def new_columns(size: int) -> Columns:
-    """Room for events."""
-    like = torch.empty(0)
-    t, x, y, p = (memory.empty([size], like, dtype) for dtype in COLUMNS.values())
+    """Room for events, in one piece."""
+    widths = [dtype.itemsize for dtype in COLUMNS.values()]
+    pieces = memory.empty([size * sum(widths)], torch.empty(0), torch.uint8).split([size * width for width in widths])
+    t, x, y, p = (piece.view(dtype) for piece, dtype in zip(pieces, COLUMNS.values(), strict=True))
     return t, x, y, p
 
 
