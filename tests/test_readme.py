@@ -10,9 +10,10 @@ import pytest
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_the_five_minutes_of_the_readme_run(monkeypatch):
+def test_the_five_minutes_of_the_readme_run(monkeypatch, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
     assert len(blocks) >= 5
+    monkeypatch.chdir(tmp_path)
     # A module, so that its classes pickle.
     module = types.ModuleType("readme")
     monkeypatch.setitem(sys.modules, "readme", module)
@@ -21,6 +22,7 @@ def test_the_five_minutes_of_the_readme_run(monkeypatch):
         exec(compile(block, str(README), "exec"), scope)
     assert scope["more"].shape == (5, 8, 10)
     assert scope["zs"].shape == (100, 32, 50)
+    assert scope["spikes"].shape == (1, 1, 8, 30, 30)
 
 
 @pytest.mark.parametrize("job", re.findall(r"python3 run.py (\w+)", README.read_text()))

@@ -2,6 +2,8 @@
 
 from .buffer import Overflow as Overflow
 from .camera import CameraInput as CameraInput
+from .dataset import EventDataset as EventDataset
+from .dataset import collate as collate
 from .errors import EventFileError as EventFileError
 from .events import Events as Events
 from .file_input import FileInput as FileInput
@@ -15,6 +17,7 @@ from .input import Stats as Stats
 from .layouts import SPIF as SPIF
 from .layouts import T32 as T32
 from .layouts import T64 as T64
+from .lazy import LazyLIF as LazyLIF
 from .udp import UDPInput as UDPInput
 from .udp import UDPOutput as UDPOutput
 
@@ -24,14 +27,17 @@ __all__ = [
     "T64",
     "CameraInput",
     "Compression",
+    "EventDataset",
     "EventFileError",
     "Events",
     "FileInput",
+    "LazyLIF",
     "Overflow",
     "Recording",
     "Stats",
     "UDPInput",
     "UDPOutput",
+    "collate",
     "info",
     "open_events",
     "read_events",

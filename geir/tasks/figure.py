@@ -30,7 +30,8 @@ def draw(model: SequentialState, xs: Tensor, label: int, history: list[dict[str,
             outputs, _ = model(xs)
     finally:
         model.return_hidden = False
-    spikes = [zs for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
+    spikes = [(zs, float(module.dt)) for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
+    dt = float(model[-1].dt)
 
     with plot.style():
         figure = Figure(figsize=(8, 5))
@@ -47,13 +48,13 @@ def draw(model: SequentialState, xs: Tensor, label: int, history: list[dict[str,
         image.imshow(xs.mean(0)[0].diff(dim=0, prepend=xs.new_zeros(1, *xs.shape[3:]))[-1].cpu().numpy(), cmap="gray_r")
         image.set(title=f"Input: a {label}", xticks=[], yticks=[])
         image.spines[:].set_visible(True)
-        plot.traces(outputs[-1], readout, sample=0, color=["0.7"] * outputs[-1].shape[-1])
-        plot.traces(outputs[-1][..., label], readout, sample=0, color=plot.ORANGE, label=f"class {label}")
+        plot.traces(outputs[-1], readout, dt=dt, sample=0, color=["0.7"] * outputs[-1].shape[-1])
+        plot.traces(outputs[-1][..., label], readout, dt=dt, sample=0, color=plot.ORANGE, label=f"class {label}")
         readout.set(title="Output membranes", ylabel="potential")
         readout.legend(loc="upper left")
-        for k, (axes, zs) in enumerate(zip(rows[1].subplots(1, len(spikes), squeeze=False)[0], spikes, strict=True), 1):
-            plot.raster(zs, axes, sample=0)
-            axes.set_title(f"Spikes of layer {k}: {zs[0, 0].numel()} neurons, {1e3 * zs[:, 0].float().mean():.0f} Hz")
+        for k, (axes, (zs, dt)) in enumerate(zip(rows[1].subplots(1, len(spikes), squeeze=False)[0], spikes, strict=True), 1):
+            plot.raster(zs, axes, dt=dt, sample=0)
+            axes.set_title(f"Spikes of layer {k}: {zs[0, 0].numel()} neurons, {zs[:, 0].float().mean() / dt:.0f} Hz")
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=180))
 
 
