@@ -26,7 +26,7 @@ from .timing import progress
 
 SIZES = ((320, 240), (640, 480))
 # As many steps of the scene as are gone through again and again.
-STEPS = 64
+STEPS = 66
 
 Feed = Callable[[int], object]
 

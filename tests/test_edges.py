@@ -23,7 +23,7 @@ from geir import LIBoxCell, LIFRefracCell, SequentialState
 from geir.events import EventFileError, Events, FileInput, UDPInput, UDPOutput
 from geir.tasks.edges import Detector, Player, Scene, film, network
 from geir.tasks.edges.__main__ import main
-from geir.tasks.edges.detector import ANGLES, FLOOR, line_fields
+from geir.tasks.edges.detector import ANGLES, FLOOR, filtered, line_fields
 from geir.tasks.edges.picture import NO_EDGE, NO_EVENT, PALETTE, indexed, png
 from geir.tasks.edges.player import Controls
 from geir.tasks.edges.server import Server
@@ -81,6 +81,12 @@ def test_a_line_of_spikes_that_are_just_there_evokes_one():
     assert fields[0, 0, 4].sum() == pytest.approx(1)
     assert fields[2, 0, :, 4].sum() == pytest.approx(1)
     torch.testing.assert_close(fields.sum((1, 2, 3)), torch.zeros(ANGLES), atol=1e-6, rtol=0)
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (5, 7), (16, 9), (33, 40)])
+def test_the_fields_are_a_convolution(shape):
+    image, fields = torch.rand(shape), torch.rand(3, 1, 9, 9)
+    torch.testing.assert_close(filtered(image, fields[:, 0]), nn.functional.conv2d(image[None, None], fields, padding=4)[0])
 
 
 def test_a_pixel_that_fires_all_the_time_is_no_edge():

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from .. import plot
 from ..containers import SequentialState
-from ..neuron import Neuron
+from ..neuron import Dynamics, Neuron
 from .training import write_atomically
 
 
@@ -30,8 +30,8 @@ def draw(model: SequentialState, xs: Tensor, label: int, history: list[dict[str,
             outputs, _ = model(xs)
     finally:
         model.return_hidden = False
-    spikes = [(zs, float(module.dt)) for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
-    dt = float(model[-1].dt)
+    spikes = [(zs, module.dt) for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
+    dt = next(module.dt for module in reversed(model) if isinstance(module, Dynamics))
 
     with plot.style():
         figure = Figure(figsize=(8, 5))
