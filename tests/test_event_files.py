@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 
 from geir.events import Compression, EventFileError, Events, info, open_events, read_events, write_events
 from geir.events.formats import aedat4, decode
+from geir.events.formats import flatbuffer as flatbuffers
+from geir.events.formats.compression import compressor_of
 from geir.events.formats.reader import BLOCK
 from geir.native import NoCompilerError
 
@@ -505,7 +507,7 @@ def test_a_cut_packet_says_where_and_what_is_readable(tmp_path):
 
 
 def flatbuffer(kind, count, content, size=None):
-    body = aedat4._flatbuffer(kind, count, content)
+    body = flatbuffers.flatbuffer(kind, count, content)
     return body if size is None else struct.pack("<I", size) + body[4:]
 
 
@@ -579,7 +581,7 @@ def test_a_packet_that_becomes_huge_is_refused(tmp_path, compression):
 )
 def test_many_packets_that_become_large_are_not_held_at_once(tmp_path, compression, stated, most):
     # 2 MiB of each, of which the file holds a few kilobytes.
-    compress = aedat4._compressor(compression) if stated else functools.partial(lz4.frame.compress, store_size=False)
+    compress = compressor_of(compression) if stated else functools.partial(lz4.frame.compress, store_size=False)
     packets = [(0, compress(flatbuffer(b"EVTS", 1 << 17, RECORD * (1 << 17))), None)] * 100
     (tmp_path / "a.aedat4").write_bytes(aedat4_file(*packets, compression=compression))
     with open_events(tmp_path / "a.aedat4") as recording:

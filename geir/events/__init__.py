@@ -12,7 +12,7 @@ from .files import info as info
 from .files import open_events as open_events
 from .files import read_events as read_events
 from .files import write_events as write_events
-from .formats.aedat4 import Compression as Compression
+from .formats.compression import Compression as Compression
 from .input import Stats as Stats
 from .layouts import SPIF as SPIF
 from .layouts import T32 as T32

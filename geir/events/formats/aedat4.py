@@ -1,13 +1,10 @@
 """iniVation's AEDAT 4: packets of several streams, compressed, in FlatBuffers."""
 
 import collections
-import functools
 import re
 import struct
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from enum import IntEnum
 from typing import Any, NamedTuple
 from xml.etree import ElementTree
 
@@ -15,143 +12,23 @@ import numpy
 import torch
 
 from ..errors import EventFileError
+from .compression import Compression, compressor_of, decompressor_of, expected_size
 from .decode import Array, Columns, gather
+from .flatbuffer import I32, I64, U32, Buffer, DamagedError, flatbuffer
 from .reader import Parts, Reader, Target, checked_size, new_columns, part
 
 _MAGIC = b"#!AER-DAT4.0\r\n"
 _RECORD = 16
-# A packet may become so large when it is decompressed, which is 8 million events.
-_LARGEST = 1 << 27
 # Bytes of packets that a thread takes at a time, when they are decompressed: a file of little bombs must not become large either.
 _GROUP = 1 << 21
 # Events of a packet that is written.
 _PACKET = 1 << 16
-
-_U16, _I32, _U32, _I64 = (struct.Struct(kind) for kind in ("<H", "<i", "<I", "<q"))
-
-
-class Compression(IntEnum):
-    """What packets are compressed with."""
-
-    NONE = 0
-    LZ4 = 1
-    LZ4_HIGH = 2
-    ZSTD = 3
-    ZSTD_HIGH = 4
-
-
-class _WrongError(Exception):
-    """A packet is not what it should be."""
 
 
 class _Packet(NamedTuple):
     number: int
     offset: int
     data: bytes
-
-
-class _Buffer:
-    """A FlatBuffer, of which nothing is read before it is known to be there."""
-
-    def __init__(self, data: bytes, kind: bytes):
-        self.data = data
-        if self.number(_U32, 0) + 4 > len(data):
-            raise _WrongError("is cut short")
-        if data[8:12] != kind:
-            raise _WrongError(f"should be of type {kind.decode()}, got {data[8:12]!r}")
-        self.root = self.follow(4)
-
-    def number(self, kind: struct.Struct, at: int) -> int:
-        # Counted from the end if negative.
-        if at < 0 or at + kind.size > len(self.data):
-            raise _WrongError(f"refers to its byte {at:,} of {len(self.data):,}")
-        return kind.unpack_from(self.data, at)[0]
-
-    def numbers(self, kind: str, at: Array) -> Array:
-        """As `number`, many of them."""
-        size = numpy.dtype(kind).itemsize
-        if len(at) and not 0 <= at.min() <= at.max() <= len(self.data) - size:
-            raise _WrongError(f"refers to its bytes {at.min():,} to {at.max():,} of {len(self.data):,}")
-        data = numpy.frombuffer(self.data, numpy.uint8)
-        return data[at[:, None] + numpy.arange(size)].view(kind)[:, 0].astype(numpy.int64)
-
-    def follow(self, at: int) -> int:
-        return at + self.number(_U32, at)
-
-    def field(self, table: int, index: int) -> int | None:
-        """Where a field of a table is, if the table has it."""
-        layout = table - self.number(_I32, table)
-        if 4 + 2 * index + 2 > self.number(_U16, layout):
-            return None
-        offset = self.number(_U16, layout + 4 + 2 * index)
-        return table + offset if offset else None
-
-    def vector(self, table: int, index: int, size: int) -> tuple[int, int]:
-        """Where a vector begins and how many parts of some size it has."""
-        at = self.field(table, index)
-        if at is None:
-            return 0, 0
-        at = self.follow(at)
-        count = self.number(_U32, at)
-        if count * size > len(self.data) - at - 4:
-            raise _WrongError(f"says that it has {count:,} parts, for which it is too short")
-        return at + 4, count
-
-
-def _lz4() -> Any:
-    try:
-        import lz4.frame
-    except ImportError as error:
-        raise ImportError("LZ4-compressed AEDAT4 files need the package lz4; install it: pip install 'geir[events]'") from error
-    return lz4.frame
-
-
-def _zstd() -> Any:
-    try:
-        import zstandard
-    except ImportError as error:
-        raise ImportError("Zstandard-compressed AEDAT4 files need the package zstandard; install it: pip install 'geir[events]'") from error
-    return zstandard
-
-
-def _decompressor(compression: int) -> Callable[[bytes], bytes]:
-    if compression == Compression.NONE:
-        return lambda data: data
-    if compression in (Compression.LZ4, Compression.LZ4_HIGH):
-        frame = _lz4()
-
-        def lz4(data: bytes) -> bytes:
-            decompressor, parts, size = frame.LZ4FrameDecompressor(), [], 0
-            # Room is claimed at once, therefore only as much as the packet says, or a mebibyte at a time.
-            stated = frame.get_frame_info(data)["content_size"]
-            room = min(stated, _LARGEST) or 1 << 20
-            while not decompressor.eof:
-                parts.append(decompressor.decompress(data if decompressor.needs_input else b"", max_length=room))
-                size += len(parts[-1])
-                if size > _LARGEST:
-                    raise _WrongError(f"has more than {_LARGEST:,} bytes")
-                if not decompressor.eof and decompressor.needs_input:
-                    raise _WrongError("is cut short")
-            return parts[0] if len(parts) == 1 else b"".join(parts)
-
-        return lz4
-    zstandard, own = _zstd(), threading.local()
-
-    def zstd(data: bytes) -> bytes:
-        size = zstandard.frame_content_size(data)
-        if size > _LARGEST:
-            raise _WrongError(f"has {size:,} bytes, which are more than {_LARGEST:,}")
-        # A decompressor is for one thread.
-        own.decompressor = getattr(own, "decompressor", None) or zstandard.ZstdDecompressor(max_window_size=_LARGEST // 2)
-        if size >= 0:
-            return own.decompressor.decompress(data)
-        with own.decompressor.stream_reader(data) as reader:
-            result = reader.read(_LARGEST)
-        if len(result) == _LARGEST:
-            raise _WrongError(f"has more than {_LARGEST:,} bytes")
-        return result
-
-    return zstd
 
 
 class Aedat4(Reader):
@@ -169,19 +46,19 @@ class Aedat4(Reader):
         data = source.read(len(_MAGIC), size + 4, "the header")
         self.start = len(_MAGIC) + 4 + size
         try:
-            header = _Buffer(data, b"IOHE")
+            header = Buffer(data, b"IOHE")
             at, table = header.field(header.root, 0), header.field(header.root, 1)
-            self.compression = 0 if at is None else header.number(_I32, at)
-            self.table = -1 if table is None else header.number(_I64, table)
+            self.compression = 0 if at is None else header.number(I32, at)
+            self.table = -1 if table is None else header.number(I64, table)
             begin, count = header.vector(header.root, 2, 1)
-        except _WrongError as error:
+        except DamagedError as error:
             raise source.error(f"the header {error}", len(_MAGIC)) from None
         if self.compression not in list(Compression):
             raise source.error(f"AEDAT 4 has no compression {self.compression}", len(_MAGIC))
         if 0 < self.table < self.start:
             raise source.error(f"the header says that packets end at byte {self.table:,}, where they have not begun", len(_MAGIC))
         self._streams(data[begin : begin + count])
-        self.decompress, self._prefix = _decompressor(self.compression), b""
+        self.decompress, self._prefix = decompressor_of(self.compression), b""
 
     def _streams(self, text: bytes) -> None:
         try:
@@ -230,7 +107,7 @@ class Aedat4(Reader):
         try:
             data = self._decompressed(packet.data)
             begin, count = self._place(data)
-        except _WrongError as error:
+        except DamagedError as error:
             raise self.source.error(f"packet {packet.number} {error}", packet.offset) from None
         return numpy.frombuffer(data, numpy.uint8, count * _RECORD, begin)
 
@@ -240,10 +117,10 @@ class Aedat4(Reader):
         begin = len(prefix) + 8
         # Packets of one writer begin alike, up to the number of records. What was read there once need not be read again.
         if prefix and len(data) >= begin and data[4 : begin - 4] == prefix:
-            (size,), (count,) = _U32.unpack_from(data), _U32.unpack_from(data, begin - 4)
+            (size,), (count,) = U32.unpack_from(data), U32.unpack_from(data, begin - 4)
             if size + 4 <= len(data) and begin + count * _RECORD <= len(data):
                 return begin, count
-        buffer = _Buffer(data, b"EVTS")
+        buffer = Buffer(data, b"EVTS")
         begin, count = buffer.vector(buffer.root, 0, _RECORD)
         self._prefix = data[4 : begin - 4] if 12 < begin < 256 else b""
         return begin, count
@@ -251,23 +128,10 @@ class Aedat4(Reader):
     def _decompressed(self, data: bytes) -> bytes:
         try:
             return self.decompress(data)
-        except (_WrongError, MemoryError):
+        except (DamagedError, MemoryError):
             raise
         except Exception as error:  # the packages have their own, or RuntimeError
-            raise _WrongError(f"cannot be decompressed: {error}") from None
-
-    def _expected(self, data: bytes) -> int:
-        """About how many bytes a packet has when it is decompressed."""
-        if self.compression == Compression.NONE:
-            return len(data)
-        try:
-            if self.compression in (Compression.LZ4, Compression.LZ4_HIGH):
-                # Where it does not say so: LZ4 makes at most 255 of one, and mostly three.
-                return _lz4().get_frame_info(data)["content_size"] or 4 * len(data)
-            size = _zstd().frame_content_size(data)
-        except Exception:  # to be told when it is decompressed
-            return len(data)
-        return size if size >= 0 else _LARGEST
+            raise DamagedError(f"cannot be decompressed: {error}") from None
 
     def _groups(self) -> Iterator[tuple[list[_Packet], EventFileError | None]]:
         """Some packets at a time, and at last what is wrong with what follows them."""
@@ -275,7 +139,7 @@ class Aedat4(Reader):
         try:
             for packet in self._packets():
                 group.append(packet)
-                size += self._expected(packet.data)
+                size += expected_size(packet.data, self.compression)
                 if size >= _GROUP:
                     yield group, None
                     group, size = [], 0
@@ -333,15 +197,15 @@ class Aedat4(Reader):
             return {}
         data = self.source.read(self.table, self.source.size - self.table, "the table")
         try:
-            stream, events, start, stop = _table_of(_Buffer(self._decompressed(data), b"FTAB"))
-        except _WrongError as error:
+            stream, events, start, stop = _table_of(Buffer(self._decompressed(data), b"FTAB"))
+        except DamagedError as error:
             raise self.source.error(f"the table {error}", self.table) from None
         own = (stream == self.stream) & (events > 0)
         times = {"start": int(start[own].min()), "stop": int(stop[own].max())} if own.any() else {}
         return {"events": int(events[own].sum())} | times
 
 
-def _table_of(buffer: _Buffer) -> tuple[Array, Array, Array, Array]:
+def _table_of(buffer: Buffer) -> tuple[Array, Array, Array, Array]:
     """Stream, number of events, and times of the first and last one of each packet."""
     # No entry has fewer bytes, if they are not to share them.
     begin, count = buffer.vector(buffer.root, 0, 24)
@@ -357,27 +221,6 @@ def _table_of(buffer: _Buffer) -> tuple[Array, Array, Array, Array]:
         return numpy.where(there, buffer.numbers(kind, numpy.where(there, entries + offsets, 0)), 0)
 
     return field(1, "<i4"), field(2, "<i8"), field(3, "<i8"), field(4, "<i8")
-
-
-def _compressor(compression: Compression) -> Callable[[bytes], bytes]:
-    match compression:
-        case Compression.NONE:
-            return bytes
-        case Compression.LZ4 | Compression.LZ4_HIGH:
-            frame = _lz4()
-            return functools.partial(frame.compress, compression_level=9 if compression == Compression.LZ4_HIGH else 0)
-        case _:
-            return _zstd().ZstdCompressor(10 if compression == Compression.ZSTD_HIGH else 3).compress
-
-
-# A FlatBuffer is: its size, where its table is, its type; the table's layout (sizes of layout and table, and where each field is), the table (where
-# its layout is, and the fields), and what fields refer to. All offsets are from where they stand.
-
-
-def _flatbuffer(kind: bytes, count: int, content: bytes) -> bytes:
-    """A table with one field, a vector."""
-    body = struct.pack("<I4s3H2xiII", 16, kind, 6, 8, 4, 8, 4, count) + content
-    return struct.pack("<I", len(body)) + body
 
 
 def _header(sensor_size: tuple[int, int], compression: Compression) -> tuple[bytes, int]:
@@ -399,7 +242,7 @@ def _table(packets: list[tuple[int, int, int, int, int]]) -> bytes:
         for k, (size, place, number, start, stop) in enumerate(packets)
     )
     content = offsets + bytes(begin - 32 - 4 * count - len(layout)) + layout + entries
-    return _flatbuffer(b"FTAB", count, content)
+    return flatbuffer(b"FTAB", count, content)
 
 
 def _description(sensor_size: tuple[int, int], compression: Compression) -> str:
@@ -421,7 +264,7 @@ def _description(sensor_size: tuple[int, int], compression: Compression) -> str:
 
 def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compression: Compression = Compression.LZ4) -> None:
     """Write events."""
-    compress = _compressor(Compression(compression))
+    compress = compressor_of(Compression(compression))
     header, place = _header(sensor_size, Compression(compression))
     file.write(header)
     table = []
@@ -431,7 +274,7 @@ def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compression:
             records = numpy.zeros(len(events), [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("nothing", "u1", 3)])
             for name, column in zip("txyp", events.columns(), strict=True):
                 records[name] = column.numpy()
-            data = compress(_flatbuffer(b"EVTS", len(events), records.tobytes()))
+            data = compress(flatbuffer(b"EVTS", len(events), records.tobytes()))
             # A packet's place is that of its content.
             table.append((len(data), file.tell() + 8, len(events), int(events.t.min()), int(events.t.max())))
             file.write(struct.pack("<ii", 0, len(data)) + data)
