@@ -3,6 +3,7 @@
 import functools
 import struct
 import sys
+import tracemalloc
 import warnings
 import zipfile
 
@@ -17,7 +18,8 @@ from hypothesis import strategies as st
 from geir.events import Compression, EventFileError, Events, info, open_events, read_events, write_events
 from geir.events.formats import aedat4, decode
 from geir.events.formats import flatbuffer as flatbuffers
-from geir.events.formats.compression import compressor_of
+from geir.events.formats.compression import compressor_of, decompressor_of
+from geir.events.formats.flatbuffer import DamagedError
 from geir.events.formats.reader import BLOCK
 from geir.native import NoCompilerError
 
@@ -587,6 +589,18 @@ def test_many_packets_that_become_large_are_not_held_at_once(tmp_path, compressi
     with open_events(tmp_path / "a.aedat4") as recording:
         together = max(len(group) for group, _ in recording._reader._groups())
     assert together <= most
+
+
+def test_a_packet_that_says_too_little_is_refused_at_once():
+    compressor = lz4.frame.LZ4FrameCompressor()
+    data = compressor.begin(source_size=1) + compressor.compress(bytes(1 << 24)) + bytes(4)
+    decompress = decompressor_of(Compression.LZ4)
+    tracemalloc.start()
+    with pytest.raises((DamagedError, RuntimeError)):
+        decompress(data)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 1 << 26
 
 
 HEADS = {

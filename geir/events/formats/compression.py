@@ -47,9 +47,8 @@ def decompressor_of(compression: int) -> Callable[[bytes], bytes]:
 
         def lz4(data: bytes) -> bytes:
             decompressor, parts, size = frame.LZ4FrameDecompressor(), [], 0
-            # Room is claimed at once, therefore only as much as the packet says, or a mebibyte at a time.
-            stated = frame.get_frame_info(data)["content_size"]
-            room = min(stated, LARGEST) or 1 << 20
+            # Room is claimed at once, therefore only as much as the packet says, but not less than a mebibyte: it may say too little.
+            room = max(1 << 20, min(LARGEST, frame.get_frame_info(data)["content_size"]))
             while not decompressor.eof:
                 parts.append(decompressor.decompress(data if decompressor.needs_input else b"", max_length=room))
                 size += len(parts[-1])
