@@ -152,9 +152,28 @@ def test_what_a_detector_shows_is_the_network_it_has():
     torch.testing.assert_close(seen(steps).edges(), ys[-1, 0], rtol=1e-4, atol=1e-5)
 
 
+def test_a_picture_that_is_drawn_later_is_that_of_its_moment():
+    with FileInput(Scene(SIZE), speed=None, capacity=1 << 12) as stream:
+        steps = [next(bins) for bins in [stream.slices()] for _ in range(40)]
+    at_once, later = ([], [])
+    for drawn, draw in ((at_once, lambda due: due.draw()), (later, lambda due: due.draw)):
+        drawn.extend(draw(due) for due in Detector(SIZE).pictures(steps, lambda: 20))
+    assert not at_once[0].equal(at_once[1])
+    assert all(picture.equal(draw()) for picture, draw in zip(at_once, later, strict=True))
+
+
 def test_a_detector_refuses_a_threshold_that_is_none():
     with pytest.raises(ValueError, match=r"Detector.threshold must be a positive number, got -1"):
         Detector(SIZE).threshold = -1
+
+
+def test_what_layers_prepare_for_a_threshold_is_good_until_it_changes():
+    detector = Detector(SIZE)
+    prepared = detector._v_th._version
+    for threshold, changes in ((detector.threshold, 0), (0.3, 1), (0.3, 1)):
+        detector.threshold = threshold
+        assert detector._v_th._version - prepared == changes
+    assert float(detector._v_th) == pytest.approx(0.3)
 
 
 # Pictures
@@ -250,13 +269,14 @@ def advance(player, pictures, timeout=10):
 
 
 def test_a_player_shows_pictures_at_the_speed_of_the_stream(play):
-    player = play(scene_input)
+    # Slow enough for a machine that has other work.
+    player = play(lambda: scene_input(0.25), Controls(speed=0.25))
     first = advance(player, 3)
     start, before = time.perf_counter(), first.reading.time
     last = advance(player, 30)
-    passed = time.perf_counter() - start
+    passed = 0.25 * (time.perf_counter() - start)
     assert last.picture.shape == (48, 128)
-    assert passed / 4 < last.reading.time - before <= passed + 0.1, "a busy machine may be late, but nothing is early"
+    assert passed / 4 < last.reading.time - before <= passed + 0.04, "a busy machine may be late, but nothing is early"
     assert last.reading.events_per_second > 100
     assert 0 < last.reading.step_ms < 1e3
     assert 0 < last.reading.latency_ms < 1e4
@@ -649,9 +669,9 @@ def test_the_page_lives_in_a_browser(tmp_path):
 def test_of_a_real_recording_the_person_is_seen_and_not_the_noise(real_data):
     with FileInput(real_data / "events" / "person_320x240.aedat4", speed=None) as stream:
         detector = Detector(stream.sensor_size)
-        drawn = list(detector.pictures(stream.slices(), lambda: 100))
-    assert sum(d.events for d in drawn) == 111_954
-    picture = drawn[2].picture
+        due = list(detector.pictures(stream.slices(), lambda: 100))
+    assert sum(d.events for d in due) == 111_954
+    picture = due[2].draw()
     events, edges = picture[:, :320] != NO_EVENT, picture[:, 320:] != NO_EDGE
     # The person is to the right of the middle; at the left above the shoulder there is only noise.
     noise = numpy.s_[:150, :140]

@@ -323,6 +323,27 @@ def test_what_finds_no_room_is_counted(overflow, kept, dropped):
         assert parts[-1].t[-1] == events.t[-1]
 
 
+def test_a_source_that_waits_goes_on_when_half_is_free():
+    events = Events(range(100), [1] * 100, [2] * 100, [1] * 100, SIZE)
+    buffer, came, taken = Buffer(SIZE, 8, Overflow.BLOCK), [], []
+
+    def source():
+        for k in range(100):
+            came.append(k)
+            yield events[k]
+
+    threading.Thread(target=buffer.fill, args=(source(),), daemon=True).start()
+    for k in range(6):
+        while len(came) < 9:
+            time.sleep(1e-3)
+        time.sleep(0.02)
+        assert (len(came) == 9) == (k < 5), "full until half is free for the next"
+        taken += buffer.take(k + 1)
+    while not buffer.finished:
+        taken += buffer.take()
+    assert Events.cat(taken).equal(events)
+
+
 def test_what_was_coalesced_is_dropped_where_single_events_are_asked_for():
     events = some_events()
     with FileInput(Recording(events), capacity=10, speed=None, overflow=Overflow.COALESCE) as file:

@@ -50,6 +50,7 @@ class Buffer:
         self.waiting = self.dropped = self.coalesced = self.taken = 0
         self.latest: int | None = None  # time of the latest event that came
         self.closed = self.ended = False
+        self._least = -1  # the source, which waits, goes on when no more than so many events do
         self._error: BaseException | None = None
         self._excess: Tensor | None = None  # counts of events that are coalesced
         self._parts: deque[_Part] = deque()
@@ -114,7 +115,8 @@ class Buffer:
                 if self._parts and self._parts[0] is part:
                     break
             self.taken += sum(map(len, parts))
-            self._changed.notify_all()
+            if self.waiting <= self._least:
+                self._changed.notify_all()
         return parts
 
     def take_excess(self) -> Tensor | None:
@@ -132,18 +134,24 @@ class Buffer:
                 self._excess = None
 
     def _put(self, events: Events) -> None:
+        if not len(events):
+            return
+        # Those of one part are searched; parts are taken one after another, whatever their times. Nobody need wait for this.
+        times = events.t if events.is_sorted else events.t.cummax(0).values
+        latest = int(times[-1])
         with self._changed:
-            if self.overflow is Overflow.BLOCK:
-                self._changed.wait_for(lambda: self.closed or not self._parts or self.waiting + len(events) <= self.capacity)
+            if self.overflow is Overflow.BLOCK and self._parts and self.waiting + len(events) > self.capacity:
+                # Woken when half is free: to be woken for every part that finds room costs both threads more than all else here.
+                self._least = max(0, self.capacity // 2 - len(events))
+                self._changed.wait_for(lambda: self.closed or self.waiting <= self._least)
+                self._least = -1
             elif self.overflow is Overflow.DROP:
                 room = max(0, self.capacity - self.waiting)
                 self.dropped += max(0, len(events) - room)
-                events = events[:room]
-            if not len(events):
-                return
-            # Those of one part are searched; parts are taken one after another, whatever their times.
-            times = events.t if events.is_sorted else events.t.cummax(0).values
-            latest = int(times[-1])
+                if not room:
+                    return
+                events, times = events[:room], times[:room]
+                latest = int(times[-1])
             self.latest = latest if self.latest is None else max(self.latest, latest)
             self._parts.append(_Part(times, events, latest))
             self.waiting += len(events)

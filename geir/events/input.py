@@ -197,7 +197,8 @@ class Input(ABC):
             for parts, deadline in self._bins(step):
                 result = joined(parts)
                 if deadline is not None:
-                    time.sleep(max(0.0, deadline - time.perf_counter()))
+                    if (left := deadline - time.perf_counter()) > 0:
+                        time.sleep(left)
                     self._late.append(time.perf_counter() - deadline)
                 yield result
 

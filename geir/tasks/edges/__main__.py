@@ -67,10 +67,10 @@ def go_through(options: argparse.Namespace) -> dict[str, Any]:
     def pictures() -> Iterator[Tensor]:
         with open_input(options, speed=None) as stream:
             detector = Detector(stream.sensor_size, options.threshold, options.dt)
-            for drawn in detector.pictures(slices(stream, options.dt, options.seconds), lambda: steps):
-                for name, number in (("steps", drawn.steps), ("events", drawn.events), ("pictures", 1)):
+            for due in detector.pictures(slices(stream, options.dt, options.seconds), lambda: steps):
+                for name, number in (("steps", due.steps), ("events", due.events), ("pictures", 1)):
                     done[name] += number
-                yield drawn.picture
+                yield due.draw()
 
     start = time.perf_counter()
     if options.output:

@@ -87,14 +87,14 @@ def description(threshold: float) -> str:
     return f"SequentialState({neurons}, Lift(Conv2d(1, {ANGLES}, {SIZE})))"
 
 
-class Drawn(NamedTuple):
-    """A picture, and what was done for it."""
+class Due(NamedTuple):
+    """A picture that is due, and what was done for it."""
 
-    picture: Tensor
+    draw: Callable[[], Tensor]  # in whichever thread, while the detector goes on
     steps: int  # that the network took since the picture before
     events: int  # in them
     seconds: float  # that it took for them
-    latency: float  # seconds from when the last of them was complete to the picture
+    complete: float  # when the last of them was complete, by `time.perf_counter`
 
 
 class Detector:
@@ -117,7 +117,7 @@ class Detector:
         self.sensor_size, self.dt = sensor_size, dt
         self.network = network(threshold, dt)
         self.neurons, self._fields = self.network[:-1], self.network.get_parameter("2.module.weight")[:, 0]
-        self._v_th = self.network.get_buffer("0.v_th")
+        self._threshold, self._v_th = threshold, self.network.get_buffer("0.v_th")
         self.reset()
 
     def reset(self) -> None:
@@ -126,17 +126,20 @@ class Detector:
         self._state: Any = None
         # What was seen lately: of events, brighter positive and darker negative, and of spikes.
         self._events, self._spikes = torch.zeros(height, width), torch.zeros(1, 1, height, width)
+        self._frames = torch.zeros(STEPS_AT_A_TIME, 1, 1, height, width)  # filled, and emptied where it was filled
 
     @property
     def threshold(self) -> float:
         """Potential above which neurons spike."""
-        return float(self._v_th)
+        return self._threshold
 
     @threshold.setter
     def threshold(self, threshold: float) -> None:
         if not 0 < threshold < math.inf:
             raise ValueError(f"Detector.threshold must be a positive number, got {threshold!r}.")
-        self._v_th.fill_(threshold)
+        if threshold != self._threshold:  # what layers have prepared for a threshold is good until it changes
+            self._threshold = threshold
+            self._v_th.fill_(threshold)
 
     @torch.inference_mode()
     def feed(self, steps: Sequence[Events]) -> None:
@@ -144,15 +147,19 @@ class Detector:
         if not steps:
             return
         width, height = self.sensor_size
-        xs = memory.empty((len(steps), 1, 1, height, width), self._spikes).zero_()
+        if len(steps) > len(self._frames):
+            self._frames = torch.zeros(len(steps), 1, 1, height, width)
+        xs = self._frames[: len(steps)]
         events, age = Events.cat(steps), torch.arange(len(steps) - 1, -1, -1)
         step = torch.repeat_interleave(len(steps) - 1 - age, torch.tensor([len(step) for step in steps]))
         at = events.y.long() * width + events.x
-        xs.view(-1).index_add_(0, step * (height * width) + at, torch.ones(()).expand(len(at)))
+        filled = step * (height * width) + at
+        xs.view(-1).index_add_(0, filled, torch.ones(()).expand(len(at)))
         decay = torch.exp(age * (-self.dt / MEMORY))
         self._events *= math.exp(-self.dt / MEMORY) ** len(steps)
         self._events.view(-1).index_add_(0, at, torch.where(events.p > 0, decay[step], -decay[step]))
         remembered, self._state = self.neurons(xs, self._state)
+        xs.view(-1).index_fill_(0, filled, 0.0)
         self._spikes = remembered[-1]
 
     @torch.inference_mode()
@@ -162,10 +169,15 @@ class Detector:
 
     def picture(self) -> Tensor:
         """Events on the left and edges on the right, as numbers of colours of `PALETTE`, uint8 of shape (height, 2 * width)."""
-        return indexed(self._events / 1.5, (self.edges() - FLOOR) / (FULL - FLOOR))
+        return self._drawing()()
 
-    def pictures(self, steps: Iterable[Events], each: Callable[[], int]) -> Iterator[Drawn]:
-        """Feed steps as they come, and draw.
+    def _drawing(self) -> Callable[[], Tensor]:
+        """What draws the picture of now, later too."""
+        events, spikes = self._events / 1.5, self._spikes[0, 0]
+        return lambda: indexed(events, (filtered(spikes, self._fields) - FLOOR) / (FULL - FLOOR))
+
+    def pictures(self, steps: Iterable[Events], each: Callable[[], int]) -> Iterator[Due]:
+        """Feed steps as they come, and say when there is a picture to draw.
 
         Args:
             steps: Events of one step after another.
@@ -185,6 +197,5 @@ class Detector:
             seconds += time.perf_counter() - start
             done, events, waiting = done + len(waiting), events + sum(map(len, waiting)), []
             if due and done:
-                picture = self.picture()
-                yield Drawn(picture, done, events, seconds, time.perf_counter() - start)
+                yield Due(self._drawing(), done, events, seconds, start)
                 done, events, seconds = 0, 0, 0.0

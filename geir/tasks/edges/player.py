@@ -6,13 +6,14 @@ import math
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from torch import Tensor
 
 from ...events import Events, FileInput
 from ...events.input import Input
-from .detector import THRESHOLD, Detector, Drawn
+from .detector import THRESHOLD, Detector, Due
 
 PICTURES_PER_SECOND = 30
 # Seconds over which rates are measured.
@@ -144,8 +145,19 @@ class Player(threading.Thread):
         self.live = not isinstance(stream, FileInput)
         detector = Detector(stream.sensor_size, self.controls.threshold, self.dt)
         meter = _Meter(stream, self.dt)
-        for drawn in detector.pictures(self._steps(stream, detector, meter), self._steps_per_picture):
-            self._show(drawn.picture, **meter.read(drawn))
+        # The network goes on while a picture is drawn; it waits only for the one before.
+        with ThreadPoolExecutor(1, "pictures of geir") as painter:
+            drawn: Future[None] | None = None
+            for due in detector.pictures(self._steps(stream, detector, meter), self._steps_per_picture):
+                if drawn is not None:
+                    drawn.result()
+                drawn = painter.submit(self._draw, due, meter.read(due))
+            if drawn is not None:
+                drawn.result()
+
+    def _draw(self, due: Due, known: dict[str, Any]) -> None:
+        picture = due.draw()
+        self._show(picture, latency_ms=1e3 * (time.perf_counter() - due.complete), **known)
 
     def _steps(self, stream: Input, detector: Detector, meter: "_Meter") -> Iterator[Events]:
         """Events of one step after another, as the controls say."""
@@ -183,14 +195,14 @@ class _Meter:
     def __init__(self, stream: Input, dt: float):
         self.passed_over = 0
         self._stream, self._dt, self._steps = stream, dt, 0
-        self._since: list[Drawn] = []
+        self._since: list[Due] = []
         self._rates: dict[str, float] = {}
         self._start = time.perf_counter()
 
-    def read(self, drawn: Drawn) -> dict[str, float]:
-        """What a `Reading` tells of a picture."""
-        self._steps += drawn.steps
-        self._since.append(drawn)
+    def read(self, due: Due) -> dict[str, float]:
+        """What a `Reading` tells of a picture before it is drawn."""
+        self._steps += due.steps
+        self._since.append(due)
         passed = time.perf_counter() - self._start
         if passed >= _WINDOW or not self._rates:
             events, steps, seconds = (sum(getattr(d, name) for d in self._since) for name in ("events", "steps", "seconds"))
@@ -198,7 +210,7 @@ class _Meter:
             stats = self._stream.stats
             self._rates["lost"] = self.passed_over + stats.dropped + stats.rejected + stats.malformed + (stats.lost or 0)
             self._start, self._since = time.perf_counter(), []
-        return {"time": self._steps * self._dt, "latency_ms": 1e3 * drawn.latency} | self._rates
+        return {"time": self._steps * self._dt} | self._rates
 
 
 def slices(stream: Input, dt: float, seconds: float | None) -> Iterator[Events]:
