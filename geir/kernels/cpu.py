@@ -2,6 +2,7 @@
 
 import functools
 from collections.abc import Callable, Iterable, Sequence
+from importlib.resources import files
 from typing import NamedTuple
 
 import torch
@@ -65,7 +66,7 @@ def source(program: Program, shared: list[bool], wanted: list[bool], stored: tor
         return each("const real *P{k} = a[{value}];", fixed, [str(first + k) for k in fixed])
 
     return filled(
-        "template.c",
+        files("geir.kernels") / "template.c",
         {
             "double": str(int(program.real == "float64")),
             "in": _STORED[stored][0],

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
-from importlib.resources import files
+from importlib.resources.abc import Traversable
 from textwrap import indent
 from typing import Any, NamedTuple
 
@@ -57,9 +57,9 @@ def emit(program: Program, results: list[Argument], language: Language, shared: 
     return Code(*lines, [read(result) for result in results])
 
 
-def filled(template: str, parts: dict[str, str]) -> str:
-    """A template beside this file with the parts, by name, in place of what stands between double braces."""
-    text = files("geir.kernels").joinpath(template).read_text()
+def filled(template: Traversable, parts: dict[str, str]) -> str:
+    """A template with the parts, by name, in place of what stands between double braces."""
+    text = template.read_text()
     for name, value in parts.items():
         # What stands alone on a line keeps its indentation.
         text = re.sub(r"^( *)\{\{" + name + r"\}\}$", lambda found, value=value: indent(value, found[1]), text, flags=re.MULTILINE)

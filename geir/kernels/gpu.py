@@ -7,6 +7,7 @@ import os
 import subprocess
 import tempfile
 from collections.abc import Callable, Iterable, Sequence
+from importlib.resources import files
 from types import ModuleType
 from typing import Any, NamedTuple
 
@@ -78,10 +79,9 @@ def source(program: Program, shared: Sequence[bool], wanted: Sequence[bool], sto
     own = [f"p{k} = tl.load(P{k} + (start + lane) // I{k} % M{k}, mask=valid, other=1.0)" for k in fixed if not shared[k]]
     numbers = _FLOAT if program.real == "float32" else _DOUBLE
     return filled(
-        "template.triton",
-        numbers
-        | {
-            "real": program.real,
+        files("geir.kernels") / "template.triton",
+        {
+            "mathematics": filled(files("geir") / "native.triton", numbers | {"real": program.real}),
             "states": str(program.states),
             "stages": str(_STAGES),
             "sizes": ", ".join(['"T", "K"', *(f'"M{k}", "I{k}"' for k in fixed)]),
