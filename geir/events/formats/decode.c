@@ -35,6 +35,8 @@ static inline int64_t unwrapped(int64_t was, uint64_t now, int bits) {
   return was + ((int64_t)((now - (uint64_t)was) << (64 - bits)) >> (64 - bits));
 }
 
+static inline int64_t shifted(int64_t time, int bits) { return (int64_t)((uint64_t)time << bits); }
+
 // The first time word says what time it is, the following by how much that has changed.
 static inline int64_t time_word(int64_t *s, int64_t was, uint64_t now, int bits) {
   const int64_t high = s[TIMED] ? unwrapped(was, now, bits) : (int64_t)now;
@@ -81,7 +83,7 @@ void evt2(job *j) {
   int64_t high = s[HIGH], timed = s[TIMED];
   for (; i < n && k < room; i++) {
     const uint32_t word = get32(words + 4 * i), type = word >> 28;
-    t[k] = high << 6 | (word >> 22 & 63);
+    t[k] = shifted(high, 6) | (word >> 22 & 63);
     x[k] = word >> 11 & 2047;
     y[k] = word & 2047;
     p[k] = type;
@@ -113,7 +115,7 @@ static inline void evt21_words(job *j, int turn) {
     if (type <= 1) {
       uint32_t mask = word;
       if (!s[TIMED]) s[UNTIMED] += __builtin_popcount(mask), mask = 0;
-      const int64_t time = high << 6 | (word >> 54 & 63);
+      const int64_t time = shifted(high, 6) | (word >> 54 & 63);
       const int16_t first = word >> 43 & 2047, row = word >> 32 & 2047;
       k += vector(mask, 32, time, first, row, type, t + k, x + k, y + k, p + k);
     } else if (type == 8)
@@ -133,7 +135,7 @@ void evt21_legacy(job *j) { evt21_words(j, 1); }
 void evt3(job *j) {
   const uint8_t *words = j->a[0];
   COLUMNS;
-  int64_t time = s[HIGH] << 12 | s[LOW], timed = s[TIMED];
+  int64_t time = shifted(s[HIGH], 12) | s[LOW], timed = s[TIMED];
   int32_t row = s[ROW], base = s[BASE], brighter = s[BRIGHTER];
   for (; i < n && k + 16 <= room; i++) {
     const uint32_t word = get16(words + 2 * i), type = word >> 12;
@@ -163,7 +165,7 @@ void evt3(job *j) {
     } else if (type == 8) {
       // Until the lower bits follow they are not known; times do not step back if they are taken to be 0.
       const int64_t high = time_word(s, time >> 12, word & 4095, 12);
-      time = high == time >> 12 ? time : high * 4096;
+      time = high == time >> 12 ? time : shifted(high, 12);
       timed = 1;
     } else if (type != 7 && type != 10 && type < 14) {
       s[WRONG] = 1;
