@@ -16,7 +16,7 @@ from .events import Events
 class Overflow(enum.Enum):
     """What happens when more events come than the buffer holds.
 
-    ``BLOCK``: the source waits. A file can; of a socket the operating system then drops datagrams, and counts them.
+    ``BLOCK``: the source waits until half of the room is free. A file can; of a socket the operating system then drops datagrams, and counts them.
     ``DROP``: those that find no room are dropped, and counted.
     ``COALESCE``: the oldest ones give up their times; the next frame counts them. Nothing is lost to frames, and they do not fall behind.
     """
