@@ -52,9 +52,9 @@ def source(program: Program, shared: list[bool], wanted: list[bool], stored: tor
     """
     states, fixed = range(program.states), range(program.fixed)
     learned = [k for k in fixed if wanted[k]]
-    results = program.backward[: 1 + program.states] + [program.backward[1 + program.states + k] for k in learned]
-    dear = program.dear
-    step, back = emit(program, program.step, _C, shared), emit(program, results, _C, shared, dear)
+    gradients_wanted = program.gradients(wanted)
+    tape = program.tape(gradients_wanted)
+    step, back = emit(program, program.step, _C, shared), emit(program, gradients_wanted, _C, shared, tape)
     z, *after = step.results
     dx, *gradients = back.results
     own, order = [k for k in fixed if not shared[k]], [str(j) for j in range(len(learned))]
@@ -92,14 +92,13 @@ def source(program: Program, shared: list[bool], wanted: list[bool], stored: tor
             "state_to_block": each("b{k}[n] = {value};", states, after),
             "record": each("memcpy(H + {k} * q[0] * N + at, b{k}, m * sizeof(real));"),
             "store_state": each("memcpy(E + {k} * N + o, b{k}, m * sizeof(real));"),
-            "history": each("real *const w{k} = room + history * {k};"),
             "load_gradient": each("real g{k}[BLOCK]; take(g{k}, D ? D + {k} * N + o : 0, m);"),
             "load_learned": each("real l{k}[BLOCK]; take(l{k}, L + {value} * N + o, m);", learned, order),
-            "recall": each("memcpy(w{k}, C + (from / K * STATES + {k}) * N + o, m * sizeof(real));"),
-            "row": each("const real *restrict r{k} = w{k} + (t - from) * BLOCK;"),
-            "next_row": each("real *restrict n{k} = w{k} + (t - from + 1) * BLOCK;"),
-            "state_from_row": each("const real s{k} = r{k}[n];"),
-            "state_to_next_row": each("n{k}[n] = {value};", states, after),
+            "recall": each("real b{k}[BLOCK]; memcpy(b{k}, C + (from / K * STATES + {k}) * N + o, m * sizeof(real));"),
+            "tape": each("real *restrict h_{value} = room + BLOCK * (K * {k} + t - from);", range(len(tape)), tape),
+            "to_tape": each("h_{value}[n] = {value};", range(len(tape)), tape),
+            "from_tape": each("const real {value} = h_{value}[n];", range(len(tape)), tape),
+            "rows": str(len(tape)),
             "add_recorded": each("EACH g{k}[n] += G[{k} * T * N + at + n];"),
             "gradient_from_block": each("const real d{k} = g{k}[n];"),
             "backward_scalars": "\n".join(back.scalars),
@@ -107,11 +106,6 @@ def source(program: Program, shared: list[bool], wanted: list[bool], stored: tor
             "backward_step": "\n".join(back.steps),
             "dx": dx,
             "gradient_to_block": each("g{k}[n] = {value};", states, gradients[: program.states]),
-            "tape": each("real *restrict h_{value} = room + history * (STATES + {k}) + (t - from) * BLOCK;", range(len(dear)), dear),
-            "to_tape": each("h_{value}[n] = {value};", range(len(dear)), dear),
-            "from_tape": each("const real {value} = h_{value}[n];", range(len(dear)), dear),
-            "known": str(int(bool(dear))),
-            "rows": str(program.states + len(dear)),
             "learn": each("l{k}[n] += {value};", learned, gradients[program.states :]),
             "store_gradient": each("memcpy(B + {k} * N + o, g{k}, m * sizeof(real));"),
             "store_learned": each("memcpy(L + {value} * N + o, l{k}, m * sizeof(real));", learned, order),
@@ -124,7 +118,7 @@ def kernel(text: str, shared: tuple[bool, ...], wanted: tuple[bool, ...], stored
     """The compiled kernels of a program; for the arguments see `source`."""
     program = Program.loads(text)
     library = native.load(source(program, list(shared), list(wanted), stored, output))
-    rows = program.states + len(program.dear)
+    rows = len(program.tape(program.gradients(wanted)))
     of_real = torch.empty(0, dtype=getattr(torch, program.real))
 
     def forward(tensors: Sequence[Tensor | None], numbers: Sequence[int]) -> None:
@@ -137,7 +131,7 @@ def kernel(text: str, shared: tuple[bool, ...], wanted: tuple[bool, ...], stored
 
     def backward(tensors: Sequence[Tensor | None], numbers: Sequence[int]) -> None:
         block, threads = _split(numbers)
-        room = memory.empty([threads * rows * (numbers[2] + 1) * _BLOCK], of_real)
+        room = memory.empty([threads * rows * numbers[2] * _BLOCK], of_real)
         native.call(library.backward, [*tensors, room], numbers, block, threads)
 
     return Kernel(forward, backward, feed)

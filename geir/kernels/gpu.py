@@ -60,8 +60,7 @@ def source(program: Program, shared: Sequence[bool], wanted: Sequence[bool], sto
     """The Triton source of a program; for the arguments see `geir.kernels.cpu.source`."""
     states, fixed = range(program.states), range(program.fixed)
     learned = [k for k in fixed if wanted[k]]
-    results = program.backward[: 1 + program.states] + [program.backward[1 + program.states + k] for k in learned]
-    step, back = emit(program, program.step, _TRITON, list(shared)), emit(program, results, _TRITON, list(shared))
+    step, back = (emit(program, results, _TRITON, list(shared)) for results in (program.step, program.gradients(wanted)))
     z, *after = step.results
     dx, *gradients = back.results
 

@@ -48,17 +48,41 @@ class Program(NamedTuple):
                 kept.append(line)
         return kept[::-1]
 
-    @property
-    def dear(self) -> list[str]:
-        """What the gradient has in common with the step and would take long to compute again: functions of what changes with time."""
-        steady, found = {f"p{k}" for k in range(self.fixed)}, []
-        common = {name for name, *_ in self.needed(self.step)} & {name for name, *_ in self.needed(self.backward)}
-        for name, operator, *arguments in self.lines:
-            if all(a in steady or not isinstance(a, str) for a in arguments):
+    def gradients(self, learned: Sequence[bool]) -> list[Argument]:
+        """The results of `backward` but for the gradients of what is fixed and does not learn."""
+        own, of_fixed = self.backward[: 1 + self.states], self.backward[1 + self.states :]
+        return [*own, *(d for d, yes in zip(of_fixed, learned, strict=True) if yes)]
+
+    def tape(self, gradients: list[Argument]) -> list[str]:
+        """What these gradients read of the step, and what is therefore written down when it is done again: as few values as can be.
+
+        Either the state before the step, and functions that would take long to compute again; or the last values of the step that they have in
+        common with it, for LIF the distance to the threshold alone.
+        """
+        states, steady = [f"s{k}" for k in range(self.states)], {f"p{k}" for k in range(self.fixed)}
+        stepping, common = {name for name, *_ in self.needed(self.step)}, dict[Any, tuple[Any, ...]]()
+        for name, *line in self.lines:
+            if all(a in steady or not isinstance(a, str) for a in line[1:]):
                 steady.add(name)
-            elif operator in ROUNDED and name in common:
-                found.append(name)
-        return found
+            elif name in stepping:
+                common[name] = tuple(line)
+
+        def read(known: Sequence[str]) -> list[str]:
+            asked = {*gradients, *(a for line in self.needed(gradients, known) for a in line[2:])}
+            return [name for name in (*states, *common) if name in asked and (name in states or name in known)]
+
+        def follows(name: str, tape: list[str]) -> bool:
+            found = set(tape)
+            for line, (operator, *arguments) in common.items():
+                if operator not in ROUNDED and all(a in found or (a not in common and a not in states) for a in arguments):
+                    found.add(line)
+            return name in found
+
+        last = read([*common])
+        for name in last[::-1]:
+            if follows(name, rest := [other for other in last if other != name]):
+                last = rest
+        return min(last, read([name for name, (operator, *_) in common.items() if operator in ROUNDED]), key=len)
 
     @property
     def exact(self) -> bool:

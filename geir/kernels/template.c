@@ -79,11 +79,11 @@ static inline void take(real *restrict to, const real *restrict from, int64_t m)
 }
 
 // Backward: `a` points to X, DZ, DX, to the gradient D of the end, or null, and B of the start, to C, to the gradient G of H, or null, to the
-// gradients L of those fixed values that learn, each (N) and added to, to the fixed values P, and for each thread to room for a block of neurons:
-// for their states of K steps, and what those steps computed and would take long to compute again.
+// gradients L of those fixed values that learn, each (N) and added to, to the fixed values P, and to room, for each thread, for a tape: what the
+// gradient needs of K steps of a block of neurons, which are done again from the checkpoint on.
 void backward(job *j) {
   void *const *a = j->a;
-  const int64_t *q = j->q, T = q[0], N = q[1], K = q[2], history = BLOCK * (K + 1);
+  const int64_t *q = j->q, T = q[0], N = q[1], K = q[2];
   const int past = T * N * sizeof(in_t) > LARGE;
   const in_t *X = a[0];
   const out_t *DZ = a[1];
@@ -91,8 +91,7 @@ void backward(job *j) {
   const real *const D = a[3], *const C = a[5], *const G = a[6];
   real *const B = a[4], *const L = a[7];
   {{backward_fixed}}
-  real *const room = (real *)a[{{room}}] + history * {{rows}} * __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
-  {{history}}
+  real *const room = (real *)a[{{room}}] + BLOCK * K * {{rows}} * __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
   {{scalars}}
   BLOCKS(N) {
     const int64_t m = LEAST(N - o, j->block);
@@ -101,20 +100,20 @@ void backward(job *j) {
     {{load_learned}}
     for (int64_t from = (T - 1) / K * K; from >= 0; from -= K) {
       const int64_t until = LEAST(T, from + K);
-      {{recall}}
-      for (int64_t t = from; t < until - 1 + {{known}}; t++) {
-        const in_t *restrict xt = X + t * N + o;
-        {{row}}
-        {{next_row}}
-        {{tape}}
-        STRIPS {
-          FETCH(xt + N);
-          EACH_OF_STRIP {
-            const real x = {{load}}(xt[n]);
-            {{state_from_row}}
-            {{step}}
-            {{state_to_next_row}}
-            {{to_tape}}
+      if ({{rows}}) {
+        {{recall}}
+        for (int64_t t = from; t < until; t++) {
+          const in_t *restrict xt = X + t * N + o;
+          {{tape}}
+          STRIPS {
+            FETCH(xt + N);
+            EACH_OF_STRIP {
+              const real x = {{load}}(xt[n]);
+              {{state_from_block}}
+              {{step}}
+              {{to_tape}}
+              {{state_to_block}}
+            }
           }
         }
       }
@@ -125,7 +124,6 @@ void backward(job *j) {
           const int64_t at = t * N + o;
           const in_t *restrict xt = X + at;
           const out_t *restrict dzt = DZ + at, *earlier = t > 0 ? dzt - N : dzt;
-          {{row}}
           {{tape}}
           if (G) {
             {{add_recorded}}
@@ -135,7 +133,6 @@ void backward(job *j) {
             in_t dxt[STRIP];
             EACH_OF_STRIP {
               const real x = {{load}}(xt[n]), dz = {{load_dz}}(dzt[n]);
-              {{state_from_row}}
               {{from_tape}}
               {{gradient_from_block}}
               {{backward_step}}
