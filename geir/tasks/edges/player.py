@@ -195,17 +195,17 @@ class _Meter:
     def __init__(self, stream: Input, dt: float):
         self.passed_over = 0
         self._stream, self._dt, self._steps = stream, dt, 0
-        self._since: list[Due] = []
+        self._since: list[tuple[float, ...]] = []  # not what is due itself, which holds what is drawn
         self._rates: dict[str, float] = {}
         self._start = time.perf_counter()
 
     def read(self, due: Due) -> dict[str, float]:
         """What a `Reading` tells of a picture before it is drawn."""
         self._steps += due.steps
-        self._since.append(due)
+        self._since.append((due.events, due.steps, due.seconds))
         passed = time.perf_counter() - self._start
         if passed >= _WINDOW or not self._rates:
-            events, steps, seconds = (sum(getattr(d, name) for d in self._since) for name in ("events", "steps", "seconds"))
+            events, steps, seconds = map(sum, zip(*self._since, strict=True))
             self._rates = {"events_per_second": events / passed, "steps_per_second": steps / passed, "step_ms": 1e3 * seconds / steps}
             stats = self._stream.stats
             self._rates["lost"] = self.passed_over + stats.dropped + stats.rejected + stats.malformed + (stats.lost or 0)
