@@ -55,7 +55,9 @@ def run(device: str, arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks" if device == "cpu" else "python -m benchmarks.gpu")
     parser.add_argument("--rounds", type=int, default=7, help="how often each contestant takes its turn (default: 7)")
     parser.add_argument("--only", choices=SECTIONS, help="one section alone; it is printed, and no page written")
-    parser.add_argument("--no-compile", action="store_true", help="leave out torch.compile, which takes half a minute to compile")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="leave out torch.compile, which takes half a minute to compile"
+    )
     options = parser.parse_args(arguments)
     bench = Bench(torch.device(device), options.rounds, compile=not options.no_compile)
     chosen = {options.only: SECTIONS[options.only]} if options.only else SECTIONS

@@ -8,10 +8,19 @@ import torch
 from torch import Tensor, nn
 
 import geir
-from geir import sparse
+from geir._runtime import sparse
 
 from .contestants import Makers, made
-from .peers import NorseLoop, Output, Sinabs, SnnTorch, SpikingJelly, sinabs_settings, snntorch_settings, spikingjelly_node
+from .peers import (
+    NorseLoop,
+    Output,
+    Sinabs,
+    SnnTorch,
+    SpikingJelly,
+    sinabs_settings,
+    snntorch_settings,
+    spikingjelly_node,
+)
 from .report import number, table
 from .timing import Bench, Job, both_ways
 
@@ -100,7 +109,12 @@ def makers(size: int) -> Makers:
 def products(xs: Tensor, dzs: Tensor, zs: Tensor) -> dict[str, Job]:
     """The matrix products of a recurrent layer, all dense."""
     flat, many, spikes = (t.flatten(0, 1) for t in (xs, dzs, zs))
-    matrix, square, arriving, row = weights()[0].detach().to(xs.device), xs.new_empty(SIZE, SIZE), torch.empty_like(many), torch.empty_like(dzs[0])
+    matrix, square, arriving, row = (
+        weights()[0].detach().to(xs.device),
+        xs.new_empty(SIZE, SIZE),
+        torch.empty_like(many),
+        torch.empty_like(dzs[0]),
+    )
 
     def over_time(by: Tensor, through: Tensor) -> None:
         for d in by:
@@ -167,7 +181,9 @@ def section(bench: Bench) -> str:
     layers = table(["forward + backward", "ms", "times needed", "times all", "spikes"], rows)
     fired = f"Of {GEIR}'s neurons {100 * zs[GEIR].mean().item():.1f} % fire in a step."
     if off in times:
-        forward, gradient = (times[name] for name in (f"{STEPS} forward recurrent products", "gradient of the recurrent weights"))
+        forward, gradient = (
+            times[name] for name in (f"{STEPS} forward recurrent products", "gradient of the recurrent weights")
+        )
         fired += (
             " Where few fire, it gathers the weights of those that did, which replaces the forward recurrent products and the gradient of the "
             f"recurrent weights, dense {forward:.1f} + {gradient:.1f} ms. Made to multiply densely, "

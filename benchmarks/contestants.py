@@ -9,7 +9,17 @@ from torch import Tensor, nn
 
 import geir
 
-from .peers import ALPHA, Output, SpikingJelly, norse_cell, norse_lif, sinabs_lif, snntorch_synaptic, spikingjelly_flex, spikingjelly_node
+from .peers import (
+    ALPHA,
+    Output,
+    SpikingJelly,
+    norse_cell,
+    norse_lif,
+    sinabs_lif,
+    snntorch_synaptic,
+    spikingjelly_flex,
+    spikingjelly_node,
+)
 
 
 class QIFState(NamedTuple):
@@ -54,9 +64,9 @@ QUADRATIC = ("SpikingJelly FlexSN", "Norse LIF", "sinabs LIF")
 MODELS: Makers = {
     GEIR: LIFS[GEIR],
     "geir LI": lambda: Output(geir.LI()),
-    "geir LSNN": lambda: Output(geir.LSNN()),
+    "geir ALIF": lambda: Output(geir.ALIF()),
     "geir Refractory(LIF)": lambda: Output(geir.Refractory(geir.LIF())),
-    "geir Adex": lambda: Output(geir.Adex()),
+    "geir AdEx": lambda: Output(geir.AdEx()),
     "user's QIF": lambda: Output(QIF()),
 }
 
@@ -64,7 +74,11 @@ MODELS: Makers = {
 def installed(makers: Makers) -> Makers:
     """Those whose library, the first word of their name, is there."""
     libraries = {name: name.split()[0].strip(",").lower() for name in makers}
-    return {name: make for name, make in makers.items() if libraries[name] == "user's" or importlib.util.find_spec(libraries[name])}
+    return {
+        name: make
+        for name, make in makers.items()
+        if libraries[name] == "user's" or importlib.util.find_spec(libraries[name])
+    }
 
 
 def iterates_over_time(run: nn.Module, xs: Tensor, at: int) -> bool:

@@ -119,23 +119,39 @@ def played(size: tuple[int, int], seconds: float = 5.0) -> list[object]:
     reading = last.reading
     speed = (reading.time - first.reading.time) / passed
     pictures = (last.number - first.number) / passed
-    return [f"{size[0]}x{size[1]}", reading.events_per_second / 1e6, speed, pictures, reading.latency_ms, busy / passed / speed]
+    return [
+        f"{size[0]}x{size[1]}",
+        reading.events_per_second / 1e6,
+        speed,
+        pictures,
+        reading.latency_ms,
+        busy / passed / speed,
+    ]
 
 
 def main() -> None:
     """Measure, print, and write the page."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.edges", description=__doc__)
-    parser.add_argument("--rounds", type=int, default=40, help="how often each contestant takes its turn of 16 calls (default: 40)")
+    parser.add_argument(
+        "--rounds", type=int, default=40, help="how often each contestant takes its turn of 16 calls (default: 40)"
+    )
     parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch; the task takes one (default: 1)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
-    parts = [f"# Edges in events\n\n{machine(torch.device('cpu'))}\n\nThe scene of `geir.tasks.edges`, steps of 1 ms; milliseconds a step."]
+    parts = [
+        f"# Edges in events\n\n{machine(torch.device('cpu'))}\n\nThe scene of `geir.tasks.edges`, steps of 1 ms; milliseconds a step."
+    ]
     for size in SIZES:
-        rows = [[name, ms[len(ms) // 2], ms[int(0.99 * len(ms))], ms[0]] for name, ms in times(contestants(size), options.rounds)]
+        rows = [
+            [name, ms[len(ms) // 2], ms[int(0.99 * len(ms))], ms[0]]
+            for name, ms in times(contestants(size), options.rounds)
+        ]
         parts.append(f"## {size[0]}x{size[1]}\n\n" + table(["", "median", "p99", "least"], rows))
     head = ["sensor", "Mevents/s", "speed (1 is real time)", "pictures/s", "latency, ms", "processors, at speed 1"]
     title = "## Played\n\nEvents of the scene binned, seen and drawn, in real time if that holds."
-    parts.append(f"{title}\n\n{table(head, map(played, SIZES))}\n\nLoad of the machine: {', '.join(map(number, os.getloadavg()))}.\n")
+    parts.append(
+        f"{title}\n\n{table(head, map(played, SIZES))}\n\nLoad of the machine: {', '.join(map(number, os.getloadavg()))}.\n"
+    )
     page = "\n\n".join(parts)
     print(page)
     Path(RESULTS / "edges.md").write_text(page)

@@ -116,13 +116,15 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         for name, path in files(events, Path(folder)).items():
             jobs = {
-                who: (lambda read=READERS[who][1], path=path: read(str(path))) for who in names if path.suffix in READERS[who][2] or who == "geir"
+                who: (lambda read=READERS[who][1], path=path: read(str(path)))
+                for who in names
+                if path.suffix in READERS[who][2] or who == "geir"
             }
             jobs["memcpy"] = lambda: [column.clone() for column in source] and len(events)
             times: dict[str, list[tuple[float, float]]] = {who: [] for who in jobs}
-            for who, job in jobs.items():
+            for caller, job in jobs.items():
                 if job() != len(events):
-                    sys.exit(f"{who} read another number of events from {path}")
+                    sys.exit(f"{caller} read another number of events from {path}")
             order = list(jobs)
             for _ in range(options.rounds):
                 random.shuffle(order)
@@ -133,7 +135,11 @@ def main() -> None:
             cells = []
             for who in [*names, "memcpy"]:
                 wall, processor = zip(*times[who], strict=True) if who in times else ((), ())
-                rate = [len(events) / seconds / 1e6 for seconds in (statistics.median(wall), min(wall), min(processor))] if wall else []
+                rate = (
+                    [len(events) / seconds / 1e6 for seconds in (statistics.median(wall), min(wall), min(processor))]
+                    if wall
+                    else []
+                )
                 cells.append(f"{rate[0]:.0f} ({rate[1]:.0f}; {rate[2]:.0f})" if rate else "-")
             print(f"| {name} | {' | '.join(cells)} |", flush=True)
 

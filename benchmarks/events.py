@@ -16,14 +16,18 @@ SHARES = (0.0, 0.01, 0.02, 0.05, 0.1, 0.2, 0.3, 0.5)
 WAYS = ("forward", "with gradients of the weights", "and of the input")
 # By title: the event-driven layer, the dense one, and the shape of the input.
 LAYERS: dict[str, tuple[Callable[[], nn.Module], Callable[[], nn.Module], tuple[int, ...]]] = {
-    "EventLinear, 1024 to 1024, B=64": (lambda: geir.EventLinear(1024, 1024), lambda: nn.Linear(1024, 1024), (64, 1024)),
+    "EventLinear, 1024 to 1024, B=64": (
+        lambda: geir.connections.EventLinear(1024, 1024),
+        lambda: nn.Linear(1024, 1024),
+        (64, 1024),
+    ),
     "EventConv2d, 16 to 32 channels, 3x3, 28x28, B=64": (
-        lambda: geir.EventConv2d(16, 32, 3, padding=1),
+        lambda: geir.connections.EventConv2d(16, 32, 3, padding=1),
         lambda: nn.Conv2d(16, 32, 3, padding=1),
         (64, 16, 28, 28),
     ),
     "EventConv2d, 64 to 64 channels, 3x3, 16x16, B=32": (
-        lambda: geir.EventConv2d(64, 64, 3, padding=1),
+        lambda: geir.connections.EventConv2d(64, 64, 3, padding=1),
         lambda: nn.Conv2d(64, 64, 3, padding=1),
         (32, 64, 16, 16),
     ),
@@ -57,7 +61,7 @@ def section(bench: Bench) -> str:
     torch.manual_seed(0)
     texts = [
         "The event-driven way taken at every share of inputs that are not zero, to see where the dense one becomes faster; in use, the layers "
-        f"take the dense one above {100 * geir.sparse.SPARSE:.0f} % (linear) and {100 * geir.sparse.SPARSE_IMAGE:.0f} % (convolution). "
+        f"take the dense one above {100 * geir._runtime.sparse.SPARSE:.0f} % (linear) and {100 * geir._runtime.sparse.SPARSE_IMAGE:.0f} % (convolution). "
         "Each cell: ms, and how many times faster than dense."
     ]
     for title, (make, make_dense, shape) in LAYERS.items():
@@ -74,8 +78,16 @@ def section(bench: Bench) -> str:
             times = bench.medians(jobs)
             for way in WAYS:
                 ratios[way].append(times["dense", way] / times["events", way])
-            rows.append([f"{100 * share:g} %", *(f"{number(times['events', way])} ({number(ratios[way][-1])}x)" for way in WAYS)])
+            rows.append(
+                [
+                    f"{100 * share:g} %",
+                    *(f"{number(times['events', way])} ({number(ratios[way][-1])}x)" for way in WAYS),
+                ]
+            )
         found = {way: crossover(ratios[way]) for way in WAYS}
-        crossed = ", ".join(f"{way} {100 * share:.0f} %" if share else f"{way} none below {100 * SHARES[-1]:.0f} %" for way, share in found.items())
+        crossed = ", ".join(
+            f"{way} {100 * share:.0f} %" if share else f"{way} none below {100 * SHARES[-1]:.0f} %"
+            for way, share in found.items()
+        )
         texts.append(f"{title}\n\n{table(['not zero', *WAYS], rows)}\n\nCrossover: {crossed}.")
     return "\n\n".join(texts)

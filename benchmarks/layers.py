@@ -30,7 +30,9 @@ def data(bench: Bench, *shape: int) -> tuple[Tensor, Tensor]:
     return torch.rand(shape, device=bench.device, requires_grad=True), torch.randn(shape, device=bench.device)
 
 
-def measure(bench: Bench, contestants: dict[str, nn.Module], *shape: int, forward: bool = True) -> tuple[float, dict[str, Layer]]:
+def measure(
+    bench: Bench, contestants: dict[str, nn.Module], *shape: int, forward: bool = True
+) -> tuple[float, dict[str, Layer]]:
     """Time layers, and `copy_` of their input for scale."""
     xs, dzs = data(bench, *shape)
     other = torch.empty_like(dzs)
@@ -43,7 +45,9 @@ def measure(bench: Bench, contestants: dict[str, nn.Module], *shape: int, forwar
             jobs[name, "forward"] = forward_only(run, xs)
     times = bench.medians(jobs)
     nan = float("nan")
-    return times["copy_", ""], {name: Layer(times.get((name, "forward"), nan), times[name, "both"], spikes[name]) for name in contestants}
+    return times["copy_", ""], {
+        name: Layer(times.get((name, "forward"), nan), times[name, "both"], spikes[name]) for name in contestants
+    }
 
 
 def compiled(bench: Bench, shape: tuple[int, ...]) -> tuple[nn.Module, float]:
@@ -85,7 +89,10 @@ def against_peers(bench: Bench) -> str:
     copy, layers = measure(bench, runs, *shape)
     bench.bars = {name: layer.both for name, layer in layers.items()}
     base = layers[GEIR]
-    rows = [[name, it.forward, it.forward / base.forward, it.both, it.both / base.both, it.spikes] for name, it in layers.items()]
+    rows = [
+        [name, it.forward, it.forward / base.forward, it.both, it.both / base.both, it.spikes]
+        for name, it in layers.items()
+    ]
     rows.sort(key=lambda row: row[3])
     head = ["", "forward, ms", "times geir", "forward + backward, ms", "times geir", "spikes"]
     return f"B=64, N=1024. {extent(bench.device, 64, 65536)}. `copy_` of the input: {number(copy)} ms.\n\n{note}{table(head, rows)}"
@@ -101,10 +108,22 @@ def against_copy(bench: Bench) -> str:
         passes = PASSES_FORWARD + PASSES_BACKWARD
         least = passes * 4 * steps * neurons / bench.bandwidth * 1e3
         rows = [
-            [name, it.forward, it.forward / copy, it.both, it.both / copy, least / it.both, it.both / base, it.spikes] for name, it in layers.items()
+            [name, it.forward, it.forward / copy, it.both, it.both / copy, least / it.both, it.both / base, it.spikes]
+            for name, it in layers.items()
         ]
-        head = ["", "forward, ms", "times `copy_`", "forward + backward, ms", "times `copy_`", "share of bandwidth", "times LIF", "spikes"]
-        parts.append(f"{extent(bench.device, steps, neurons)}. `copy_` of the input: {number(copy)} ms.\n\n{table(head, rows)}")
+        head = [
+            "",
+            "forward, ms",
+            "times `copy_`",
+            "forward + backward, ms",
+            "times `copy_`",
+            "share of bandwidth",
+            "times LIF",
+            "spikes",
+        ]
+        parts.append(
+            f"{extent(bench.device, steps, neurons)}. `copy_` of the input: {number(copy)} ms.\n\n{table(head, rows)}"
+        )
     note = (
         f"Share of bandwidth: of the {bench.bandwidth / 1e9:.0f} GB/s that `copy_` of 1 GiB reads and writes, by {PASSES_FORWARD} passes over (T, N) "
         f"forward (read x, write z) and {PASSES_BACKWARD} backward (read x and dz, write dx); the states kept between them are not counted."
@@ -141,6 +160,16 @@ def growth(bench: Bench) -> str:
         rows: list[list[object]] = []
         for shape in varied:
             ms, (steps, batch, size) = measure(bench, run, *shape, forward=False)[1][GEIR].both, shape
-            rows.append([f"{steps} × {batch} × {size:,}", ms, 1e3 * ms / steps, 1e6 * ms / (steps * batch * size), 16 * steps * batch * size / 2**20])
-        parts.append(f"With {name}:\n\n" + table(["T × B × N", "ms", "µs a step", "ns a neuron and step", "MiB in all"], rows))
+            rows.append(
+                [
+                    f"{steps} × {batch} × {size:,}",
+                    ms,
+                    1e3 * ms / steps,
+                    1e6 * ms / (steps * batch * size),
+                    16 * steps * batch * size / 2**20,
+                ]
+            )
+        parts.append(
+            f"With {name}:\n\n" + table(["T × B × N", "ms", "µs a step", "ns a neuron and step", "MiB in all"], rows)
+        )
     return "Forward + backward. *In all*: input, output and their gradients.\n\n" + "\n\n".join(parts)

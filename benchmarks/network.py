@@ -21,7 +21,9 @@ STEPS, BATCH = mnist.DEFAULTS.steps, mnist.DEFAULTS.batch_size
 GAIN = 1.5
 
 
-def stack(neuron: Callable[[], nn.Module], readout: nn.Module, lift: Callable[[nn.Module], nn.Module] = lambda module: module) -> list[nn.Module]:
+def stack(
+    neuron: Callable[[], nn.Module], readout: nn.Module, lift: Callable[[nn.Module], nn.Module] = lambda module: module
+) -> list[nn.Module]:
     """The layers of the network with one's neurons; `lift` makes a layer without state one over time."""
     torch.manual_seed(0)
     layers = mnist.network()
@@ -155,15 +157,20 @@ def section(bench: Bench) -> str:
     """A training step of a convolutional network"""
     torch.manual_seed(0)
     # As bright as MNIST's pixels, and standardised like them.
-    pixels = torch.rand(BATCH, 1, 28, 28, device=bench.device) * (torch.rand(BATCH, 1, 28, 28, device=bench.device) < 0.26)
+    pixels = torch.rand(BATCH, 1, 28, 28, device=bench.device) * (
+        torch.rand(BATCH, 1, 28, 28, device=bench.device) < 0.26
+    )
     xs = ((pixels - mnist.MEAN) / mnist.DEVIATION).expand(STEPS, BATCH, 1, 28, 28)
     labels = torch.randint(10, (BATCH,), device=bench.device)
     # ReLU does not iterate over time, which is what it is there to show.
-    models = {RELU: of_geir(nn.ReLU, nn.Identity()).to(bench.device)} | made(NETWORKS, (STEPS, 2, 1, 28, 28), bench.device)
+    models = {RELU: of_geir(nn.ReLU, nn.Identity()).to(bench.device)} | made(
+        NETWORKS, (STEPS, 2, 1, 28, 28), bench.device
+    )
     fired = {name: spikes(model, xs) for name, model in models.items()}
     times = bench.medians({name: training_step(model, xs, labels) for name, model in models.items()})
     rows: list[list[Any]] = [
-        [n, ms, ms / times[RELU], ms / times["geir"], " / ".join(f"{s:.3f}" for s in fired[n]) or "–"] for n, ms in times.items()
+        [n, ms, ms / times[RELU], ms / times["geir"], " / ".join(f"{s:.3f}" for s in fired[n]) or "–"]
+        for n, ms in times.items()
     ]
     rows.sort(key=lambda row: row[1])
     return (

@@ -100,7 +100,12 @@ def snntorch_settings() -> dict[str, Any]:
     import snntorch
 
     scale = 1 / (1 - BETA)
-    return {"alpha": ALPHA, "beta": BETA, "threshold": scale, "spike_grad": snntorch.surrogate.fast_sigmoid(slope=100 / scale)}
+    return {
+        "alpha": ALPHA,
+        "beta": BETA,
+        "threshold": scale,
+        "spike_grad": snntorch.surrogate.fast_sigmoid(slope=100 / scale),
+    }
 
 
 def snntorch_synaptic() -> nn.Module:
@@ -116,7 +121,11 @@ def spikingjelly_node(**settings: Any) -> nn.Module:
 
     node = neuron.LIFNode(tau=10.0, v_threshold=1 - ALPHA, detach_reset=True, **{"step_mode": "m", **settings})
     # Version 2 chooses the fastest kernel itself; before, one asks.
-    if torch.cuda.is_available() and "cupy" in getattr(node, "supported_backends", ()) and importlib.util.find_spec("cupy"):
+    if (
+        torch.cuda.is_available()
+        and "cupy" in getattr(node, "supported_backends", ())
+        and importlib.util.find_spec("cupy")
+    ):
         node.backend = "cupy"
     return node
 
@@ -143,7 +152,13 @@ def sinabs_settings() -> dict[str, Any]:
     """One spike a step at most, and a reset to zero, instead of its defaults."""
     from sinabs.activation import MembraneReset, SingleSpike
 
-    return {"tau_mem": 10.0, "tau_syn": 5.0, "spike_fn": SingleSpike, "reset_fn": MembraneReset(), "surrogate_grad_fn": super_spike}
+    return {
+        "tau_mem": 10.0,
+        "tau_syn": 5.0,
+        "spike_fn": SingleSpike,
+        "reset_fn": MembraneReset(),
+        "surrogate_grad_fn": super_spike,
+    }
 
 
 def sinabs_lif() -> nn.Module:

@@ -20,8 +20,14 @@ def draw(bench: Bench, path: Path) -> None:
     figure, (left, right) = plt.subplots(1, 2, figsize=(12, 4.6), layout="constrained", width_ratios=[1.15, 1])
     names = sorted(bench.bars, key=bench.bars.__getitem__, reverse=True)
     base = bench.bars[GEIR]
-    bars = left.barh(names, [bench.bars[name] for name in names], color=[OURS if name in (GEIR, BOX) else THEIRS for name in names])
-    left.bar_label(bars, [f"{bench.bars[name]:.1f} ms" if name in (GEIR, BOX) else f"{bench.bars[name] / base:.1f} ×" for name in names], padding=4)
+    bars = left.barh(
+        names, [bench.bars[name] for name in names], color=[OURS if name in (GEIR, BOX) else THEIRS for name in names]
+    )
+    left.bar_label(
+        bars,
+        [f"{bench.bars[name]:.1f} ms" if name in (GEIR, BOX) else f"{bench.bars[name] / base:.1f} ×" for name in names],
+        padding=4,
+    )
     left.set(xlabel="ms")
     left.set_title("LIF, forward + backward, T=64, B=64, N=1024", loc="left")
     left.margins(x=0.14)
@@ -32,7 +38,15 @@ def draw(bench: Bench, path: Path) -> None:
         if name == BOX:
             continue
         colour = OURS if name == GEIR else next(greys)
-        right.plot(list(line), list(line.values()), marker="o", color=colour, lw=2.5 if name == GEIR else 1.3, ms=4, ls="--" if name == LOOP else "-")
+        right.plot(
+            list(line),
+            list(line.values()),
+            marker="o",
+            color=colour,
+            lw=2.5 if name == GEIR else 1.3,
+            ms=4,
+            ls="--" if name == LOOP else "-",
+        )
         ends.append((list(line.values())[-1], name, colour))
     right.set(xscale="log", yscale="log", xlabel="T", ylabel="ms")
     right.set_title("The same against T, B=4, N=1024", loc="left")
@@ -50,7 +64,9 @@ def draw(bench: Bench, path: Path) -> None:
             heights[k], heights[k + 1] = heights[k] - push, heights[k + 1] + push
     for height, (_, name, colour) in zip(heights, ends, strict=True):
         place = (lengths[-1], math.exp(height))
-        right.annotate(name, place, xytext=(7, 0), textcoords="offset points", color=colour, va="center", annotation_clip=False)
+        right.annotate(
+            name, place, xytext=(7, 0), textcoords="offset points", color=colour, va="center", annotation_clip=False
+        )
     for axes in (left, right):
         axes.spines[["top", "right"]].set_visible(False)
     right.grid(alpha=0.25)

@@ -59,7 +59,9 @@ def ask(bench: Bench, *arguments: str, **environment: str) -> dict[str, float]:
     # Both packages where they are now, wherever this runs.
     paths = [str(Path(__file__).parents[1]), str(Path(geir.__file__).parents[1])]
     settings = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment
-    return json.loads(subprocess.run(command, env=settings, capture_output=True, text=True, check=True).stdout.splitlines()[-1])
+    return json.loads(
+        subprocess.run(command, env=settings, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
+    )
 
 
 def peaks(bench: Bench) -> str:

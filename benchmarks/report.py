@@ -19,7 +19,13 @@ def number(value: object) -> str:
         return "–" if value is None else str(value)
     if value != value:
         return "–"
-    return f"{value:,.0f}" if abs(value) >= 100 else f"{value:.3g}" if abs(value) < 1 else f"{value:.{1 if abs(value) >= 10 else 2}f}"
+    return (
+        f"{value:,.0f}"
+        if abs(value) >= 100
+        else f"{value:.3g}"
+        if abs(value) < 1
+        else f"{value:.{1 if abs(value) >= 10 else 2}f}"
+    )
 
 
 def table(head: list[str], rows: Iterable[Sequence[object]]) -> str:
@@ -42,21 +48,37 @@ def cache_bytes(device: torch.device) -> int:
 def extent(device: torch.device, steps: int, neurons: int) -> str:
     """How much memory input, output and their gradients take, and whether a cache holds that."""
     total, cache = 4 * 4 * steps * neurons, cache_bytes(device)
-    where = "" if not cache else "in cache" if total < cache / 2 else "partly in cache" if total < 4 * cache else "out of cache"
-    return f"T={steps}, {neurons:,} neurons: input, output and their gradients take {total / 2**20:,.0f} MiB" + (f", {where}" if where else "")
+    where = (
+        ""
+        if not cache
+        else "in cache"
+        if total < cache / 2
+        else "partly in cache"
+        if total < 4 * cache
+        else "out of cache"
+    )
+    return f"T={steps}, {neurons:,} neurons: input, output and their gradients take {total / 2**20:,.0f} MiB" + (
+        f", {where}" if where else ""
+    )
 
 
 def machine(device: torch.device) -> str:
     """Processor, threads, caches, compiler."""
     try:
-        name = next(line.split(":")[1].strip() for line in Path("/proc/cpuinfo").read_text().splitlines() if line.startswith("model name"))
+        name = next(
+            line.split(":")[1].strip()
+            for line in Path("/proc/cpuinfo").read_text().splitlines()
+            if line.startswith("model name")
+        )
     except (OSError, StopIteration):
         name = platform.processor()
     cache = f", last-level cache {cache_bytes(device) / 2**20:.0f} MiB" if cache_bytes(device) else ""
     if device.type == "cuda":
         return f"{torch.cuda.get_device_name(device)}{cache}, beside {name}"
     try:
-        compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[0]
+        compiler = subprocess.run(["cc", "--version"], capture_output=True, text=True, check=True).stdout.splitlines()[
+            0
+        ]
     except (OSError, subprocess.CalledProcessError):
         compiler = "no cc"
     return f"{name} ({platform.machine()}), {torch.get_num_threads()} threads{cache}, {compiler}"
@@ -70,7 +92,11 @@ def head(bench: Bench) -> str:
             versions.append(f"{library} {importlib.metadata.version(library)}")
         except importlib.metadata.PackageNotFoundError:
             versions.append(f"{library} not installed")
-    cuda = "on CUDA it chooses its kernel itself" if bench.device.type == "cuda" else "on a CPU a PyTorch loop, for it has no kernels there"
+    cuda = (
+        "on CUDA it chooses its kernel itself"
+        if bench.device.type == "cuda"
+        else "on a CPU a PyTorch loop, for it has no kernels there"
+    )
     return f"""# Benchmarks
 
 {machine(bench.device)}; {", ".join(versions)}, Python {platform.python_version()}.

@@ -11,8 +11,7 @@ from pathlib import Path
 
 import torch
 
-from geir.events import SPIF, T32, T64, Events, FileInput, Overflow, UDPInput, UDPOutput
-from geir.events import counts as counting
+from geir.events import SPIF, T32, T64, Events, FileInput, Overflow, UDPInput, UDPOutput, counts as counting
 
 from .report import machine, table
 from .timing import Bench, progress
@@ -45,7 +44,9 @@ def playing() -> str:
                 start = time.perf_counter()
                 frames = sum(1 for _ in file.frames(1e-3))
                 took = time.perf_counter() - start
-            rows.append([f"{size[0]}x{size[1]}", rate / MILLION, frames, took, file.stats.late_p50, file.stats.late_p99])
+            rows.append(
+                [f"{size[0]}x{size[1]}", rate / MILLION, frames, took, file.stats.late_p50, file.stats.late_p99]
+            )
             progress(".", end="")
     head = ["sensor", "Mevents/s", "frames of 1 ms", "seconds", "late, us: median", "99th percentile"]
     return table(head, rows)
@@ -91,7 +92,17 @@ def counting_events() -> str:
 def received(layout: str, rate: float, seconds: float, speed: float | None, slow: bool = False) -> list[object]:
     """What arrives of what another process sends: sent, received, lost by the system's own count, events of it."""
     with UDPInput((640, 480), port=0, layout=LAYOUTS[layout], overflow=Overflow.BLOCK) as source:
-        command = [sys.executable, "-m", "benchmarks.streams", "send", str(source.port), layout, str(rate), str(seconds), str(speed or 0)]
+        command = [
+            sys.executable,
+            "-m",
+            "benchmarks.streams",
+            "send",
+            str(source.port),
+            layout,
+            str(rate),
+            str(seconds),
+            str(speed or 0),
+        ]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as sender:
             assert sender.stdout
             idle = 0
@@ -106,7 +117,15 @@ def received(layout: str, rate: float, seconds: float, speed: float | None, slow
     lost = None if stats.lost is None else stats.lost * per_datagram
     assert not stats.malformed, stats
     assert not stats.rejected, stats
-    return [layout, sent["events"], sent["events"] / sent["seconds"] / MILLION, stats.events, stats.lost, lost, sent["events"] - stats.events]
+    return [
+        layout,
+        sent["events"],
+        sent["events"] / sent["seconds"] / MILLION,
+        stats.events,
+        stats.lost,
+        lost,
+        sent["events"] - stats.events,
+    ]
 
 
 def send(port: str, layout: str, rate: str, seconds: str, speed: str) -> None:
@@ -137,7 +156,10 @@ def loopback() -> str:
             if row[6]:
                 break
     head = ["layout", "Mevents/s asked for", "Mevents/s sent", "events received", "events lost"]
-    return "Two seconds each, in bursts of 1 ms; each layout up to the first rate at which something is lost.\n\n" + table(head, rows)
+    return (
+        "Two seconds each, in bursts of 1 ms; each layout up to the first rate at which something is lost.\n\n"
+        + table(head, rows)
+    )
 
 
 def flood() -> str:
@@ -148,7 +170,16 @@ def flood() -> str:
             row = received(layout, 100 * 32768, 2.0, speed=None, slow=slow)
             rows.append(["reads every 0.1 s" if slow else "reads at once", *row])
             progress(".", end="")
-    head = ["receiver", "layout", "events sent", "Mevents/s", "received", "datagrams lost", "times their events", "sent - received"]
+    head = [
+        "receiver",
+        "layout",
+        "events sent",
+        "Mevents/s",
+        "received",
+        "datagrams lost",
+        "times their events",
+        "sent - received",
+    ]
     note = "*Lost* is what the system counts: nothing is lost silently if the last two columns agree, but for datagrams that were not full."
     return f"{note}\n\n{table(head, rows)}"
 
@@ -167,7 +198,9 @@ def cycles() -> str:
     took = time.perf_counter() - start
     after = handles()
     rows = [["before", *before], ["after", *after]]
-    return f"{took:.2f} s, a datagram read in each.\n\n" + table(["", "file descriptors", "threads", "resident MiB"], rows)
+    return f"{took:.2f} s, a datagram read in each.\n\n" + table(
+        ["", "file descriptors", "threads", "resident MiB"], rows
+    )
 
 
 def handles() -> list[object]:

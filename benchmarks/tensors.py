@@ -15,12 +15,10 @@ import torch
 from torch import nn
 
 import geir
-from geir.events import Events, read_events
-from geir.events import transforms as T
+from geir.events import Events, read_events, transforms as T
 from geir.events.lazy import LazyLIF
 
-from .report import machine
-from .report import table as tabulated
+from .report import machine, table as tabulated
 from .timing import Bench, Job
 
 SIZE, NUMBER = (320, 240), 473_000
@@ -67,13 +65,25 @@ def rows() -> list[Row]:
         ),
         Row("count frames of 1 ms, uint8", lambda e: T.count_frames(e, dt=1e-3, dtype=torch.uint8), wanted="40"),
         Row("count frames of 1 ms, float32", lambda e: T.count_frames(e, dt=1e-3)),
-        Row("count frames, 100 bins, float32", lambda e: T.count_frames(e, bins=100), lambda t, s: t.ToFrame(s, n_time_bins=100), None, "40"),
+        Row(
+            "count frames, 100 bins, float32",
+            lambda e: T.count_frames(e, bins=100),
+            lambda t, s: t.ToFrame(s, n_time_bins=100),
+            None,
+            "40",
+        ),
         Row(
             "sparse frames of 1 ms",
             lambda e: T.sparse_frames(e, dt=1e-3),
             lambda t, s: t.ToSparseTensor(s, time_window=1000) if hasattr(t, "ToSparseTensor") else None,
         ),
-        Row("voxel grid, 10 bins", lambda e: T.voxel_grid(e, 10), lambda t, s: t.ToVoxelGrid(s, n_time_bins=10), None, "150"),
+        Row(
+            "voxel grid, 10 bins",
+            lambda e: T.voxel_grid(e, 10),
+            lambda t, s: t.ToVoxelGrid(s, n_time_bins=10),
+            None,
+            "150",
+        ),
         Row(
             "time surface every 10 ms",
             lambda e: T.time_surface(e, tau=5e-3, dt=10e-3),
@@ -81,10 +91,22 @@ def rows() -> list[Row]:
             lambda a, b: numpy.allclose(a[: len(b)].numpy(), b, rtol=1e-4, atol=1e-6),
             "15",
         ),
-        Row("denoise, 4 neighbours", lambda e: T.denoise(e, 10e-3, diagonal=False), lambda t, s: t.Denoise(filter_time=10_000.5), kept, "9.5"),
+        Row(
+            "denoise, 4 neighbours",
+            lambda e: T.denoise(e, 10e-3, diagonal=False),
+            lambda t, s: t.Denoise(filter_time=10_000.5),
+            kept,
+            "9.5",
+        ),
         Row("denoise, 8 neighbours", lambda e: T.denoise(e, 10e-3), wanted="9.5"),
         # tonic counts from the last event, kept or not, so that results differ.
-        Row("refractory filter", lambda e: T.refractory_filter(e, 10e-3), lambda t, s: t.RefractoryPeriod(10_000), None, "6"),
+        Row(
+            "refractory filter",
+            lambda e: T.refractory_filter(e, 10e-3),
+            lambda t, s: t.RefractoryPeriod(10_000),
+            None,
+            "6",
+        ),
     ]
 
 
@@ -109,7 +131,9 @@ def clocked(bench: Bench, events: Events) -> str:
     network, lazy = geir.SequentialState(geir.Lift(conv), lif), LazyLIF(lif, conv)
     lines = []
     for share in (1.0, 0.1, 0.01):
-        part = T.drop_events(events, 1 - share, generator=torch.Generator().manual_seed(0)).between(None, int(events.t[0]) + 100_000)
+        part = T.drop_events(events, 1 - share, generator=torch.Generator().manual_seed(0)).between(
+            None, int(events.t[0]) + 100_000
+        )
 
         def by_frames(part: Events = part) -> Any:
             return network(T.count_frames(part, dt=1e-3)[:, None])
@@ -118,7 +142,9 @@ def clocked(bench: Bench, events: Events) -> str:
             taken = bench.medians({"events": lambda part=part: lazy(part), "frames": by_frames})
         by_clock = 100 * SIZE[0] * SIZE[1]
         lines.append([f"{len(part) * 10:,}", taken["events"], taken["frames"], f"{len(part) * 25:,}", f"{by_clock:,}"])
-    return tabulated(["events a second", "by events, ms", "by frames, ms", "neurons advanced by events", "by frames"], lines)
+    return tabulated(
+        ["events a second", "by events, ms", "by frames, ms", "neurons advanced by events", "by frames"], lines
+    )
 
 
 def table(bench: Bench, events: Events, what: list[Row], tonic: Any) -> str:

@@ -20,26 +20,12 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PATHS, os.environ.get(
 import pictures  # noqa: E402
 
 import geir  # noqa: E402
-from geir import (  # noqa: E402
-    compartments,
-    decode,
-    distances,
-    encode,
-    filters,
-    logic,
-    models,
-    neurons,
-    noise,
-    parametric,
-    plasticity,
-    receptive_fields,
-    refractory,
-    regularise,
-    statistics,
-    surrogates,
-    synops,
-)
-from geir.parameters import Declared  # noqa: E402
+from geir import encode, models, neurons, plasticity, receptive_fields, surrogates  # noqa: E402
+from geir.core.parameters import Declared  # noqa: E402
+from geir.decode import decoders as decode
+from geir.measures import distances, filters, logic, operations as synops, penalties as regularise, statistics
+from geir.neurons import parametric
+from geir.wrappers import noise, refractory
 
 project = "geir"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_nb"]
@@ -68,14 +54,21 @@ nb_render_markdown_format = "myst"
 
 def is_model(thing: object) -> bool:
     """Whether it is a neuron in its base form: it says how it rests, and is neither one step nor recurrent."""
-    if not (isinstance(thing, type) and issubclass(thing, geir.Dynamics)) or issubclass(thing, geir.OneStep | geir.Recurrence):
+    if not (isinstance(thing, type) and issubclass(thing, geir.Dynamics)) or issubclass(
+        thing, geir.CellMixin | geir.RecurrentMixin
+    ):
         return False
     return thing.rest is not geir.Dynamics.rest
 
 
 NAMES = [name for module in (neurons, refractory, noise, compartments, parametric) for name in module.__all__]
 MODELS = {name: getattr(geir, name) for name in sorted(NAMES, key=str.lower) if is_model(getattr(geir, name))}
-FORMS = {"": "over time", "Cell": "one step", "Recurrent": "recurrent, over time", "RecurrentCell": "recurrent, one step"}
+FORMS = {
+    "": "over time",
+    "Cell": "one step",
+    "Recurrent": "recurrent, over time",
+    "RecurrentCell": "recurrent, one step",
+}
 
 
 def directives(*names: str) -> str:
@@ -99,7 +92,10 @@ def forms(name: str) -> dict[str, str]:
 def summary(name: str) -> str:
     """The first sentence of a model's docstring; one made refractory by a mixin has none."""
     model = MODELS[name]
-    text = model.__doc__ or f"A refractory {{py:class}}`~geir.{model.__bases__[-1].__name__}`, see {{py:class}}`~geir.{model.__bases__[0].__name__}`."
+    text = (
+        model.__doc__
+        or f"A refractory {{py:class}}`~geir.{model.__bases__[-1].__name__}`, see {{py:class}}`~geir.{model.__bases__[0].__name__}`."
+    )
     sentence = " ".join(text.split("\n\n")[0].split()).replace("``", "`")
     # From roles of RST to those of MyST.
     return re.sub(r":([\w:]+):`", r"{\1}`", sentence)
@@ -108,7 +104,13 @@ def summary(name: str) -> str:
 def parameters(model: type[Declared]) -> str:
     """The table of a model's parameters; nothing if it has none."""
     declared = [
-        (f"`{key}`", p.doc, p.unit or "1", f"{p.default:g}", p.range.removeprefix("Must be ").removesuffix(".") or "any")
+        (
+            f"`{key}`",
+            p.doc,
+            p.unit or "1",
+            f"{p.default:g}",
+            p.range.removeprefix("Must be ").removesuffix(".") or "any",
+        )
         for key, p in model.declarations().items()
     ]
     return table(("name", "meaning", "unit", "default", "range"), *declared) if declared else ""
@@ -143,7 +145,9 @@ def page(name: str) -> str:
         table(("part", "meaning"), *((f"`{part}`", meaning) for part, meaning, _ in pictures.parts(rest))),
         directives(state) if state == f"{name}State" else f"It is a {{py:class}}`~geir.{state}`.",
         "## Forms",
-        table(("form", "what it is"), *((f"{{py:class}}`~geir.{form}`", meaning) for form, meaning in forms(name).items())),
+        table(
+            ("form", "what it is"), *((f"{{py:class}}`~geir.{form}`", meaning) for form, meaning in forms(name).items())
+        ),
         directives(*(form for form in forms(name) if form != name)),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
@@ -156,9 +160,18 @@ def write_neuron_pages(app: Sphinx) -> None:
     for name, model in MODELS.items():
         (folder / f"{name.lower()}.md").write_text(page(name))
         pictures.draw_response(model, folder / f"{name.lower()}.svg")
-    rows = [(f"{{doc}}`{name} <{name.lower()}>`", summary(name), ", ".join(f"`{form}`" for form in forms(name) if form != name)) for name in MODELS]
+    rows = [
+        (
+            f"{{doc}}`{name} <{name.lower()}>`",
+            summary(name),
+            ", ".join(f"`{form}`" for form in forms(name) if form != name),
+        )
+        for name in MODELS
+    ]
     listed = "\n".join(["```{toctree}", ":hidden:", "", *(name.lower() for name in MODELS), "```"])
-    (folder / "index.md").write_text("\n\n".join(["# Neurons", table(("model", "what it is", "forms"), *rows), listed]) + "\n")
+    (folder / "index.md").write_text(
+        "\n\n".join(["# Neurons", table(("model", "what it is", "forms"), *rows), listed]) + "\n"
+    )
 
 
 def check_inventory(app: Sphinx, env: BuildEnvironment) -> None:

@@ -13,11 +13,9 @@ from torch import Tensor
 
 import geir
 import geir.plot
-from geir.plot import BLUE as BLUE
-from geir.plot import GREY as GREY
-from geir.plot import ORANGE as ORANGE
+from geir._util.state import map_state
+from geir.plot import BLUE as BLUE, GREY as GREY, ORANGE as ORANGE
 from geir.plot.models import input_jumps
-from geir.state import map_state
 
 # On a page: no background, and the same file at every build.
 STYLE = geir.plot.STYLE | {

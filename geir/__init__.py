@@ -1,54 +1,170 @@
-"""geir: spiking neural networks for PyTorch."""
+"""geir: spiking neural networks for PyTorch.
 
-from . import surrogates as surrogates
-from .compartments import *
-from .connections import *
-from .containers import Lift as Lift
-from .containers import RecurrentSequential as RecurrentSequential
-from .containers import SequentialState as SequentialState
-from .correlation import *
-from .decode import *
-from .distances import *
-from .encode import *
-from .filters import *
-from .firing_patterns import *
-from .forms import OneStep as OneStep
-from .forms import Recurrence as Recurrence
-from .forms import Recurrent as Recurrent
-from .forms import Wrapper as Wrapper
-from .integrators import Euler as Euler
-from .integrators import Exact as Exact
-from .integrators import ExponentialEuler as ExponentialEuler
-from .integrators import Integrator as Integrator
-from .integrators import RungeKutta4 as RungeKutta4
-from .integrators import RushLarsen as RushLarsen
-from .kernels import Fused as Fused
-from .kernels import reference as reference
-from .logic import *
-from .models import *
-from .neuron import Dynamics as Dynamics
-from .neuron import Neuron as Neuron
-from .neurons import *
-from .noise import *
-from .ode import ODE as ODE
-from .ode import IntegrateAndFire as IntegrateAndFire
-from .ode import ODENeuron as ODENeuron
-from .parallel import *
-from .parameters import Parameter as Parameter
-from .parameters import learnable as learnable
-from .parameters import option as option
-from .parameters import parameter as parameter
-from .parametric import *
-from .plasticity import *
-from .receptive_fields import *
-from .refractory import *
-from .regularise import *
-from .resets import Reset as Reset
-from .resets import ResetBySubtraction as ResetBySubtraction
-from .resets import ResetToValue as ResetToValue
-from .stateful import LiftedSequential as LiftedSequential
-from .stateful import Stateful as Stateful
-from .statistics import *
-from .surrogates import *
-from .synapses import *
-from .synops import *
+The top level holds the neurons, the containers and the base classes for models of your own; everything else lives in a namespace:
+
+========================  ==============================================================================
+`geir.surrogates`         surrogate derivatives
+`geir.encode`             from numbers to spikes
+`geir.decode`             from spikes and membrane potentials to predictions, and losses
+`geir.connections`        delays, sparse and masked weights
+`geir.synapses`           synapse models and short-term plasticity
+`geir.plasticity`         learning rules
+`geir.measures`           statistics, distances, penalties and filters of spike trains
+`geir.models`             VGG, ResNet and other networks of any neuron
+`geir.receptive_fields`   spatial and temporal receptive fields
+`geir.neurons`            every neuron, its forms and its state
+`geir.events`             event cameras: files, streams, tensors
+`geir.plot`               plots with matplotlib
+`geir.tensorboard`        activity of a network in TensorBoard
+`geir.testing`            `check_neuron` for models of your own
+========================  ==============================================================================
+"""
+
+import importlib as _importlib
+from importlib.metadata import version as _version
+from typing import Any as _Any
+
+from . import (
+    connections as connections,
+    decode as decode,
+    encode as encode,
+    measures as measures,
+    models as models,
+    neurons as neurons,
+    plasticity as plasticity,
+    receptive_fields as receptive_fields,
+    surrogates as surrogates,
+    synapses as synapses,
+)
+from ._runtime.kernels import Fused as Fused, reference as reference
+from ._runtime.memory import empty_cache as empty_cache
+from .containers import (
+    Lift as Lift,
+    LiftedSequential as LiftedSequential,
+    RecurrentSequential as RecurrentSequential,
+    SequentialState as SequentialState,
+    Stateful as Stateful,
+)
+from .core import (
+    ODE as ODE,
+    Dynamics as Dynamics,
+    Euler as Euler,
+    Exact as Exact,
+    ExponentialEuler as ExponentialEuler,
+    IntegrateAndFire as IntegrateAndFire,
+    Integrator as Integrator,
+    Neuron as Neuron,
+    ODENeuron as ODENeuron,
+    Parameter as Parameter,
+    Reset as Reset,
+    ResetBySubtraction as ResetBySubtraction,
+    ResetToValue as ResetToValue,
+    RungeKutta4 as RungeKutta4,
+    RushLarsen as RushLarsen,
+    learnable as learnable,
+    parameter as parameter,
+    setting as setting,
+)
+from .neurons import (
+    ALIF as ALIF,
+    EIF as EIF,
+    IAF as IAF,
+    KLIF as KLIF,
+    LI as LI,
+    LIF as LIF,
+    LSNN as LSNN,
+    QIF as QIF,
+    AdEx as AdEx,
+    Adex as Adex,
+    AdExCell as AdExCell,
+    AdexCell as AdexCell,
+    AdExRecurrent as AdExRecurrent,
+    AdexRecurrent as AdexRecurrent,
+    AdExRecurrentCell as AdExRecurrentCell,
+    AdexRecurrentCell as AdexRecurrentCell,
+    ALIFCell as ALIFCell,
+    ALIFRecurrent as ALIFRecurrent,
+    ALIFRecurrentCell as ALIFRecurrentCell,
+    AlphaLIF as AlphaLIF,
+    CobaLIF as CobaLIF,
+    CobaLIFCell as CobaLIFCell,
+    CobaLIFRecurrent as CobaLIFRecurrent,
+    CobaLIFRecurrentCell as CobaLIFRecurrentCell,
+    CubaLIF as CubaLIF,
+    GatedLIF as GatedLIF,
+    HodgkinHuxley as HodgkinHuxley,
+    IAFCell as IAFCell,
+    IAFRecurrent as IAFRecurrent,
+    IAFRecurrentCell as IAFRecurrentCell,
+    Izhikevich as Izhikevich,
+    IzhikevichCell as IzhikevichCell,
+    IzhikevichRecurrent as IzhikevichRecurrent,
+    IzhikevichRecurrentCell as IzhikevichRecurrentCell,
+    LIBox as LIBox,
+    LIBoxCell as LIBoxCell,
+    LICell as LICell,
+    LIFBox as LIFBox,
+    LIFBoxCell as LIFBoxCell,
+    LIFBoxRecurrent as LIFBoxRecurrent,
+    LIFBoxRecurrentCell as LIFBoxRecurrentCell,
+    LIFCell as LIFCell,
+    LIFEx as LIFEx,
+    LIFExCell as LIFExCell,
+    LIFExRecurrent as LIFExRecurrent,
+    LIFExRecurrentCell as LIFExRecurrentCell,
+    LIFRecurrent as LIFRecurrent,
+    LIFRecurrentCell as LIFRecurrentCell,
+    LSNNCell as LSNNCell,
+    LSNNRecurrent as LSNNRecurrent,
+    LSNNRecurrentCell as LSNNRecurrentCell,
+    ParallelSpikingNeuron as ParallelSpikingNeuron,
+    ParametricLIF as ParametricLIF,
+    ResonateAndFire as ResonateAndFire,
+    SlidingParallelSpikingNeuron as SlidingParallelSpikingNeuron,
+)
+from .plasticity import LIFCorrelation as LIFCorrelation, LIFCorrelationCell as LIFCorrelationCell
+from .wrappers import (
+    LIFMC as LIFMC,
+    AdExRefrac as AdExRefrac,
+    AdExRefracCell as AdExRefracCell,
+    AdExRefracRecurrent as AdExRefracRecurrent,
+    AdExRefracRecurrentCell as AdExRefracRecurrentCell,
+    CellMixin as CellMixin,
+    Compartments as Compartments,
+    CompartmentsCell as CompartmentsCell,
+    LIFMCCell as LIFMCCell,
+    LIFMCRecurrent as LIFMCRecurrent,
+    LIFMCRecurrentCell as LIFMCRecurrentCell,
+    LIFMCRefrac as LIFMCRefrac,
+    LIFMCRefracCell as LIFMCRefracCell,
+    LIFMCRefracRecurrent as LIFMCRefracRecurrent,
+    LIFMCRefracRecurrentCell as LIFMCRefracRecurrentCell,
+    LIFRefrac as LIFRefrac,
+    LIFRefracCell as LIFRefracCell,
+    LIFRefracRecurrent as LIFRefracRecurrent,
+    LIFRefracRecurrentCell as LIFRefracRecurrentCell,
+    Noisy as Noisy,
+    NoisyCell as NoisyCell,
+    Recurrent as Recurrent,
+    RecurrentMixin as RecurrentMixin,
+    Refractory as Refractory,
+    RefractoryCell as RefractoryCell,
+    Stochastic as Stochastic,
+    StochasticCell as StochasticCell,
+    Wrapper as Wrapper,
+)
+
+__version__ = _version("geir")
+
+# Imported on first use: they need optional packages, or take long to import.
+_LAZY = ("events", "plot", "tasks", "tensorboard", "testing")
+
+
+def __getattr__(name: str) -> _Any:
+    if name in _LAZY:
+        return _importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'geir' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LAZY})

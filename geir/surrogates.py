@@ -17,32 +17,12 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
-__all__ = [
-    "ATan",
-    "Circle",
-    "Custom",
-    "Erfc",
-    "Gaussian",
-    "Heaviside",
-    "MultiGaussian",
-    "MultiSpike",
-    "PiecewiseExponential",
-    "Rectangle",
-    "Sigmoid",
-    "SparseFastSigmoid",
-    "StraightThrough",
-    "SuperSpike",
-    "Surrogate",
-    "Tanh",
-    "Triangle",
-]
-
 
 @dataclass(frozen=True)
 class Surrogate:
     """A Heaviside step whose derivative is `derivative`. Abstract: subclass it and write that."""
 
-    counts: ClassVar[bool] = False  # whether a neuron may spike several times in a step
+    multiple_spikes: ClassVar[bool] = False  # whether a neuron may spike several times in a step
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -303,7 +283,7 @@ class MultiSpike(Surrogate):
         surrogate: Derivative around each.
     """
 
-    counts: ClassVar[bool] = True
+    multiple_spikes: ClassVar[bool] = True
 
     step: float = 1.0
     surrogate: Surrogate = SuperSpike()

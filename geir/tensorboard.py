@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .forms import OneStep
+from .wrappers.forms import CellMixin
 
 __all__ = ["ActivityLog", "log_activity"]
 
@@ -21,7 +21,9 @@ class ActivityLog:
 
 
 @contextmanager
-def log_activity(model: nn.Module, writer: Any, every: int = 1, first_step: int = 0, image_rows: int = 256) -> Iterator[ActivityLog]:
+def log_activity(
+    model: nn.Module, writer: Any, every: int = 1, first_step: int = 0, image_rows: int = 256
+) -> Iterator[ActivityLog]:
     r"""Write what every spiking module of a model puts out, at each call of the model, until the context ends.
 
     Of a module called `name`: ``spikes_mean/name``, the spikes a step of one neuron, averaged over time, batch and neurons;
@@ -43,11 +45,17 @@ def log_activity(model: nn.Module, writer: Any, every: int = 1, first_step: int 
     if not all(hasattr(writer, f"add_{kind}") for kind in ("scalar", "histogram", "image")):
         raise TypeError(f"log_activity writes to a torch.utils.tensorboard.SummaryWriter, got {type(writer).__name__}.")
     if not isinstance(every, int) or every < 1 or not isinstance(image_rows, int) or image_rows < 1:
-        raise ValueError(f"log_activity: every and image_rows must be whole numbers >= 1, got {every!r} and {image_rows!r}.")
+        raise ValueError(
+            f"log_activity: every and image_rows must be whole numbers >= 1, got {every!r} and {image_rows!r}."
+        )
     # What a wrapper holds is not called, so nothing is written of it.
-    spiking = {name or type(module).__name__: module for name, module in model.named_modules() if hasattr(module, "surrogate")}
+    spiking = {
+        name or type(module).__name__: module for name, module in model.named_modules() if hasattr(module, "surrogate")
+    }
     if not spiking:
-        raise ValueError(f"log_activity finds nothing that spikes in {type(model).__name__}; give it a model with neurons such as geir.LIF().")
+        raise ValueError(
+            f"log_activity finds nothing that spikes in {type(model).__name__}; give it a model with neurons such as geir.LIF()."
+        )
     log = ActivityLog(first_step)
     outputs: dict[str, list[Tensor]] = {name: [] for name in spiking}
 
@@ -66,7 +74,13 @@ def log_activity(model: nn.Module, writer: Any, every: int = 1, first_step: int 
     def write(module: nn.Module, inputs: Any, output: Any) -> None:
         for name, zs in outputs.items():
             if zs:
-                _write(writer, name, torch.stack(zs) if isinstance(spiking[name], OneStep) else torch.cat(zs), log.step, image_rows)
+                _write(
+                    writer,
+                    name,
+                    torch.stack(zs) if isinstance(spiking[name], CellMixin) else torch.cat(zs),
+                    log.step,
+                    image_rows,
+                )
         log.step += 1
 
     with ExitStack() as hooks:

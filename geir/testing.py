@@ -15,13 +15,13 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 
-from .integrators import Exact
-from .kernels import reference
-from .neuron import Dynamics, Neuron
-from .ode import ODE
-from .parameters import Declared
-from .resets import Reset
-from .state import leaves, map_state
+from ._runtime.kernels import reference
+from ._util.state import leaves, map_state
+from .core.integrators import Exact
+from .core.neuron import Dynamics, Neuron
+from .core.ode import ODE
+from .core.parameters import Declared
+from .core.resets import Reset
 
 STEPS, BATCH, SIZE = 60, 3, 4
 
@@ -41,7 +41,9 @@ def check_neuron(neuron: Dynamics[Any], compiled: bool = False) -> None:
             check(neuron, xs)
         except Exception as error:
             if not isinstance(error, AssertionError):
-                raise AssertionError(f"{type(neuron).__name__} breaks the contract: {_sentence(check)}: {type(error).__name__}: {error}") from error
+                raise AssertionError(
+                    f"{type(neuron).__name__} breaks the contract: {_sentence(check)}: {type(error).__name__}: {error}"
+                ) from error
             raise AssertionError(f"{type(neuron).__name__} breaks the contract: {_sentence(check)}: {error}") from error
 
 
@@ -65,7 +67,9 @@ def strong_input(neuron: Dynamics[Any], seed: int = 0) -> Tensor:
             zs, _ = neuron(gain * noise)
             if least < zs.mean() < 0.9:
                 return gain * noise
-    raise AssertionError(f"{type(neuron).__name__} spikes at no strength of input from 1/16 to 2048, or at almost every step.")
+    raise AssertionError(
+        f"{type(neuron).__name__} spikes at no strength of input from 1/16 to 2048, or at almost every step."
+    )
 
 
 def run(neuron: Dynamics[Any], xs: Tensor, **keywords: Any) -> dict[str, Any]:
@@ -120,7 +124,9 @@ def _check_shapes_and_dtypes(neuron: Dynamics[Any], xs: Tensor) -> None:
     ):
         model = copy.deepcopy(neuron).to(parameters)
         zs, state = model(xs.to(dtype))
-        assert (zs.shape, zs.dtype) == (xs.shape, dtype), f"input {tuple(xs.shape)}, {dtype} gave output {tuple(zs.shape)}, {zs.dtype}"
+        assert (zs.shape, zs.dtype) == (xs.shape, dtype), (
+            f"input {tuple(xs.shape)}, {dtype} gave output {tuple(zs.shape)}, {zs.dtype}"
+        )
         for name, part in leaves(state):
             assert (part.shape, part.dtype) == (xs.shape[1:], states), f"{name} is {tuple(part.shape)}, {part.dtype}"
 
@@ -134,7 +140,7 @@ def _check_samples_apart(neuron: Dynamics[Any], xs: Tensor) -> None:
 
 def _start(neuron: Dynamics[Any], xs: Tensor, *place: Any) -> Any:
     """The state of some samples and neurons at rest: with noise, no two are alike."""
-    return map_state(lambda part: part[place], neuron.initial_state(neuron.project(xs, over_time=True)[0]))
+    return map_state(lambda part: part[place], neuron.initial_state(neuron.transform_input(xs, over_time=True)[0]))
 
 
 def _check_without_batch_or_time_or_neurons(neuron: Dynamics[Any], xs: Tensor) -> None:
@@ -153,9 +159,9 @@ def _check_without_batch_or_time_or_neurons(neuron: Dynamics[Any], xs: Tensor) -
 
 def _check_every_step_is_the_step(neuron: Dynamics[Any], xs: Tensor) -> None:
     """A run is the step again and again, and `record_states` returns the state after each."""
-    state, outputs, states = neuron.initial_state(neuron.project(xs, over_time=True)[0]), [], []
+    state, outputs, states = neuron.initial_state(neuron.transform_input(xs, over_time=True)[0]), [], []
     for x in xs:
-        z, state = neuron.step(neuron.project(x, over_time=False), state)
+        z, state = neuron.step(neuron.transform_input(x, over_time=False), state)
         outputs.append(z)
         states.append(state)
     close(neuron(xs), (torch.stack(outputs), state))
@@ -273,7 +279,9 @@ def _check_affine(neuron: Dynamics[Any], xs: Tensor) -> None:
     rest = map_state(lambda part: part.expand(SIZE).to(torch.float64), neuron.rest())
 
     def random_point() -> tuple[Tensor, Any]:
-        return torch.randn(SIZE, generator=generator).double(), map_state(lambda p: torch.randn(p.shape, generator=generator).double(), rest)
+        return torch.randn(SIZE, generator=generator).double(), map_state(
+            lambda p: torch.randn(p.shape, generator=generator).double(), rest
+        )
 
     (x, s), (y, r) = random_point(), random_point()
     middle = neuron.derivative(0.3 * x + 0.7 * y, map_state(lambda a, b: 0.3 * a + 0.7 * b, s, r))

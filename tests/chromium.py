@@ -13,7 +13,9 @@ from pathlib import Path
 
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome")
 # The browser reads commands at 3 and writes answers to 4, which only the process that becomes it can arrange.
-_BECOME = "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])"
+_BECOME = (
+    "import os, sys; os.dup2(int(sys.argv[1]), 3); os.dup2(int(sys.argv[2]), 4); os.execvp(sys.argv[3], sys.argv[3:])"
+)
 
 
 def find():
@@ -30,8 +32,19 @@ class Page:
     def __enter__(self):
         self._folder = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
         (commands, self._commands), (self._answers, answers) = os.pipe(), os.pipe()
-        flags = ["--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage", "--remote-debugging-pipe", "--no-first-run"]
-        flags += [f"--user-data-dir={self._folder.name}", f"--window-size={self._size[0]},{self._size[1]}", "--disable-background-networking"]
+        flags = [
+            "--headless=new",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--disable-dev-shm-usage",
+            "--remote-debugging-pipe",
+            "--no-first-run",
+        ]
+        flags += [
+            f"--user-data-dir={self._folder.name}",
+            f"--window-size={self._size[0]},{self._size[1]}",
+            "--disable-background-networking",
+        ]
         self._process = subprocess.Popen(
             [sys.executable, "-c", _BECOME, str(commands), str(answers), find(), *flags, "about:blank"],
             pass_fds=(commands, answers),
@@ -45,7 +58,13 @@ class Page:
             target = self.call("Target.createTarget", url="about:blank")["targetId"]
             self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
             self.call("Page.enable"), self.call("Runtime.enable")
-            self.call("Emulation.setDeviceMetricsOverride", width=self._size[0], height=self._size[1], deviceScaleFactor=1, mobile=False)
+            self.call(
+                "Emulation.setDeviceMetricsOverride",
+                width=self._size[0],
+                height=self._size[1],
+                deviceScaleFactor=1,
+                mobile=False,
+            )
             self.call("Page.navigate", url=self._url)
         except BaseException:
             self.__exit__()
@@ -64,7 +83,9 @@ class Page:
     def call(self, method, **parameters):
         """The result of a command."""
         self._number += 1
-        message = {"id": self._number, "method": method, "params": parameters} | ({"sessionId": self._session} if self._session else {})
+        message = {"id": self._number, "method": method, "params": parameters} | (
+            {"sessionId": self._session} if self._session else {}
+        )
         os.write(self._commands, json.dumps(message).encode() + b"\0")
         while True:
             answer = self._next(time.monotonic() + 60)
@@ -112,7 +133,9 @@ class Page:
     def slide(self, selector, value):
         """Move a slider, as a person who drags it does."""
         element = f"document.querySelector({selector!r})"
-        self.evaluate(f"{element}.value = {value}; for (const kind of ['input', 'change']) {element}.dispatchEvent(new Event(kind))")
+        self.evaluate(
+            f"{element}.value = {value}; for (const kind of ['input', 'change']) {element}.dispatchEvent(new Event(kind))"
+        )
 
     def screenshot(self, path):
         """Write what is seen, as PNG."""

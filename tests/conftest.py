@@ -9,7 +9,7 @@ import torch
 from hypothesis import settings
 
 # It is run by hand where Brian2 is, and writes what a test compares with.
-collect_ignore = ["brian2_traces.py"]
+collect_ignore = ["neurons/brian2_traces.py"]
 
 settings.register_profile("geir", deadline=None, derandomize=True)
 settings.load_profile("geir")

@@ -1,4 +1,4 @@
-"""Wrong input is refused at the door: who, what was expected, what came, and the cure."""
+"""Wrong input is refused at the door: caller, what was expected, what came, and the cure."""
 
 import pytest
 import torch
@@ -12,9 +12,17 @@ STATE = LIF()(XS)[1]
 
 CASES = {
     "out of range": (lambda: LIF(tau_mem=-1.0), ValueError, r"LIF.tau_mem must be > 0.0 s, got -1.0."),
-    "one neuron out of range": (lambda: LIF(tau_mem=torch.tensor([0.1, -2.0])), ValueError, "LIF.tau_mem must be > 0.0 s, got -2.0."),
+    "one neuron out of range": (
+        lambda: LIF(tau_mem=torch.tensor([0.1, -2.0])),
+        ValueError,
+        "LIF.tau_mem must be > 0.0 s, got -2.0.",
+    ),
     "set out of range": (lambda: setattr(LIF(), "tau_mem", 0.0), ValueError, r"LIF.tau_mem must be > 0.0 s, got 0.0."),
-    "below an included bound": (lambda: geir.LIFRefrac(period=-1e-3), ValueError, r"LIFRefrac.period must be >= 0.0 s, got -0.001."),
+    "below an included bound": (
+        lambda: geir.LIFRefrac(period=-1e-3),
+        ValueError,
+        r"LIFRefrac.period must be >= 0.0 s, got -0.001.",
+    ),
     "learnable at its bound": (
         lambda: geir.LIFRefrac(period=geir.learnable(0.0)),
         ValueError,
@@ -23,27 +31,47 @@ CASES = {
     "learnable out of range": (lambda: LIF(tau_mem=geir.learnable(-1.0)), ValueError, r"LIF.tau_mem must be > 0.0 s"),
     "NaN": (lambda: LIF(v_th=float("nan")), ValueError, r"LIF.v_th must be a number, got nan."),
     "NaN among numbers": (lambda: LIF(v_th=torch.tensor([1.0, float("nan")])), ValueError, r"got nan in 1 of 2 places"),
-    "neither true nor false": (lambda: LIF(record_states=1), TypeError, "LIF.record_states must be True or False, got 1"),
+    "neither true nor false": (
+        lambda: LIF(record_states=1),
+        TypeError,
+        "LIF.record_states must be True or False, got 1",
+    ),
     "not a number": (lambda: LIF(tau_mem="fast"), TypeError, "LIF.tau_mem must be a number or a tensor, got 'fast'"),
     "misspelt": (lambda: LIF(tau_men=1.0), TypeError, "LIF has no parameter 'tau_men'. Did you mean 'tau_mem'?"),
     "unknown": (lambda: LIF(bogus=1.0), TypeError, "LIF has no parameter 'bogus'. It has: .*tau_mem"),
     "positional": (lambda: LIF(0.01), TypeError, "LIF: too many positional arguments"),
     "missing": (lambda: LIFRecurrent(3), TypeError, "LIFRecurrent: missing a required argument: 'hidden_size'"),
-    "no size": (lambda: LIFRecurrent(3, 0), ValueError, "LIFRecurrent.hidden_size must be a positive number of neurons, got 0"),
+    "no size": (
+        lambda: LIFRecurrent(3, 0),
+        ValueError,
+        "LIFRecurrent.hidden_size must be a positive number of neurons, got 0",
+    ),
     "no time step": (lambda: LIF(dt=0.0), ValueError, "LIF.dt must be a positive number of seconds, got 0.0"),
     "a string for a surrogate": (
         lambda: LIF(surrogate="super"),
         TypeError,
-        r"LIF.surrogate must be a surrogate such as geir.SuperSpike\(\), got 'super'",
+        r"LIF.surrogate must be a surrogate such as geir.surrogates.SuperSpike\(\), got 'super'",
     ),
     "a string for an integrator": (
         lambda: LIF(integrator="exact"),
         TypeError,
         r"LIF.integrator must be of type Integrator, such as ExponentialEuler\(\), got 'exact'",
     ),
-    "a string for a reset": (lambda: LIF(reset_mechanism="zero"), TypeError, r"LIF.reset_mechanism must be of type Reset, such as ResetToValue"),
-    "Exact for a model that is not affine": (lambda: geir.Adex(integrator=geir.Exact()), ValueError, "Adex is not declared affine"),
-    "an option that a cell has not": (lambda: LIFCell(record_states=True), TypeError, "LIFCell has no parameter 'record_states'"),
+    "a string for a reset": (
+        lambda: LIF(reset_mechanism="zero"),
+        TypeError,
+        r"LIF.reset_mechanism must be of type Reset, such as ResetToValue",
+    ),
+    "Exact for a model that is not affine": (
+        lambda: geir.AdEx(integrator=geir.Exact()),
+        ValueError,
+        "AdEx is not declared affine",
+    ),
+    "an option that a cell has not": (
+        lambda: LIFCell(record_states=True),
+        TypeError,
+        "LIFCell has no parameter 'record_states'",
+    ),
     "no time": (lambda: LIF()(torch.tensor(1.0)), ValueError, r"LIF runs over time: it takes \(time, ...\)"),
     "not a tensor": (lambda: LIF()([1.0, 2.0]), TypeError, "LIF takes a tensor, got list"),
     "integers": (
@@ -51,40 +79,72 @@ CASES = {
         TypeError,
         r"LIF takes floating-point input, got torch.int64; convert it with .float\(\)",
     ),
-    "complex": (lambda: LIF()(torch.ones(3, 4, dtype=torch.complex64)), TypeError, "LIF takes floating-point input, got torch.complex64"),
-    "float64 to float32": (lambda: LIF()(XS.double()), TypeError, r"float32 parameters, but its input is float64; convert one: input.float\(\) or"),
+    "complex": (
+        lambda: LIF()(torch.ones(3, 4, dtype=torch.complex64)),
+        TypeError,
+        "LIF takes floating-point input, got torch.complex64",
+    ),
+    "float64 to float32": (
+        lambda: LIF()(XS.double()),
+        TypeError,
+        r"float32 parameters, but its input is float64; convert one: input.float\(\) or",
+    ),
     "another number of neurons": (
         lambda: LIF(tau_mem=torch.ones(7))(XS),
         ValueError,
         r"LIF.tau_mem has shape \(7,\), which does not broadcast .* \(4, 5\)",
     ),
-    "parameters larger than the input": (lambda: LIF(v_th=torch.ones(3, 4, 5))(XS), ValueError, r"LIF.v_th has shape \(3, 4, 5\)"),
-    "parameters of a wrapped neuron": (lambda: geir.Refractory(LIF(v_th=torch.ones(7)))(XS), ValueError, r"LIF.v_th has shape \(7,\)"),
+    "parameters larger than the input": (
+        lambda: LIF(v_th=torch.ones(3, 4, 5))(XS),
+        ValueError,
+        r"LIF.v_th has shape \(3, 4, 5\)",
+    ),
+    "parameters of a wrapped neuron": (
+        lambda: geir.Refractory(LIF(v_th=torch.ones(7)))(XS),
+        ValueError,
+        r"LIF.v_th has shape \(7,\)",
+    ),
     "a state of another shape": (
         lambda: LIF()(XS[:, :2], STATE),
         ValueError,
         r"LIFState.v has shape \(4, 5\), but one step of input has shape \(2, 5\)",
     ),
-    "a recorded state": (lambda: LIF()(XS, LIF(record_states=True)(XS)[1]), ValueError, "Take the last step of a recorded state"),
+    "a recorded state": (
+        lambda: LIF()(XS, LIF(record_states=True)(XS)[1]),
+        ValueError,
+        "Take the last step of a recorded state",
+    ),
     "a state of another dtype": (
-        lambda: LIF()(XS, geir.LIFState(*(s.double() for s in STATE))),
+        lambda: LIF()(XS, geir.neurons.LIFState(*(s.double() for s in STATE))),
         ValueError,
         "LIFState.v has dtype torch.float64, but LIF keeps its",
     ),
     "a state on another device": (
-        lambda: LIF()(XS, geir.LIFState(*(s.to("meta") for s in STATE))),
+        lambda: LIF()(XS, geir.neurons.LIFState(*(s.to("meta") for s in STATE))),
         ValueError,
         "LIFState.v is on meta, but the input on cpu",
     ),
-    "parameters on another device": (lambda: LIF().to("meta")(XS), ValueError, "LIF.tau_mem is on meta, but its input on cpu"),
-    "a state of another model": (lambda: LIF()(XS, geir.IAF()(XS)[1]), TypeError, "LIF continues from a LIFState, got IAFState"),
+    "parameters on another device": (
+        lambda: LIF().to("meta")(XS),
+        ValueError,
+        "LIF.tau_mem is on meta, but its input on cpu",
+    ),
+    "a state of another model": (
+        lambda: LIF()(XS, geir.IAF()(XS)[1]),
+        TypeError,
+        "LIF continues from a LIFState, got IAFState",
+    ),
     "another number of inputs": (
         lambda: LIFRecurrent(3, 4)(XS),
         ValueError,
         r"LIFRecurrent takes 3 inputs in the last dimension, got shape \(10, 4, 5\)",
     ),
     "a bound without a lower one": (lambda: geir.parameter(default=1, below=2), ValueError, "needs a lower bound too"),
-    "refractoriness without a potential": (lambda: geir.Refractory(NoPotential())(XS), TypeError, "holds the potential `v`, but UState has only u"),
+    "refractoriness without a potential": (
+        lambda: geir.Refractory(NoPotential())(XS),
+        TypeError,
+        "holds the potential `v`, but UState has only u",
+    ),
 }
 
 

@@ -10,7 +10,13 @@ from geir.surrogates import Surrogate
 # Value, its formula in numpy, its peak, where it has fallen to half of that (or to zero), and its integral.
 CASES = [
     (s.SuperSpike(20.0), lambda x: (1 + 20 * abs(x)) ** -2.0, 1, (np.sqrt(2) - 1) / 20, 2 / 20),
-    (s.SparseFastSigmoid(20.0, 0.3), lambda x: (abs(x) < 0.3) * (1 + 20 * abs(x)) ** -2.0, 1, (np.sqrt(2) - 1) / 20, 0.6 / 7),
+    (
+        s.SparseFastSigmoid(20.0, 0.3),
+        lambda x: (abs(x) < 0.3) * (1 + 20 * abs(x)) ** -2.0,
+        1,
+        (np.sqrt(2) - 1) / 20,
+        0.6 / 7,
+    ),
     (s.Sigmoid(3.0), lambda x: 3 * np.exp(-3 * x) / (1 + np.exp(-3 * x)) ** 2, 3 / 4, 1.763 / 3, 1),
     (s.ATan(3.0), lambda x: 1.5 / (1 + (np.pi / 2 * 3 * x) ** 2), 3 / 2, 2 / (3 * np.pi), 1),
     (s.Triangle(0.3, 0.7), lambda x: 0.3 * np.maximum(0, 1 - abs(x) / 0.7), 0.3, 0.35, 0.21),
@@ -31,7 +37,9 @@ CASES = [
     (s.Heaviside(), lambda x: np.zeros_like(x), 0, np.inf, 0),
 ]
 every = pytest.mark.parametrize(
-    ("surrogate", "formula", "peak", "half", "integral"), CASES, ids=lambda v: repr(v) if isinstance(v, Surrogate) else ""
+    ("surrogate", "formula", "peak", "half", "integral"),
+    CASES,
+    ids=lambda v: repr(v) if isinstance(v, Surrogate) else "",
 )
 GRID = torch.linspace(-3, 3, 601, dtype=torch.float64)
 
@@ -44,7 +52,11 @@ def gradient(surrogate, x):
 
 
 def test_every_surrogate_is_in_the_table():
-    named = {getattr(s, name) for name in s.__all__} - {s.Surrogate, s.Custom, s.MultiSpike}  # tested in test_deep_neurons.py
+    named = {getattr(s, name) for name in s.__all__} - {
+        s.Surrogate,
+        s.Custom,
+        s.MultiSpike,
+    }  # tested in test_deep_neurons.py
     assert named == {type(case[0]) for case in CASES}
 
 
@@ -66,7 +78,10 @@ def test_peak_width_and_integral_are_the_stated_ones(surrogate, formula, peak, h
         else:
             assert value(half) == pytest.approx(value(0.0) / 2, rel=2e-2)
     if np.isfinite(integral):
-        total = quad(value, -0.3, 0.3, points=[0])[0] + 2 * quad(value, 0.3, 400, limit=900, points=[0.4, 0.7, 3.0, 30.0])[0]
+        total = (
+            quad(value, -0.3, 0.3, points=[0])[0]
+            + 2 * quad(value, 0.3, 400, limit=900, points=[0.4, 0.7, 3.0, 30.0])[0]
+        )
         assert total == pytest.approx(integral, rel=5e-3)
 
 

@@ -31,7 +31,11 @@ def written(tmp_path):
 
 def network():
     return geir.SequentialState(
-        geir.Lift(nn.Linear(5, 6)), geir.LIF(v_th=0.1), geir.Lift(nn.Linear(6, 4)), geir.Refractory(geir.LIF(v_th=0.1)), geir.LI()
+        geir.Lift(nn.Linear(5, 6)),
+        geir.LIF(v_th=0.1),
+        geir.Lift(nn.Linear(6, 4)),
+        geir.Refractory(geir.LIF(v_th=0.1)),
+        geir.LI(),
     )
 
 
@@ -70,7 +74,9 @@ def test_the_histogram_is_over_the_neurons(written):
     counts = spikes_of(model, xs)["1"].sum(0).mean(0)
     stored = histogram.histogram_value
     assert stored.num == 6
-    assert (stored.min, stored.max, stored.sum) == pytest.approx((counts.min().item(), counts.max().item(), counts.sum().item()))
+    assert (stored.min, stored.max, stored.sum) == pytest.approx(
+        (counts.min().item(), counts.max().item(), counts.sum().item())
+    )
 
 
 def test_the_image_is_the_raster_of_the_first_sample(written):
@@ -162,9 +168,24 @@ def test_afterwards_the_model_is_as_before(written):
 @pytest.mark.parametrize(
     ("arguments", "keywords", "kind", "message"),
     [
-        ((geir.LIF(), "runs"), {}, TypeError, "log_activity writes to a torch.utils.tensorboard.SummaryWriter, got str"),
-        ((nn.Linear(2, 2), None), {}, ValueError, "log_activity finds nothing that spikes in Linear; give it a model with neurons such as"),
-        ((geir.LIF(), None), {"every": 0}, ValueError, "every and image_rows must be whole numbers >= 1, got 0 and 256"),
+        (
+            (geir.LIF(), "runs"),
+            {},
+            TypeError,
+            "log_activity writes to a torch.utils.tensorboard.SummaryWriter, got str",
+        ),
+        (
+            (nn.Linear(2, 2), None),
+            {},
+            ValueError,
+            "log_activity finds nothing that spikes in Linear; give it a model with neurons such as",
+        ),
+        (
+            (geir.LIF(), None),
+            {"every": 0},
+            ValueError,
+            "every and image_rows must be whole numbers >= 1, got 0 and 256",
+        ),
     ],
 )
 def test_wrong_input_is_refused(arguments, keywords, kind, message, written):

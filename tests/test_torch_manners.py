@@ -7,18 +7,19 @@ import warnings
 
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
+from hypothesis import given, strategies as st
 from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import geir
 from geir import LI, LIF, LICell, LIFCell, LIFRecurrent, Lift, SequentialState
-from geir.state import leaves
+from geir._util.state import leaves
 
 
 def network():
-    return SequentialState(Lift(nn.Linear(5, 8)), LIF(tau_mem=geir.learnable(8e-3)), LIFRecurrent(8, 6), Lift(nn.Linear(6, 3)), LI())
+    return SequentialState(
+        Lift(nn.Linear(5, 8)), LIF(tau_mem=geir.learnable(8e-3)), LIFRecurrent(8, 6), Lift(nn.Linear(6, 3)), LI()
+    )
 
 
 def cells():
@@ -60,7 +61,7 @@ def test_an_optimizer_trains_weights_and_time_constants():
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     losses = []
     for _ in range(60):
-        loss = geir.max_membrane_loss(model(XS)[0], torch.tensor([0, 1, 2, 0]))
+        loss = geir.decode.max_membrane_loss(model(XS)[0], torch.tensor([0, 1, 2, 0]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -112,9 +113,20 @@ def test_plain_parameters_and_per_neuron_values():
 
 def test_repr_says_what_differs_from_the_defaults():
     assert repr(LIF()) == "LIF()"
-    assert repr(LIF(tau_mem=0.02, dt=5e-4)) == "LIF(tau_mem=0.02, dt=0.0005)" or "dt=0.0005" in repr(LIF(tau_mem=0.02, dt=5e-4))
-    text = repr(LIFRecurrent(3, 4, tau_syn=geir.learnable(0.004), v_th=[1.0, 2.0, 3.0, 4.0], surrogate=geir.Triangle()))
-    for part in ("input_size=3, hidden_size=4", "tau_syn=learnable(0.004)", "v_th=tensor of shape (4,)", "surrogate=Triangle(gamma=0.3, width=1.0)"):
+    assert repr(LIF(tau_mem=0.02, dt=5e-4)) == "LIF(tau_mem=0.02, dt=0.0005)" or "dt=0.0005" in repr(
+        LIF(tau_mem=0.02, dt=5e-4)
+    )
+    text = repr(
+        LIFRecurrent(
+            3, 4, tau_syn=geir.learnable(0.004), v_th=[1.0, 2.0, 3.0, 4.0], surrogate=geir.surrogates.Triangle()
+        )
+    )
+    for part in (
+        "input_size=3, hidden_size=4",
+        "tau_syn=learnable(0.004)",
+        "v_th=tensor of shape (4,)",
+        "surrogate=Triangle(gamma=0.3, width=1.0)",
+    ):
         assert part in text
 
 
@@ -134,10 +146,13 @@ def test_pickle_and_deepcopy_of_model_and_state():
     torch.testing.assert_close(pickle.loads(pickle.dumps(model))(XS), result)
     torch.testing.assert_close(copy.deepcopy(model)(XS), result)
     state = pickle.loads(pickle.dumps(tuple(s if s == () else type(s)(*s) for s in result[1])))
-    assert isinstance(state[1], geir.LIFState)
+    assert isinstance(state[1], geir.neurons.LIFState)
 
 
-@pytest.mark.parametrize(("dtype", "state"), [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)])
+@pytest.mark.parametrize(
+    ("dtype", "state"),
+    [(torch.float64, torch.float64), (torch.float32, torch.float32), (torch.bfloat16, torch.float32)],
+)
 def test_to_dtype(dtype, state):
     model = network().to(dtype)
     vs, states = model(XS.to(dtype))
@@ -209,7 +224,9 @@ def test_compile_a_step_without_graph_break():
 
 
 @pytest.mark.parametrize(
-    "cell", [geir.LIFRecurrentCell(5, 4), geir.LSNNRecurrentCell(5, 4), geir.LIFRefracCell(), geir.AdexCell()], ids=lambda c: type(c).__name__
+    "cell",
+    [geir.LIFRecurrentCell(5, 4), geir.ALIFRecurrentCell(5, 4), geir.LIFRefracCell(), geir.AdExCell()],
+    ids=lambda c: type(c).__name__,
 )
 def test_compile_other_forms_without_graph_break(cell):
     torch.compiler.reset()
@@ -275,7 +292,7 @@ def test_a_lightning_module_trains_it(tmp_path):
 
         def training_step(self, batch, _):
             xs, labels = batch
-            return geir.max_membrane_loss(self.model(xs.transpose(0, 1))[0], labels)
+            return geir.decode.max_membrane_loss(self.model(xs.transpose(0, 1))[0], labels)
 
         def configure_optimizers(self):
             return torch.optim.Adam(self.parameters(), lr=0.01)
@@ -292,7 +309,11 @@ def test_a_lightning_module_trains_it(tmp_path):
 
 
 def test_double_backward_goes_through_the_surrogate_on_the_reference_loop():
-    lif = LIF(surrogate=geir.Gaussian(), v_th=nn.Parameter(torch.tensor(1.0, dtype=torch.float64)), unroll=geir.reference).double()
+    lif = LIF(
+        surrogate=geir.surrogates.Gaussian(),
+        v_th=nn.Parameter(torch.tensor(1.0, dtype=torch.float64)),
+        unroll=geir.reference,
+    ).double()
     xs = (XS[:6, 0, :2] / 2).double().requires_grad_()
     (grad,) = torch.autograd.grad(lif(xs)[0].sum(), xs, create_graph=True)
     grad.square().sum().backward()
@@ -311,7 +332,7 @@ shapes = st.lists(st.integers(0, 4), min_size=0, max_size=3).map(tuple)
 )
 def test_any_shape_layout_and_dtype(steps, shape, per_neuron, dtype, data):
     values = torch.full(shape[-1:], 8e-3) if per_neuron else 8e-3
-    model = data.draw(st.sampled_from([geir.LIF, geir.LSNN, geir.Adex, geir.LIFRefrac]))(tau_mem=values)
+    model = data.draw(st.sampled_from([geir.LIF, geir.ALIF, geir.AdEx, geir.LIFRefrac]))(tau_mem=values)
     if dtype == torch.float64:
         model = model.double()
     xs = (torch.rand(steps, *shape) * 5).to(dtype)

@@ -1,31 +1,15 @@
 """Connections: delays, sparse and masked weights, layers that skip silent inputs."""
 
 from .delay import (
-    Delay,
-    DelayCell,
-    DelayedLinear,
-    DelayedLinearCell,
-    DelayState,
-    GaussianInterpolation,
-    Interpolation,
-    LinearInterpolation,
-    NearestStep,
+    Delay as Delay,
+    DelayCell as DelayCell,
+    DelayedLinear as DelayedLinear,
+    DelayedLinearCell as DelayedLinearCell,
+    DelayState as DelayState,
+    GaussianInterpolation as GaussianInterpolation,
+    Interpolation as Interpolation,
+    LinearInterpolation as LinearInterpolation,
+    NearestStep as NearestStep,
 )
-from .event import EventConv2d, EventLinear
-from .partial import MaskedLinear, SparseLinear
-
-__all__ = [
-    "Delay",
-    "DelayCell",
-    "DelayState",
-    "DelayedLinear",
-    "DelayedLinearCell",
-    "EventConv2d",
-    "EventLinear",
-    "GaussianInterpolation",
-    "Interpolation",
-    "LinearInterpolation",
-    "MaskedLinear",
-    "NearestStep",
-    "SparseLinear",
-]
+from .event import EventConv2d as EventConv2d, EventLinear as EventLinear
+from .partial import MaskedLinear as MaskedLinear, SparseLinear as SparseLinear

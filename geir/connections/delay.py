@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..parameters import Declared, Parameter, option
-from ..sparse import linear
+from .._runtime.sparse import linear
+from ..core.parameters import Declared, Parameter, setting
 
 
 @dataclass(frozen=True)
@@ -91,14 +91,18 @@ class _Delays(Parameter):
 class _Delayed(Declared):
     """What has delays and keeps as much of its input as they reach back."""
 
-    dt: float = option(default=1e-3, accepts=numbers.Real, check=lambda dt: 0 < dt < math.inf, expected="a positive number of seconds")
-    max_delay: float | None = option(
+    dt: float = setting(
+        default=1e-3, accepts=numbers.Real, check=lambda dt: 0 < dt < math.inf, expected="a positive number of seconds"
+    )
+    max_delay: float | None = setting(
         default=None,
         accepts=(numbers.Real, type(None)),
         check=lambda longest: longest is None or 0 <= longest < math.inf,
         expected="a number of seconds, not negative",
     )
-    delay: Parameter = _Delays(default=0.0, unit="s", above=None, below=None, at_least=0.0, learns=False, doc="time from input to output")
+    delay: Parameter = _Delays(
+        default=0.0, unit="s", above=None, below=None, at_least=0.0, learnable=False, doc="time from input to output"
+    )
     interpolation: Interpolation = LinearInterpolation()
 
     def __post_init__(self) -> None:
@@ -133,15 +137,21 @@ class _Delayed(Declared):
         name = type(self).__name__
         xs = xs[0] if isinstance(xs, tuple) else xs
         if not isinstance(xs, Tensor) or not xs.is_floating_point():
-            raise TypeError(f"{name} takes a floating-point tensor, got {xs.dtype if isinstance(xs, Tensor) else type(xs).__name__}.")
+            raise TypeError(
+                f"{name} takes a floating-point tensor, got {xs.dtype if isinstance(xs, Tensor) else type(xs).__name__}."
+            )
         if xs.dim() == 0:
-            raise ValueError(f"{name} runs over time: it takes (time, ...), got a tensor without dimensions; for one step take a cell.")
+            raise ValueError(
+                f"{name} runs over time: it takes (time, ...), got a tensor without dimensions; for one step take a cell."
+            )
         if state is not None and not isinstance(state, DelayState):
             raise TypeError(f"{name} continues from a DelayState, got {type(state).__name__}.")
         shape = (self.longest, *xs.shape[1:])
         past = (self.initial_state(xs.new_empty(()).expand(xs.shape[1:])) if state is None else state).past
         if past.shape != shape or past.dtype != xs.dtype:
-            raise ValueError(f"DelayState.past must be of shape {shape} and {xs.dtype}, as one step of input, got {tuple(past.shape)}, {past.dtype}.")
+            raise ValueError(
+                f"DelayState.past must be of shape {shape} and {xs.dtype}, as one step of input, got {tuple(past.shape)}, {past.dtype}."
+            )
         all_steps = torch.cat([past, xs])
         return all_steps, DelayState(all_steps[len(xs) :])
 
@@ -210,21 +220,30 @@ class DelayedLinear(_Delayed):
         ValueError: If a delay is longer than the buffer, or the delays do not fit the weights.
     """
 
-    in_features: int = option(kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of inputs")
-    out_features: int = option(kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of outputs")
+    in_features: int = setting(
+        kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of inputs"
+    )
+    out_features: int = setting(
+        kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of outputs"
+    )
     weight: Tensor
-    bias: Any = option(default=True, accepts=(bool, Tensor, type(None)), expected="True or False")
+    bias: Any = setting(default=True, accepts=(bool, Tensor, type(None)), expected="True or False")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         sizes, bound = (self.out_features, self.in_features), 1 / math.sqrt(self.in_features)
         shape = self.delay.shape
         if len(shape) > 2 or any(a not in (1, b) for a, b in zip(shape[::-1], sizes[::-1])):  # noqa: B905  (the shorter broadcasts)
-            raise ValueError(f"{type(self).__name__}.delay has shape {tuple(shape)}, which does not broadcast to that of the weights, {sizes}.")
+            raise ValueError(
+                f"{type(self).__name__}.delay has shape {tuple(shape)}, which does not broadcast to that of the weights, {sizes}."
+            )
         given = self.bias
         del self.bias
         self.register_parameter("weight", nn.Parameter(torch.empty(sizes).uniform_(-bound, bound)))
-        self.register_parameter("bias", nn.Parameter(torch.empty(self.out_features).uniform_(-bound, bound)) if given is True else given or None)
+        self.register_parameter(
+            "bias",
+            nn.Parameter(torch.empty(self.out_features).uniform_(-bound, bound)) if given is True else given or None,
+        )
 
     def kernel(self) -> Tensor:
         """The weights by whole steps of delay, shape (steps, in_features, out_features), differentiable."""
@@ -249,7 +268,9 @@ class DelayedLinear(_Delayed):
         all_steps, after = self.remember(xs, state)
         if all_steps.dim() < 2 or all_steps.shape[-1] != self.in_features:
             got = tuple(all_steps.shape[1:])
-            raise ValueError(f"{type(self).__name__} takes {self.in_features} inputs in the last dimension, got one step of shape {got}.")
+            raise ValueError(
+                f"{type(self).__name__} takes {self.in_features} inputs in the last dimension, got one step of shape {got}."
+            )
         count = len(all_steps) - self.longest
         ys = torch.zeros((), dtype=all_steps.dtype, device=all_steps.device) if self.bias is None else self.bias
         for steps, weights in enumerate(self.kernel().unbind(0)):

@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .. import sparse
+from .._runtime import sparse
 
 
 class EventLinear(nn.Linear):
@@ -46,5 +46,8 @@ class EventConv2d(nn.Conv2d):
         """Shape (batch, in_channels, height, width) to (batch, out_channels, ...)."""
         padding = self.padding
         if self.padding_mode != "zeros":
-            input, padding = functional.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode), (0, 0)
+            input, padding = (
+                functional.pad(input, self._reversed_padding_repeated_twice, mode=self.padding_mode),
+                (0, 0),
+            )
         return sparse.conv2d(input, self.weight, self.bias, self.stride, padding, self.dilation, self.groups)

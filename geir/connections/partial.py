@@ -5,10 +5,12 @@ import math
 import torch
 from torch import Tensor, nn
 
-from .. import sparse
+from .._runtime import sparse
 
 
-def _pattern(owner: str, in_features: int, out_features: int, mask: Tensor | None, connection_probability: float | None) -> Tensor:
+def _pattern(
+    owner: str, in_features: int, out_features: int, mask: Tensor | None, connection_probability: float | None
+) -> Tensor:
     """Source and target, shape (2, connections), of those that are given, or of each with a probability; ordered."""
     if (mask is None) == (connection_probability is None):
         raise TypeError(f"{owner} takes either a mask or a connection_probability.")
@@ -25,7 +27,9 @@ def _pattern(owner: str, in_features: int, out_features: int, mask: Tensor | Non
         return torch.cat(drawn).t()
     if not isinstance(mask, Tensor) or mask.shape != (out_features, in_features):
         got = f"shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
-        raise ValueError(f"{owner}.mask must be a tensor of shape {(out_features, in_features)}, one entry a connection, got {got}.")
+        raise ValueError(
+            f"{owner}.mask must be a tensor of shape {(out_features, in_features)}, one entry a connection, got {got}."
+        )
     return mask.t().nonzero().t() if mask.layout is torch.strided else _entries(mask).indices()
 
 
@@ -65,7 +69,10 @@ class MaskedLinear(nn.Linear):
         pattern = _pattern(type(self).__name__, in_features, out_features, mask, connection_probability)
         super().__init__(in_features, out_features, bias)
         sources, targets = pattern
-        self.register_buffer("mask", torch.zeros(out_features, in_features, dtype=torch.bool).index_put_((targets, sources), torch.tensor(True)))
+        self.register_buffer(
+            "mask",
+            torch.zeros(out_features, in_features, dtype=torch.bool).index_put_((targets, sources), torch.tensor(True)),
+        )
         with torch.no_grad():
             self.weight.mul_(self.mask)
 
@@ -117,7 +124,9 @@ class SparseLinear(nn.Module):
         self.register_buffer("targets", targets.contiguous())
         bound = 1 / math.sqrt(max(1.0, len(self.targets) / out_features))
         self.weight = nn.Parameter(torch.empty(len(self.targets)).uniform_(-bound, bound))
-        self.register_parameter("bias", nn.Parameter(torch.empty(out_features).uniform_(-bound, bound)) if bias else None)
+        self.register_parameter(
+            "bias", nn.Parameter(torch.empty(out_features).uniform_(-bound, bound)) if bias else None
+        )
 
     @classmethod
     def from_weights(cls, weights: Tensor, bias: Tensor | None = None) -> "SparseLinear":
@@ -147,7 +156,9 @@ class SparseLinear(nn.Module):
             ValueError: If the last dimension is not the number of inputs.
         """
         if input.dim() == 0 or input.shape[-1] != self.in_features:
-            raise ValueError(f"{type(self).__name__} takes {self.in_features} inputs in the last dimension, got shape {tuple(input.shape)}.")
+            raise ValueError(
+                f"{type(self).__name__} takes {self.in_features} inputs in the last dimension, got shape {tuple(input.shape)}."
+            )
         sums = sparse.connect(input, self.weight, self.starts, self.targets, self.out_features)
         return sums if self.bias is None else sums + self.bias.to(sums.dtype)
 

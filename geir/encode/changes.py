@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep
-from ..neuron import Neuron
-from ..parameters import Parameter, parameter
-from ..trains import check_positive, check_time
+from .._util.validation import check_has_time, check_positive
+from ..core.neuron import Neuron
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin
 
 
 class DeltaState(NamedTuple):
@@ -41,7 +41,7 @@ class DeltaEncoder(Neuron[DeltaState]):
         return z, DeltaState(reference=state.reference + self.threshold * z)
 
 
-class DeltaEncoderCell(OneStep, DeltaEncoder): ...
+class DeltaEncoderCell(CellMixin, DeltaEncoder): ...
 
 
 def delta_encode(xs: Tensor, threshold: float = 0.1) -> Tensor:
@@ -58,5 +58,5 @@ def delta_encode(xs: Tensor, threshold: float = 0.1) -> Tensor:
     tensor([ 0.,  1.,  0.,  1.,  1., -1.])
     """
     check_positive("delta_encode", threshold=threshold)
-    dtype = torch.promote_types(check_time("delta_encode", xs).dtype, torch.float32)
+    dtype = torch.promote_types(check_has_time("delta_encode", xs).dtype, torch.float32)
     return DeltaEncoder(threshold=torch.as_tensor(threshold, dtype=dtype, device=xs.device))(xs)[0]

@@ -3,12 +3,14 @@
 import torch
 from torch import Tensor
 
-from ..modules import module_of
-from ..trains import check_positive, step_numbers
+from .._util.function_module import module_of
+from .._util.validation import check_positive, time_indices
 from .intensities import check_steps
 
 
-def population_encode(x: Tensor, out_features: int, low: float = 0.0, high: float = 1.0, sigma: float | None = None) -> Tensor:
+def population_encode(
+    x: Tensor, out_features: int, low: float = 0.0, high: float = 1.0, sigma: float | None = None
+) -> Tensor:
     r"""Activities of a population with Gaussian tuning, :math:`\exp(-(x - c_k)^2 / 2\sigma^2)`.
 
     Args:
@@ -25,7 +27,9 @@ def population_encode(x: Tensor, out_features: int, low: float = 0.0, high: floa
     tensor([[0.6065, 1.0000, 0.6065]])
     """
     if out_features < 2 or not low < high:
-        raise ValueError(f"population_encode needs at least 2 neurons and low < high, got {out_features} and {low}, {high}.")
+        raise ValueError(
+            f"population_encode needs at least 2 neurons and low < high, got {out_features} and {low}, {high}."
+        )
     sigma = (high - low) / (out_features - 1) if sigma is None else sigma
     check_positive("population_encode", sigma=sigma)
     centres = torch.linspace(low, high, out_features, dtype=x.dtype, device=x.device)
@@ -52,12 +56,14 @@ def rank_order_encode(x: Tensor, seq_length: int | None = None) -> Tensor:
             [1., 0., 0.]])
     """
     if x.dim() == 0 or not x.is_floating_point():
-        raise ValueError(f"rank_order_encode takes floating-point values of shape (..., neurons), got {x.dtype} of shape {tuple(x.shape)}.")
+        raise ValueError(
+            f"rank_order_encode takes floating-point values of shape (..., neurons), got {x.dtype} of shape {tuple(x.shape)}."
+        )
     seq_length = x.shape[-1] if seq_length is None else seq_length
     check_steps("rank_order_encode", seq_length=seq_length)
     # The inverse of a permutation is what sorts it.
     ranks = x.argsort(dim=-1, descending=True, stable=True).argsort(dim=-1)
-    return (ranks == step_numbers(seq_length, x)).to(x.dtype)
+    return (ranks == time_indices(seq_length, x)).to(x.dtype)
 
 
 class PopulationEncoder(module_of(population_encode)):

@@ -3,11 +3,13 @@
 import torch
 from torch import Tensor
 
-from ..modules import module_of
+from .._util.function_module import module_of
 from .intensities import check_intensities, check_steps
 
 
-def poisson_encode(x: Tensor, seq_length: int, f_max: float = 100.0, dt: float = 1e-3, generator: torch.Generator | None = None) -> Tensor:
+def poisson_encode(
+    x: Tensor, seq_length: int, f_max: float = 100.0, dt: float = 1e-3, generator: torch.Generator | None = None
+) -> Tensor:
     r"""Poisson spike trains: at every step a spike with probability :math:`x f_\text{max} \Delta t`.
 
     Args:
@@ -31,28 +33,44 @@ def poisson_encode(x: Tensor, seq_length: int, f_max: float = 100.0, dt: float =
     return _random_spikes("poisson_encode", x, 0.0, (seq_length,), f_max, dt, generator)
 
 
-def poisson_encode_step(x: Tensor, f_max: float = 100.0, dt: float = 1e-3, generator: torch.Generator | None = None) -> Tensor:
+def poisson_encode_step(
+    x: Tensor, f_max: float = 100.0, dt: float = 1e-3, generator: torch.Generator | None = None
+) -> Tensor:
     """One step of `poisson_encode`, for networks that run one step at a time: spikes in the shape of `x`."""
     return _random_spikes("poisson_encode_step", x, 0.0, (), f_max, dt, generator)
 
 
-def signed_poisson_encode(x: Tensor, seq_length: int, f_max: float = 100.0, dt: float = 1e-3, generator: torch.Generator | None = None) -> Tensor:
+def signed_poisson_encode(
+    x: Tensor, seq_length: int, f_max: float = 100.0, dt: float = 1e-3, generator: torch.Generator | None = None
+) -> Tensor:
     """Poisson spike trains as by `poisson_encode`, of -1 where an intensity in [-1, 1] is negative."""
     check_steps("signed_poisson_encode", seq_length=seq_length)
     return torch.sign(x) * _random_spikes("signed_poisson_encode", x, -1.0, (seq_length,), f_max, dt, generator)
 
 
-def signed_poisson_encode_step(x: Tensor, f_max: float = 100.0, dt: float = 1e-3, generator: torch.Generator | None = None) -> Tensor:
+def signed_poisson_encode_step(
+    x: Tensor, f_max: float = 100.0, dt: float = 1e-3, generator: torch.Generator | None = None
+) -> Tensor:
     """One step of `signed_poisson_encode`: spikes in the shape of `x`."""
     return torch.sign(x) * _random_spikes("signed_poisson_encode_step", x, -1.0, (), f_max, dt, generator)
 
 
-def _random_spikes(who: str, x: Tensor, low: float, steps: tuple[int, ...], f_max: float, dt: float, generator: torch.Generator | None) -> Tensor:
+def _random_spikes(
+    caller: str,
+    x: Tensor,
+    low: float,
+    steps: tuple[int, ...],
+    f_max: float,
+    dt: float,
+    generator: torch.Generator | None,
+) -> Tensor:
     if f_max < 0 or dt < 0:
-        raise ValueError(f"{who}: f_max and dt must not be negative, got f_max={f_max} Hz and dt={dt} s.")
+        raise ValueError(f"{caller}: f_max and dt must not be negative, got f_max={f_max} Hz and dt={dt} s.")
     if not f_max * dt <= 1:
-        raise ValueError(f"{who}: a rate of f_max={f_max} Hz means {f_max * dt:.3g} spikes in a step of dt={dt} s; at most 1 is possible.")
-    check_intensities(who, x, low)
+        raise ValueError(
+            f"{caller}: a rate of f_max={f_max} Hz means {f_max * dt:.3g} spikes in a step of dt={dt} s; at most 1 is possible."
+        )
+    check_intensities(caller, x, low)
     chance = torch.rand((*steps, *x.shape), device=x.device, dtype=x.dtype, generator=generator)
     return (chance < x.abs() * f_max * dt).to(x.dtype)
 

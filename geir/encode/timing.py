@@ -5,10 +5,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..modules import module_of
-from ..neuron import Dynamics
+from .._util.function_module import module_of
+from .._util.validation import check_has_time, time_indices
+from ..core.neuron import Dynamics
 from ..neurons import LIFBox
-from ..trains import check_time, step_numbers
 from .intensities import check_intensities, check_steps
 
 
@@ -31,7 +31,7 @@ def constant_current_encode(x: Tensor, seq_length: int, neuron: Dynamics[Any] | 
 
 def spike_latency_encode(zs: Tensor) -> Tensor:
     """Only the first spike of each train: spikes of shape (time, ...) to the same with at most one spike each."""
-    return check_time("spike_latency_encode", zs) * (torch.cumsum(zs != 0, 0) == 1)
+    return check_has_time("spike_latency_encode", zs) * (torch.cumsum(zs != 0, 0) == 1)
 
 
 def latency_encode(x: Tensor, seq_length: int, neuron: Dynamics[Any] | None = None) -> Tensor:
@@ -61,7 +61,7 @@ def time_to_first_spike_encode(x: Tensor, seq_length: int) -> Tensor:
     """
     check_steps("time_to_first_spike_encode", seq_length=seq_length)
     check_intensities("time_to_first_spike_encode", x)
-    return (torch.floor((1 - x) * seq_length) == step_numbers(seq_length, x)).to(x.dtype)
+    return (torch.floor((1 - x) * seq_length) == time_indices(seq_length, x)).to(x.dtype)
 
 
 def phase_encode(x: Tensor, seq_length: int, period: int = 8) -> Tensor:
@@ -88,7 +88,7 @@ def phase_encode(x: Tensor, seq_length: int, period: int = 8) -> Tensor:
     check_steps("phase_encode", least=1, period=period)
     check_intensities("phase_encode", x)
     digits = torch.floor(x.to(torch.promote_types(x.dtype, torch.float32)) * 2**period).clamp(max=2**period - 1).long()
-    phase = step_numbers(seq_length, x) % period
+    phase = time_indices(seq_length, x) % period
     return ((digits >> (period - 1 - phase)) & 1).to(x.dtype)
 
 
@@ -104,7 +104,9 @@ def phase_weights(seq_length: int, period: int = 8) -> Tensor:
     return 0.5 ** (1 + torch.arange(seq_length) % period)
 
 
-def burst_encode(x: Tensor, seq_length: int, max_spikes: int = 5, shortest: int = 2, longest: int | None = None) -> Tensor:
+def burst_encode(
+    x: Tensor, seq_length: int, max_spikes: int = 5, shortest: int = 2, longest: int | None = None
+) -> Tensor:
     r"""A burst from step 0 on, with the more spikes and the shorter intervals, the stronger the intensity.
 
     There are :math:`\lceil N_\text{max} x \rceil` spikes, every :math:`\lceil T_\text{max} - (T_\text{max} - T_\text{min}) x \rceil` steps.
@@ -144,7 +146,7 @@ def burst_encode(x: Tensor, seq_length: int, max_spikes: int = 5, shortest: int 
         )
     spikes = torch.ceil(max_spikes * x)
     interval = torch.ceil(longest - (longest - shortest) * x)
-    steps = step_numbers(seq_length, x)
+    steps = time_indices(seq_length, x)
     return ((steps % interval == 0) & (steps < spikes * interval)).to(x.dtype)
 
 

@@ -2,24 +2,22 @@
 
 from .buffer import Overflow as Overflow
 from .camera import CameraInput as CameraInput
-from .dataset import EventDataset as EventDataset
-from .dataset import collate as collate
+from .dataset import EventDataset as EventDataset, collate as collate
 from .errors import EventFileError as EventFileError
 from .events import Events as Events
 from .file_input import FileInput as FileInput
-from .files import Recording as Recording
-from .files import info as info
-from .files import open_events as open_events
-from .files import read_events as read_events
-from .files import write_events as write_events
+from .files import (
+    Recording as Recording,
+    info as info,
+    open_events as open_events,
+    read_events as read_events,
+    write_events as write_events,
+)
 from .formats.compression import Compression as Compression
 from .input import Stats as Stats
-from .layouts import SPIF as SPIF
-from .layouts import T32 as T32
-from .layouts import T64 as T64
+from .layouts import SPIF as SPIF, T32 as T32, T64 as T64
 from .lazy import LazyLIF as LazyLIF
-from .udp import UDPInput as UDPInput
-from .udp import UDPOutput as UDPOutput
+from .udp import UDPInput as UDPInput, UDPOutput as UDPOutput
 
 __all__ = [
     "SPIF",

@@ -33,7 +33,11 @@ def opened(options: argparse.Namespace, speed: float | None) -> Input:
         return FileInput(name, speed=speed, errors=options.errors, sensor_size=size)
     if size is None:
         raise ValueError(f"{name} does not say how large its sensor is; say it with --sensor-size WIDTHxHEIGHT.")
-    return UDPInput(size, int(port[1]), layout=LAYOUTS[options.layout]) if port else FileInput(Pipe(sys.stdin.buffer, size), speed=speed)
+    return (
+        UDPInput(size, int(port[1]), layout=LAYOUTS[options.layout])
+        if port
+        else FileInput(Pipe(sys.stdin.buffer, size), speed=speed)
+    )
 
 
 def batches(source: Input) -> Iterator[Events]:
@@ -105,24 +109,36 @@ def view(options: argparse.Namespace) -> None:
 
 def send(options: argparse.Namespace) -> None:
     """Send a source over UDP, as fast as it is read."""
-    with opened(options, speed=None) as source, UDPOutput(options.port, options.host, LAYOUTS[options.layout]) as output:
+    with (
+        opened(options, speed=None) as source,
+        UDPOutput(options.port, options.host, LAYOUTS[options.layout]) as output,
+    ):
         for events in batches(source):
             output.send(events)
-    print(f"sent {output.stats.events:,} events in {output.stats.datagrams:,} datagrams, {output.stats.refused:,} refused", file=sys.stderr)
+    print(
+        f"sent {output.stats.events:,} events in {output.stats.datagrams:,} datagrams, {output.stats.refused:,} refused",
+        file=sys.stderr,
+    )
     report(source.stats)
 
 
 def serve(options: argparse.Namespace) -> None:
     """Send a source over UDP at its own pace, again and again until Ctrl-C."""
     again = not options.once and options.source != "-"
-    with UDPOutput(options.port, options.host, LAYOUTS[options.layout]) as output, tqdm(unit=" events", unit_scale=True, disable=None) as bar:
+    with (
+        UDPOutput(options.port, options.host, LAYOUTS[options.layout]) as output,
+        tqdm(unit=" events", unit_scale=True, disable=None) as bar,
+    ):
         while True:
             with opened(options, options.speed) as source:
                 for events in source.slices():
                     output.send(events)
                     bar.update(len(events))
             sent, late = output.stats, source.stats
-            bar.write(f"sent {sent.events:,} events in {sent.datagrams:,} datagrams; late by {late.late_p50:.0f} us (median)", file=sys.stderr)
+            bar.write(
+                f"sent {sent.events:,} events in {sent.datagrams:,} datagrams; late by {late.late_p50:.0f} us (median)",
+                file=sys.stderr,
+            )
             if not again:
                 return
 
@@ -148,10 +164,17 @@ def parser() -> argparse.ArgumentParser:
     def command(name: str, run: Callable[[argparse.Namespace], None], source: bool = True) -> argparse.ArgumentParser:
         one = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
         one.set_defaults(run=run)
-        one.add_argument("--sensor-size", type=size, metavar="WIDTHxHEIGHT", help="of what does not say it, such as 640x480")
+        one.add_argument(
+            "--sensor-size", type=size, metavar="WIDTHxHEIGHT", help="of what does not say it, such as 640x480"
+        )
         if source:
             one.add_argument("source", help=SOURCE)
-            one.add_argument("--errors", choices=("strict", "truncate"), default="strict", help="truncate: keep what is sound of a damaged file")
+            one.add_argument(
+                "--errors",
+                choices=("strict", "truncate"),
+                default="strict",
+                help="truncate: keep what is sound of a damaged file",
+            )
             one.add_argument("--layout", choices=LAYOUTS, default="spif", help="of datagrams (default: spif)")
         return one
 

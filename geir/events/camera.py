@@ -33,8 +33,14 @@ class CameraInput(LiveInput):
 
     def __init__(self, camera: Any = None, overflow: Overflow = Overflow.COALESCE, **settings: Any):
         super().__init__(overflow=overflow, **settings)
-        if camera is not None and not hasattr(camera, "getNextEventBatch") and not (hasattr(camera, "dimensions") and hasattr(camera, "__iter__")):
-            raise TypeError(f"CameraInput.camera must be a camera of dv-processing or a stream of events of faery, got {camera!r}.")
+        if (
+            camera is not None
+            and not hasattr(camera, "getNextEventBatch")
+            and not (hasattr(camera, "dimensions") and hasattr(camera, "__iter__"))
+        ):
+            raise TypeError(
+                f"CameraInput.camera must be a camera of dv-processing or a stream of events of faery, got {camera!r}."
+            )
         self.camera = camera
 
     @contextmanager
@@ -43,7 +49,9 @@ class CameraInput(LiveInput):
         of_dv = hasattr(camera, "getNextEventBatch")
         width, height = camera.getEventResolution() if of_dv else camera.dimensions()
         self.sensor_size = int(width), int(height)
-        yield self._batches(camera) if of_dv else (Events.from_structured(packet, self.sensor_size) for packet in camera)
+        yield (
+            self._batches(camera) if of_dv else (Events.from_structured(packet, self.sensor_size) for packet in camera)
+        )
 
     def _batches(self, camera: Any) -> Iterator[Events]:
         while camera.isRunning():
@@ -71,5 +79,9 @@ def _first_camera() -> Any:
         except Exception as error:
             raise OSError(f"CameraInput: {cameras}, and faery: {error}") from error
     if cameras == "no camera":
-        raise ImportError("CameraInput needs dv-processing (iniVation's cameras) or faery; install one with: pip install dv-processing")
-    raise OSError(f"CameraInput: {cameras}; plug it in, and see that you may use it (udev rules). For other makers: pip install faery")
+        raise ImportError(
+            "CameraInput needs dv-processing (iniVation's cameras) or faery; install one with: pip install dv-processing"
+        )
+    raise OSError(
+        f"CameraInput: {cameras}; plug it in, and see that you may use it (udev rules). For other makers: pip install faery"
+    )

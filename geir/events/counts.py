@@ -7,7 +7,7 @@ from importlib.resources import files
 import torch
 from torch import Tensor
 
-from .. import native
+from .._runtime import native
 from .events import Events
 
 
@@ -46,7 +46,9 @@ def add_counts(events: Events, frame: Tensor) -> None:
     elif frame.device.type == "cpu" and (library := _library()) is not None:
         outside = torch.empty((), dtype=torch.int64)
         # One thread: two may not add to the same place, and a frame's events are few.
-        native.call(library.add_counts, [events.x, events.y, events.p, frame, outside], [len(events), *frame.shape[1:]], 1, 1)
+        native.call(
+            library.add_counts, [events.x, events.y, events.p, frame, outside], [len(events), *frame.shape[1:]], 1, 1
+        )
         _check(int(outside), events.sensor_size)
         return
     else:

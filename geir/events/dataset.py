@@ -56,7 +56,9 @@ class EventDataset(Dataset[tuple[Any, int]]):
             source, labels, self.classes = _by_folder(Path(source))
         self.pairs = isinstance(source, Dataset)
         if labels is not None and (self.pairs or len(labels) != len(source)):  # pyright: ignore[reportArgumentType]  (data sets of pairs have lengths)
-            raise ValueError(f"EventDataset takes a label for each of {len(source)} recordings of a list, got {len(labels)}.")  # pyright: ignore[reportArgumentType]
+            raise ValueError(
+                f"EventDataset takes a label for each of {len(source)} recordings of a list, got {len(labels)}."
+            )  # pyright: ignore[reportArgumentType]
         self.source: Any = source
         self.labels = None if labels is None else [int(label) for label in labels]
         self.prepare, self.transform, self.read = prepare, transform, read
@@ -80,10 +82,18 @@ class EventDataset(Dataset[tuple[Any, int]]):
         return (thing if self.transform is None else self.transform(thing)), label
 
     def _recording(self, index: int) -> tuple[Any, int]:
-        recording, label = self.source[index] if self.pairs else (self.source[index], -1 if self.labels is None else self.labels[index])
+        recording, label = (
+            self.source[index]
+            if self.pairs
+            else (self.source[index], -1 if self.labels is None else self.labels[index])
+        )
         if isinstance(recording, str | os.PathLike):
             recording = self.read(recording)
-        elif not isinstance(recording, Events) and getattr(recording, "dtype", None) is not None and recording.dtype.names:
+        elif (
+            not isinstance(recording, Events)
+            and getattr(recording, "dtype", None) is not None
+            and recording.dtype.names
+        ):
             if not hasattr(self.source, "sensor_size"):
                 raise ValueError("EventDataset: the data set of structured arrays says no sensor_size.")
             width, height = map(int, self.source.sensor_size[:2])
@@ -122,7 +132,12 @@ def _by_folder(folder: Path) -> tuple[list[Path], list[int], list[str]]:
     if not folder.is_dir():
         raise FileNotFoundError(f"EventDataset: there is no folder {folder}.")
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    found = [(path, label) for label, name in enumerate(classes) for path in sorted((folder / name).iterdir()) if path.is_file()]
+    found = [
+        (path, label)
+        for label, name in enumerate(classes)
+        for path in sorted((folder / name).iterdir())
+        if path.is_file()
+    ]
     if not found:
         raise ValueError(f"EventDataset: {folder} has no recordings in folders, one for each class.")
     paths, labels = zip(*found, strict=True)

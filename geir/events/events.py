@@ -49,12 +49,16 @@ class Events:
         for name, dtype in COLUMNS.items():
             object.__setattr__(self, name, _column(name, getattr(self, name), dtype))
             if len(getattr(self, name)) != len(self.t):
-                raise ValueError(f"Events.{name} has {len(getattr(self, name))} entries, but Events.t has {len(self.t)}.")
+                raise ValueError(
+                    f"Events.{name} has {len(getattr(self, name))} entries, but Events.t has {len(self.t)}."
+                )
         for name, limit in (("x", size[0]), ("y", size[1]), ("p", 2)):
             column = getattr(self, name)
             if len(column) and not (column.min() >= 0 and column.max() < limit):
                 wrong = int(column.max() if column.min() >= 0 else column.min())
-                raise ValueError(f"Events.{name} must lie in [0, {limit}), got {wrong}; the sensor has {size[0]}x{size[1]} pixels.")
+                raise ValueError(
+                    f"Events.{name} must lie in [0, {limit}), got {wrong}; the sensor has {size[0]}x{size[1]} pixels."
+                )
 
     @classmethod
     def trusted(cls, t: Tensor, x: Tensor, y: Tensor, p: Tensor, sensor_size: tuple[int, int]) -> "Events":
@@ -92,7 +96,9 @@ class Events:
 
     def equal(self, other: "Events") -> bool:
         """Whether both have the same events in the same order, of sensors of the same size."""
-        return self.sensor_size == other.sensor_size and all(a.equal(b) for a, b in zip(self.columns(), other.columns(), strict=True))
+        return self.sensor_size == other.sensor_size and all(
+            a.equal(b) for a, b in zip(self.columns(), other.columns(), strict=True)
+        )
 
     @property
     def duration(self) -> int:
@@ -121,7 +127,9 @@ class Events:
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Events":
         """The same on a device."""
-        return Events.trusted(*(c.to(device, non_blocking=non_blocking) for c in self.columns()), sensor_size=self.sensor_size)
+        return Events.trusted(
+            *(c.to(device, non_blocking=non_blocking) for c in self.columns()), sensor_size=self.sensor_size
+        )
 
     def pin_memory(self) -> "Events":
         """The same in memory from which a GPU copies quickly."""
@@ -138,7 +146,10 @@ class Events:
         sizes = {part.sensor_size for part in parts}
         if len(sizes) != 1:
             raise ValueError(f"Events.cat takes events of one sensor, got {len(parts)} parts of sizes {sorted(sizes)}.")
-        return Events.trusted(*(torch.cat(columns) for columns in zip(*(p.columns() for p in parts), strict=True)), sensor_size=sizes.pop())
+        return Events.trusted(
+            *(torch.cat(columns) for columns in zip(*(p.columns() for p in parts), strict=True)),
+            sensor_size=sizes.pop(),
+        )
 
     @staticmethod
     def from_structured(array: Any, sensor_size: tuple[int, int]) -> "Events":
@@ -156,7 +167,9 @@ class Events:
         for column, aliases in ALIASES.items():
             name = next((a for a in aliases if a in names), None)
             if name is None:
-                raise ValueError(f"Events.from_structured needs a field {' or '.join(aliases)}, got {', '.join(names) or 'none'}.")
+                raise ValueError(
+                    f"Events.from_structured needs a field {' or '.join(aliases)}, got {', '.join(names) or 'none'}."
+                )
             columns[column] = numpy.ascontiguousarray(array[name])
         return Events(**columns, sensor_size=sensor_size)
 
@@ -180,9 +193,17 @@ def _column(name: str, values: Any, dtype: torch.dtype) -> Tensor:
         array = numpy.asarray(values)
         # PyTorch has no arithmetic for the other unsigned numbers.
         array = array.astype(numpy.int64) if array.dtype.kind == "u" and array.dtype.itemsize > 1 else array
-        values = torch.empty(0, dtype=dtype) if array.size == 0 else torch.from_numpy(array) if array.dtype.kind in "iub" else torch.empty(0, 0)
+        values = (
+            torch.empty(0, dtype=dtype)
+            if array.size == 0
+            else torch.from_numpy(array)
+            if array.dtype.kind in "iub"
+            else torch.empty(0, 0)
+        )
     if values.dim() != 1 or values.is_floating_point() or values.is_complex():
-        raise TypeError(f"Events.{name} must be one row of whole numbers, got {values.dtype} of shape {tuple(values.shape)}.")
+        raise TypeError(
+            f"Events.{name} must be one row of whole numbers, got {values.dtype} of shape {tuple(values.shape)}."
+        )
     if values.dtype not in (dtype, torch.bool) and len(values):
         limits = torch.iinfo(dtype)
         if not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:

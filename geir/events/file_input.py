@@ -75,14 +75,20 @@ class FileInput(Input):
     @speed.setter
     def speed(self, speed: float | None) -> None:
         if speed is not None and not (isinstance(speed, (int, float)) and 0 < speed < math.inf):
-            raise ValueError(f"FileInput.speed must be a positive number, or None for as fast as possible, got {speed!r}.")
+            raise ValueError(
+                f"FileInput.speed must be a positive number, or None for as fast as possible, got {speed!r}."
+            )
         self._speed = speed
-        self._anchor: tuple[float, int] | None = None  # a moment by the wall clock in seconds, and in the recording in microseconds
+        self._anchor: tuple[float, int] | None = (
+            None  # a moment by the wall clock in seconds, and in the recording in microseconds
+        )
 
     @contextmanager
     def _source(self) -> Iterator[Iterator[Events]]:
         with ExitStack() as stack:
-            recording = self.path if isinstance(self.path, Chunks) else stack.enter_context(open_events(self.path, **self._how))
+            recording = (
+                self.path if isinstance(self.path, Chunks) else stack.enter_context(open_events(self.path, **self._how))
+            )
             self.sensor_size = recording.sensor_size
             # Up to where the recording has been read; None is up to the first event that waits.
             self._position: int | None = None

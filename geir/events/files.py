@@ -31,7 +31,12 @@ class Recording:
 
     def __init__(self, reader: Reader, errors: Literal["strict", "truncate"]):
         self._reader, self._errors = reader, errors
-        self.path, self.format, self.sensor_size, self.metadata = reader.source.path, reader.name, reader.sensor_size, reader.metadata
+        self.path, self.format, self.sensor_size, self.metadata = (
+            reader.source.path,
+            reader.name,
+            reader.sensor_size,
+            reader.metadata,
+        )
 
     def __repr__(self) -> str:
         return f"Recording({str(self.path)!r}, {self.format}, {self.sensor_size[0]}x{self.sensor_size[1]})"
@@ -148,11 +153,18 @@ def info(path: PathLike, *, sensor_size: tuple[int, int] | None = None, format: 
     with open_events(path, sensor_size=sensor_size, format=format) as recording:
         reader = recording._reader
         stated = {"events": None, "start": None, "stop": None} | reader.summary()
-        about = {"path": recording.path, "format": recording.format, "bytes": reader.source.size, "sensor_size": recording.sensor_size}
+        about = {
+            "path": recording.path,
+            "format": recording.format,
+            "bytes": reader.source.size,
+            "sensor_size": recording.sensor_size,
+        }
         return about | stated | {"metadata": recording.metadata}
 
 
-def write_events(events: Events | Iterable[Events], path: PathLike, *, format: str | None = None, **options: Any) -> None:
+def write_events(
+    events: Events | Iterable[Events], path: PathLike, *, format: str | None = None, **options: Any
+) -> None:
     """Write a file of events. A file that is there is replaced when the new one is whole.
 
     Args:
@@ -172,7 +184,9 @@ def write_events(events: Events | Iterable[Events], path: PathLike, *, format: s
     parts = iter([events] if isinstance(events, Events) else events)
     first = next(parts, None)
     if first is None:
-        raise ValueError("write_events: there are no events, not even Events.empty(sensor_size), which would say of what sensor.")
+        raise ValueError(
+            "write_events: there are no events, not even Events.empty(sensor_size), which would say of what sensor."
+        )
     draft = Path(path).with_name(f"{Path(path).name}.part")
     try:
         with open(draft, "w+b") as file:
@@ -186,12 +200,16 @@ def _checked(parts: Iterable[Events], sensor_size: tuple[int, int]) -> Iterator[
     latest = -FAR
     for events in parts:
         if events.sensor_size != sensor_size:
-            raise ValueError(f"write_events: a file has events of one sensor, got {sensor_size} and {events.sensor_size}.")
+            raise ValueError(
+                f"write_events: a file has events of one sensor, got {sensor_size} and {events.sensor_size}."
+            )
         events = events.to("cpu")
         first, latest = sound(events.columns(), sensor_size, STEP_BACK, latest)
         if first < len(events):
             t = int(events.t[first])
-            raise ValueError(f"write_events: events must come in order, got {t} us after {latest} us; sort them with Events.sorted().")
+            raise ValueError(
+                f"write_events: events must come in order, got {t} us after {latest} us; sort them with Events.sorted()."
+            )
         yield events
 
 

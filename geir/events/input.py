@@ -13,7 +13,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from .. import memory
+from .._runtime import memory
 from .buffer import Buffer, Overflow
 from .counts import add_counts, positions
 from .events import Events
@@ -54,15 +54,25 @@ class Input(ABC):
 
     sensor_size: tuple[int, int]  # width and height in pixels; known when it is open
 
-    def __init__(self, dt: float = 1e-3, device: torch.device | str = "cpu", capacity: int = 1 << 22, overflow: Overflow = Overflow.BLOCK):
+    def __init__(
+        self,
+        dt: float = 1e-3,
+        device: torch.device | str = "cpu",
+        capacity: int = 1 << 22,
+        overflow: Overflow = Overflow.BLOCK,
+    ):
         self.dt, self.device, self.capacity = dt, torch.device(device), capacity
         self._step(dt)
         if not isinstance(capacity, int) or capacity < 1:
-            raise ValueError(f"{type(self).__name__}.capacity must be a number of events, at least 1, got {capacity!r}.")
+            raise ValueError(
+                f"{type(self).__name__}.capacity must be a number of events, at least 1, got {capacity!r}."
+            )
         try:
             self.overflow = Overflow(overflow)
         except ValueError:
-            raise ValueError(f"{type(self).__name__}.overflow must be one of {', '.join(map(str, Overflow))}, got {overflow!r}.") from None
+            raise ValueError(
+                f"{type(self).__name__}.overflow must be one of {', '.join(map(str, Overflow))}, got {overflow!r}."
+            ) from None
         self._stack: ExitStack | None = None
         self._opened_buffer: Buffer | None = None
         self._late: deque[float] = deque(maxlen=100_000)
@@ -99,7 +109,9 @@ class Input(ABC):
         with ExitStack() as stack:
             source = stack.enter_context(self._source())
             buffer = self._opened_buffer = Buffer(self.sensor_size, self.capacity, self.overflow)
-            thread = threading.Thread(target=buffer.fill, args=(source,), name=f"{type(self).__name__} of geir", daemon=True)
+            thread = threading.Thread(
+                target=buffer.fill, args=(source,), name=f"{type(self).__name__} of geir", daemon=True
+            )
             thread.start()
             stack.callback(thread.join)
             stack.callback(self._interrupt)
@@ -128,7 +140,9 @@ class Input(ABC):
         """What has become of events so far; it stays after closing."""
         buffer = self._opened_buffer or Buffer((1, 1), 1, Overflow.BLOCK)
         p50, p99 = (round(1e6 * float(q), 1) for q in numpy.percentile(self._late or math.nan, (50, 99)))
-        return Stats(buffer.taken, buffer.waiting, buffer.dropped, buffer.coalesced, self._merged, p50, p99, **self._refused())
+        return Stats(
+            buffer.taken, buffer.waiting, buffer.dropped, buffer.coalesced, self._merged, p50, p99, **self._refused()
+        )
 
     def read(self, timeout: float | None = None) -> Tensor:
         """Count everything since the last read; waits for the first event.
@@ -208,7 +222,9 @@ class Input(ABC):
         width, height = self.sensor_size
         frame = memory.empty((2, height, width), torch.empty(0, device=self.device))
         if frame.device.type == "cpu":
-            frame.numpy().fill(0)  # in this thread: waiting for PyTorch's others takes longer, and now and then much longer
+            frame.numpy().fill(
+                0
+            )  # in this thread: waiting for PyTorch's others takes longer, and now and then much longer
         else:
             frame.zero_()
         for part in parts:
@@ -224,7 +240,9 @@ class Input(ABC):
             at = torch.cat([at, torch.repeat_interleave(excess.flatten().long()).int()])
         at, counts = _moved(at, self.device).unique(return_counts=True)
         indices = torch.stack([at // (width * height), at // width % height, at % width])
-        return torch.sparse_coo_tensor(indices, counts.float(), (2, height, width), is_coalesced=True, check_invariants=False)
+        return torch.sparse_coo_tensor(
+            indices, counts.float(), (2, height, width), is_coalesced=True, check_invariants=False
+        )
 
     def _joined(self, parts: Iterator[Events]) -> Events:
         every = [part for part in parts if len(part)]
@@ -232,7 +250,9 @@ class Input(ABC):
         self._buffer.drop_excess()
         if self.device.type == "cpu":
             return events
-        return Events.trusted(*(_moved(column, self.device) for column in events.columns()), sensor_size=self.sensor_size)
+        return Events.trusted(
+            *(_moved(column, self.device) for column in events.columns()), sensor_size=self.sensor_size
+        )
 
 
 class LiveInput(Input):
@@ -255,4 +275,8 @@ class LiveInput(Input):
 
 def _moved(column: Tensor, device: torch.device) -> Tensor:
     """To the device, by way of memory from which a GPU copies quickly."""
-    return column.pin_memory().to(device, non_blocking=True) if device.type == "cuda" and not column.is_cuda else column.to(device)
+    return (
+        column.pin_memory().to(device, non_blocking=True)
+        if device.type == "cuda" and not column.is_cuda
+        else column.to(device)
+    )

@@ -65,10 +65,19 @@ class SPIF(Layout):
         else:
             first, t, kind, malformed = self._mixed(timed.tolist(), sizes, words)
             words = words[first]
-        return Columns((words >> 16 & 0x7FFF).astype("<i2"), (words & 0x7FFF).astype("<i2"), (words >> 15 & 1).astype("u1"), t, kind, malformed)
+        return Columns(
+            (words >> 16 & 0x7FFF).astype("<i2"),
+            (words & 0x7FFF).astype("<i2"),
+            (words >> 15 & 1).astype("u1"),
+            t,
+            kind,
+            malformed,
+        )
 
     @staticmethod
-    def _mixed(clear: list[bool], sizes: list[int], words: numpy.ndarray) -> tuple[Any, numpy.ndarray, numpy.ndarray, int]:
+    def _mixed(
+        clear: list[bool], sizes: list[int], words: numpy.ndarray
+    ) -> tuple[Any, numpy.ndarray, numpy.ndarray, int]:
         """Events with and without times: where their first words are, times, which of them have one, and how many datagrams are cut short."""
         first: list[int] = []
         malformed = at = 0

@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from .. import native
+from .._runtime import native
+from ..core.resets import ResetBySubtraction
 from ..neurons import LIF, LIFBox
-from ..resets import ResetBySubtraction
 from .events import Events
 from .transforms.common import source
 
@@ -88,7 +88,9 @@ class LazyLIF(nn.Module):
         return LazyState(v, torch.zeros_like(v), torch.full(size, -torch.inf, dtype=torch.float64))
 
     @torch.no_grad()
-    def forward(self, events: Events | Spikes, state: LazyState | None = None, until: float | None = None) -> tuple[Spikes, LazyState]:
+    def forward(
+        self, events: Events | Spikes, state: LazyState | None = None, until: float | None = None
+    ) -> tuple[Spikes, LazyState]:
         """Advance by events.
 
         Args:
@@ -105,7 +107,9 @@ class LazyLIF(nn.Module):
         times, sites, shape = _sites(events)
         state = self._checked(state, shape)
         until = float(times[-1]) if until is None and len(times) else -math.inf if until is None else float(until)
-        if len(times) and not (bool((times[1:] >= times[:-1]).all()) and times[0] >= state.t.max() and times[-1] <= until):
+        if len(times) and not (
+            bool((times[1:] >= times[:-1]).all()) and times[0] >= state.t.max() and times[-1] <= until
+        ):
             raise ValueError(
                 f"LazyLIF takes events in the order of time, not before its state ({float(state.t.max()):.0f} us) and not after until "
                 f"({until:.0f} us), got {float(times[0]):.0f} to {float(times[-1]):.0f} us."
@@ -115,7 +119,18 @@ class LazyLIF(nn.Module):
         reach, weights = self._reach(shape[0], v.v.dtype)
         room_times, room_who = torch.empty(_ROOM, dtype=torch.float64), torch.empty(_ROOM, dtype=torch.int64)
         progress = torch.zeros(3, dtype=torch.int64)
-        tensors = [*v, times, sites, reach, weights, torch.tensor(until, dtype=torch.float64), self._constants(), room_times, room_who, progress]
+        tensors = [
+            *v,
+            times,
+            sites,
+            reach,
+            weights,
+            torch.tensor(until, dtype=torch.float64),
+            self._constants(),
+            room_times,
+            room_who,
+            progress,
+        ]
         numbers = [_ROOM, len(times), len(reach), out, high, wide, stride, self.conv is None]
         function = _library(v.v.dtype, isinstance(self.neuron, LIF)).advance
         parts = []
@@ -138,8 +153,13 @@ class LazyLIF(nn.Module):
         if conv is None:
             return shape
         if conv.in_channels != shape[0]:
-            raise ValueError(f"LazyLIF: the convolution takes {conv.in_channels} channels, but the events have {shape[0]}.")
-        high, wide = ((n + 2 * int(p) - k) // s + 1 for n, p, k, s in zip(shape[1:], conv.padding, conv.kernel_size, conv.stride, strict=True))
+            raise ValueError(
+                f"LazyLIF: the convolution takes {conv.in_channels} channels, but the events have {shape[0]}."
+            )
+        high, wide = (
+            (n + 2 * int(p) - k) // s + 1
+            for n, p, k, s in zip(shape[1:], conv.padding, conv.kernel_size, conv.stride, strict=True)
+        )
         return conv.out_channels, high, wide
 
     def _reach(self, channels: int, dtype: torch.dtype) -> tuple[Tensor, Tensor]:
@@ -164,13 +184,21 @@ class LazyLIF(nn.Module):
 
     def _constants(self) -> Tensor:
         """As `constants` in C: rates in 1/us, and potentials of which the threshold is counted from rest."""
-        numbers = {name: getattr(self.neuron, name) for name in ("tau_mem", "tau_syn", "v_rest", "v_th", "v_reset") if hasattr(self.neuron, name)}
+        numbers = {
+            name: getattr(self.neuron, name)
+            for name in ("tau_mem", "tau_syn", "v_rest", "v_th", "v_reset")
+            if hasattr(self.neuron, name)
+        }
         for name, value in numbers.items():
             if value.numel() != 1:
                 raise ValueError(f"LazyLIF takes one {name} for all neurons, got one of shape {tuple(value.shape)}.")
-        mem, syn, rest, th, reset = (float(numbers.get(name, math.nan)) for name in ("tau_mem", "tau_syn", "v_rest", "v_th", "v_reset"))
+        mem, syn, rest, th, reset = (
+            float(numbers.get(name, math.nan)) for name in ("tau_mem", "tau_syn", "v_rest", "v_th", "v_reset")
+        )
         if not (rest < th and reset < th):
-            raise ValueError(f"LazyLIF takes a neuron whose v_rest and v_reset lie below its v_th, got {rest}, {reset} and {th}.")
+            raise ValueError(
+                f"LazyLIF takes a neuron whose v_rest and v_reset lie below its v_th, got {rest}, {reset} and {th}."
+            )
         # Nothing that one could see, and the closed form need not tell the one case where it has no value.
         syn = syn * (1 + 1e-9) if syn == mem else syn
         # The largest potential that a current of 1 can make.
@@ -203,4 +231,6 @@ def _check_convolution(conv: nn.Conv2d) -> None:
         raise TypeError(f"LazyLIF.conv must be a Conv2d, got {type(conv).__name__}.")
     plain = conv.groups == 1 and conv.dilation == (1, 1) and conv.bias is None and conv.padding_mode == "zeros"
     if not plain or isinstance(conv.padding, str) or conv.stride[0] != conv.stride[1]:
-        raise ValueError(f"LazyLIF.conv must have no bias, dilation or groups, one stride, and a padding of zeros in numbers, got {conv}.")
+        raise ValueError(
+            f"LazyLIF.conv must have no bias, dilation or groups, one stride, and a padding of zeros in numbers, got {conv}."
+        )

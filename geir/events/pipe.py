@@ -46,7 +46,13 @@ class Pipe:
             whole = len(data) // T64.record * T64.record
             yield decoder(data[:whole], [whole], 0)
             if decoder.rejected:
-                raise EventFileError(self.name, offset, f"{decoder.rejected} of the next {whole // T64.record} events lie outside of the sensor")
+                raise EventFileError(
+                    self.name,
+                    offset,
+                    f"{decoder.rejected} of the next {whole // T64.record} events lie outside of the sensor",
+                )
             left, offset = data[whole:].tobytes(), offset + whole
         if left:
-            raise EventFileError(self.name, offset, f"the last event is cut short: it has {len(left)} of {T64.record} bytes")
+            raise EventFileError(
+                self.name, offset, f"the last event is cut short: it has {len(left)} of {T64.record} bytes"
+            )

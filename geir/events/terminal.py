@@ -19,7 +19,12 @@ def picture(frame: Tensor, columns: int, rows: int) -> str:
     if shape[0] % 2:
         sign = functional.pad(sign, (0, 0, 0, 1))
     pixels = sign.tolist()
-    return "\x1b[0m\n".join("".join(map(_cell, above, below)) for above, below in zip(pixels[::2], pixels[1::2], strict=True)) + "\x1b[0m\n"
+    return (
+        "\x1b[0m\n".join(
+            "".join(map(_cell, above, below)) for above, below in zip(pixels[::2], pixels[1::2], strict=True)
+        )
+        + "\x1b[0m\n"
+    )
 
 
 def _cell(above: int, below: int) -> str:

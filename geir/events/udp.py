@@ -185,18 +185,20 @@ class UDPOutput:
             except ConnectionRefusedError:  # an earlier one was refused; this one was not sent
                 refused += 1
                 send(part)
-        self.stats = Sent(self.stats.events + len(events), self.stats.datagrams + -(-len(data) // size), self.stats.refused + refused)
+        self.stats = Sent(
+            self.stats.events + len(events), self.stats.datagrams + -(-len(data) // size), self.stats.refused + refused
+        )
 
 
-def _layout(who: Any, layout: Layout) -> Layout:
+def _layout(caller: Any, layout: Layout) -> Layout:
     if not isinstance(layout, Layout):
-        raise TypeError(f"{type(who).__name__}.layout must be SPIF(), T32() or T64(), got {layout!r}.")
+        raise TypeError(f"{type(caller).__name__}.layout must be SPIF(), T32() or T64(), got {layout!r}.")
     return layout
 
 
-def _port(who: Any, port: int, lowest: int) -> int:
+def _port(caller: Any, port: int, lowest: int) -> int:
     if not isinstance(port, int) or not lowest <= port < 1 << 16:
-        raise ValueError(f"{type(who).__name__}.port must be a number from {lowest} to 65535, got {port!r}.")
+        raise ValueError(f"{type(caller).__name__}.port must be a number from {lowest} to 65535, got {port!r}.")
     return port
 
 

@@ -1,62 +1,41 @@
 """Networks for images over time, with any neuron.
 
 All take (time, batch, channels, height, width) and an optional state, and return (time, batch, classes) and the state, so they stream. In
-training, batch normalisation takes its statistics over the time steps it is given, so only `model.eval()` makes a run in parts the same as one run.
-"""
+training, batch normalisation takes its statistics over the time steps it is given, so only `model.eval()` makes a run in parts the same as one run."""
 
-from .base import DropoutOverTime, LoadedWeights, init_weights, load_weights, threshold_weight
-from .convnet import ConvNet, ConvNet4
-from .mobilenet import InvertedResidual, MobileNetV2, mobilenet_v2
-from .resnet import (
-    ResidualBlock,
-    ResNet,
-    SEWResNet,
-    resnet18,
-    resnet34,
-    resnet50,
-    resnet101,
-    resnet152,
-    sew_add,
-    sew_and,
-    sew_iand,
-    sew_resnet18,
-    sew_resnet34,
-    sew_resnet50,
+from .base import (
+    DropoutOverTime as DropoutOverTime,
+    LoadedWeights as LoadedWeights,
+    init_weights as init_weights,
+    load_weights as load_weights,
+    threshold_weight as threshold_weight,
 )
-from .vgg import VGG, vgg11, vgg11_bn, vgg13, vgg13_bn, vgg16, vgg16_bn, vgg19, vgg19_bn
-
-__all__ = [
-    "VGG",
-    "ConvNet",
-    "ConvNet4",
-    "DropoutOverTime",
-    "InvertedResidual",
-    "LoadedWeights",
-    "MobileNetV2",
-    "ResNet",
-    "ResidualBlock",
-    "SEWResNet",
-    "init_weights",
-    "load_weights",
-    "mobilenet_v2",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "resnet101",
-    "resnet152",
-    "sew_add",
-    "sew_and",
-    "sew_iand",
-    "sew_resnet18",
-    "sew_resnet34",
-    "sew_resnet50",
-    "threshold_weight",
-    "vgg11",
-    "vgg11_bn",
-    "vgg13",
-    "vgg13_bn",
-    "vgg16",
-    "vgg16_bn",
-    "vgg19",
-    "vgg19_bn",
-]
+from .convnet import ConvNet as ConvNet, ConvNet4 as ConvNet4
+from .mobilenet import InvertedResidual as InvertedResidual, MobileNetV2 as MobileNetV2, mobilenet_v2 as mobilenet_v2
+from .resnet import (
+    ResidualBlock as ResidualBlock,
+    ResNet as ResNet,
+    SEWResNet as SEWResNet,
+    resnet18 as resnet18,
+    resnet34 as resnet34,
+    resnet50 as resnet50,
+    resnet101 as resnet101,
+    resnet152 as resnet152,
+    sew_add as sew_add,
+    sew_and as sew_and,
+    sew_iand as sew_iand,
+    sew_resnet18 as sew_resnet18,
+    sew_resnet34 as sew_resnet34,
+    sew_resnet50 as sew_resnet50,
+)
+from .vgg import (
+    VGG as VGG,
+    vgg11 as vgg11,
+    vgg11_bn as vgg11_bn,
+    vgg13 as vgg13,
+    vgg13_bn as vgg13_bn,
+    vgg16 as vgg16,
+    vgg16_bn as vgg16_bn,
+    vgg19 as vgg19,
+    vgg19_bn as vgg19_bn,
+)

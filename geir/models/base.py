@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..stateful import Run, Stateful
+from ..containers.network import Run, Stateful
 
 Factory = Callable[[], nn.Module]  # makes one neuron (or readout): one for every place
 
@@ -24,7 +24,9 @@ class ImageNetwork(Stateful):
         name = type(self).__name__
         for key, factory in (("neuron", neuron), ("readout", readout)):
             if isinstance(factory, nn.Module) or not callable(factory):
-                raise TypeError(f"{name} takes as {key} what makes a new one, such as LIF or partial(LIF, tau_mem=20e-3), got {factory!r}.")
+                raise TypeError(
+                    f"{name} takes as {key} what makes a new one, such as LIF or partial(LIF, tau_mem=20e-3), got {factory!r}."
+                )
         for key, size in (("in_channels", in_channels), ("num_classes", num_classes)):
             if not isinstance(size, int) or size < 1:
                 raise ValueError(f"{name}.{key} must be a positive whole number, got {size!r}.")
@@ -35,7 +37,12 @@ class ImageNetwork(Stateful):
         init_weights(self, threshold_weight(neuron))
 
     def connect(self, xs: Any, run: Run) -> Any:
-        if not isinstance(xs, Tensor) or xs.dim() != 5 or xs.shape[2] != self.in_channels or min(xs.shape[3:]) < self.smallest:
+        if (
+            not isinstance(xs, Tensor)
+            or xs.dim() != 5
+            or xs.shape[2] != self.in_channels
+            or min(xs.shape[3:]) < self.smallest
+        ):
             got = f"shape {tuple(xs.shape)}" if isinstance(xs, Tensor) else type(xs).__name__
             sides = f", height and width at least {self.smallest}" if self.smallest > 1 else ""
             raise ValueError(
@@ -74,7 +81,9 @@ def threshold_weight(neuron: Factory, steps: int = 200) -> float:
         zs, _ = made.float()(impulses)
     fires = (zs > 0).any(0)
     if not fires.any():
-        raise ValueError(f"{type(made).__name__} spikes at no weight of one input spike up to {impulses.max():.0f}, so no weights fit it.")
+        raise ValueError(
+            f"{type(made).__name__} spikes at no weight of one input spike up to {impulses.max():.0f}, so no weights fit it."
+        )
     return impulses[0, fires].min().item()
 
 
@@ -126,7 +135,9 @@ def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> LoadedWe
         ValueError: If nothing agrees.
     """
     if not isinstance(state_dict, Mapping) or not all(isinstance(value, Tensor) for value in state_dict.values()):
-        raise TypeError(f"load_weights takes a state dictionary, as of model.state_dict(), got {type(state_dict).__name__}.")
+        raise TypeError(
+            f"load_weights takes a state dictionary, as of model.state_dict(), got {type(state_dict).__name__}."
+        )
     own = model.state_dict()
     both = [name for name in own if name in state_dict]
     loaded = [name for name in both if own[name].shape == state_dict[name].shape]
@@ -171,7 +182,9 @@ class DropoutOverTime(nn.Module):
             return xs, ()
         mask = nn.functional.dropout(xs.new_ones(xs.shape[1:]), self.p) if state is None else state
         if mask.shape != xs.shape[1:]:
-            raise ValueError(f"DropoutOverTime continues with a mask of shape {tuple(mask.shape)}, but one step has {tuple(xs.shape[1:])}.")
+            raise ValueError(
+                f"DropoutOverTime continues with a mask of shape {tuple(mask.shape)}, but one step has {tuple(xs.shape[1:])}."
+            )
         return xs * mask, mask
 
     def extra_repr(self) -> str:

@@ -11,7 +11,14 @@ from .base import Factory, ImageNetwork
 class _ConvNet(ImageNetwork):
     widths: ClassVar[tuple[int, int, int]]  # channels of both convolutions, neurons of the hidden layer
 
-    def __init__(self, num_channels: int = 1, feature_size: int = 28, num_classes: int = 10, neuron: Factory = LIF, readout: Factory = LI):
+    def __init__(
+        self,
+        num_channels: int = 1,
+        feature_size: int = 28,
+        num_classes: int = 10,
+        neuron: Factory = LIF,
+        readout: Factory = LI,
+    ):
         super().__init__(num_channels, num_classes, neuron, readout)
         first, second, hidden = self.widths
         side = ((feature_size - 4) // 2 - 4) // 2

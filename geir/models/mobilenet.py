@@ -4,8 +4,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..containers.network import LiftedSequential, Run, Stateful
 from ..neurons import LI, LIF
-from ..stateful import LiftedSequential, Run, Stateful
 from .base import DropoutOverTime, Factory, ImageNetwork
 
 # Expansion, channels, number of blocks and stride of the first of them: table 2 of the paper.

@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..containers.network import LiftedSequential, Run, Stateful
 from ..neurons import LI, LIF
-from ..stateful import LiftedSequential, Run, Stateful
 from .base import Factory, ImageNetwork
 
 Join = Callable[[Tensor, Tensor], Tensor]
@@ -46,7 +46,16 @@ class ResidualBlock(Stateful):
         norm: Makes the normalisation of a number of channels.
     """
 
-    def __init__(self, width: int, inner: int, stride: int, bottleneck: bool, join: Join | None, neuron: Factory, norm: Callable[[int], nn.Module]):
+    def __init__(
+        self,
+        width: int,
+        inner: int,
+        stride: int,
+        bottleneck: bool,
+        join: Join | None,
+        neuron: Factory,
+        norm: Callable[[int], nn.Module],
+    ):
         super().__init__()
         self.join = join
         out = 4 * inner if bottleneck else inner
@@ -81,7 +90,9 @@ class _ResNet(ImageNetwork):
         super().__init__(in_channels, num_classes, neuron, readout)
         name = type(self).__name__
         if len(depths) != len(WIDTHS) or min(depths) < 1:
-            raise ValueError(f"{name} takes the number of blocks in each of {len(WIDTHS)} stages, such as (2, 2, 2, 2), got {depths!r}.")
+            raise ValueError(
+                f"{name} takes the number of blocks in each of {len(WIDTHS)} stages, such as (2, 2, 2, 2), got {depths!r}."
+            )
         self.conv1, self.bn1, self.sn1 = _conv(in_channels, 64, 7, 2), norm(64), neuron()
         self.maxpool = nn.MaxPool2d(3, 2, padding=1)
         width = 64

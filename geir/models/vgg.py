@@ -5,8 +5,8 @@ from typing import Any
 
 from torch import nn
 
+from ..containers.network import LiftedSequential
 from ..neurons import LI, LIF
-from ..stateful import LiftedSequential
 from .base import DropoutOverTime, Factory, ImageNetwork
 
 WIDTHS = (64, 128, 256, 512, 512)
@@ -47,7 +47,9 @@ class VGG(ImageNetwork):
     ):
         super().__init__(in_channels, num_classes, neuron, readout)
         if len(depths) != len(WIDTHS) or min(depths) < 1:
-            raise ValueError(f"VGG takes the number of convolutions in each of {len(WIDTHS)} stages, such as (1, 1, 2, 2, 2), got {depths!r}.")
+            raise ValueError(
+                f"VGG takes the number of convolutions in each of {len(WIDTHS)} stages, such as (1, 1, 2, 2, 2), got {depths!r}."
+            )
         layers, width = [], in_channels
         for depth, wider in zip(depths, WIDTHS, strict=True):
             for _ in range(depth):

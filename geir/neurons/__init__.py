@@ -1,109 +1,140 @@
 """The neuron models, one file each; none imports another."""
 
-from .adex import Adex, AdexCell, AdexRecurrent, AdexRecurrentCell, AdexState
-from .alphalif import AlphaLIF, AlphaLIFCell, AlphaLIFRecurrent, AlphaLIFRecurrentCell, AlphaLIFState
-from .cobalif import CobaLIF, CobaLIFCell, CobaLIFRecurrent, CobaLIFRecurrentCell, CobaLIFState
-from .cubalif import CubaLIF, CubaLIFCell, CubaLIFRecurrent, CubaLIFRecurrentCell, CubaLIFState
-from .eif import EIF, EIFCell, EIFRecurrent, EIFRecurrentCell, EIFState
-from .gatedlif import GatedLIF, GatedLIFCell, GatedLIFRecurrent, GatedLIFRecurrentCell, GatedLIFState
-from .hodgkinhuxley import HodgkinHuxley, HodgkinHuxleyCell, HodgkinHuxleyRecurrent, HodgkinHuxleyRecurrentCell, HodgkinHuxleyState
-from .iaf import IAF, IAFCell, IAFRecurrent, IAFRecurrentCell, IAFState
-from .izhikevich import Izhikevich, IzhikevichCell, IzhikevichRecurrent, IzhikevichRecurrentCell, IzhikevichState
-from .klif import KLIF, KLIFCell, KLIFRecurrent, KLIFRecurrentCell, KLIFState
-from .li import LI, LICell, LIState
-from .libox import LIBox, LIBoxCell, LIBoxState
-from .lif import LIF, LIFCell, LIFRecurrent, LIFRecurrentCell, LIFState
-from .lifbox import LIFBox, LIFBoxCell, LIFBoxRecurrent, LIFBoxRecurrentCell, LIFBoxState
-from .lifex import LIFEx, LIFExCell, LIFExRecurrent, LIFExRecurrentCell, LIFExState
-from .lsnn import LSNN, LSNNCell, LSNNRecurrent, LSNNRecurrentCell, LSNNState
-from .qif import QIF, QIFCell, QIFRecurrent, QIFRecurrentCell, QIFState
-from .resonateandfire import ResonateAndFire, ResonateAndFireCell, ResonateAndFireRecurrent, ResonateAndFireRecurrentCell, ResonateAndFireState
-
-__all__ = [
-    "EIF",
-    "IAF",
-    "KLIF",
-    "LI",
-    "LIF",
-    "LSNN",
-    "QIF",
-    "Adex",
-    "AdexCell",
-    "AdexRecurrent",
-    "AdexRecurrentCell",
-    "AdexState",
-    "AlphaLIF",
-    "AlphaLIFCell",
-    "AlphaLIFRecurrent",
-    "AlphaLIFRecurrentCell",
-    "AlphaLIFState",
-    "CobaLIF",
-    "CobaLIFCell",
-    "CobaLIFRecurrent",
-    "CobaLIFRecurrentCell",
-    "CobaLIFState",
-    "CubaLIF",
-    "CubaLIFCell",
-    "CubaLIFRecurrent",
-    "CubaLIFRecurrentCell",
-    "CubaLIFState",
-    "EIFCell",
-    "EIFRecurrent",
-    "EIFRecurrentCell",
-    "EIFState",
-    "GatedLIF",
-    "GatedLIFCell",
-    "GatedLIFRecurrent",
-    "GatedLIFRecurrentCell",
-    "GatedLIFState",
-    "HodgkinHuxley",
-    "HodgkinHuxleyCell",
-    "HodgkinHuxleyRecurrent",
-    "HodgkinHuxleyRecurrentCell",
-    "HodgkinHuxleyState",
-    "IAFCell",
-    "IAFRecurrent",
-    "IAFRecurrentCell",
-    "IAFState",
-    "Izhikevich",
-    "IzhikevichCell",
-    "IzhikevichRecurrent",
-    "IzhikevichRecurrentCell",
-    "IzhikevichState",
-    "KLIFCell",
-    "KLIFRecurrent",
-    "KLIFRecurrentCell",
-    "KLIFState",
-    "LIBox",
-    "LIBoxCell",
-    "LIBoxState",
-    "LICell",
-    "LIFBox",
-    "LIFBoxCell",
-    "LIFBoxRecurrent",
-    "LIFBoxRecurrentCell",
-    "LIFBoxState",
-    "LIFCell",
-    "LIFEx",
-    "LIFExCell",
-    "LIFExRecurrent",
-    "LIFExRecurrentCell",
-    "LIFExState",
-    "LIFRecurrent",
-    "LIFRecurrentCell",
-    "LIFState",
-    "LIState",
-    "LSNNCell",
-    "LSNNRecurrent",
-    "LSNNRecurrentCell",
-    "LSNNState",
-    "QIFCell",
-    "QIFRecurrent",
-    "QIFRecurrentCell",
-    "QIFState",
-    "ResonateAndFire",
-    "ResonateAndFireCell",
-    "ResonateAndFireRecurrent",
-    "ResonateAndFireRecurrentCell",
-    "ResonateAndFireState",
-]
+from .adex import (
+    AdEx as AdEx,
+    Adex as Adex,
+    AdExCell as AdExCell,
+    AdexCell as AdexCell,
+    AdExRecurrent as AdExRecurrent,
+    AdexRecurrent as AdexRecurrent,
+    AdExRecurrentCell as AdExRecurrentCell,
+    AdexRecurrentCell as AdexRecurrentCell,
+    AdExState as AdExState,
+)
+from .alif import (
+    ALIF as ALIF,
+    LSNN as LSNN,
+    ALIFCell as ALIFCell,
+    ALIFRecurrent as ALIFRecurrent,
+    ALIFRecurrentCell as ALIFRecurrentCell,
+    ALIFState as ALIFState,
+    LSNNCell as LSNNCell,
+    LSNNRecurrent as LSNNRecurrent,
+    LSNNRecurrentCell as LSNNRecurrentCell,
+)
+from .alphalif import (
+    AlphaLIF as AlphaLIF,
+    AlphaLIFCell as AlphaLIFCell,
+    AlphaLIFRecurrent as AlphaLIFRecurrent,
+    AlphaLIFRecurrentCell as AlphaLIFRecurrentCell,
+    AlphaLIFState as AlphaLIFState,
+)
+from .cobalif import (
+    CobaLIF as CobaLIF,
+    CobaLIFCell as CobaLIFCell,
+    CobaLIFRecurrent as CobaLIFRecurrent,
+    CobaLIFRecurrentCell as CobaLIFRecurrentCell,
+    CobaLIFState as CobaLIFState,
+)
+from .cubalif import (
+    CubaLIF as CubaLIF,
+    CubaLIFCell as CubaLIFCell,
+    CubaLIFRecurrent as CubaLIFRecurrent,
+    CubaLIFRecurrentCell as CubaLIFRecurrentCell,
+    CubaLIFState as CubaLIFState,
+)
+from .eif import (
+    EIF as EIF,
+    EIFCell as EIFCell,
+    EIFRecurrent as EIFRecurrent,
+    EIFRecurrentCell as EIFRecurrentCell,
+    EIFState as EIFState,
+)
+from .firing_patterns import (
+    FIRING_PATTERNS as FIRING_PATTERNS,
+    FiringPattern as FiringPattern,
+    firing_pattern as firing_pattern,
+)
+from .gatedlif import (
+    GatedLIF as GatedLIF,
+    GatedLIFCell as GatedLIFCell,
+    GatedLIFRecurrent as GatedLIFRecurrent,
+    GatedLIFRecurrentCell as GatedLIFRecurrentCell,
+    GatedLIFState as GatedLIFState,
+)
+from .hodgkinhuxley import (
+    HodgkinHuxley as HodgkinHuxley,
+    HodgkinHuxleyCell as HodgkinHuxleyCell,
+    HodgkinHuxleyRecurrent as HodgkinHuxleyRecurrent,
+    HodgkinHuxleyRecurrentCell as HodgkinHuxleyRecurrentCell,
+    HodgkinHuxleyState as HodgkinHuxleyState,
+)
+from .iaf import (
+    IAF as IAF,
+    IAFCell as IAFCell,
+    IAFRecurrent as IAFRecurrent,
+    IAFRecurrentCell as IAFRecurrentCell,
+    IAFState as IAFState,
+)
+from .izhikevich import (
+    Izhikevich as Izhikevich,
+    IzhikevichCell as IzhikevichCell,
+    IzhikevichRecurrent as IzhikevichRecurrent,
+    IzhikevichRecurrentCell as IzhikevichRecurrentCell,
+    IzhikevichState as IzhikevichState,
+)
+from .klif import (
+    KLIF as KLIF,
+    KLIFCell as KLIFCell,
+    KLIFRecurrent as KLIFRecurrent,
+    KLIFRecurrentCell as KLIFRecurrentCell,
+    KLIFState as KLIFState,
+)
+from .li import LI as LI, LICell as LICell, LIState as LIState
+from .libox import LIBox as LIBox, LIBoxCell as LIBoxCell, LIBoxState as LIBoxState
+from .lif import (
+    LIF as LIF,
+    LIFCell as LIFCell,
+    LIFRecurrent as LIFRecurrent,
+    LIFRecurrentCell as LIFRecurrentCell,
+    LIFState as LIFState,
+)
+from .lifbox import (
+    LIFBox as LIFBox,
+    LIFBoxCell as LIFBoxCell,
+    LIFBoxRecurrent as LIFBoxRecurrent,
+    LIFBoxRecurrentCell as LIFBoxRecurrentCell,
+    LIFBoxState as LIFBoxState,
+)
+from .lifex import (
+    LIFEx as LIFEx,
+    LIFExCell as LIFExCell,
+    LIFExRecurrent as LIFExRecurrent,
+    LIFExRecurrentCell as LIFExRecurrentCell,
+    LIFExState as LIFExState,
+)
+from .parallel import (
+    ParallelSpikingNeuron as ParallelSpikingNeuron,
+    SlidingParallelSpikingNeuron as SlidingParallelSpikingNeuron,
+    SlidingState as SlidingState,
+)
+from .parametric import (
+    ParametricLIF as ParametricLIF,
+    ParametricLIFCell as ParametricLIFCell,
+    ParametricLIFRecurrent as ParametricLIFRecurrent,
+    ParametricLIFRecurrentCell as ParametricLIFRecurrentCell,
+)
+from .qif import (
+    QIF as QIF,
+    QIFCell as QIFCell,
+    QIFRecurrent as QIFRecurrent,
+    QIFRecurrentCell as QIFRecurrentCell,
+    QIFState as QIFState,
+)
+from .resonateandfire import (
+    ResonateAndFire as ResonateAndFire,
+    ResonateAndFireCell as ResonateAndFireCell,
+    ResonateAndFireRecurrent as ResonateAndFireRecurrent,
+    ResonateAndFireRecurrentCell as ResonateAndFireRecurrentCell,
+    ResonateAndFireState as ResonateAndFireState,
+)

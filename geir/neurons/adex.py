@@ -5,18 +5,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..ode import IntegrateAndFire
-from ..parameters import Parameter, parameter
+from ..core.ode import IntegrateAndFire
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
-class AdexState(NamedTuple):
+class AdExState(NamedTuple):
     v: Tensor  # membrane potential
     i: Tensor  # synaptic current
     w: Tensor  # adaptation current
 
 
-class Adex(IntegrateAndFire[AdexState]):
+class AdEx(IntegrateAndFire[AdExState]):
     r"""Adaptive exponential integrate-and-fire neuron with a synaptic current.
 
     .. math::
@@ -43,33 +43,40 @@ class Adex(IntegrateAndFire[AdexState]):
     v_peak: Parameter = parameter(default=1.5, doc="potential at which a spike is registered")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
 
-    def rest(self) -> AdexState:
-        return AdexState(v=self.v_rest, i=torch.zeros(()), w=torch.zeros(()))
+    def rest(self) -> AdExState:
+        return AdExState(v=self.v_rest, i=torch.zeros(()), w=torch.zeros(()))
 
-    def receive(self, x: Tensor, state: AdexState) -> AdexState:
+    def receive(self, x: Tensor, state: AdExState) -> AdExState:
         return state._replace(i=state.i + x)
 
-    def derivative(self, x: Tensor, state: AdexState) -> AdexState:
+    def derivative(self, x: Tensor, state: AdExState) -> AdExState:
         v, i, w = state
         # Above its peak the potential waits for the reset; bounded, the exponential cannot overflow.
         upswing = self.delta_T * torch.exp((torch.minimum(v, self.v_peak) - self.v_th) / self.delta_T)
-        return AdexState(
+        return AdExState(
             v=(self.v_rest - v + upswing - w + i) / self.tau_mem,
             i=-i / self.tau_syn,
             w=(self.a * (v - self.v_rest) - w) / self.tau_adapt,
         )
 
-    def threshold(self, before: AdexState, after: AdexState) -> Tensor:
+    def threshold(self, before: AdExState, after: AdExState) -> Tensor:
         return after.v - self.v_peak
 
-    def reset(self, z: Tensor, state: AdexState) -> AdexState:
+    def reset(self, z: Tensor, state: AdExState) -> AdExState:
         return super().reset(z, state)._replace(w=state.w + self.b * z)
 
 
-class AdexCell(OneStep, Adex): ...
+class AdExCell(CellMixin, AdEx): ...
 
 
-class AdexRecurrent(Recurrence, Adex): ...
+class AdExRecurrent(RecurrentMixin, AdEx): ...
 
 
-class AdexRecurrentCell(OneStep, Recurrence, Adex): ...
+class AdExRecurrentCell(CellMixin, RecurrentMixin, AdEx): ...
+
+
+# Norse's names.
+Adex = AdEx
+AdexCell = AdExCell
+AdexRecurrent = AdExRecurrent
+AdexRecurrentCell = AdExRecurrentCell

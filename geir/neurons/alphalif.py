@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..ode import IntegrateAndFire
-from ..parameters import Parameter, parameter
+from ..core.ode import IntegrateAndFire
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class AlphaLIFState(NamedTuple):
@@ -32,7 +32,9 @@ class AlphaLIF(IntegrateAndFire[AlphaLIFState], affine=True):
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
-    tau_syn: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="time from a spike to the peak of its current")
+    tau_syn: Parameter = parameter(
+        default=5e-3, unit="s", above=0.0, doc="time from a spike to the peak of its current"
+    )
     v_rest: Parameter = parameter(default=0.0, doc="resting potential")
     v_th: Parameter = parameter(default=1.0, doc="threshold")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
@@ -51,10 +53,10 @@ class AlphaLIF(IntegrateAndFire[AlphaLIFState], affine=True):
         return after.v - self.v_th
 
 
-class AlphaLIFCell(OneStep, AlphaLIF): ...
+class AlphaLIFCell(CellMixin, AlphaLIF): ...
 
 
-class AlphaLIFRecurrent(Recurrence, AlphaLIF): ...
+class AlphaLIFRecurrent(RecurrentMixin, AlphaLIF): ...
 
 
-class AlphaLIFRecurrentCell(OneStep, Recurrence, AlphaLIF): ...
+class AlphaLIFRecurrentCell(CellMixin, RecurrentMixin, AlphaLIF): ...

@@ -5,10 +5,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..integrators import Integrator, RushLarsen
-from ..ode import IntegrateAndFire
-from ..parameters import Parameter, parameter
+from ..core.integrators import Integrator, RushLarsen
+from ..core.ode import IntegrateAndFire
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class CobaLIFState(NamedTuple):
@@ -38,7 +38,9 @@ class CobaLIF(IntegrateAndFire[CobaLIFState]):
 
     tau_mem: Parameter = parameter(default=20e-3, unit="s", above=0.0, doc="membrane time constant")
     tau_exc: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="time constant of the excitatory conductance")
-    tau_inh: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="time constant of the inhibitory conductance")
+    tau_inh: Parameter = parameter(
+        default=10e-3, unit="s", above=0.0, doc="time constant of the inhibitory conductance"
+    )
     e_exc: Parameter = parameter(default=6.0, doc="excitatory reversal potential")
     e_inh: Parameter = parameter(default=-2.0, doc="inhibitory reversal potential")
     v_rest: Parameter = parameter(default=0.0, doc="resting potential")
@@ -61,10 +63,10 @@ class CobaLIF(IntegrateAndFire[CobaLIFState]):
         return after.v - self.v_th
 
 
-class CobaLIFCell(OneStep, CobaLIF): ...
+class CobaLIFCell(CellMixin, CobaLIF): ...
 
 
-class CobaLIFRecurrent(Recurrence, CobaLIF): ...
+class CobaLIFRecurrent(RecurrentMixin, CobaLIF): ...
 
 
-class CobaLIFRecurrentCell(OneStep, Recurrence, CobaLIF): ...
+class CobaLIFRecurrentCell(CellMixin, RecurrentMixin, CobaLIF): ...

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..ode import IntegrateAndFire
-from ..parameters import Parameter, parameter
+from ..core.ode import IntegrateAndFire
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class CubaLIFState(NamedTuple):
@@ -40,7 +40,9 @@ class CubaLIF(IntegrateAndFire[CubaLIFState], affine=True):
         return CubaLIFState(v=self.v_leak, i=torch.zeros(()))
 
     def derivative(self, x: Tensor, state: CubaLIFState) -> CubaLIFState:
-        return CubaLIFState(v=(self.v_leak - state.v + self.r * state.i) / self.tau_mem, i=(self.w_in * x - state.i) / self.tau_syn)
+        return CubaLIFState(
+            v=(self.v_leak - state.v + self.r * state.i) / self.tau_mem, i=(self.w_in * x - state.i) / self.tau_syn
+        )
 
     def threshold(self, before: CubaLIFState, after: CubaLIFState) -> Tensor:
         return after.v - self.v_threshold
@@ -49,10 +51,10 @@ class CubaLIF(IntegrateAndFire[CubaLIFState], affine=True):
         return state._replace(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_threshold))
 
 
-class CubaLIFCell(OneStep, CubaLIF): ...
+class CubaLIFCell(CellMixin, CubaLIF): ...
 
 
-class CubaLIFRecurrent(Recurrence, CubaLIF): ...
+class CubaLIFRecurrent(RecurrentMixin, CubaLIF): ...
 
 
-class CubaLIFRecurrentCell(OneStep, Recurrence, CubaLIF): ...
+class CubaLIFRecurrentCell(CellMixin, RecurrentMixin, CubaLIF): ...

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..ode import IntegrateAndFire
-from ..parameters import Parameter, parameter
+from ..core.ode import IntegrateAndFire
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class EIFState(NamedTuple):
@@ -45,10 +45,10 @@ class EIF(IntegrateAndFire[EIFState]):
         return after.v - self.v_peak
 
 
-class EIFCell(OneStep, EIF): ...
+class EIFCell(CellMixin, EIF): ...
 
 
-class EIFRecurrent(Recurrence, EIF): ...
+class EIFRecurrent(RecurrentMixin, EIF): ...
 
 
-class EIFRecurrentCell(OneStep, Recurrence, EIF): ...
+class EIFRecurrentCell(CellMixin, RecurrentMixin, EIF): ...

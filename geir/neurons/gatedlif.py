@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..neuron import Neuron
-from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetBySubtraction, ResetToValue
+from ..core.neuron import Neuron
+from ..core.parameters import Parameter, parameter
+from ..core.resets import Reset, ResetBySubtraction, ResetToValue
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class GatedLIFState(NamedTuple):
@@ -34,13 +34,25 @@ class GatedLIF(Neuron[GatedLIFState]):
         soft_reset: The same where it is 0.
     """
 
-    alpha: Parameter = parameter(default=0.5, above=0.0, below=1.0, learns=True, doc="gate of the decay: 1 exponential, 0 linear")
-    beta: Parameter = parameter(default=0.5, above=0.0, below=1.0, learns=True, doc="gate of the input: 1 by way of the conductance, 0 as it is")
-    gamma: Parameter = parameter(default=0.5, above=0.0, below=1.0, learns=True, doc="gate of the reset: 1 to zero, 0 by subtraction")
-    tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, learns=True, doc="membrane time constant of exponential decay")
-    leak: Parameter = parameter(default=10.0, unit="1/s", above=0.0, learns=True, doc="speed of linear decay")
-    g: Parameter = parameter(default=0.5, above=0.0, below=1.0, learns=True, doc="conductance of the input")
-    v_sub: Parameter = parameter(default=1.0, above=0.0, learns=True, doc="what a reset by subtraction takes away")
+    alpha: Parameter = parameter(
+        default=0.5, above=0.0, below=1.0, learnable=True, doc="gate of the decay: 1 exponential, 0 linear"
+    )
+    beta: Parameter = parameter(
+        default=0.5,
+        above=0.0,
+        below=1.0,
+        learnable=True,
+        doc="gate of the input: 1 by way of the conductance, 0 as it is",
+    )
+    gamma: Parameter = parameter(
+        default=0.5, above=0.0, below=1.0, learnable=True, doc="gate of the reset: 1 to zero, 0 by subtraction"
+    )
+    tau_mem: Parameter = parameter(
+        default=10e-3, unit="s", above=0.0, learnable=True, doc="membrane time constant of exponential decay"
+    )
+    leak: Parameter = parameter(default=10.0, unit="1/s", above=0.0, learnable=True, doc="speed of linear decay")
+    g: Parameter = parameter(default=0.5, above=0.0, below=1.0, learnable=True, doc="conductance of the input")
+    v_sub: Parameter = parameter(default=1.0, above=0.0, learnable=True, doc="what a reset by subtraction takes away")
     v_th: Parameter = parameter(default=1.0, doc="threshold")
     hard_reset: Reset = ResetToValue()
     soft_reset: Reset = ResetBySubtraction()
@@ -57,13 +69,15 @@ class GatedLIF(Neuron[GatedLIFState]):
         decay, leak, gain, gamma, zero, v_sub = prepared or self.prepare()
         u = decay * state.v - leak + gain * x
         z = self.surrogate(u - self.v_th)
-        return z, GatedLIFState(gamma * self.hard_reset(z, u, zero, v_sub) + (1 - gamma) * self.soft_reset(z, u, zero, v_sub))
+        return z, GatedLIFState(
+            gamma * self.hard_reset(z, u, zero, v_sub) + (1 - gamma) * self.soft_reset(z, u, zero, v_sub)
+        )
 
 
-class GatedLIFCell(OneStep, GatedLIF): ...
+class GatedLIFCell(CellMixin, GatedLIF): ...
 
 
-class GatedLIFRecurrent(Recurrence, GatedLIF): ...
+class GatedLIFRecurrent(RecurrentMixin, GatedLIF): ...
 
 
-class GatedLIFRecurrentCell(OneStep, Recurrence, GatedLIF): ...
+class GatedLIFRecurrentCell(CellMixin, RecurrentMixin, GatedLIF): ...

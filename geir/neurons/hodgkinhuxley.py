@@ -6,11 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..integrators import Integrator, RushLarsen, phi1
-from ..ode import ODENeuron
-from ..parameters import Parameter, parameter
+from ..core.integrators import Integrator, RushLarsen, phi1
+from ..core.ode import ODENeuron
+from ..core.parameters import Parameter, parameter
 from ..surrogates import SuperSpike
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 MS = 1e-3
 
@@ -44,13 +44,19 @@ class HodgkinHuxley(ODENeuron[HodgkinHuxleyState]):
     """
 
     C: Parameter = parameter(default=1.0, unit="µF/cm²", above=0.0, doc="membrane capacitance")
-    g_Na: Parameter = parameter(default=120.0, unit="mS/cm²", at_least=0.0, doc="sodium conductance with all channels open")
-    g_K: Parameter = parameter(default=36.0, unit="mS/cm²", at_least=0.0, doc="potassium conductance with all channels open")
+    g_Na: Parameter = parameter(
+        default=120.0, unit="mS/cm²", at_least=0.0, doc="sodium conductance with all channels open"
+    )
+    g_K: Parameter = parameter(
+        default=36.0, unit="mS/cm²", at_least=0.0, doc="potassium conductance with all channels open"
+    )
     g_L: Parameter = parameter(default=0.3, unit="mS/cm²", at_least=0.0, doc="leak conductance")
     E_Na: Parameter = parameter(default=50.0, unit="mV", doc="sodium reversal potential")
     E_K: Parameter = parameter(default=-77.0, unit="mV", doc="potassium reversal potential")
     E_L: Parameter = parameter(default=-54.387, unit="mV", doc="leak reversal potential")
-    v_rest: Parameter = parameter(default=-65.0, unit="mV", doc="potential at which a run starts, with its gates in equilibrium")
+    v_rest: Parameter = parameter(
+        default=-65.0, unit="mV", doc="potential at which a run starts, with its gates in equilibrium"
+    )
     v_th: Parameter = parameter(default=0.0, unit="mV", doc="potential whose upward crossing is a spike")
     dt: float = 25e-6
     integrator: Integrator = RushLarsen()
@@ -86,10 +92,10 @@ def _rates(v: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
     )
 
 
-class HodgkinHuxleyCell(OneStep, HodgkinHuxley): ...
+class HodgkinHuxleyCell(CellMixin, HodgkinHuxley): ...
 
 
-class HodgkinHuxleyRecurrent(Recurrence, HodgkinHuxley): ...
+class HodgkinHuxleyRecurrent(RecurrentMixin, HodgkinHuxley): ...
 
 
-class HodgkinHuxleyRecurrentCell(OneStep, Recurrence, HodgkinHuxley): ...
+class HodgkinHuxleyRecurrentCell(CellMixin, RecurrentMixin, HodgkinHuxley): ...

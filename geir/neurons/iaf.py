@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..neuron import Neuron
-from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
+from ..core.neuron import Neuron
+from ..core.parameters import Parameter, parameter
+from ..core.resets import Reset, ResetToValue
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class IAFState(NamedTuple):
@@ -41,10 +41,10 @@ class IAF(Neuron[IAFState]):
         return z, IAFState(v=self.reset_mechanism(z, v, self.v_reset, self.v_th))
 
 
-class IAFCell(OneStep, IAF): ...
+class IAFCell(CellMixin, IAF): ...
 
 
-class IAFRecurrent(Recurrence, IAF): ...
+class IAFRecurrent(RecurrentMixin, IAF): ...
 
 
-class IAFRecurrentCell(OneStep, Recurrence, IAF): ...
+class IAFRecurrentCell(CellMixin, RecurrentMixin, IAF): ...

@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..integrators import Integrator, RushLarsen
-from ..ode import IntegrateAndFire
-from ..parameters import Parameter, parameter
+from ..core.integrators import Integrator, RushLarsen
+from ..core.ode import IntegrateAndFire
+from ..core.parameters import Parameter, parameter
 from ..surrogates import SuperSpike
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class IzhikevichState(NamedTuple):
@@ -43,7 +43,9 @@ class Izhikevich(IntegrateAndFire[IzhikevichState]):
     k_1: Parameter = parameter(default=5.0, doc="linear coefficient of the potential")
     k_0: Parameter = parameter(default=140.0, doc="constant drive of the potential")
     v_u: Parameter = parameter(default=0.0, unit="mV", doc="potential that does not pull on recovery")
-    decay: Parameter = parameter(default=1.0, doc="decay of recovery in units of its rate, $\\lambda$; 0 where it only integrates")
+    decay: Parameter = parameter(
+        default=1.0, doc="decay of recovery in units of its rate, $\\lambda$; 0 where it only integrates"
+    )
     v_rest: Parameter = parameter(default=-70.0, unit="mV", doc="potential at which a run starts")
     v_peak: Parameter = parameter(default=30.0, unit="mV", doc="potential at which a spike is registered")
     integrator: Integrator = RushLarsen()
@@ -66,10 +68,10 @@ class Izhikevich(IntegrateAndFire[IzhikevichState]):
         return IzhikevichState(v=self.reset_mechanism(z, state.v, self.c, self.v_peak), u=state.u + self.d * z)
 
 
-class IzhikevichCell(OneStep, Izhikevich): ...
+class IzhikevichCell(CellMixin, Izhikevich): ...
 
 
-class IzhikevichRecurrent(Recurrence, Izhikevich): ...
+class IzhikevichRecurrent(RecurrentMixin, Izhikevich): ...
 
 
-class IzhikevichRecurrentCell(OneStep, Recurrence, Izhikevich): ...
+class IzhikevichRecurrentCell(CellMixin, RecurrentMixin, Izhikevich): ...

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..ode import ODENeuron
-from ..parameters import Parameter, parameter
-from ..resets import Reset, ResetToValue
+from ..core.ode import ODENeuron
+from ..core.parameters import Parameter, parameter
+from ..core.resets import Reset, ResetToValue
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class KLIFState(NamedTuple):
@@ -30,7 +30,7 @@ class KLIF(ODENeuron[KLIFState], affine=True):
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
-    k: Parameter = parameter(default=1.0, above=0.0, learns=True, doc="factor of the potential")
+    k: Parameter = parameter(default=1.0, above=0.0, learnable=True, doc="factor of the potential")
     v_th: Parameter = parameter(default=1.0, doc="threshold")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
     reset_mechanism: Reset = ResetToValue()
@@ -51,10 +51,10 @@ class KLIF(ODENeuron[KLIFState], affine=True):
         return KLIFState(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_th))
 
 
-class KLIFCell(OneStep, KLIF): ...
+class KLIFCell(CellMixin, KLIF): ...
 
 
-class KLIFRecurrent(Recurrence, KLIF): ...
+class KLIFRecurrent(RecurrentMixin, KLIF): ...
 
 
-class KLIFRecurrentCell(OneStep, Recurrence, KLIF): ...
+class KLIFRecurrentCell(CellMixin, RecurrentMixin, KLIF): ...

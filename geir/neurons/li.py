@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep
-from ..ode import ODE
-from ..parameters import Parameter, parameter
+from ..core.ode import ODE
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin
 
 
 class LIState(NamedTuple):
@@ -44,4 +44,4 @@ class LI(ODE[LIState], affine=True):
         return state.v, state
 
 
-class LICell(OneStep, LI): ...
+class LICell(CellMixin, LI): ...

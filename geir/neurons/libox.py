@@ -4,9 +4,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ..forms import OneStep
-from ..ode import ODE
-from ..parameters import Parameter, parameter
+from ..core.ode import ODE
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin
 
 
 class LIBoxState(NamedTuple):
@@ -35,4 +35,4 @@ class LIBox(ODE[LIBoxState], affine=True):
         return state.v, state
 
 
-class LIBoxCell(OneStep, LIBox): ...
+class LIBoxCell(CellMixin, LIBox): ...

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..ode import IntegrateAndFire
-from ..parameters import Parameter, parameter
+from ..core.ode import IntegrateAndFire
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class LIFState(NamedTuple):
@@ -45,10 +45,10 @@ class LIF(IntegrateAndFire[LIFState], affine=True):
         return after.v - self.v_th
 
 
-class LIFCell(OneStep, LIF): ...
+class LIFCell(CellMixin, LIF): ...
 
 
-class LIFRecurrent(Recurrence, LIF): ...
+class LIFRecurrent(RecurrentMixin, LIF): ...
 
 
-class LIFRecurrentCell(OneStep, Recurrence, LIF): ...
+class LIFRecurrentCell(CellMixin, RecurrentMixin, LIF): ...

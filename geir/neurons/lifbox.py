@@ -4,9 +4,9 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..ode import IntegrateAndFire
-from ..parameters import Parameter, parameter
+from ..core.ode import IntegrateAndFire
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class LIFBoxState(NamedTuple):
@@ -38,10 +38,10 @@ class LIFBox(IntegrateAndFire[LIFBoxState], affine=True):
         return after.v - self.v_th
 
 
-class LIFBoxCell(OneStep, LIFBox): ...
+class LIFBoxCell(CellMixin, LIFBox): ...
 
 
-class LIFBoxRecurrent(Recurrence, LIFBox): ...
+class LIFBoxRecurrent(RecurrentMixin, LIFBox): ...
 
 
-class LIFBoxRecurrentCell(OneStep, Recurrence, LIFBox): ...
+class LIFBoxRecurrentCell(CellMixin, RecurrentMixin, LIFBox): ...

@@ -5,9 +5,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..ode import IntegrateAndFire
-from ..parameters import Parameter, parameter
+from ..core.ode import IntegrateAndFire
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class LIFExState(NamedTuple):
@@ -16,7 +16,7 @@ class LIFExState(NamedTuple):
 
 
 class LIFEx(IntegrateAndFire[LIFExState]):
-    r"""Leaky integrate-and-fire neuron with exponential escape and a synaptic current: `EIF` behind a synapse, or `Adex` without adaptation.
+    r"""Leaky integrate-and-fire neuron with exponential escape and a synaptic current: `EIF` behind a synapse, or `AdEx` without adaptation.
 
     .. math::
         \tau_\text{mem} \dot v = v_\text{rest} - v + \Delta_T e^{(v - v_\text{th}) / \Delta_T} + i, \qquad \tau_\text{syn} \dot i = -i;
@@ -52,10 +52,10 @@ class LIFEx(IntegrateAndFire[LIFExState]):
         return after.v - self.v_peak
 
 
-class LIFExCell(OneStep, LIFEx): ...
+class LIFExCell(CellMixin, LIFEx): ...
 
 
-class LIFExRecurrent(Recurrence, LIFEx): ...
+class LIFExRecurrent(RecurrentMixin, LIFEx): ...
 
 
-class LIFExRecurrentCell(OneStep, Recurrence, LIFEx): ...
+class LIFExRecurrentCell(CellMixin, RecurrentMixin, LIFEx): ...

@@ -4,10 +4,10 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..integrators import Integrator, RushLarsen
-from ..ode import IntegrateAndFire
-from ..parameters import Parameter, parameter
+from ..core.integrators import Integrator, RushLarsen
+from ..core.ode import IntegrateAndFire
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class QIFState(NamedTuple):
@@ -50,10 +50,10 @@ class QIF(IntegrateAndFire[QIFState]):
         return QIFState(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_peak))
 
 
-class QIFCell(OneStep, QIF): ...
+class QIFCell(CellMixin, QIF): ...
 
 
-class QIFRecurrent(Recurrence, QIF): ...
+class QIFRecurrent(RecurrentMixin, QIF): ...
 
 
-class QIFRecurrentCell(OneStep, Recurrence, QIF): ...
+class QIFRecurrentCell(CellMixin, RecurrentMixin, QIF): ...

@@ -6,9 +6,9 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Recurrence
-from ..ode import IntegrateAndFire
-from ..parameters import Parameter, parameter
+from ..core.ode import IntegrateAndFire
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin, RecurrentMixin
 
 
 class ResonateAndFireState(NamedTuple):
@@ -57,10 +57,10 @@ class ResonateAndFire(IntegrateAndFire[ResonateAndFireState], affine=True):
         return super().reset(z, state)._replace(i=self.reset_mechanism(z, state.i, self.i_reset, state.i))
 
 
-class ResonateAndFireCell(OneStep, ResonateAndFire): ...
+class ResonateAndFireCell(CellMixin, ResonateAndFire): ...
 
 
-class ResonateAndFireRecurrent(Recurrence, ResonateAndFire): ...
+class ResonateAndFireRecurrent(RecurrentMixin, ResonateAndFire): ...
 
 
-class ResonateAndFireRecurrentCell(OneStep, Recurrence, ResonateAndFire): ...
+class ResonateAndFireRecurrentCell(CellMixin, RecurrentMixin, ResonateAndFire): ...

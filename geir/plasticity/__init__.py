@@ -1,56 +1,39 @@
 """Rules by which connections learn from spikes, one file each, and `Plastic`, which applies them while a network runs."""
 
-from .bcm import BCM, BCMState
-from .combine import Both, BothState, OnRates, OnRatesState
-from .dependence import Additive, Multiplicative, PowerLaw, WeightDependence
-from .inhibitory import InhibitorySTDP
-from .intrinsic import IntrinsicPlasticity
-from .oja import Oja, OjaState
-from .pairing import AllToAll, NearestSpike, Pairing, PairRule, PairState
-from .plastic import Plastic, PlasticCell, PlasticState
-from .reward import RewardModulated, RewardModulatedState
-from .rule import Rule
-from .scaling import SynapticScaling, SynapticScalingState
-from .sensors import CorrelationSensor, CorrelationState, STDPSensor
-from .stdp import STDP
-from .synapses import Synapses
-from .triplet import TripletSTDP, TripletSTDPState
-from .window import stdp_window
-
-__all__ = [
-    "BCM",
-    "STDP",
-    "Additive",
-    "AllToAll",
-    "BCMState",
-    "Both",
-    "BothState",
-    "CorrelationSensor",
-    "CorrelationState",
-    "InhibitorySTDP",
-    "IntrinsicPlasticity",
-    "Multiplicative",
-    "NearestSpike",
-    "Oja",
-    "OjaState",
-    "OnRates",
-    "OnRatesState",
-    "PairRule",
-    "PairState",
-    "Pairing",
-    "Plastic",
-    "PlasticCell",
-    "PlasticState",
-    "PowerLaw",
-    "RewardModulated",
-    "RewardModulatedState",
-    "Rule",
-    "STDPSensor",
-    "Synapses",
-    "SynapticScaling",
-    "SynapticScalingState",
-    "TripletSTDP",
-    "TripletSTDPState",
-    "WeightDependence",
-    "stdp_window",
-]
+from .bcm import BCM as BCM, BCMState as BCMState
+from .combine import Both as Both, BothState as BothState, OnRates as OnRates, OnRatesState as OnRatesState
+from .correlation import (
+    CorrelationSensors as CorrelationSensors,
+    LIFCorrelation as LIFCorrelation,
+    LIFCorrelationCell as LIFCorrelationCell,
+    LIFCorrelationState as LIFCorrelationState,
+)
+from .dependence import (
+    Additive as Additive,
+    Multiplicative as Multiplicative,
+    PowerLaw as PowerLaw,
+    WeightDependence as WeightDependence,
+)
+from .inhibitory import InhibitorySTDP as InhibitorySTDP
+from .intrinsic import IntrinsicPlasticity as IntrinsicPlasticity
+from .oja import Oja as Oja, OjaState as OjaState
+from .pairing import (
+    AllToAll as AllToAll,
+    NearestSpike as NearestSpike,
+    Pairing as Pairing,
+    PairRule as PairRule,
+    PairState as PairState,
+)
+from .plastic import Plastic as Plastic, PlasticCell as PlasticCell, PlasticState as PlasticState
+from .reward import RewardModulated as RewardModulated, RewardModulatedState as RewardModulatedState
+from .rule import Rule as Rule
+from .scaling import SynapticScaling as SynapticScaling, SynapticScalingState as SynapticScalingState
+from .sensors import (
+    CorrelationSensor as CorrelationSensor,
+    CorrelationState as CorrelationState,
+    STDPSensor as STDPSensor,
+)
+from .stdp import STDP as STDP
+from .synapses import Synapses as Synapses
+from .triplet import TripletSTDP as TripletSTDP, TripletSTDPState as TripletSTDPState
+from .window import stdp_window as stdp_window

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..parameters import Parameter, parameter
+from ..core.parameters import Parameter, parameter
 from .rule import Rule
 from .synapses import Synapses
 
@@ -36,7 +36,9 @@ class BCM(Rule[BCMState]):
     def initial_state(self, pre: Tensor, post: Tensor, weight: Tensor) -> BCMState:
         return BCMState(torch.zeros_like(post, dtype=weight.dtype))
 
-    def change(self, pre: Tensor, post: Tensor, weight: Tensor, state: BCMState, synapses: Synapses) -> tuple[Tensor, BCMState]:
+    def change(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: BCMState, synapses: Synapses
+    ) -> tuple[Tensor, BCMState]:
         left = self.decay(self.tau_theta)
         theta = left * state.theta + (1 - left) * post**2 / self.y_0
         return synapses.outer(self.eta * self.dt * post * (post - state.theta), pre), BCMState(theta)

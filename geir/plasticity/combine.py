@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..parameters import Parameter, option, parameter
+from ..core.parameters import Parameter, parameter, setting
 from .rule import Around, Rule
 from .synapses import Synapses
 
@@ -25,8 +25,8 @@ class Both(Rule[BothState]):
         second: Another.
     """
 
-    first: Rule[Any] = option(kw_only=False, accepts=Rule, expected="a learning rule")
-    second: Rule[Any] = option(kw_only=False, accepts=Rule, expected="a learning rule")
+    first: Rule[Any] = setting(kw_only=False, accepts=Rule, expected="a learning rule")
+    second: Rule[Any] = setting(kw_only=False, accepts=Rule, expected="a learning rule")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -48,7 +48,9 @@ class Both(Rule[BothState]):
     def initial_state(self, pre: Tensor, post: Tensor, weight: Tensor) -> BothState:
         return BothState(self.first.initial_state(pre, post, weight), self.second.initial_state(pre, post, weight))
 
-    def change(self, pre: Tensor, post: Tensor, weight: Tensor, state: BothState, synapses: Synapses) -> tuple[Tensor, BothState]:
+    def change(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: BothState, synapses: Synapses
+    ) -> tuple[Tensor, BothState]:
         one, first = self.first.change(pre, post, weight, state.first, synapses)
         other, second = self.second.change(pre, post, weight, state.second, synapses)
         return one + other, BothState(first, second)
@@ -75,7 +77,9 @@ class OnRates(Around[OnRatesState]):
         silence = torch.zeros_like(pre, dtype=weight.dtype), torch.zeros_like(post, dtype=weight.dtype)
         return OnRatesState(self.rule.initial_state(pre, post, weight), *silence)
 
-    def change(self, pre: Tensor, post: Tensor, weight: Tensor, state: OnRatesState, synapses: Synapses) -> tuple[Tensor, OnRatesState]:
+    def change(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: OnRatesState, synapses: Synapses
+    ) -> tuple[Tensor, OnRatesState]:
         left = self.decay(self.tau)
         before, behind = left * state.pre + pre / self.tau, left * state.post + post / self.tau
         change, inner = self.rule.change(before, behind, weight, state.rule, synapses)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from ..parameters import Parameter, parameter
+from ..core.parameters import Parameter, parameter
 from .pairing import PairState
 from .rule import Rule
 from .synapses import Synapses
@@ -29,7 +29,11 @@ class InhibitorySTDP(Rule[PairState]):
     def initial_state(self, pre: Tensor, post: Tensor, weight: Tensor) -> PairState:
         return PairState(torch.zeros_like(pre, dtype=weight.dtype), torch.zeros_like(post, dtype=weight.dtype))
 
-    def change(self, pre: Tensor, post: Tensor, weight: Tensor, state: PairState, synapses: Synapses) -> tuple[Tensor, PairState]:
+    def change(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: PairState, synapses: Synapses
+    ) -> tuple[Tensor, PairState]:
         x, y = self.decay(self.tau) * state.pre + pre, self.decay(self.tau) * state.post
-        grown = synapses.outer(self.eta * post, x) + synapses.outer(self.eta * (y - 2 * self.target_rate * self.tau), pre)
+        grown = synapses.outer(self.eta * post, x) + synapses.outer(
+            self.eta * (y - 2 * self.target_rate * self.tau), pre
+        )
         return -grown, PairState(x, y + post)

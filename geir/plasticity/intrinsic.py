@@ -5,7 +5,7 @@ import numbers
 import torch
 from torch import Tensor
 
-from ..parameters import Declared, Parameter, option, parameter
+from ..core.parameters import Declared, Parameter, parameter, setting
 
 
 class IntrinsicPlasticity(Declared):
@@ -23,7 +23,12 @@ class IntrinsicPlasticity(Declared):
     tensor([1.0990, 0.9990])
     """
 
-    dt: float = option(default=1e-3, accepts=numbers.Real, check=lambda dt: 0 < dt < float("inf"), expected="a positive number of seconds")
+    dt: float = setting(
+        default=1e-3,
+        accepts=numbers.Real,
+        check=lambda dt: 0 < dt < float("inf"),
+        expected="a positive number of seconds",
+    )
     eta: Parameter = parameter(default=1e-2, at_least=0.0, doc="rise of the threshold by a spike")
     target_rate: Parameter = parameter(default=10.0, unit="Hz", above=0.0, doc="rate to reach")
 
@@ -40,6 +45,8 @@ class IntrinsicPlasticity(Declared):
         """
         fits = v_th.dim() <= z.dim() and all(b in (1, a) for a, b in zip(z.shape[::-1], v_th.shape[::-1], strict=False))
         if not fits:
-            raise ValueError(f"IntrinsicPlasticity takes thresholds that broadcast to the spikes {tuple(z.shape)}, got {tuple(v_th.shape)}.")
+            raise ValueError(
+                f"IntrinsicPlasticity takes thresholds that broadcast to the spikes {tuple(z.shape)}, got {tuple(v_th.shape)}."
+            )
         fired = z.to(v_th.dtype).sum_to_size(v_th.shape) * (v_th.numel() / max(1, z.numel()))
         return v_th + self.eta * (fired - self.target_rate * self.dt)

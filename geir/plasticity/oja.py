@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from ..parameters import Parameter, parameter
+from ..core.parameters import Parameter, parameter
 from .rule import Rule
 from .synapses import Synapses
 
@@ -28,6 +28,8 @@ class Oja(Rule[OjaState]):
     def initial_state(self, pre: Tensor, post: Tensor, weight: Tensor) -> OjaState:
         return OjaState()
 
-    def change(self, pre: Tensor, post: Tensor, weight: Tensor, state: OjaState, synapses: Synapses) -> tuple[Tensor, OjaState]:
+    def change(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: OjaState, synapses: Synapses
+    ) -> tuple[Tensor, OjaState]:
         rate = self.eta * self.dt
         return synapses.outer(rate * post, pre) - synapses.spread(rate * post**2) * weight, state

@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 import torch
 from torch import Tensor
 
-from ..parameters import Parameter, parameter
+from ..core.parameters import Parameter, parameter
 from .rule import Rule
 
 

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ..fold import fold_time
-from ..forms import OneStep
-from ..neuron import Dynamics
+from .._util.time_distributed import fold_time
+from ..core.neuron import Dynamics
+from ..wrappers.forms import CellMixin
 from .intrinsic import IntrinsicPlasticity
 from .rule import Rule
 
@@ -22,12 +22,20 @@ class PlasticState(NamedTuple):
 class _Plastic(nn.Module):
     """What both forms share: a connection, the neurons behind it, and the rule that changes its weight."""
 
-    def __init__(self, connection: nn.Module, neuron: Dynamics[Any], rule: Rule[Any], intrinsic: IntrinsicPlasticity | None = None):
+    def __init__(
+        self,
+        connection: nn.Module,
+        neuron: Dynamics[Any],
+        rule: Rule[Any],
+        intrinsic: IntrinsicPlasticity | None = None,
+    ):
         super().__init__()
         name = type(self).__name__
         if not isinstance(connection, nn.Module) or not {"weight"} & {*connection._parameters, *connection._buffers}:
-            raise TypeError(f"{name} takes a connection that stores its `weight`, such as nn.Linear(784, 100), got {connection!r}.")
-        if not isinstance(neuron, Dynamics) or isinstance(neuron, OneStep) or neuron.record_states:
+            raise TypeError(
+                f"{name} takes a connection that stores its `weight`, such as nn.Linear(784, 100), got {connection!r}."
+            )
+        if not isinstance(neuron, Dynamics) or isinstance(neuron, CellMixin) or neuron.record_states:
             raise TypeError(f"{name} takes neurons over time that do not record states, such as LIF(), got {neuron!r}.")
         if not isinstance(rule, Rule):
             raise TypeError(f"{name} takes a learning rule, such as STDP(), got {rule!r}.")
@@ -68,10 +76,10 @@ class _Plastic(nn.Module):
         neuron, rule, intrinsic, weight = self.neuron, self.rule, self.intrinsic, self.weight
         before, learned, prepared, zs, dtype = state.neuron, state.rule, neuron.prepare(), [], weight.dtype
         for x in xs:
-            drive = neuron.project(neuron._enter(self.connection(x)), over_time=False)
+            drive = neuron.transform_input(neuron.check_input(self.connection(x)), over_time=False)
             if not zs:
                 dtype = neuron.state_dtype(drive)
-                before, learned = neuron._continue(drive, before, dtype), rule.start(x, drive, weight, learned)
+                before, learned = neuron.check_state(drive, before, dtype), rule.start(x, drive, weight, learned)
             z, before = neuron.step(drive.to(dtype), before, *prepared)
             learned = rule.learn_(x, z, weight, learned, self.connection)
             if intrinsic is not None:
@@ -101,7 +109,7 @@ class Plastic(_Plastic):
     >>> import geir
     >>> connection = nn.Linear(10, 3, bias=False)
     >>> _ = nn.init.constant_(connection.weight, 0.3)
-    >>> layer = Plastic(connection, geir.LIF(), geir.STDP())
+    >>> layer = Plastic(connection, geir.LIF(), geir.plasticity.STDP())
     >>> zs, state = layer(torch.ones(100, 4, 10))
     >>> zs.shape, bool((layer.weight != 0.3).all())
     (torch.Size([100, 4, 3]), True)

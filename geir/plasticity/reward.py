@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..parameters import Parameter, parameter
+from ..core.parameters import Parameter, parameter
 from .rule import Around
 from .synapses import Synapses
 
@@ -46,10 +46,14 @@ class RewardModulated(Around[RewardModulatedState]):
             amount: One for all samples, or one for each, shape (batch,).
         """
         if not isinstance(state, RewardModulatedState):
-            raise TypeError(f"RewardModulated.reward takes a RewardModulatedState, such as `state.rule` of a Plastic, got {type(state).__name__}.")
+            raise TypeError(
+                f"RewardModulated.reward takes a RewardModulatedState, such as `state.rule` of a Plastic, got {type(state).__name__}."
+            )
         given = torch.as_tensor(amount, dtype=state.reward.dtype, device=state.reward.device)
         if given.dim() and given.shape != state.reward.shape:
-            raise ValueError(f"RewardModulated takes one reward, or one for each of {len(state.reward)} samples, got shape {tuple(given.shape)}.")
+            raise ValueError(
+                f"RewardModulated takes one reward, or one for each of {len(state.reward)} samples, got shape {tuple(given.shape)}."
+            )
         return state._replace(reward=state.reward + given / self.tau_reward)
 
     def initial_state(self, pre: Tensor, post: Tensor, weight: Tensor) -> RewardModulatedState:

@@ -6,8 +6,8 @@ from typing import Any, Generic, TypeVar
 import torch
 from torch import Tensor, nn
 
-from ..parameters import Declared, Parameter, option, parameter
-from ..state import leaves
+from .._util.state import leaves
+from ..core.parameters import Declared, Parameter, parameter, setting
 from .synapses import Synapses, concrete
 
 State = TypeVar("State", bound=tuple)
@@ -26,14 +26,21 @@ class Rule(Declared, Generic[State]):
         dt: Step size in seconds.
     """
 
-    dt: float = option(default=1e-3, accepts=numbers.Real, check=lambda dt: 0 < dt < float("inf"), expected="a positive number of seconds")
+    dt: float = setting(
+        default=1e-3,
+        accepts=numbers.Real,
+        check=lambda dt: 0 < dt < float("inf"),
+        expected="a positive number of seconds",
+    )
     w_min: Parameter = parameter(default=-float("inf"), doc="lowest weight; a hard bound")
     w_max: Parameter = parameter(default=float("inf"), doc="highest weight; a hard bound")
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if not bool((self.w_min < self.w_max).all()):
-            raise ValueError(f"{type(self).__name__} needs w_min < w_max, got {self.w_min.tolist()} and {self.w_max.tolist()}.")
+            raise ValueError(
+                f"{type(self).__name__} needs w_min < w_max, got {self.w_min.tolist()} and {self.w_max.tolist()}."
+            )
 
     def initial_state(self, pre: Tensor, post: Tensor, weight: Tensor) -> State:
         """The state in which nothing has happened.
@@ -45,7 +52,9 @@ class Rule(Declared, Generic[State]):
         """
         raise NotImplementedError(f"{type(self).__name__} does not define `initial_state`.")
 
-    def change(self, pre: Tensor, post: Tensor, weight: Tensor, state: State, synapses: Synapses) -> tuple[Tensor, State]:
+    def change(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: State, synapses: Synapses
+    ) -> tuple[Tensor, State]:
         """The change of the weight in one step, and the state after it, without side effect.
 
         Args:
@@ -64,7 +73,9 @@ class Rule(Declared, Generic[State]):
         """What is left after `dt` of a trace with time constant `tau`, exactly."""
         return torch.exp(-self.dt / tau)
 
-    def forward(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any = None, connection: nn.Module | None = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: Any = None, connection: nn.Module | None = None
+    ) -> tuple[Tensor, Any]:
         """Make one step.
 
         Args:
@@ -88,7 +99,9 @@ class Rule(Declared, Generic[State]):
     @torch.no_grad()
     def learn_(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any, connection: nn.Module | None = None) -> Any:
         """Make one step, changing the weight in place, and return the next state. It checks nothing: see `start` for the first state."""
-        change, state = self.change(pre.to(weight.dtype), post.to(weight.dtype), weight, state, Synapses(weight, connection))
+        change, state = self.change(
+            pre.to(weight.dtype), post.to(weight.dtype), weight, state, Synapses(weight, connection)
+        )
         # Not the zero of a step in which nothing fired, see `Synapses.outer`.
         if change.dim() or not concrete(change) or change:
             weight.add_(change).clamp_(*_limits(self.w_min, self.w_max))
@@ -110,17 +123,23 @@ class Rule(Declared, Generic[State]):
             if not isinstance(x, Tensor):
                 raise TypeError(f"{name} takes floating-point tensors, got {type(x).__name__} for `{what}`.")
             if not x.is_floating_point():
-                raise TypeError(f"{name} takes floating-point tensors, got {x.dtype} for `{what}`; convert it with .float().")
+                raise TypeError(
+                    f"{name} takes floating-point tensors, got {x.dtype} for `{what}`; convert it with .float()."
+                )
         self._check_precision(weight)
         lead = 1 - weight.dim()
         fits = weight.dim() > 1 and min(pre.dim(), post.dim()) >= -lead and post.shape[lead] == weight.shape[0]
         if not fits or pre.shape[:lead] != post.shape[:lead] or (lead == -1 and pre.shape[-1] != weight.shape[1]):
             shapes = f"pre {tuple(pre.shape)}, post {tuple(post.shape)} and weight {tuple(weight.shape)}"
-            raise ValueError(f"{name} takes pre (batch, *input), post (batch, *output) and a weight (output, input, ...), got {shapes}.")
+            raise ValueError(
+                f"{name} takes pre (batch, *input), post (batch, *output) and a weight (output, input, ...), got {shapes}."
+            )
 
     def _check_precision(self, weight: Tensor) -> None:
         if weight.dtype not in (torch.float32, torch.float64):
-            raise TypeError(f"{type(self).__name__} changes weights in steps too small for {weight.dtype}; keep them in float32.")
+            raise TypeError(
+                f"{type(self).__name__} changes weights in steps too small for {weight.dtype}; keep them in float32."
+            )
 
     def start(self, pre: Tensor, post: Tensor, weight: Tensor, state: Any = None) -> Any:
         """The state to continue from: the one given, refused if it does not fit, or one in which nothing has happened."""
@@ -128,10 +147,14 @@ class Rule(Declared, Generic[State]):
         if state is None:
             return fresh
         if not isinstance(state, type(fresh)):
-            raise TypeError(f"{type(self).__name__} continues from a {type(fresh).__name__}, got {type(state).__name__}.")
+            raise TypeError(
+                f"{type(self).__name__} continues from a {type(fresh).__name__}, got {type(state).__name__}."
+            )
         for (key, part), (_, expected) in zip(leaves(state), leaves(fresh), strict=True):
             if part.shape != expected.shape:
-                raise ValueError(f"{type(fresh).__name__}.{key} has shape {tuple(part.shape)}, but here it takes {tuple(expected.shape)}.")
+                raise ValueError(
+                    f"{type(fresh).__name__}.{key} has shape {tuple(part.shape)}, but here it takes {tuple(expected.shape)}."
+                )
         return state
 
 
@@ -142,7 +165,7 @@ class Around(Rule[State]):
         rule: The other.
     """
 
-    rule: Rule[Any] = option(kw_only=False, accepts=Rule, expected="a learning rule, such as STDP()")
+    rule: Rule[Any] = setting(kw_only=False, accepts=Rule, expected="a learning rule, such as STDP()")
 
     @property
     def dt(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]  (the rule's)

@@ -28,7 +28,9 @@ class STDPSensor(PairRule[PairState]):
     def initial_state(self, pre: Tensor, post: Tensor, weight: Tensor) -> PairState:
         return self.silence(pre, post, weight)
 
-    def change(self, pre: Tensor, post: Tensor, weight: Tensor, state: PairState, synapses: Synapses) -> tuple[Tensor, PairState]:
+    def change(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: PairState, synapses: Synapses
+    ) -> tuple[Tensor, PairState]:
         *_, state = self.traces(pre, post, state)
         return weight.new_zeros(()), state
 
@@ -64,7 +66,9 @@ class CorrelationSensor(PairRule[CorrelationState]):
         none = weight.new_zeros(post.shape[: 1 - weight.dim()].numel(), *weight.shape)
         return CorrelationState(self.silence(pre, post, weight), none, none)
 
-    def change(self, pre: Tensor, post: Tensor, weight: Tensor, state: CorrelationState, synapses: Synapses) -> tuple[Tensor, CorrelationState]:
+    def change(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: CorrelationState, synapses: Synapses
+    ) -> tuple[Tensor, CorrelationState]:
         x, y, traces = self.traces(pre, post, state.traces)
         apart = synapses.apart()
         sums = CorrelationState(traces, state.causal + apart.outer(post, x), state.anticausal + apart.outer(y, pre))

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from ..parameters import Parameter, parameter
+from ..core.parameters import Parameter, parameter
 from .dependence import Additive, WeightDependence
 from .pairing import PairRule, PairState
 from .synapses import Synapses
@@ -35,11 +35,15 @@ class STDP(PairRule[PairState]):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.dependence.needs_bounds and not bool((self.w_max - self.w_min).isfinite().all()):
-            raise ValueError(f"STDP with {self.dependence} needs finite bounds, got w_min={self.w_min.tolist()} and w_max={self.w_max.tolist()}.")
+            raise ValueError(
+                f"STDP with {self.dependence} needs finite bounds, got w_min={self.w_min.tolist()} and w_max={self.w_max.tolist()}."
+            )
 
     def initial_state(self, pre: Tensor, post: Tensor, weight: Tensor) -> PairState:
         return self.silence(pre, post, weight)
 
-    def change(self, pre: Tensor, post: Tensor, weight: Tensor, state: PairState, synapses: Synapses) -> tuple[Tensor, PairState]:
+    def change(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: PairState, synapses: Synapses
+    ) -> tuple[Tensor, PairState]:
         x, y, state = self.traces(pre, post, state)
         return self.dependence(synapses.outer(post, x), synapses.outer(y, pre), weight, self.w_min, self.w_max), state

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vjp, vmap
 
-from ..sparse import linear
+from .._runtime.sparse import linear
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,7 +72,9 @@ class Synapses:
         assert connection is not None
         output, pull, *_ = vjp(lambda weight: functional_call(connection, {"weight": weight}, (pre,)), self.weight)
         if output.shape != post.shape:
-            raise ValueError(f"{type(connection).__name__} gives shape {tuple(output.shape)}, but what is behind it has {tuple(post.shape)}.")
+            raise ValueError(
+                f"{type(connection).__name__} gives shape {tuple(output.shape)}, but what is behind it has {tuple(post.shape)}."
+            )
         return pull(post)[0]
 
 

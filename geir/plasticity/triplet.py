@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..parameters import Parameter, parameter
+from ..core.parameters import Parameter, parameter
 from .pairing import AllToAll, Pairing
 from .rule import Rule
 from .synapses import Synapses
@@ -52,7 +52,9 @@ class TripletSTDP(Rule[TripletSTDPState]):
         silent_pre, silent_post = torch.zeros_like(pre, dtype=weight.dtype), torch.zeros_like(post, dtype=weight.dtype)
         return TripletSTDPState(silent_pre, silent_pre, silent_post, silent_post)
 
-    def change(self, pre: Tensor, post: Tensor, weight: Tensor, state: TripletSTDPState, synapses: Synapses) -> tuple[Tensor, TripletSTDPState]:
+    def change(
+        self, pre: Tensor, post: Tensor, weight: Tensor, state: TripletSTDPState, synapses: Synapses
+    ) -> tuple[Tensor, TripletSTDPState]:
         r1 = self.pairing(self.decay(self.tau_plus) * state.r1, pre)
         r2 = self.decay(self.tau_x) * state.r2
         o1 = self.decay(self.tau_minus) * state.o1

@@ -25,7 +25,7 @@ def stdp_window(rule: Rule[Any], delays: Tensor, weight: float = 0.5, pairs: int
     Raises:
         ValueError: If a delay or the interval between pairs is not in whole steps.
 
-    >>> from geir import STDP
+    >>> from geir.plasticity import STDP
     >>> stdp_window(STDP(), torch.tensor([-20e-3, 0.0, 20e-3]))
     tensor([-0.0019,  0.0050,  0.0018], dtype=torch.float64)
     """
@@ -33,7 +33,10 @@ def stdp_window(rule: Rule[Any], delays: Tensor, weight: float = 0.5, pairs: int
         raise ValueError(f"stdp_window takes delays of shape (n,), got {tuple(delays.shape)}.")
     if not (pairs > 0 and frequency > 0):
         raise ValueError(f"stdp_window takes at least one pair, at a frequency > 0 Hz, got {pairs} at {frequency} Hz.")
-    late, period = _steps("delays", delays, rule.dt), int(_steps("an interval between pairs", torch.tensor([1 / frequency]), rule.dt))
+    late, period = (
+        _steps("delays", delays, rule.dt),
+        int(_steps("an interval between pairs", torch.tensor([1 / frequency]), rule.dt)),
+    )
     rule, n = copy.deepcopy(rule).double(), len(late)
     spikes = period * torch.arange(pairs)[:, None] - min(0, int(late.min()))
     pre, post = torch.zeros(2, int((spikes + late).max()) + 1 + int(abs(late).max()), n, dtype=torch.float64)

@@ -16,7 +16,9 @@ or new ones made. Tensors are taken as neurons return them, time first, on any d
 try:
     import matplotlib as matplotlib
 except ImportError:
-    raise ImportError("geir.plot draws with matplotlib, which is not installed; install it with: pip install 'geir[plot]'") from None
+    raise ImportError(
+        "geir.plot draws with matplotlib, which is not installed; install it with: pip install 'geir[plot]'"
+    ) from None
 
 from .canvas import BLUE, GREY, INK, ORANGE, PALETTE, STYLE, style
 from .events import animate_events, scatter_3d

@@ -59,7 +59,7 @@ def style() -> AbstractContextManager[None]:
     return matplotlib.rc_context(STYLE)  # pyright: ignore[reportArgumentType]  (its stubs list the names)
 
 
-def axes_for(who: str, axes: Axes | None, projection: str = "rectilinear") -> Axes:
+def axes_for(caller: str, axes: Axes | None, projection: str = "rectilinear") -> Axes:
     """The axes to draw into: those given, else pyplot's current ones or new ones in the look of `style`."""
     if axes is None:
         from matplotlib import pyplot  # only here: drawing into given axes must not choose a backend
@@ -68,66 +68,70 @@ def axes_for(who: str, axes: Axes | None, projection: str = "rectilinear") -> Ax
             axes = pyplot.gca() if projection == "rectilinear" else pyplot.figure().add_subplot(projection=projection)  # pyright: ignore[reportCallIssue, reportArgumentType]
     if not isinstance(axes, Axes):
         hint = " Draw into one of them." if isinstance(axes, np.ndarray | list | tuple) else ""
-        raise TypeError(f"{who} draws into matplotlib Axes, got {type(axes).__name__}.{hint}")
+        raise TypeError(f"{caller} draws into matplotlib Axes, got {type(axes).__name__}.{hint}")
     if (axes.name == "3d") != (projection == "3d"):
         cure = "figure.add_subplot(projection='3d')" if projection == "3d" else "figure.add_subplot()"
-        raise ValueError(f"{who} draws into {'three' if projection == '3d' else 'two'}-dimensional axes; make them with {cure}.")
+        raise ValueError(
+            f"{caller} draws into {'three' if projection == '3d' else 'two'}-dimensional axes; make them with {cure}."
+        )
     return axes
 
 
-def array(who: str, values: Any) -> np.ndarray:
+def array(caller: str, values: Any) -> np.ndarray:
     """A tensor as an array of floats."""
     if not isinstance(values, Tensor | np.ndarray):
         hint = " A neuron returns a pair: zs, state = neuron(xs)." if isinstance(values, tuple) else ""
-        raise TypeError(f"{who} takes a tensor, got {type(values).__name__}.{hint}")
+        raise TypeError(f"{caller} takes a tensor, got {type(values).__name__}.{hint}")
     values = torch.as_tensor(values)
     if values.is_complex():
-        raise TypeError(f"{who} takes real values, got {values.dtype}.")
+        raise TypeError(f"{caller} takes real values, got {values.dtype}.")
     return values.to(dtype=values.dtype if values.dtype == torch.float64 else torch.float32).numpy(force=True)
 
 
-def one_sample(who: str, values: np.ndarray, sample: int | None) -> np.ndarray:
+def one_sample(caller: str, values: np.ndarray, sample: int | None) -> np.ndarray:
     """Of (time, batch, ...) the sample chosen, (time, ...); all of it if none is."""
     if values.ndim == 0:
-        raise ValueError(f"{who} takes values over time, (time, ...), got one number; stack the steps with torch.stack.")
+        raise ValueError(
+            f"{caller} takes values over time, (time, ...), got one number; stack the steps with torch.stack."
+        )
     if sample is None:
         return values
     if values.ndim < 2 or not -values.shape[1] <= sample < values.shape[1]:
-        raise ValueError(f"{who}: sample={sample} is none of the batch of (time, batch, ...) = {values.shape}.")
+        raise ValueError(f"{caller}: sample={sample} is none of the batch of (time, batch, ...) = {values.shape}.")
     return values[:, sample]
 
 
-def over_time(who: str, values: Any, sample: int | None = None) -> np.ndarray:
+def over_time(caller: str, values: Any, sample: int | None = None) -> np.ndarray:
     """Values of shape (time, neurons), of one neuron if they are (time,), and of a batch the chosen sample with its neurons in one row."""
-    values = one_sample(who, array(who, values), sample)
+    values = one_sample(caller, array(caller, values), sample)
     if values.ndim == 1:
         values = values[:, None]
     if sample is not None:
         values = values.reshape(len(values), -1)
     if values.ndim > 2:
         raise ValueError(
-            f"{who} takes (time, neurons), got shape {values.shape}; choose one of a batch with sample=0, or flatten with zs.flatten(1)."
+            f"{caller} takes (time, neurons), got shape {values.shape}; choose one of a batch with sample=0, or flatten with zs.flatten(1)."
         )
     if not values.size:
-        raise ValueError(f"{who} takes at least one step of one neuron, got shape {values.shape}.")
+        raise ValueError(f"{caller} takes at least one step of one neuron, got shape {values.shape}.")
     return values
 
 
-def milliseconds(who: str, steps: int, dt: float) -> tuple[np.ndarray, float]:
+def milliseconds(caller: str, steps: int, dt: float) -> tuple[np.ndarray, float]:
     """The time of every step, and of the end of the last, in ms."""
     if not dt > 0:
-        raise ValueError(f"{who}: dt must be a positive number of seconds, got {dt}.")
+        raise ValueError(f"{caller}: dt must be a positive number of seconds, got {dt}.")
     return 1e3 * dt * np.arange(steps), 1e3 * dt * steps
 
 
-def colors(who: str, color: Any, neurons: int) -> list[Any]:
+def colors(caller: str, color: Any, neurons: int) -> list[Any]:
     """A color for each neuron, from one for all, one for each, or none: then they take turns in the palette's."""
     if color is None:
         return [PALETTE[k % len(PALETTE)] for k in range(neurons)]
     if is_color_like(color):
         return [color] * neurons
     if len(color) != neurons:
-        raise ValueError(f"{who}: color must be one color, or one for each of {neurons} neurons, got {len(color)}.")
+        raise ValueError(f"{caller}: color must be one color, or one for each of {neurons} neurons, got {len(color)}.")
     return list(color)
 
 

@@ -13,7 +13,9 @@ from .canvas import BLUE, ORANGE, array, axes_for, milliseconds, one_sample, who
 DIVERGING = LinearSegmentedColormap.from_list("blue_orange", [BLUE, "white", ORANGE])
 
 
-def scatter_3d(events: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sample: int | None = None, **style: Any) -> Axes:
+def scatter_3d(
+    events: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sample: int | None = None, **style: Any
+) -> Axes:
     """Events as points in space and time, orange where they are positive (polarity 1), blue where negative (polarity 0).
 
     Args:
@@ -33,9 +35,13 @@ def scatter_3d(events: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sa
     height, width = positive.shape[1:]
     for found, color in ((negative, BLUE), (positive, ORANGE)):
         t, y, x = found.nonzero()
-        space.scatter(ts[t], x, y, **{"s": 1, "color": color, "linewidths": 0, "alpha": 0.6, "depthshade": False} | style)
+        space.scatter(
+            ts[t], x, y, **{"s": 1, "color": color, "linewidths": 0, "alpha": 0.6, "depthshade": False} | style
+        )
     # Height grows downward, as in images.
-    space.set(xlabel="time (ms)", ylabel="x (pixels)", zlabel="y (pixels)", xlim=(0, end), ylim=(0, width), zlim=(height, 0))
+    space.set(
+        xlabel="time (ms)", ylabel="x (pixels)", zlabel="y (pixels)", xlim=(0, end), ylim=(0, width), zlim=(height, 0)
+    )
     whole_ticks(space.xaxis, space.yaxis, space.zaxis)
     # Matplotlib's layouts leave no room for the labels of three axes.
     space.set_box_aspect((2, 1, height / width), zoom=1.1)
@@ -43,7 +49,13 @@ def scatter_3d(events: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sa
 
 
 def animate_events(
-    events: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sample: int | None = None, fps: float = 25.0, **style: Any
+    events: Tensor,
+    axes: Axes | None = None,
+    *,
+    dt: float = 1e-3,
+    sample: int | None = None,
+    fps: float = 25.0,
+    **style: Any,
 ) -> FuncAnimation:
     """Events as a film, a picture for every step: white where nothing happens, orange where events are positive (polarity 1), blue where negative.
 
@@ -85,14 +97,16 @@ def animate_events(
     return FuncAnimation(figure, show, frames=len(frames), interval=1e3 / fps)
 
 
-def _polarities(who: str, events: Any, sample: int | None) -> tuple[np.ndarray, np.ndarray]:
+def _polarities(caller: str, events: Any, sample: int | None) -> tuple[np.ndarray, np.ndarray]:
     """Positive and negative events, each of shape (time, height, width), as numbers >= 0."""
-    frames = one_sample(who, array(who, events), sample)
+    frames = one_sample(caller, array(caller, events), sample)
     if frames.ndim == 4 and frames.shape[1] == 1:
         frames = frames[:, 0]
     if not frames.size or frames.ndim not in (3, 4) or (frames.ndim == 4 and frames.shape[1] != 2):
         cure = "choose one of a batch with sample=0"
-        raise ValueError(f"{who} takes (time, height, width) or (time, 2 polarities, height, width), got shape {frames.shape}; {cure}.")
+        raise ValueError(
+            f"{caller} takes (time, height, width) or (time, 2 polarities, height, width), got shape {frames.shape}; {cure}."
+        )
     if frames.ndim == 4:
         return np.abs(frames[:, 1]), np.abs(frames[:, 0])
     return np.maximum(frames, 0), np.maximum(-frames, 0)

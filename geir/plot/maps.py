@@ -10,7 +10,13 @@ from .canvas import array, axes_for, milliseconds, number_neurons, over_time, wh
 
 
 def heatmap_2d(
-    values: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sample: int | None = None, label: str | None = None, **style: Any
+    values: Tensor,
+    axes: Axes | None = None,
+    *,
+    dt: float = 1e-3,
+    sample: int | None = None,
+    label: str | None = None,
+    **style: Any,
 ) -> Axes:
     """Values as colors over time and neurons.
 
@@ -30,7 +36,11 @@ def heatmap_2d(
     _, end = milliseconds("heatmap_2d", image.shape[1], dt)
     axes = axes_for("heatmap_2d", axes)
     extent = (0, end, -0.5, len(image) - 0.5)
-    shown = axes.imshow(image, **{"cmap": "viridis", "extent": extent, "origin": "lower", "aspect": "auto", "interpolation": "nearest"} | style)
+    shown = axes.imshow(
+        image,
+        **{"cmap": "viridis", "extent": extent, "origin": "lower", "aspect": "auto", "interpolation": "nearest"}
+        | style,
+    )
     axes.set_xlabel("time (ms)")
     number_neurons(axes)
     _color_bar(axes, shown, label)
@@ -38,7 +48,13 @@ def heatmap_2d(
 
 
 def heatmap_3d(
-    values: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sample: int | None = None, label: str | None = None, **style: Any
+    values: Tensor,
+    axes: Axes | None = None,
+    *,
+    dt: float = 1e-3,
+    sample: int | None = None,
+    label: str | None = None,
+    **style: Any,
 ) -> Axes:
     """Values as a surface over time and neurons, colored by its height.
 
@@ -58,7 +74,9 @@ def heatmap_3d(
     """
     surface = over_time("heatmap_3d", values, sample)
     if min(surface.shape) < 2:
-        raise ValueError(f"heatmap_3d takes at least two steps of two neurons, got shape {surface.shape}; draw it with heatmap_2d.")
+        raise ValueError(
+            f"heatmap_3d takes at least two steps of two neurons, got shape {surface.shape}; draw it with heatmap_2d."
+        )
     ts, _ = milliseconds("heatmap_3d", len(surface), dt)
     space: Any = axes_for("heatmap_3d", axes, "3d")
     times, neurons = np.meshgrid(ts, np.arange(surface.shape[1]), indexing="ij")
@@ -89,11 +107,19 @@ def weights(values: Tensor, axes: Axes | None = None, *, label: str | None = "we
     """
     image = array("weights", values)
     if not 2 <= image.ndim <= 4 or not image.size:
-        raise ValueError(f"weights takes (outputs, inputs) or filters ([filters,] channels, height, width), got shape {image.shape}.")
+        raise ValueError(
+            f"weights takes (outputs, inputs) or filters ([filters,] channels, height, width), got shape {image.shape}."
+        )
     matrix = image.ndim == 2
     largest = np.nanmax(np.abs(image)) or 1.0
     axes = axes_for("weights", axes)
-    look = {"cmap": "RdBu_r", "vmin": -largest, "vmax": largest, "interpolation": "nearest", "aspect": "auto" if matrix else "equal"}
+    look = {
+        "cmap": "RdBu_r",
+        "vmin": -largest,
+        "vmax": largest,
+        "interpolation": "nearest",
+        "aspect": "auto" if matrix else "equal",
+    }
     shown = axes.imshow(image if matrix else _mosaic(image), **look | style)
     if matrix:
         axes.set(xlabel="input", ylabel="output")

@@ -9,10 +9,10 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ..forms import OneStep
-from ..neuron import Dynamics
-from ..ode import ODE
-from ..state import leaves, tensors_of
+from .._util.state import leaves, tensors_of
+from ..core.neuron import Dynamics
+from ..core.ode import ODE
+from ..wrappers.forms import CellMixin
 from .canvas import BLUE, GREY, INK, ORANGE, array, axes_for, colors, over_time, symbol
 from .states import part_of, unwrapped
 
@@ -45,10 +45,12 @@ def f_i_curve(
         TypeError: If `neuron` is not a layer over time that spikes.
         ValueError: If it is recurrent, `inputs` are not of shape (n,), or a time is negative.
     """
-    if not isinstance(neuron, Dynamics) or isinstance(neuron, OneStep) or not hasattr(neuron, "surrogate"):
+    if not isinstance(neuron, Dynamics) or isinstance(neuron, CellMixin) or not hasattr(neuron, "surrogate"):
         raise TypeError(f"f_i_curve takes a layer over time that spikes, such as LIF(), got {neuron!r}.")
     if any(getattr(part, "recurrent", False) for part in neuron.modules()):
-        raise ValueError(f"f_i_curve is of one neuron, but {type(neuron).__name__} is recurrent; take the layer without recurrence.")
+        raise ValueError(
+            f"f_i_curve is of one neuron, but {type(neuron).__name__} is recurrent; take the layer without recurrence."
+        )
     currents = torch.as_tensor(array("f_i_curve", torch.linspace(0, 3, 101) if inputs is None else inputs))
     if currents.dim() != 1 or not len(currents):
         raise ValueError(f"f_i_curve takes inputs of shape (n,), got {tuple(currents.shape)}.")
@@ -120,13 +122,19 @@ def phase_plane(
         ValueError: If it does not have two such parts, its parameters are of several neurons, or nothing tells the limits.
     """
     if not isinstance(neuron, ODE):
-        raise TypeError(f"phase_plane takes a neuron given by differential equations, a geir.ODE such as Adex(), got {neuron!r}.")
+        raise TypeError(
+            f"phase_plane takes a neuron given by differential equations, a geir.ODE such as AdEx(), got {neuron!r}."
+        )
     name, held = type(neuron).__name__, neuron.rest() if state is None else state
     for key, tensor in (*neuron.declared_parameters().items(), *leaves(held)):
         if tensor.numel() != 1:
             raise ValueError(f"phase_plane draws one neuron, but {name} has {key} of shape {tuple(tensor.shape)}.")
     across, up = _two_parts(name, held, parts)
-    path = None if trajectory is None else np.stack([over_time("phase_plane", part_of("phase_plane", trajectory, p))[:, 0] for p in (across, up)])
+    path = (
+        None
+        if trajectory is None
+        else np.stack([over_time("phase_plane", part_of("phase_plane", trajectory, p))[:, 0] for p in (across, up)])
+    )
     if limits is None:
         if path is None:
             raise ValueError("phase_plane needs limits=((low, high), (low, high)), or a trajectory to take them from.")
@@ -141,7 +149,9 @@ def phase_plane(
         full = type(held)(*(grid.get(key, part.double().reshape(()).expand(300, 300)) for key, part in leaves(held)))
         slopes = neuron.derivative(torch.full((300, 300), x, dtype=torch.float64), full)
     flow = [array("phase_plane", getattr(slopes, p)) for p in (across, up)]
-    axes.streamplot(columns.numpy(), rows.numpy(), *flow, color="0.85", density=0.9, linewidth=0.5, arrowsize=0.5, zorder=0)
+    axes.streamplot(
+        columns.numpy(), rows.numpy(), *flow, color="0.85", density=0.9, linewidth=0.5, arrowsize=0.5, zorder=0
+    )
     for part, slope, color in zip((across, up), flow, (BLUE, ORANGE), strict=True):
         if slope.min() < 0 < slope.max():
             nullcline = axes.contour(columns, rows, slope, levels=[0], colors=[color], linewidths=1.2)
@@ -156,7 +166,9 @@ def _two_parts(name: str, state: Any, parts: Sequence[str] | None) -> tuple[str,
     chosen = tuple(key for key in state._fields if key != "i") if parts is None else tuple(parts)
     if len(chosen) != 2 or not set(chosen) <= set(state._fields):
         got = f"chose {', '.join(chosen)}" if parts is not None else "left them open"
-        raise ValueError(f"phase_plane draws two parts of {name}'s state, which has {', '.join(state._fields)}; parts= {got}.")
+        raise ValueError(
+            f"phase_plane draws two parts of {name}'s state, which has {', '.join(state._fields)}; parts= {got}."
+        )
     return chosen[0], chosen[1]
 
 
@@ -170,7 +182,12 @@ def _draw_path(axes: Axes, path: np.ndarray, spikes: Tensor | None) -> None:
 
 
 def stdp_window(
-    window: Callable[[Tensor], Any] | tuple[Any, Any], axes: Axes | None = None, *, span: float = 80e-3, color: Any = None, **style: Any
+    window: Callable[[Tensor], Any] | tuple[Any, Any],
+    axes: Axes | None = None,
+    *,
+    span: float = 80e-3,
+    color: Any = None,
+    **style: Any,
 ) -> Axes:
     """Change of a weight against the time from a presynaptic to a postsynaptic spike.
 
@@ -193,7 +210,9 @@ def stdp_window(
         times = torch.cat([-ahead.flip(0), ahead])
         window = times, window(times)
     if not isinstance(window, tuple) or len(window) != 2:
-        raise TypeError(f"stdp_window takes a function of time, or the pair of times and changes, got {type(window).__name__}.")
+        raise TypeError(
+            f"stdp_window takes a function of time, or the pair of times and changes, got {type(window).__name__}."
+        )
     ts, changes = (array("stdp_window", part) for part in window)
     if ts.ndim != 1 or ts.shape != changes.shape:
         raise ValueError(f"stdp_window takes times and changes of one shape (n,), got {ts.shape} and {changes.shape}.")

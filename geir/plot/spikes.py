@@ -14,7 +14,9 @@ from .canvas import BLUE, INK, array, axes_for, colors, milliseconds, number_neu
 RASTERIZE_ABOVE = 50_000
 
 
-def raster(zs: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sample: int | None = None, color: Any = INK, **style: Any) -> Axes:
+def raster(
+    zs: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sample: int | None = None, color: Any = INK, **style: Any
+) -> Axes:
     """Spikes as marks, one row for each neuron.
 
     Args:
@@ -51,7 +53,14 @@ def raster(zs: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sample: in
 
 
 def rate(
-    zs: Tensor, axes: Axes | None = None, *, dt: float = 1e-3, sample: int | None = None, sigma: float = 5e-3, color: Any = BLUE, **style: Any
+    zs: Tensor,
+    axes: Axes | None = None,
+    *,
+    dt: float = 1e-3,
+    sample: int | None = None,
+    sigma: float = 5e-3,
+    color: Any = BLUE,
+    **style: Any,
 ) -> Axes:
     """Firing rate of a population, in Hz: spikes averaged over neurons, and over the batch, and smoothed by a Gaussian.
 

@@ -7,11 +7,11 @@ import torch
 from matplotlib.axes import Axes
 from torch import Tensor
 
-from ..forms import Wrapper
-from ..neuron import Dynamics
-from ..ode import ODENeuron
-from ..resets import ResetToValue
-from ..state import leaves
+from .._util.state import leaves
+from ..core.neuron import Dynamics
+from ..core.ode import ODENeuron
+from ..core.resets import ResetToValue
+from ..wrappers.forms import Wrapper
 from .canvas import GREY, ORANGE, axes_for, colors, milliseconds, over_time, symbol
 
 
@@ -46,12 +46,16 @@ def traces(
     """
     recorded = hasattr(states, "_fields")
     if neuron is not None and not recorded:
-        raise TypeError(f"traces finds the neuron's threshold from its recorded states, got {type(states).__name__}; run it with record_states=True.")
+        raise TypeError(
+            f"traces finds the neuron's threshold from its recorded states, got {type(states).__name__}; run it with record_states=True."
+        )
     values = over_time("traces", part_of("traces", states, part) if recorded else states, sample)
     ts, end = milliseconds("traces", len(values), getattr(neuron, "dt", 1e-3) if dt is None else dt)
     fired = None if spikes is None else over_time("traces", spikes, sample)
     if fired is not None and fired.shape != values.shape:
-        raise ValueError(f"traces: spikes have shape {fired.shape}, but the state {values.shape} over time and neurons.")
+        raise ValueError(
+            f"traces: spikes have shape {fired.shape}, but the state {values.shape} over time and neurons."
+        )
     neurons = values.shape[1]
     shades = colors("traces", color, neurons)
     axes = axes_for("traces", axes)
@@ -79,13 +83,13 @@ def traces(
     return axes
 
 
-def part_of(who: str, states: Any, name: str) -> Tensor:
+def part_of(caller: str, states: Any, name: str) -> Tensor:
     """The part of a state of this dotted name, or whose last name it is."""
     found = dict(leaves(states))
     for key in (name, *(key for key in found if key.split(".")[-1] == name)):
         if key in found:
             return found[key]
-    raise ValueError(f"{who}: {type(states).__name__} has no part {name!r}; it has {', '.join(found)}.")
+    raise ValueError(f"{caller}: {type(states).__name__} has no part {name!r}; it has {', '.join(found)}.")
 
 
 def threshold(neuron: Dynamics[Any], states: Any) -> Tensor | None:

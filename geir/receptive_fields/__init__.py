@@ -1,21 +1,14 @@
 """Receptive fields of Lindeberg's theory, in space, in time and in both."""
 
 from .spatial import (
-    ParameterizedSpatialReceptiveField2d,
-    SampledSpatialReceptiveField2d,
-    SpatialReceptiveField2d,
-    spatial_parameters,
-    spatial_receptive_field,
+    ParameterizedSpatialReceptiveField2d as ParameterizedSpatialReceptiveField2d,
+    SampledSpatialReceptiveField2d as SampledSpatialReceptiveField2d,
+    SpatialReceptiveField2d as SpatialReceptiveField2d,
+    spatial_parameters as spatial_parameters,
+    spatial_receptive_field as spatial_receptive_field,
 )
-from .temporal import SpatioTemporalReceptiveField, TemporalReceptiveField, temporal_scale_distribution
-
-__all__ = [
-    "ParameterizedSpatialReceptiveField2d",
-    "SampledSpatialReceptiveField2d",
-    "SpatialReceptiveField2d",
-    "SpatioTemporalReceptiveField",
-    "TemporalReceptiveField",
-    "spatial_parameters",
-    "spatial_receptive_field",
-    "temporal_scale_distribution",
-]
+from .temporal import (
+    SpatioTemporalReceptiveField as SpatioTemporalReceptiveField,
+    TemporalReceptiveField as TemporalReceptiveField,
+    temporal_scale_distribution as temporal_scale_distribution,
+)

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..parameters import Declared, Parameter, learnable, option, parameter
+from ..core.parameters import Declared, Parameter, learnable, parameter, setting
 
 Values = float | Sequence[float] | Tensor
 Derivatives = int | Sequence[tuple[int, int]]
@@ -60,9 +60,9 @@ def spatial_receptive_field(
             [0.0585, 0.0965, 0.0585]])
     """
     _check_size("spatial_receptive_field", size)
-    who, named = "spatial_receptive_field", {"scale": scale, "angle": angle, "ratio": ratio, "x": x, "y": y}
-    sigma, phi, kappa, right, down = (_tensor(who, name, value)[..., None, None] for name, value in named.items())
-    _check_positive(who, scale=sigma, ratio=kappa)
+    caller, named = "spatial_receptive_field", {"scale": scale, "angle": angle, "ratio": ratio, "x": x, "y": y}
+    sigma, phi, kappa, right, down = (_tensor(caller, name, value)[..., None, None] for name, value in named.items())
+    _check_positive(caller, scale=sigma, ratio=kappa)
     orders = [_orders(name, value)[..., None, None].to(sigma.device) for name, value in (("dx", dx), ("dy", dy))]
     pixels = torch.arange(size, dtype=sigma.dtype, device=sigma.device) - size // 2
     right, down = pixels - right, pixels[:, None] - down
@@ -81,30 +81,34 @@ def _gaussian(u: Tensor, order: Tensor) -> Tensor:
     return chosen * torch.exp(-(u**2) / 2) / math.sqrt(2 * math.pi)
 
 
-def _tensor(who: str, name: str, value: Any) -> Tensor:
+def _tensor(caller: str, name: str, value: Any) -> Tensor:
     if isinstance(value, Tensor) and value.is_floating_point():
         return value
     try:
         return torch.as_tensor(value, dtype=torch.get_default_dtype())
     except (TypeError, ValueError):
-        raise TypeError(f"{who}: {name} must be a number or a tensor, got {value!r}.") from None
+        raise TypeError(f"{caller}: {name} must be a number or a tensor, got {value!r}.") from None
 
 
-def _check_positive(who: str, **values: Tensor) -> None:
+def _check_positive(caller: str, **values: Tensor) -> None:
     for name, value in values.items():
         if not torch.compiler.is_compiling() and not value.is_meta and not bool((value > 0).all()):
-            raise ValueError(f"{who}: {name} must be positive, got {value[~(value > 0)].flatten()[0].item():g}.")
+            raise ValueError(f"{caller}: {name} must be positive, got {value[~(value > 0)].flatten()[0].item():g}.")
 
 
-def _check_size(who: str, size: Any) -> None:
+def _check_size(caller: str, size: Any) -> None:
     if not isinstance(size, int) or size < 1 or size % 2 == 0:
-        raise ValueError(f"{who}: size must be an odd number of pixels, so that the field has a centre, got {size!r}.")
+        raise ValueError(
+            f"{caller}: size must be an odd number of pixels, so that the field has a centre, got {size!r}."
+        )
 
 
 def _orders(name: str, value: Any) -> Tensor:
     orders = torch.as_tensor(value)
     if orders.is_floating_point() or orders.is_complex() or bool((orders < 0).any()):
-        raise ValueError(f"spatial_receptive_field: {name} must be an order of derivative, 0, 1, 2, ..., got {value!r}.")
+        raise ValueError(
+            f"spatial_receptive_field: {name} must be an order of derivative, 0, 1, 2, ..., got {value!r}."
+        )
     return orders
 
 
@@ -135,10 +139,10 @@ def spatial_parameters(
     >>> spatial_parameters([1.0, 2.0], [0.0, 1.5], [1.0, 2.0])["ratio"]
     tensor([1., 2., 2., 1., 2., 2.])
     """
-    who = "spatial_parameters"
+    caller = "spatial_parameters"
     given = {"scales": scales, "ratios": ratios, "angles": angles, "x": x, "y": y}
-    axes = {name: _tensor(who, name, value).reshape(-1) for name, value in given.items()}
-    _check_positive(who, scales=axes["scales"], ratios=axes["ratios"])
+    axes = {name: _tensor(caller, name, value).reshape(-1) for name, value in given.items()}
+    _check_positive(caller, scales=axes["scales"], ratios=axes["ratios"])
     orders = _pairs(derivatives)
     grid = torch.cartesian_prod(*(torch.arange(len(axis)) for axis in (*axes.values(), orders))).unbind(1)
     values = (axis[index.to(axis.device)] for axis, index in zip(axes.values(), grid, strict=False))
@@ -161,7 +165,9 @@ def _pairs(derivatives: Any) -> Tensor:
     except (TypeError, ValueError):
         pairs = None
     if pairs is None or not len(pairs) or pairs.is_floating_point() or bool((pairs < 0).any()):
-        raise ValueError(f"spatial_parameters: derivatives must be a number >= 0 or pairs of orders, such as [(0, 0), (1, 0)], got {derivatives!r}.")
+        raise ValueError(
+            f"spatial_parameters: derivatives must be a number >= 0 or pairs of orders, such as [(0, 0), (1, 0)], got {derivatives!r}."
+        )
     return pairs
 
 
@@ -177,10 +183,14 @@ class _ReceptiveFields(Declared):
         stride: Distance in pixels from one output to the next.
     """
 
-    in_channels: int = option(kw_only=False, accepts=int, check=lambda n: n > 0, expected="a positive number of channels")
-    size: int = option(kw_only=False, accepts=int, check=lambda n: n > 0 and n % 2 == 1, expected="an odd number of pixels")
+    in_channels: int = setting(
+        kw_only=False, accepts=int, check=lambda n: n > 0, expected="a positive number of channels"
+    )
+    size: int = setting(
+        kw_only=False, accepts=int, check=lambda n: n > 0 and n % 2 == 1, expected="an odd number of pixels"
+    )
     aggregate: bool = True
-    stride: int = option(default=1, accepts=int, check=lambda n: n > 0, expected="a positive number of pixels")
+    stride: int = setting(default=1, accepts=int, check=lambda n: n > 0, expected="a positive number of pixels")
 
     def fields(self) -> Tensor:
         """The receptive fields, shape (fields, size, size)."""
@@ -227,8 +237,8 @@ class SpatialReceptiveField2d(_ReceptiveFields):
     ratio: Parameter = parameter(default=1.0, above=0.0, doc="standard deviation along the angle over that across it")
     x: Parameter = parameter(default=0.0, unit="px", doc="offset to the right")
     y: Parameter = parameter(default=0.0, unit="px", doc="offset downwards")
-    dx: int | Tensor = option(default=0, accepts=(int, Tensor), expected="a whole number or a tensor of them")
-    dy: int | Tensor = option(default=0, accepts=(int, Tensor), expected="a whole number or a tensor of them")
+    dx: int | Tensor = setting(default=0, accepts=(int, Tensor), expected="a whole number or a tensor of them")
+    dy: int | Tensor = setting(default=0, accepts=(int, Tensor), expected="a whole number or a tensor of them")
 
     def fields(self) -> Tensor:
         fields = spatial_receptive_field(**self.declared_parameters(), dx=self.dx, dy=self.dy, size=self.size)
@@ -238,10 +248,12 @@ class SpatialReceptiveField2d(_ReceptiveFields):
 class _ProductOfFields(_ReceptiveFields):
     scales: Parameter = parameter(default=1.0, unit="px", above=0.0, doc="standard deviations across the angle")
     angles: Parameter = parameter(default=0.0, unit="rad", doc="orientations, from rightwards to downwards")
-    ratios: Parameter = parameter(default=1.0, above=0.0, doc="standard deviations along the angle over those across it")
+    ratios: Parameter = parameter(
+        default=1.0, above=0.0, doc="standard deviations along the angle over those across it"
+    )
     x: Parameter = parameter(default=0.0, unit="px", doc="offsets to the right")
     y: Parameter = parameter(default=0.0, unit="px", doc="offsets downwards")
-    derivatives: Derivatives = option(default=0, check=lambda value: _pairs(value) is not None)
+    derivatives: Derivatives = setting(default=0, check=lambda value: _pairs(value) is not None)
 
     def table(self) -> dict[str, Tensor]:
         """The parameters of every combination."""
@@ -266,7 +278,9 @@ class SampledSpatialReceptiveField2d(_ProductOfFields):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self._parameters:
-            raise ValueError("SampledSpatialReceptiveField2d is fixed; for parameters that are learned take ParameterizedSpatialReceptiveField2d.")
+            raise ValueError(
+                "SampledSpatialReceptiveField2d is fixed; for parameters that are learned take ParameterizedSpatialReceptiveField2d."
+            )
         # Chosen once, so that the number of fields never changes.
         self.register_buffer("chosen", _distinct(self.table()))
 

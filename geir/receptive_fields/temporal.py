@@ -7,12 +7,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..containers.network import Run, Stateful
+from ..core.parameters import Learnable, learnable
 from ..neurons import LIBox
-from ..parameters import Learnable, learnable
-from ..stateful import Run, Stateful
 
 
-def temporal_scale_distribution(n_scales: int, min_scale: float, max_scale: float | None = None, c: float = math.sqrt(2)) -> Tensor:
+def temporal_scale_distribution(
+    n_scales: int, min_scale: float, max_scale: float | None = None, c: float = math.sqrt(2)
+) -> Tensor:
     r"""Temporal scales :math:`\sigma_k`, each `c` times the one before, so that their logarithms are evenly spaced.
 
     Args:
@@ -65,13 +67,17 @@ class TemporalReceptiveField(Stateful):
     torch.Size([100, 8, 6, 16, 16])
     """
 
-    def __init__(self, scales: Tensor | Sequence[float] | Any, dt: float = 1e-3, neuron: Callable[..., nn.Module] = LIBox):
+    def __init__(
+        self, scales: Tensor | Sequence[float] | Any, dt: float = 1e-3, neuron: Callable[..., nn.Module] = LIBox
+    ):
         super().__init__()
         wrap = learnable if isinstance(scales, Learnable) else lambda value: value
         given = scales.value if isinstance(scales, Learnable) else scales
         sigma = torch.as_tensor(given, dtype=torch.get_default_dtype()).detach()
         if sigma.dim() != 1 or not len(sigma) or not bool((sigma.diff(prepend=sigma.new_zeros(1)) > 0).all()):
-            raise ValueError(f"TemporalReceptiveField takes scales that increase from above 0 s, as by temporal_scale_distribution, got {given!r}.")
+            raise ValueError(
+                f"TemporalReceptiveField takes scales that increase from above 0 s, as by temporal_scale_distribution, got {given!r}."
+            )
         mu = torch.sqrt((sigma**2).diff(prepend=sigma.new_zeros(1)))
         self.levels = nn.ModuleList(neuron(tau_mem=wrap(float(value)), dt=dt) for value in mu)
 
@@ -93,7 +99,7 @@ class SpatioTemporalReceptiveField(Stateful):
         spatial: Spatial fields, such as `SampledSpatialReceptiveField2d`.
         temporal: Temporal fields, such as `TemporalReceptiveField`.
 
-    >>> from geir import SampledSpatialReceptiveField2d
+    >>> from geir.receptive_fields import SampledSpatialReceptiveField2d
     >>> spatial = SampledSpatialReceptiveField2d(2, 9, scales=[1.0, 2.0], derivatives=1)
     >>> field = SpatioTemporalReceptiveField(spatial, TemporalReceptiveField([5e-3, 10e-3]))
     >>> ys, state = field(torch.rand(20, 4, 2, 16, 16))

@@ -1,25 +1,27 @@
 """The synapse models, one file each; none imports another."""
 
-from .alpha import AlphaSynapse, AlphaSynapseCell, AlphaSynapseState
-from .conductance import ConductanceSynapse, ConductanceSynapseCell, ConductanceSynapseState
-from .double_exponential import DoubleExponentialSynapse, DoubleExponentialSynapseCell, DoubleExponentialSynapseState
-from .exponential import ExponentialSynapse, ExponentialSynapseCell, ExponentialSynapseState
-from .tsodyks_markram import TsodyksMarkram, TsodyksMarkramCell, TsodyksMarkramState
-
-__all__ = [
-    "AlphaSynapse",
-    "AlphaSynapseCell",
-    "AlphaSynapseState",
-    "ConductanceSynapse",
-    "ConductanceSynapseCell",
-    "ConductanceSynapseState",
-    "DoubleExponentialSynapse",
-    "DoubleExponentialSynapseCell",
-    "DoubleExponentialSynapseState",
-    "ExponentialSynapse",
-    "ExponentialSynapseCell",
-    "ExponentialSynapseState",
-    "TsodyksMarkram",
-    "TsodyksMarkramCell",
-    "TsodyksMarkramState",
-]
+from .alpha import (
+    AlphaSynapse as AlphaSynapse,
+    AlphaSynapseCell as AlphaSynapseCell,
+    AlphaSynapseState as AlphaSynapseState,
+)
+from .conductance import (
+    ConductanceSynapse as ConductanceSynapse,
+    ConductanceSynapseCell as ConductanceSynapseCell,
+    ConductanceSynapseState as ConductanceSynapseState,
+)
+from .double_exponential import (
+    DoubleExponentialSynapse as DoubleExponentialSynapse,
+    DoubleExponentialSynapseCell as DoubleExponentialSynapseCell,
+    DoubleExponentialSynapseState as DoubleExponentialSynapseState,
+)
+from .exponential import (
+    ExponentialSynapse as ExponentialSynapse,
+    ExponentialSynapseCell as ExponentialSynapseCell,
+    ExponentialSynapseState as ExponentialSynapseState,
+)
+from .tsodyks_markram import (
+    TsodyksMarkram as TsodyksMarkram,
+    TsodyksMarkramCell as TsodyksMarkramCell,
+    TsodyksMarkramState as TsodyksMarkramState,
+)

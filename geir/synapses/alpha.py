@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep
-from ..ode import ODE
-from ..parameters import Parameter, parameter
+from ..core.ode import ODE
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin
 
 
 class AlphaSynapseState(NamedTuple):
@@ -43,4 +43,4 @@ class AlphaSynapse(ODE[AlphaSynapseState], affine=True):
         return state.i, state
 
 
-class AlphaSynapseCell(OneStep, AlphaSynapse): ...
+class AlphaSynapseCell(CellMixin, AlphaSynapse): ...

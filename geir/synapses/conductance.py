@@ -5,8 +5,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep, Wrapper
-from ..parameters import Parameter, parameter
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin, Wrapper
 
 
 class ConductanceSynapseState(NamedTuple):
@@ -43,7 +43,9 @@ class ConductanceSynapse(Wrapper):
     def resting_state(self) -> Any:
         rest = super().resting_state()
         if "v" not in rest._fields:
-            raise TypeError(f"{type(self).__name__} needs the potential `v`, but {type(rest).__name__} has only {', '.join(rest._fields)}.")
+            raise TypeError(
+                f"{type(self).__name__} needs the potential `v`, but {type(rest).__name__} has only {', '.join(rest._fields)}."
+            )
         return ConductanceSynapseState(rest, g_exc=torch.zeros(()), g_inh=torch.zeros(()))
 
     def prepare(self) -> tuple[Any, ...]:
@@ -58,5 +60,5 @@ class ConductanceSynapse(Wrapper):
         return z, ConductanceSynapseState(neuron, g_exc, g_inh)
 
 
-class ConductanceSynapseCell(OneStep, ConductanceSynapse):
+class ConductanceSynapseCell(CellMixin, ConductanceSynapse):
     """One step of a neuron behind conductance-based synapses."""

@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep
-from ..integrators import phi1
-from ..ode import ODE
-from ..parameters import Parameter, parameter
+from ..core.integrators import phi1
+from ..core.ode import ODE
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin
 
 
 class DoubleExponentialSynapseState(NamedTuple):
@@ -53,10 +53,12 @@ class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
     def derivative(self, x: Tensor, state: DoubleExponentialSynapseState) -> DoubleExponentialSynapseState:
         return DoubleExponentialSynapseState(i=(state.h - state.i) / self.tau_decay, h=-state.h / self.tau_rise)
 
-    def step(self, x: Tensor, state: DoubleExponentialSynapseState, *prepared: Any) -> tuple[Tensor, DoubleExponentialSynapseState]:
+    def step(
+        self, x: Tensor, state: DoubleExponentialSynapseState, *prepared: Any
+    ) -> tuple[Tensor, DoubleExponentialSynapseState]:
         gain, *rest = prepared or self.prepare()
         state = self.advance(gain * x, state, tuple(rest))
         return state.i, state
 
 
-class DoubleExponentialSynapseCell(OneStep, DoubleExponentialSynapse): ...
+class DoubleExponentialSynapseCell(CellMixin, DoubleExponentialSynapse): ...

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep
-from ..ode import ODE
-from ..parameters import Parameter, parameter
+from ..core.ode import ODE
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin
 
 
 class ExponentialSynapseState(NamedTuple):
@@ -40,4 +40,4 @@ class ExponentialSynapse(ODE[ExponentialSynapseState], affine=True):
         return state.i, state
 
 
-class ExponentialSynapseCell(OneStep, ExponentialSynapse): ...
+class ExponentialSynapseCell(CellMixin, ExponentialSynapse): ...

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..forms import OneStep
-from ..ode import ODE
-from ..parameters import Parameter, parameter
+from ..core.ode import ODE
+from ..core.parameters import Parameter, parameter
+from ..wrappers.forms import CellMixin
 
 
 class TsodyksMarkramState(NamedTuple):
@@ -49,4 +49,4 @@ class TsodyksMarkram(ODE[TsodyksMarkramState], affine=True):
         return released, self.advance(x, state, prepared)
 
 
-class TsodyksMarkramCell(OneStep, TsodyksMarkram): ...
+class TsodyksMarkramCell(CellMixin, TsodyksMarkram): ...

@@ -8,8 +8,8 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import plot
-from ..containers import SequentialState
-from ..neuron import Dynamics, Neuron
+from ..containers.sequential import SequentialState
+from ..core.neuron import Dynamics, Neuron
 from .training import write_atomically
 
 
@@ -52,7 +52,9 @@ def draw(model: SequentialState, xs: Tensor, label: int, history: list[dict[str,
         plot.traces(outputs[-1][..., label], readout, dt=dt, sample=0, color=plot.ORANGE, label=f"class {label}")
         readout.set(title="Output membranes", ylabel="potential")
         readout.legend(loc="upper left")
-        for k, (axes, (zs, dt)) in enumerate(zip(rows[1].subplots(1, len(spikes), squeeze=False)[0], spikes, strict=True), 1):
+        for k, (axes, (zs, dt)) in enumerate(
+            zip(rows[1].subplots(1, len(spikes), squeeze=False)[0], spikes, strict=True), 1
+        ):
             plot.raster(zs, axes, dt=dt, sample=0)
             axes.set_title(f"Spikes of layer {k}: {zs[0, 0].numel()} neurons, {zs[:, 0].float().mean() / dt:.0f} Hz")
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=180))

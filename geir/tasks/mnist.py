@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from ..containers import Lift, SequentialState
+from ..containers.sequential import Lift, SequentialState
 from ..neurons import LI, LIF
 from .training import Data, Settings, main, parser, train
 
@@ -56,7 +56,9 @@ def read(path: Path) -> list[np.ndarray]:
         ValueError: If a file is not what it should be.
     """
     if not path.exists():
-        raise FileNotFoundError(f"There is no MNIST at {path}; give --data an .npz or a folder of IDX files, or --download it.")
+        raise FileNotFoundError(
+            f"There is no MNIST at {path}; give --data an .npz or a folder of IDX files, or --download it."
+        )
     arrays = _read_folder(path) if path.is_dir() else _read_npz(path)
     for images, labels in (arrays[:2], arrays[2:]):
         _check(path, images, labels)
@@ -137,10 +139,21 @@ def run(data: Path | str, download_it: bool = False, **settings: Any) -> dict[st
 
 
 if __name__ == "__main__":
-    description = "Train a spiking convolutional network on MNIST. The last line printed is a JSON object with the result."
+    description = (
+        "Train a spiking convolutional network on MNIST. The last line printed is a JSON object with the result."
+    )
     arguments = parser("mnist", description, DEFAULTS)
-    arguments.add_argument("--data", type=Path, required=True, metavar="PATH", help=".npz file, or folder of IDX files as torchvision keeps them")
     arguments.add_argument(
-        "--download", dest="download_it", action="store_true", help="fetch the data to PATH first if it is not there (needs a network)"
+        "--data",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help=".npz file, or folder of IDX files as torchvision keeps them",
+    )
+    arguments.add_argument(
+        "--download",
+        dest="download_it",
+        action="store_true",
+        help="fetch the data to PATH first if it is not there (needs a network)",
     )
     sys.exit(main(arguments, run, None))

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..containers import Lift, SequentialState
+from ..containers.sequential import Lift, SequentialState
 from ..events import Events
 from ..events.dataset import EventDataset, collate
 from ..events.transforms import CountFrames, DropEvents, RandomAffine, count_frames
@@ -75,7 +75,9 @@ def load(path: Path, steps: int, augment: bool = True) -> Data:
     frames = CountFrames(dt=DT, start=0, stop=round(steps * DT * 1e6))
     train, test = (
         _split(path, name, transform)
-        for name, transform in zip(SPLITS, (nn.Sequential(*augmentation(), frames) if augment else frames, frames), strict=True)
+        for name, transform in zip(
+            SPLITS, (nn.Sequential(*augmentation(), frames) if augment else frames, frames), strict=True
+        )
     )
     return Data(train, test, collate=collate, present=lambda xs, steps: xs, things="recordings")
 
@@ -98,8 +100,16 @@ def _read_npz(path: Path) -> tuple[list[Events], Tensor]:
             whole = Events(t, x, y, p, sensor_size=SENSOR)
     except Exception as error:
         raise ValueError(f"{path} is not a readable .npz file with {', '.join(COLUMNS)}: {error}") from error
-    if len(labels) + 1 != len(offsets) or offsets[0] != 0 or offsets[-1] != len(whole) or (np.diff(offsets) < 0).any() or not (labels < 10).all():
-        raise ValueError(f"{path}: expected offsets from 0 to {len(whole)}, one more than labels, and labels from 0 to 9.")
+    if (
+        len(labels) + 1 != len(offsets)
+        or offsets[0] != 0
+        or offsets[-1] != len(whole)
+        or (np.diff(offsets) < 0).any()
+        or not (labels < 10).all()
+    ):
+        raise ValueError(
+            f"{path}: expected offsets from 0 to {len(whole)}, one more than labels, and labels from 0 to 9."
+        )
     return [whole[a:b] for a, b in pairwise(offsets.tolist())], torch.from_numpy(labels.astype(np.int64))
 
 
@@ -139,7 +149,11 @@ def run(data: Path | str, **settings: Any) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    description = "Train a spiking convolutional network on N-MNIST. The last line printed is a JSON object with the result."
+    description = (
+        "Train a spiking convolutional network on N-MNIST. The last line printed is a JSON object with the result."
+    )
     arguments = parser("nmnist", description, DEFAULTS)
-    arguments.add_argument("--data", type=Path, required=True, metavar="PATH", help="folder with Train and Test, or .npz")
+    arguments.add_argument(
+        "--data", type=Path, required=True, metavar="PATH", help="folder with Train and Test, or .npz"
+    )
     sys.exit(main(arguments, run, None))

@@ -27,7 +27,7 @@ from tqdm import tqdm
 
 from ..encode import poisson_encode
 from ..neurons import LIBox
-from ..refractory import LIFRefracRecurrent
+from ..wrappers.refractory import LIFRefracRecurrent
 from .digits import digits
 from .figure import draw_fields
 from .mnist import read
@@ -41,11 +41,15 @@ class Settings:
     neurons: int = field(default=400, metadata={"help": "neurons, each with one field of weights"})
     passes: int = field(default=1, metadata={"help": "times through the training images"})
     images: int = field(default=0, metadata={"help": "how many of the training images to take, the first; 0 takes all"})
-    label_images: int = field(default=10_000, metadata={"help": "how many of them, at most, name the neurons after learning"})
+    label_images: int = field(
+        default=10_000, metadata={"help": "how many of them, at most, name the neurons after learning"}
+    )
     batch_size: int = field(default=16, metadata={"help": "images shown side by side, between changes of the weights"})
     duration: float = field(default=0.15, metadata={"help": "seconds that an image is shown"})
     dt: float = field(default=1e-3, metadata={"help": "time step in seconds"})
-    seed: int = field(default=0, metadata={"help": "seed of weights, spikes and order of images; the same seed gives the same run"})
+    seed: int = field(
+        default=0, metadata={"help": "seed of weights, spikes and order of images; the same seed gives the same run"}
+    )
     out: Path = field(default=Path("runs/stdp"), metadata={"help": "folder for weights and picture, made if missing"})
 
     def __post_init__(self) -> None:
@@ -137,7 +141,13 @@ class DiehlCook(nn.Module):
 
 @torch.inference_mode()
 def show(
-    model: DiehlCook, images: Tensor, settings: Settings, title: str, stopped: Callable[[], bool], generator: torch.Generator, learn: bool = False
+    model: DiehlCook,
+    images: Tensor,
+    settings: Settings,
+    title: str,
+    stopped: Callable[[], bool],
+    generator: torch.Generator,
+    learn: bool = False,
 ) -> Tensor:
     """Show images, those that cause fewer than five spikes again and brighter.
 
@@ -208,13 +218,20 @@ def run(data: Path | str | None = None, **settings: Any) -> dict[str, Any]:
     started, worked = time.perf_counter(), time.process_time()
     generator = torch.Generator().manual_seed(chosen.seed)
     model = DiehlCook(images.shape[1], chosen.neurons, chosen.dt, generator)
-    result: dict[str, Any] = {"task": "stdp", "train_images": len(images), "test_images": len(test[0]), "neurons": chosen.neurons}
+    result: dict[str, Any] = {
+        "task": "stdp",
+        "train_images": len(images),
+        "test_images": len(test[0]),
+        "neurons": chosen.neurons,
+    }
     out = Path(chosen.out)
     out.mkdir(parents=True, exist_ok=True)
     with stop_on_interrupt() as stopped:
         for k in range(chosen.passes):
             order = torch.randperm(len(images), generator=generator)
-            show(model, images[order], chosen, f"learning, pass {k + 1}/{chosen.passes}", stopped, generator, learn=True)
+            show(
+                model, images[order], chosen, f"learning, pass {k + 1}/{chosen.passes}", stopped, generator, learn=True
+            )
         naming = slice(-chosen.label_images, None)
         names = name_neurons(show(model, images[naming], chosen, "naming neurons", stopped, generator), labels[naming])
         answers = classify(show(model, test[0], chosen, "testing", stopped, generator), names)
@@ -222,7 +239,10 @@ def run(data: Path | str | None = None, **settings: Any) -> dict[str, Any]:
     if not result["interrupted"]:
         result["test_accuracy"] = (answers == test[1]).double().mean().item()
         result["silent_neurons"] = int((names < 0).sum())
-    result |= {"seconds": round(time.perf_counter() - started, 1), "cpu_seconds": round(time.process_time() - worked, 1)}
+    result |= {
+        "seconds": round(time.perf_counter() - started, 1),
+        "cpu_seconds": round(time.process_time() - worked, 1),
+    }
     weights, figure = out / "weights.pt", out / "stdp.png"
     write_atomically(weights, lambda file: torch.save(model.state_dict(), file))
     side = math.isqrt(images.shape[1])
@@ -245,5 +265,10 @@ def load(data: Path | str | None) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, 
 if __name__ == "__main__":
     description = "Learn the features of handwritten digits without labels, by STDP. The last line printed is a JSON object with the result."
     arguments = parser("stdp", description, DEFAULTS)
-    arguments.add_argument("--data", type=Path, metavar="PATH", help="MNIST as for geir.tasks.mnist (default: the 8x8 digits of scikit-learn)")
+    arguments.add_argument(
+        "--data",
+        type=Path,
+        metavar="PATH",
+        help="MNIST as for geir.tasks.mnist (default: the 8x8 digits of scikit-learn)",
+    )
     sys.exit(main(arguments, run, None))

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 from tqdm import tqdm
 
-from ..containers import SequentialState
-from ..decode import max_decode, max_membrane_loss
+from ..containers.sequential import SequentialState
+from ..decode.decoders import max_decode, max_membrane_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,9 +31,15 @@ class Settings:
     learning_rate: float = dataclasses.field(default=2e-3, metadata={"help": "Adam's step size in the first epoch"})
     decay: float = dataclasses.field(default=0.8, metadata={"help": "factor on the step size after every epoch"})
     steps: int = dataclasses.field(default=32, metadata={"help": "time steps of 1 ms that the network sees an image"})
-    seed: int = dataclasses.field(default=0, metadata={"help": "seed of weights and order of images; the same seed gives the same run"})
-    device: str = dataclasses.field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"})
-    out: Path = dataclasses.field(default=Path("runs"), metadata={"help": "folder for checkpoint and figure, made if missing"})
+    seed: int = dataclasses.field(
+        default=0, metadata={"help": "seed of weights and order of images; the same seed gives the same run"}
+    )
+    device: str = dataclasses.field(
+        default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto takes a GPU if there is one"}
+    )
+    out: Path = dataclasses.field(
+        default=Path("runs"), metadata={"help": "folder for checkpoint and figure, made if missing"}
+    )
     resume: bool = dataclasses.field(default=False, metadata={"help": "go on from the checkpoint in the folder"})
 
     def __post_init__(self) -> None:
@@ -58,7 +64,9 @@ class Data:
     train: Dataset[Any]  # with a length
     test: Dataset[Any]
     collate: Callable[[list[Any]], tuple[Tensor, Tensor]] | None = None  # makes a batch; default: as `DataLoader`
-    present: Callable[[Tensor, int], Tensor] = over_time  # makes currents (time, batch, ...) of a batch and the number of steps
+    present: Callable[[Tensor, int], Tensor] = (
+        over_time  # makes currents (time, batch, ...) of a batch and the number of steps
+    )
     things: str = "images"
 
 
@@ -93,7 +101,13 @@ def train(task: str, network: Callable[[], SequentialState], data: Data, setting
     def save() -> None:
         progress["seconds"] = before + time.perf_counter() - started
         fixed = {name: getattr(settings, name) for name in FIXED}
-        parts = {"task": task, "settings": fixed, "model": model.state_dict(), "optimizer": optimizer.state_dict(), "progress": progress}
+        parts = {
+            "task": task,
+            "settings": fixed,
+            "model": model.state_dict(),
+            "optimizer": optimizer.state_dict(),
+            "progress": progress,
+        }
         write_atomically(path, lambda file: torch.save(parts, file))
 
     with stop_on_interrupt() as stopped:
@@ -104,7 +118,10 @@ def train(task: str, network: Callable[[], SequentialState], data: Data, setting
                 loss = progress["loss"] / progress["batch"]
                 progress["history"].append({"loss": loss, "test_accuracy": accuracy})
                 progress |= {"epoch": progress["epoch"] + 1, "batch": 0, "loss": 0.0}
-                tqdm.write(f"epoch {progress['epoch']}/{settings.epochs}  loss {loss:.4f}  test accuracy {100 * accuracy:.2f} %", file=sys.stderr)
+                tqdm.write(
+                    f"epoch {progress['epoch']}/{settings.epochs}  loss {loss:.4f}  test accuracy {100 * accuracy:.2f} %",
+                    file=sys.stderr,
+                )
             save()
         interrupted = progress["epoch"] < settings.epochs
     history = progress["history"]
@@ -174,7 +191,9 @@ def evaluate(model: nn.Module, data: Data, settings: Settings, device: str) -> f
     return correct / len(data.test)  # pyright: ignore[reportArgumentType]  (it has a length)
 
 
-def load_checkpoint(path: Path, task: str, settings: Settings, model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
+def load_checkpoint(
+    path: Path, task: str, settings: Settings, model: nn.Module, optimizer: torch.optim.Optimizer
+) -> dict[str, Any]:
     """Restore model and optimizer, and return how far the run had come."""
     if not path.exists():
         raise FileNotFoundError(f"There is no checkpoint {path} to resume from; start without --resume.")
@@ -182,13 +201,17 @@ def load_checkpoint(path: Path, task: str, settings: Settings, model: nn.Module,
         parts = torch.load(path, weights_only=True, map_location="cpu")
         kept, progress = parts["settings"], parts["progress"]
     except Exception as error:
-        raise ValueError(f"{path} is not a readable checkpoint ({type(error).__name__}); delete it and start without --resume.") from error
+        raise ValueError(
+            f"{path} is not a readable checkpoint ({type(error).__name__}); delete it and start without --resume."
+        ) from error
     if parts["task"] != task:
         raise ValueError(f"{path} is a checkpoint of the task {parts['task']!r}, not of {task!r}; give another --out.")
     for name in FIXED:
         if kept[name] != getattr(settings, name):
             flag = f"--{name.replace('_', '-')}"
-            raise ValueError(f"{path} was made with {flag} {kept[name]}, not {getattr(settings, name)}; give {flag} {kept[name]} or another --out.")
+            raise ValueError(
+                f"{path} was made with {flag} {kept[name]}, not {getattr(settings, name)}; give {flag} {kept[name]} or another --out."
+            )
     try:
         model.load_state_dict(parts["model"])
         optimizer.load_state_dict(parts["optimizer"])
@@ -241,7 +264,11 @@ def parser(task: str, description: str, defaults: Any) -> argparse.ArgumentParse
             arguments.add_argument(flag, action="store_true", help=field.metadata["help"])
         else:
             arguments.add_argument(
-                flag, type=type(default), default=default, metavar=field.name.upper(), help=f"{field.metadata['help']} (default: {default})"
+                flag,
+                type=type(default),
+                default=default,
+                metavar=field.name.upper(),
+                help=f"{field.metadata['help']} (default: {default})",
             )
     return arguments
 

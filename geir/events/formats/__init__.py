@@ -7,7 +7,17 @@ from .nmnist import NMnist
 from .reader import Reader
 
 # In the order in which they are asked whether they recognize a file: those that know it by its first bytes before those that know it by its name.
-FORMATS: tuple[type[Reader], ...] = (aedat4.Aedat4, evt.Evt2, evt.Evt21, evt.Evt3, hdf5.Hdf5, npz.Npz, dat.Dat, NMnist, csv.Csv)
+FORMATS: tuple[type[Reader], ...] = (
+    aedat4.Aedat4,
+    evt.Evt2,
+    evt.Evt21,
+    evt.Evt3,
+    hdf5.Hdf5,
+    npz.Npz,
+    dat.Dat,
+    NMnist,
+    csv.Csv,
+)
 
 # Those that geir writes; of two with one suffix, the later.
 WRITERS: dict[type[Reader], Callable[..., None]] = {

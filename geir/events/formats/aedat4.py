@@ -56,7 +56,9 @@ class Aedat4(Reader):
         if self.compression not in list(Compression):
             raise source.error(f"AEDAT 4 has no compression {self.compression}", len(_MAGIC))
         if 0 < self.table < self.start:
-            raise source.error(f"the header says that packets end at byte {self.table:,}, where they have not begun", len(_MAGIC))
+            raise source.error(
+                f"the header says that packets end at byte {self.table:,}, where they have not begun", len(_MAGIC)
+            )
         self._streams(data[begin : begin + count])
         self.decompress, self._prefix = decompressor_of(self.compression), b""
 
@@ -68,15 +70,22 @@ class Aedat4(Reader):
             root = ElementTree.fromstring(text.decode())
             nodes = {int(node.get("name", "")): node for node in root.findall("./node[@name='outInfo']/node")}
         except (ElementTree.ParseError, ValueError) as error:
-            raise self.source.error(f"the header's description of its streams is damaged: {error}", len(_MAGIC)) from None
+            raise self.source.error(
+                f"the header's description of its streams is damaged: {error}", len(_MAGIC)
+            ) from None
         self.streams = {number: self._attribute(node, "typeIdentifier") for number, node in nodes.items()}
         found = [number for number, kind in self.streams.items() if kind == "EVTS"]
         if len(found) != 1:
-            raise self.source.error(f"geir reads files with one stream of events, this has {len(found)} among {self.streams}", len(_MAGIC))
+            raise self.source.error(
+                f"geir reads files with one stream of events, this has {len(found)} among {self.streams}", len(_MAGIC)
+            )
         self.stream = found[0]
         information = {attribute.get("key", ""): attribute.text or "" for attribute in nodes[self.stream].iter("attr")}
         self._size = information.get("sizeX", ""), information.get("sizeY", "")
-        self.metadata |= information | {"compression": Compression(self.compression).name, "streams": dict(self.streams)}
+        self.metadata |= information | {
+            "compression": Compression(self.compression).name,
+            "streams": dict(self.streams),
+        }
 
     def _attribute(self, node: ElementTree.Element, key: str) -> str:
         return next((a.text or "" for a in node.findall("attr") if a.get("key") == key), "")
@@ -95,7 +104,9 @@ class Aedat4(Reader):
             if stream not in self.streams:
                 raise source.error(f"packet {number} is of stream {stream}, which the header does not name", at)
             if not 0 <= size <= end - at - 8:
-                raise source.error(f"packet {number} is cut short: it should have {size:,} bytes, and {end - at - 8:,} are left", at)
+                raise source.error(
+                    f"packet {number} is cut short: it should have {size:,} bytes, and {end - at - 8:,} are left", at
+                )
             if stream == self.stream:
                 yield _Packet(number, at, source.read(at + 8, size, f"packet {number}"))
             at, number = at + 8 + size, number + 1
@@ -148,7 +159,9 @@ class Aedat4(Reader):
         else:
             yield group, None
 
-    def _decoded(self, group: list[_Packet], error: EventFileError | None) -> tuple[int | None, Columns, EventFileError | None]:
+    def _decoded(
+        self, group: list[_Packet], error: EventFileError | None
+    ) -> tuple[int | None, Columns, EventFileError | None]:
         """Where some packets begin, their events up to the first packet that is wrong, and what is wrong with it."""
         records = []
         try:
@@ -247,7 +260,10 @@ def _table(packets: list[tuple[int, int, int, int, int]]) -> bytes:
 
 def _description(sensor_size: tuple[int, int], compression: Compression) -> str:
     def node(name: str, path: str, attributes: dict[str, Any], *children: str) -> str:
-        lines = [f'<attr key="{key}" type="{"int" if isinstance(value, int) else "string"}">{value}</attr>' for key, value in attributes.items()]
+        lines = [
+            f'<attr key="{key}" type="{"int" if isinstance(value, int) else "string"}">{value}</attr>'
+            for key, value in attributes.items()
+        ]
         return f'<node name="{name}" path="{path}">{"".join([*lines, *children])}</node>'
 
     path = "/mainloop/Recorder/outInfo/"
@@ -271,7 +287,9 @@ def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compression:
     for some in parts:
         for first in range(0, len(some), _PACKET):
             events = some[first : first + _PACKET]
-            records = numpy.zeros(len(events), [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("nothing", "u1", 3)])
+            records = numpy.zeros(
+                len(events), [("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("nothing", "u1", 3)]
+            )
             for name, column in zip("txyp", events.columns(), strict=True):
                 records[name] = column.numpy()
             data = compress(flatbuffer(b"EVTS", len(events), records.tobytes()))

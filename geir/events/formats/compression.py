@@ -26,7 +26,9 @@ def _lz4() -> Any:
     try:
         import lz4.frame
     except ImportError as error:
-        raise ImportError("LZ4-compressed AEDAT4 files need the package lz4; install it: pip install 'geir[events]'") from error
+        raise ImportError(
+            "LZ4-compressed AEDAT4 files need the package lz4; install it: pip install 'geir[events]'"
+        ) from error
     return lz4.frame
 
 
@@ -34,7 +36,9 @@ def _zstd() -> Any:
     try:
         import zstandard
     except ImportError as error:
-        raise ImportError("Zstandard-compressed AEDAT4 files need the package zstandard; install it: pip install 'geir[events]'") from error
+        raise ImportError(
+            "Zstandard-compressed AEDAT4 files need the package zstandard; install it: pip install 'geir[events]'"
+        ) from error
     return zstandard
 
 
@@ -66,7 +70,9 @@ def decompressor_of(compression: int) -> Callable[[bytes], bytes]:
         if size > LARGEST:
             raise DamagedError(f"has {size:,} bytes, which are more than {LARGEST:,}")
         # A decompressor is for one thread.
-        own.decompressor = getattr(own, "decompressor", None) or zstandard.ZstdDecompressor(max_window_size=LARGEST // 2)
+        own.decompressor = getattr(own, "decompressor", None) or zstandard.ZstdDecompressor(
+            max_window_size=LARGEST // 2
+        )
         if size >= 0:
             return own.decompressor.decompress(data)
         with own.decompressor.stream_reader(data) as reader:

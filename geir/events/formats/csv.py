@@ -45,7 +45,9 @@ class Csv(Reader):
         self.fields, self._size = [0, 1, 2, 3], None
         if names and re.fullmatch(r"[A-Za-z_]\w*", names[0]):
             self.start += len(head[self.start :].split(b"\n", 1)[0]) + 1
-            places = [next((names.index(alias) for alias in aliases if alias in names), -1) for aliases in ALIASES.values()]
+            places = [
+                next((names.index(alias) for alias in aliases if alias in names), -1) for aliases in ALIASES.values()
+            ]
             if min(places) < 0 or max(places) > 15:
                 raise self.source.error(f"the first line should name the fields t, x, y and p, got {text[:80]!r}", 0)
             self.fields = places

@@ -24,13 +24,18 @@ class Dat(RecordReader):
             raise self.source.error(f"DAT has versions 1 and 2, got {version}")
         kind, size = self.source.read(at, 2, "the type of its events")
         if kind not in _CHANGES or size != self.record:
-            raise self.source.error(f"its events are of type {kind} with {size} bytes, but geir reads changes of brightness (0 or 12, 8 bytes)", at)
+            raise self.source.error(
+                f"its events are of type {kind} with {size} bytes, but geir reads changes of brightness (0 or 12, 8 bytes)",
+                at,
+            )
         self.start, self.decoder = at + 2, f"dat{version}"
         self.first_time = whole_number(self.source, self.metadata, "T0")
 
     def stated_size(self) -> tuple[int, int] | None:
         if "Width" in self.metadata or "Height" in self.metadata:
-            return checked_size(self.source, *(whole_number(self.source, self.metadata, key) for key in ("Width", "Height")))
+            return checked_size(
+                self.source, *(whole_number(self.source, self.metadata, key) for key in ("Width", "Height"))
+            )
         return None
 
     def summary(self) -> dict[str, int]:
@@ -41,7 +46,9 @@ def write(file: Target, parts: Parts, sensor_size: tuple[int, int]) -> None:
     """Write events, as version 2."""
     width, height = sensor_size
     if max(sensor_size) > 1 << 14:
-        raise ValueError(f"dat has 14 bits for a coordinate, which are too few for a sensor of {width}x{height} pixels.")
+        raise ValueError(
+            f"dat has 14 bits for a coordinate, which are too few for a sensor of {width}x{height} pixels."
+        )
     head = f"% Data file containing CD events\n% Version 2\n% Width {width}\n% Height {height}\n"
     previous, first = None, 0
     for part in parts:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ... import native
+from ..._runtime import native
 
 Columns = tuple[Tensor, Tensor, Tensor, Tensor]
 Array = NDArray[Any]
@@ -156,7 +156,9 @@ def _evt3(block: Array, n: int, room: int, s: Array) -> tuple[Array, ...]:
     # The first column of a vector is what the last base said, and all vectors since.
     widths = numpy.concatenate([[0], numpy.cumsum(numpy.where(kind == 4, 12, numpy.where(kind == 5, 8, 0)))])
     base = _filled(kind == 3, value - widths[:-1], int(s[BASE])) + widths[:-1]
-    end = _first_wrong(~numpy.isin(kind, [0, 2, 3, 4, 5, 6, 7, 8, 10, 14, 15]) | (vector & (masks > 0) & (base > 2047)), s)
+    end = _first_wrong(
+        ~numpy.isin(kind, [0, 2, 3, 4, 5, 6, 7, 8, 10, 14, 15]) | (vector & (masks > 0) & (base > 2047)), s
+    )
     word, kind, value, masks, base = (a[:end] for a in (word, kind, value, masks, base))
     high, timed = _times(kind == 8, word & 4095, 12, s)
     turned = high[1:] != high[:-1]

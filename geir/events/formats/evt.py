@@ -21,7 +21,11 @@ class _Evt(RecordReader):
 
     @classmethod
     def recognizes(cls, head: bytes, suffix: str) -> bool:
-        stated = re.search(rb"^% *(?:evt|format) +(?:EVT)?([0-9.]+)", head, re.MULTILINE | re.IGNORECASE) if head.startswith(b"%") else None
+        stated = (
+            re.search(rb"^% *(?:evt|format) +(?:EVT)?([0-9.]+)", head, re.MULTILINE | re.IGNORECASE)
+            if head.startswith(b"%")
+            else None
+        )
         return stated is not None and stated[1].replace(b".", b"").rstrip(b"0").decode() == cls.version
 
     def open(self) -> None:
@@ -32,7 +36,9 @@ class _Evt(RecordReader):
 
     def stated_size(self) -> tuple[int, int] | None:
         if "width" in self.metadata or "height" in self.metadata:
-            return checked_size(self.source, *(whole_number(self.source, self.metadata, key) for key in ("width", "height")))
+            return checked_size(
+                self.source, *(whole_number(self.source, self.metadata, key) for key in ("width", "height"))
+            )
         if size := re.fullmatch(r"(\d{1,5})x(\d{1,5})", self.metadata.get("geometry", "")):
             return checked_size(self.source, int(size[1]), int(size[2]))
         plugin = self.metadata.get("plugin_name", "")
@@ -76,7 +82,9 @@ def _write(
     words: Callable[[Array, Array, Fields, Fields], Array],
 ) -> None:
     if max(sensor_size) > 2048:
-        raise ValueError(f"evt{version[0]} has 11 bits for a coordinate, which are too few for a sensor of {sensor_size[0]}x{sensor_size[1]} pixels.")
+        raise ValueError(
+            f"evt{version[0]} has 11 bits for a coordinate, which are too few for a sensor of {sensor_size[0]}x{sensor_size[1]} pixels."
+        )
     number, (width, height) = version.replace(".0", "").replace(".", ""), sensor_size
     head = f"% evt {version}\n% format EVT{number};height={height};width={width}\n% geometry {width}x{height}\n"
     previous, first = None, 0
@@ -132,7 +140,11 @@ def _evt3_words(counts: Array, times: Array, fields: Fields, last: Fields) -> Ar
     at = numpy.cumsum(counts + new_low + new_row + 1) - 1
     words = numpy.empty(at[-1] + 1, "<u2")
     is_time = numpy.ones(len(words), bool)
-    for kind, values, where, which in ((2, p << 11 | x, at, slice(None)), (0, y, at - 1, new_row), (6, low, at - 1 - new_row, new_low)):
+    for kind, values, where, which in (
+        (2, p << 11 | x, at, slice(None)),
+        (0, y, at - 1, new_row),
+        (6, low, at - 1 - new_row, new_low),
+    ):
         words[where[which]] = kind << 12 | values[which]
         is_time[where[which]] = False
     words[is_time] = 8 << 12 | times

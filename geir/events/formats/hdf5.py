@@ -80,7 +80,9 @@ class Hdf5(Reader):
     def batches(self, size: int) -> Iterator[tuple[int | None, Columns]]:
         try:
             for first in range(0, len(self._columns["t"]), size):
-                t, x, y, p = (as_column(self.source, name, self._columns[name][first : first + size]) for name in COLUMNS)
+                t, x, y, p = (
+                    as_column(self.source, name, self._columns[name][first : first + size]) for name in COLUMNS
+                )
                 yield None, (t, x, y, p)
         except _DAMAGED as error:
             raise self._error(error) from None
@@ -104,7 +106,9 @@ def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compression:
         group.attrs["sensor_size"] = sensor_size
         for name, dtype in COLUMNS.items():
             kind = str(dtype).removeprefix("torch.")
-            group.create_dataset(name, (0,), kind, maxshape=(None,), chunks=(1 << 16,), compression=compression, fletcher32=True)
+            group.create_dataset(
+                name, (0,), kind, maxshape=(None,), chunks=(1 << 16,), compression=compression, fletcher32=True
+            )
         count = 0
         for part in parts:
             for name, column in zip(COLUMNS, part.columns(), strict=True):

@@ -17,7 +17,18 @@ from .decode import Columns
 from .reader import Parts, Reader, Target, as_column, checked_size
 
 # What a damaged archive makes its readers raise.
-_DAMAGED = (zipfile.BadZipFile, zlib.error, struct.error, EOFError, KeyError, OSError, RuntimeError, SyntaxError, ValueError, OverflowError)
+_DAMAGED = (
+    zipfile.BadZipFile,
+    zlib.error,
+    struct.error,
+    EOFError,
+    KeyError,
+    OSError,
+    RuntimeError,
+    SyntaxError,
+    ValueError,
+    OverflowError,
+)
 
 
 class Npz(Reader):
@@ -34,10 +45,14 @@ class Npz(Reader):
         try:
             self.archive = zipfile.ZipFile(self.source.file)
             names = set(self.archive.namelist())
-            self._names = {column: next(n for a in aliases if (n := f"{a}.npy") in names) for column, aliases in ALIASES.items()}
+            self._names = {
+                column: next(n for a in aliases if (n := f"{a}.npy") in names) for column, aliases in ALIASES.items()
+            }
             self._size = self._small("sensor_size.npy") if "sensor_size.npy" in names else None
         except StopIteration:
-            raise self.source.error(f"an archive of events has the arrays t, x, y, p, got {', '.join(sorted(names))[:200]}") from None
+            raise self.source.error(
+                f"an archive of events has the arrays t, x, y, p, got {', '.join(sorted(names))[:200]}"
+            ) from None
         except _DAMAGED as error:
             raise self.source.error(f"the archive is damaged: {error}") from None
 
@@ -104,11 +119,15 @@ def write(file: Target, parts: Parts, sensor_size: tuple[int, int], compressed: 
             count += len(part)
             for to, column in zip(columns.values(), part.columns(), strict=True):
                 to.write(column.numpy().tobytes())
-        archive = stack.enter_context(zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED))
+        archive = stack.enter_context(
+            zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED if compressed else zipfile.ZIP_STORED)
+        )
         for name, content in columns.items():
             dtype = numpy.dtype(str(COLUMNS[name]).removeprefix("torch."))
             with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
-                npy.write_array_header_1_0(member, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)})
+                npy.write_array_header_1_0(
+                    member, {"descr": npy.dtype_to_descr(dtype), "fortran_order": False, "shape": (count,)}
+                )
                 content.seek(0)
                 shutil.copyfileobj(content, member, 1 << 20)
         with archive.open("sensor_size.npy", "w") as member:

@@ -12,7 +12,7 @@ import numpy
 import torch
 from torch import Tensor
 
-from ... import memory
+from ..._runtime import memory
 from ..errors import EventFileError
 from ..events import COLUMNS, Events
 from .decode import READ, UNTIMED, WRITTEN, WRONG, Array, Columns, decode, new_state
@@ -46,7 +46,10 @@ class Source:
             EventFileError: If the file ends before.
         """
         if not 0 <= size <= self.size - offset:
-            raise self.error(f"{what} is cut short: it should have {size:,} bytes, and {max(0, self.size - offset):,} are left", offset)
+            raise self.error(
+                f"{what} is cut short: it should have {size:,} bytes, and {max(0, self.size - offset):,} are left",
+                offset,
+            )
         if self.file.tell() != offset:
             self.file.seek(offset)
         data = self.file.read(size)
@@ -104,7 +107,9 @@ class Reader(ABC):
         self.sensor_size = sensor_size or self.stated_size() or self._no_size()
 
     def _no_size(self) -> tuple[int, int]:
-        raise self.source.error("the file does not say how large its sensor was; say it with sensor_size=(width, height)")
+        raise self.source.error(
+            "the file does not say how large its sensor was; say it with sensor_size=(width, height)"
+        )
 
     @classmethod
     @abstractmethod
@@ -165,7 +170,9 @@ class RecordReader(Reader):
             text = f"{self.source.path}: {int(state[UNTIMED]):,} events before the first word of time are left out; nobody knows when they were."
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         if whole < self.source.size:
-            raise self.source.error(f"the last record is cut short: it has {self.source.size - whole} of {self.record} bytes", whole)
+            raise self.source.error(
+                f"the last record is cut short: it has {self.source.size - whole} of {self.record} bytes", whole
+            )
 
     def _timed(self, columns: Columns) -> Columns:
         if self.first_time:

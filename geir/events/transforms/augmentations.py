@@ -9,7 +9,7 @@ from dataclasses import replace
 import torch
 from torch import Generator, Tensor
 
-from ...modules import module_of
+from ..._util.function_module import module_of
 from ..events import Events
 from .common import batched, microseconds
 
@@ -26,9 +26,14 @@ def crop(events: Events, size: tuple[int, int], corner: tuple[int, int] | None =
     Raises:
         ValueError: If it does not lie within the sensor.
     """
-    (left, top), (width, height) = corner or [(whole - part) // 2 for whole, part in zip(events.sensor_size, size, strict=True)], size
+    (left, top), (width, height) = (
+        corner or [(whole - part) // 2 for whole, part in zip(events.sensor_size, size, strict=True)],
+        size,
+    )
     if not (0 <= left < left + width <= events.sensor_size[0] and 0 <= top < top + height <= events.sensor_size[1]):
-        raise ValueError(f"crop: {width}x{height} pixels from ({left}, {top}) on do not lie within {events.sensor_size[0]}x{events.sensor_size[1]}.")
+        raise ValueError(
+            f"crop: {width}x{height} pixels from ({left}, {top}) on do not lie within {events.sensor_size[0]}x{events.sensor_size[1]}."
+        )
     return _within(events.t, events.x.int() - left, events.y.int() - top, events.p, (width, height))
 
 
@@ -70,7 +75,12 @@ def flip(events: Events, x: bool = False, y: bool = False, polarity: bool = Fals
 
 @batched
 def random_flip(
-    events: Events, x: float = 0.5, y: float = 0.0, polarity: float = 0.0, time: float = 0.0, generator: Generator | None = None
+    events: Events,
+    x: float = 0.5,
+    y: float = 0.0,
+    polarity: float = 0.0,
+    time: float = 0.0,
+    generator: Generator | None = None,
 ) -> Events:
     """`flip` each with a probability."""
     chances = {"x": x, "y": y, "polarity": polarity, "time": time}
@@ -117,7 +127,12 @@ def random_affine(
 ) -> Events:
     """`affine` with an angle in [-angle, angle], a scale between two, and shifts in [-shift, shift], all uniform."""
     a, s, right, down = torch.rand(4, generator=generator, device=_device(generator)).tolist()
-    return affine(events, (2 * a - 1) * angle, scale[0] + s * (scale[1] - scale[0]), ((2 * right - 1) * shift[0], (2 * down - 1) * shift[1]))
+    return affine(
+        events,
+        (2 * a - 1) * angle,
+        scale[0] + s * (scale[1] - scale[0]),
+        ((2 * right - 1) * shift[0], (2 * down - 1) * shift[1]),
+    )
 
 
 @batched
@@ -150,7 +165,10 @@ def drop_time(events: Events, share: float, generator: Generator | None = None) 
     _check_shares("drop_time", share=share)
     if not len(events):
         return events
-    start = events.t[0] + float(torch.rand((), generator=generator, device=_device(generator))) * (1 - share) * events.duration
+    start = (
+        events.t[0]
+        + float(torch.rand((), generator=generator, device=_device(generator))) * (1 - share) * events.duration
+    )
     return events[(events.t < start) | (events.t > start + share * events.duration)]
 
 
@@ -182,7 +200,9 @@ def jitter(events: Events, space: float = 0.0, time: float = 0.0, generator: Gen
         raise ValueError(f"jitter: space and time must not be negative, got {space} pixels and {time} s.")
 
     def noise(deviation: float) -> Tensor:
-        return torch.round(deviation * torch.randn(len(events), device=events.t.device, generator=generator, dtype=torch.float64)).long()
+        return torch.round(
+            deviation * torch.randn(len(events), device=events.t.device, generator=generator, dtype=torch.float64)
+        ).long()
 
     x, y = (column + noise(space) if space else column for column in (events.x, events.y))
     t = events.t + noise(1e6 * time) if time else events.t
@@ -206,7 +226,11 @@ def uniform_noise(events: Events, rate: float, generator: Generator | None = Non
     if not len(events):
         return events
     (width, height), where = events.sensor_size, {"generator": generator, "device": events.t.device}
-    number = int(torch.poisson(torch.tensor(rate * width * height * events.duration * 1e-6, device=where["device"]), generator=generator))
+    number = int(
+        torch.poisson(
+            torch.tensor(rate * width * height * events.duration * 1e-6, device=where["device"]), generator=generator
+        )
+    )
     t = int(events.t[0]) + torch.randint(events.duration + 1, (number,), **where)
     x, y, p = (torch.randint(n, (number,), **where) for n in (width, height, 2))
     noise = Events.trusted(t, x.to(torch.int16), y.to(torch.int16), p.to(torch.uint8), events.sensor_size)
@@ -223,10 +247,10 @@ def _device(generator: Generator | None) -> torch.device | None:
     return None if generator is None else generator.device
 
 
-def _check_shares(who: str, **shares: float) -> None:
+def _check_shares(caller: str, **shares: float) -> None:
     for name, share in shares.items():
         if not 0 <= share <= 1:
-            raise ValueError(f"{who}: {name} must lie in [0, 1], got {share}.")
+            raise ValueError(f"{caller}: {name} must lie in [0, 1], got {share}.")
 
 
 class Crop(module_of(crop)):

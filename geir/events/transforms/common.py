@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
-from ... import native
+from ..._runtime import native
 from ..events import Events
 
 Settings = ParamSpec("Settings")
@@ -38,17 +38,17 @@ def _said(thing: Any) -> str:
     return "an empty list" if isinstance(thing, Sequence) and not thing else type(thing).__name__
 
 
-def check_sorted(who: str, events: Events) -> None:
+def check_sorted(caller: str, events: Events) -> None:
     """Raise an error unless events are in the order of time."""
     if not events.is_sorted:
-        raise ValueError(f"{who} takes events in the order of time; call events.sorted() first.")
+        raise ValueError(f"{caller} takes events in the order of time; call events.sorted() first.")
 
 
-def microseconds(who: str, **durations: float) -> float:
+def microseconds(caller: str, **durations: float) -> float:
     """One duration in seconds as microseconds, or an error unless it is at least one."""
     ((name, seconds),) = durations.items()
     if not isinstance(seconds, int | float) or not 1e-6 <= seconds < 1e12:
-        raise ValueError(f"{who}: {name} must be at least a microsecond, in seconds, got {seconds!r}.")
+        raise ValueError(f"{caller}: {name} must be at least a microsecond, in seconds, got {seconds!r}.")
     # What is meant as a whole number should be one: 0.3e-3 s is 299.99999999999994 us.
     return round(seconds * 1e6) if abs(seconds * 1e6 - round(seconds * 1e6)) < 1e-9 * seconds * 1e6 else seconds * 1e6
 

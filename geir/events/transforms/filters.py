@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor
 
-from ...modules import module_of
+from ..._util.function_module import module_of
 from ..events import Events
 from .common import batched, call, check_sorted, compiled, microseconds, places
 
@@ -97,7 +97,9 @@ def drop_pixels(events: Events, pixels: Tensor) -> Events:
     """
     width, height = events.sensor_size
     if pixels.shape != (height, width) or pixels.dtype != torch.bool:
-        raise ValueError(f"drop_pixels takes truth values of shape ({height}, {width}), got {pixels.dtype} of shape {tuple(pixels.shape)}.")
+        raise ValueError(
+            f"drop_pixels takes truth values of shape ({height}, {width}), got {pixels.dtype} of shape {tuple(pixels.shape)}."
+        )
     return events[~pixels.view(-1)[places(events)]]
 
 

@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ... import memory
-from ...modules import module_of
+from ..._runtime import memory
+from ..._util.function_module import module_of
 from ..events import Events
 from .common import batched, call, check_sorted, compiled, microseconds, places, threads_for
 
@@ -101,7 +101,9 @@ def sparse_frames(
     """
     many = [events] if isinstance(events, Events) else list(events)
     if not many or not all(isinstance(part, Events) for part in many) or len({part.sensor_size for part in many}) > 1:
-        raise TypeError(f"sparse_frames takes Events or a list of them, of one sensor, got {[getattr(e, 'sensor_size', e) for e in many]}.")
+        raise TypeError(
+            f"sparse_frames takes Events or a list of them, of one sensor, got {[getattr(e, 'sensor_size', e) for e in many]}."
+        )
     cuts = [_cut("sparse_frames", part, dt, bins, count, start, stop) for part in many]
     (width, height), frames = many[0].sensor_size, max(len(cut.ends) for cut in cuts)
     shape = (frames, len(many), 2, height, width)
@@ -149,7 +151,9 @@ def voxel_grid(events: Events, bins: int, signed: bool = True) -> Tensor:
         sign = torch.where(events.p == 0, -1.0, 1.0) if signed else torch.ones_like(time)
         for bin, weight in ((lower, 1 - (time - lower)), (lower + 1, time - lower)):
             channel = 0 if signed else events.p
-            grid.index_add_(0, (bin.long() * channels + channel) * height * width + places(events), (weight * sign).float())
+            grid.index_add_(
+                0, (bin.long() * channels + channel) * height * width + places(events), (weight * sign).float()
+            )
         return grid.view(bins + 1, channels, height, width)[:bins]
     # Where the whole part of t* becomes k, and before and after all events.
     edges = [first - 1, *(first + -(-k * duration // max(1, bins - 1)) for k in range(bins if duration else 1))]
@@ -217,7 +221,12 @@ def _counted(events: Events, cuts: _Cuts, most: int, dtype: torch.dtype) -> Tens
         counts.index_add_(0, where, torch.ones_like(where, dtype=torch.int32))
         return counts.clamp_(max=most).to(dtype).view(frames, 2, height, width)
     out = memory.empty((frames, 2, height, width), events.t, dtype)
-    call(c.count, [events.x, events.y, events.p, cuts.offsets, out], [frames, width, height, most, out.nbytes > _PAST], threads=threads_for(out))
+    call(
+        c.count,
+        [events.x, events.y, events.p, cuts.offsets, out],
+        [frames, width, height, most, out.nbytes > _PAST],
+        threads=threads_for(out),
+    )
     return out
 
 
@@ -229,38 +238,46 @@ def _frame_numbers(cuts: _Cuts) -> Tensor:
     return torch.repeat_interleave(cuts.offsets.diff())
 
 
-def _cut(who: str, events: Events, dt: float | None, bins: int | None, count: int | None, start: int | None, stop: int | None) -> _Cuts:
+def _cut(
+    caller: str,
+    events: Events,
+    dt: float | None,
+    bins: int | None,
+    count: int | None,
+    start: int | None,
+    stop: int | None,
+) -> _Cuts:
     given = {name: value for name, value in (("dt", dt), ("bins", bins), ("count", count)) if value is not None}
     if len(given) != 1:
-        raise ValueError(f"{who} takes one of dt=..., bins=... and count=..., got {' and '.join(given) or 'none'}.")
-    check_sorted(who, events)
+        raise ValueError(f"{caller} takes one of dt=..., bins=... and count=..., got {' and '.join(given) or 'none'}.")
+    check_sorted(caller, events)
     t, device = events.t.contiguous(), events.t.device
     if start is None:
         start = int(t[0]) if len(t) else stop or 0
     if stop is None:
         stop = max(start, int(t[-1]) + 1) if len(t) else start
     if stop < start:
-        raise ValueError(f"{who}: stop must not lie before start, got {start} and {stop}.")
+        raise ValueError(f"{caller}: stop must not lie before start, got {start} and {stop}.")
     if count is not None:
-        _check_number(who, count=count)
+        _check_number(caller, count=count)
         first, last = (int(torch.searchsorted(t, limit)) for limit in (start, stop))
         offsets = torch.tensor([*range(first, last, count), last], device=device)
         return _Cuts(offsets, t[offsets[1:] - 1])
     if bins is not None:
-        _check_number(who, bins=bins)
+        _check_number(caller, bins=bins)
         edges = start + (torch.arange(bins + 1, device=device) * (stop - start) + bins - 1) // bins
     else:
         assert dt is not None
-        step = microseconds(who, dt=dt)
+        step = microseconds(caller, dt=dt)
         steps = torch.arange(-int(-(stop - start) // step) + 1, device=device)
         edges = start + (steps * step if isinstance(step, int) else torch.ceil(steps.double() * step).long())
     return _Cuts(torch.searchsorted(t, edges.clamp(max=stop)), edges[1:])
 
 
-def _check_number(who: str, **numbers: Any) -> None:
+def _check_number(caller: str, **numbers: Any) -> None:
     for name, value in numbers.items():
         if not isinstance(value, int) or value < 1:
-            raise ValueError(f"{who}: {name} must be a positive whole number, got {value!r}.")
+            raise ValueError(f"{caller}: {name} must be a positive whole number, got {value!r}.")
 
 
 class CountFrames(module_of(count_frames)):

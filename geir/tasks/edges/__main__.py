@@ -34,17 +34,37 @@ def parser() -> argparse.ArgumentParser:
     """The flags."""
     flags = argparse.ArgumentParser(prog="python -m geir.tasks.edges", description=_DESCRIPTION)
     source = flags.add_mutually_exclusive_group(required=True)
-    source.add_argument("file", nargs="?", type=Path, help="a recording: AEDAT4, RAW, DAT, HDF5, CSV, ...; it is repeated on the page")
+    source.add_argument(
+        "file", nargs="?", type=Path, help="a recording: AEDAT4, RAW, DAT, HDF5, CSV, ...; it is repeated on the page"
+    )
     source.add_argument("--udp", type=int, metavar="PORT", help="listen for events in datagrams")
     source.add_argument("--synthetic", action="store_true", help="a scene that is made up")
-    flags.add_argument("--size", type=_size, metavar="WIDTHxHEIGHT", help="of the sensor, for --udp and --synthetic (default: 320x240)")
-    flags.add_argument("--seed", type=int, default=0, help="of --synthetic; the same seed makes the same events (default: 0)")
-    flags.add_argument("--dt", type=float, default=1e-3, metavar="SECONDS", help="width of a step of the network (default: 0.001)")
-    flags.add_argument("--threshold", type=float, default=THRESHOLD, help=f"of the neurons; one event lifts them to 0.25 (default: {THRESHOLD})")
-    flags.add_argument("--speed", type=float, default=1.0, help="seconds of a recording in a second of the page or the film (default: 1)")
+    flags.add_argument(
+        "--size", type=_size, metavar="WIDTHxHEIGHT", help="of the sensor, for --udp and --synthetic (default: 320x240)"
+    )
+    flags.add_argument(
+        "--seed", type=int, default=0, help="of --synthetic; the same seed makes the same events (default: 0)"
+    )
+    flags.add_argument(
+        "--dt", type=float, default=1e-3, metavar="SECONDS", help="width of a step of the network (default: 0.001)"
+    )
+    flags.add_argument(
+        "--threshold",
+        type=float,
+        default=THRESHOLD,
+        help=f"of the neurons; one event lifts them to 0.25 (default: {THRESHOLD})",
+    )
+    flags.add_argument(
+        "--speed",
+        type=float,
+        default=1.0,
+        help="seconds of a recording in a second of the page or the film (default: 1)",
+    )
     flags.add_argument("--seconds", type=float, help="stop after so many seconds of the stream, on the page too")
     flags.add_argument("--output", type=Path, metavar="FILM", help="write a film first, .gif or .mp4")
-    flags.add_argument("--no-page", action="store_true", help="go through the stream once, as fast as it goes, and serve no page")
+    flags.add_argument(
+        "--no-page", action="store_true", help="go through the stream once, as fast as it goes, and serve no page"
+    )
     flags.add_argument("--port", type=int, default=0, help="where the page is served; 0 takes a free port (default: 0)")
     return flags
 
@@ -77,7 +97,10 @@ def go_through(options: argparse.Namespace) -> dict[str, Any]:
         film.write(options.output, pictures(), options.speed / (steps * options.dt))
     else:
         deque(pictures(), maxlen=0)
-    return done | {"seconds": round(time.perf_counter() - start, 3), "film": str(options.output) if options.output else None}
+    return done | {
+        "seconds": round(time.perf_counter() - start, 3),
+        "film": str(options.output) if options.output else None,
+    }
 
 
 def serve(options: argparse.Namespace) -> None:
@@ -86,8 +109,20 @@ def serve(options: argparse.Namespace) -> None:
     with open_input(options, options.speed):
         pass
     controls = Controls(speed=options.speed, threshold=options.threshold)
-    player = Player(lambda: open_input(options, player.controls.speed), controls, options.dt, repeat=options.udp is None, seconds=options.seconds)
-    title = f"UDP port {options.udp}" if options.udp is not None else "a scene that is made up" if options.synthetic else options.file.name
+    player = Player(
+        lambda: open_input(options, player.controls.speed),
+        controls,
+        options.dt,
+        repeat=options.udp is None,
+        seconds=options.seconds,
+    )
+    title = (
+        f"UDP port {options.udp}"
+        if options.udp is not None
+        else "a scene that is made up"
+        if options.synthetic
+        else options.file.name
+    )
     server = Server(player, title, options.port)
     server.start()
     player.start()

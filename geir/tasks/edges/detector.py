@@ -9,12 +9,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from ... import memory
-from ...containers import Lift, SequentialState
+from ..._runtime import memory
+from ...containers.sequential import Lift, SequentialState
 from ...events import Events
 from ...neurons import LIBox
 from ...receptive_fields import spatial_receptive_field
-from ...refractory import LIFRefrac
+from ...wrappers.refractory import LIFRefrac
 from .picture import indexed
 
 # One event alone lifts a neuron's potential to 0.25, so that above this threshold it takes two within a few milliseconds.
@@ -53,7 +53,11 @@ def network(threshold: float = THRESHOLD, dt: float = 1e-3) -> SequentialState:
     fields = nn.Conv2d(1, ANGLES, SIZE, padding=SIZE // 2, bias=False)
     # What one spike leaves behind is made 1.
     fields.weight.data = line_fields() / (1 - math.exp(-dt / MEMORY))
-    return SequentialState(LIFRefrac(v_th=threshold, period=MEMORY, dt=dt), LIBox(tau_mem=MEMORY, dt=dt), Lift(fields.requires_grad_(False)))
+    return SequentialState(
+        LIFRefrac(v_th=threshold, period=MEMORY, dt=dt),
+        LIBox(tau_mem=MEMORY, dt=dt),
+        Lift(fields.requires_grad_(False)),
+    )
 
 
 def filtered(image: Tensor, fields: Tensor) -> Tensor:
@@ -77,7 +81,9 @@ def filtered(image: Tensor, fields: Tensor) -> Tensor:
     for first in range(0, height, _STRIP):
         strip = padded[first : first + _STRIP + size - 1]
         rows = strip.unfold(0, len(strip) - size + 1, 1).unfold(1, width, 1)
-        out[:, first : first + _STRIP] = (fields.flatten(1) @ rows.reshape(size * size, -1)).view(len(fields), -1, width)
+        out[:, first : first + _STRIP] = (fields.flatten(1) @ rows.reshape(size * size, -1)).view(
+            len(fields), -1, width
+        )
     return out
 
 

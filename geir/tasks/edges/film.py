@@ -45,7 +45,15 @@ def write(path: Path, pictures: Iterator[Tensor], per_second: float) -> int:
     part = path.with_name(f".{path.stem}.part{path.suffix}")
     try:
         if path.suffix.lower() == ".gif":
-            _image(first).save(part, format="GIF", save_all=True, append_images=images(), duration=1e3 / per_second, loop=0, optimize=False)
+            _image(first).save(
+                part,
+                format="GIF",
+                save_all=True,
+                append_images=images(),
+                duration=1e3 / per_second,
+                loop=0,
+                optimize=False,
+            )
         else:
             _mp4(part, _image(first), images(), per_second)
         part.replace(path)
@@ -63,8 +71,32 @@ def _image(picture: Tensor) -> Image.Image:
 def _mp4(path: Path, first: Image.Image, images: Iterator[Image.Image], per_second: float) -> None:
     # Twice as large, for this coding halves the resolution of colours.
     scale = f"scale={2 * first.width}:{2 * first.height}:flags=neighbor"
-    source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{first.width}x{first.height}", "-r", f"{per_second}", "-i", "-"]
-    command = ["ffmpeg", "-v", "error", "-y", *source, "-vf", scale, "-pix_fmt", "yuv420p", "-movflags", "+faststart", str(path)]
+    source = [
+        "-f",
+        "rawvideo",
+        "-pix_fmt",
+        "rgb24",
+        "-s",
+        f"{first.width}x{first.height}",
+        "-r",
+        f"{per_second}",
+        "-i",
+        "-",
+    ]
+    command = [
+        "ffmpeg",
+        "-v",
+        "error",
+        "-y",
+        *source,
+        "-vf",
+        scale,
+        "-pix_fmt",
+        "yuv420p",
+        "-movflags",
+        "+faststart",
+        str(path),
+    ]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE) as process:
         assert process.stdin is not None
         assert process.stderr is not None

@@ -32,7 +32,9 @@ class Controls:
         if not isinstance(self.paused, bool):
             raise ValueError(f"paused must be true or false, got {self.paused!r}.")
         if self.speed is not None and not (_is_number(self.speed) and 1e-3 <= self.speed <= 1e3):
-            raise ValueError(f"speed must be a number from 0.001 to 1000, or nothing for as fast as possible, got {self.speed!r}.")
+            raise ValueError(
+                f"speed must be a number from 0.001 to 1000, or nothing for as fast as possible, got {self.speed!r}."
+            )
         if not (_is_number(self.threshold) and 0 < self.threshold < math.inf):
             raise ValueError(f"threshold must be a positive number, got {self.threshold!r}.")
 
@@ -44,7 +46,9 @@ class Controls:
         """
         names = [field.name for field in dataclasses.fields(self)]
         if unknown := changes.keys() - names:
-            raise ValueError(f"There is no control {', '.join(map(str, sorted(unknown)))}; there are {', '.join(names)}.")
+            raise ValueError(
+                f"There is no control {', '.join(map(str, sorted(unknown)))}; there are {', '.join(names)}."
+            )
         return dataclasses.replace(self, **changes)
 
 
@@ -57,7 +61,9 @@ class Reading:
     steps_per_second: float = 0.0
     step_ms: float = 0.0  # milliseconds that the network takes for a step
     latency_ms: float = 0.0  # from the end of the newest step to the picture
-    lost: int = 0  # events that came while a live stream was paused, and events and datagrams that were lost or refused before
+    lost: int = (
+        0  # events that came while a live stream was paused, and events and datagrams that were lost or refused before
+    )
     ended: bool = False
     error: str | None = None
 
@@ -96,7 +102,9 @@ class Player(threading.Thread):
         self.shown: Shown | None = None
         self.failure: Exception | None = None
         self.live = False
-        self.ended = threading.Event()  # to wait for: Ctrl-C within join() makes Python 3.11 take a running thread for one that has ended
+        self.ended = (
+            threading.Event()
+        )  # to wait for: Ctrl-C within join() makes Python 3.11 take a running thread for one that has ended
         self._turned = threading.Condition()
         self._stopping = False
 
@@ -124,7 +132,9 @@ class Player(threading.Thread):
     def newer(self, than: int, timeout: float) -> Shown | None:
         """The newest picture, once there is one with a higher number; None if there is none in time."""
         with self._turned:
-            self._turned.wait_for(lambda: self._stopping or (self.shown is not None and self.shown.number > than), timeout)
+            self._turned.wait_for(
+                lambda: self._stopping or (self.shown is not None and self.shown.number > than), timeout
+            )
             return self.shown if self.shown is not None and self.shown.number > than else None
 
     def run(self) -> None:
@@ -206,9 +216,15 @@ class _Meter:
         passed = time.perf_counter() - self._start
         if passed >= _WINDOW or not self._rates:
             events, steps, seconds = map(sum, zip(*self._since, strict=True))
-            self._rates = {"events_per_second": events / passed, "steps_per_second": steps / passed, "step_ms": 1e3 * seconds / steps}
+            self._rates = {
+                "events_per_second": events / passed,
+                "steps_per_second": steps / passed,
+                "step_ms": 1e3 * seconds / steps,
+            }
             stats = self._stream.stats
-            self._rates["lost"] = self.passed_over + stats.dropped + stats.rejected + stats.malformed + (stats.lost or 0)
+            self._rates["lost"] = (
+                self.passed_over + stats.dropped + stats.rejected + stats.malformed + (stats.lost or 0)
+            )
             self._start, self._since = time.perf_counter(), []
         return {"time": self._steps * self._dt} | self._rates
 

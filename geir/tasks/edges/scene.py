@@ -63,7 +63,9 @@ class Scene:
         change = steps.flatten()[at]
         brighter = torch.where(change == 0, times < 0.5, change > 0)
         x, y = at % width, at // width
-        events = Events.trusted(t, x[order].short(), y[order].short(), brighter[order].to(torch.uint8), self.sensor_size)
+        events = Events.trusted(
+            t, x[order].short(), y[order].short(), brighter[order].to(torch.uint8), self.sensor_size
+        )
         return events, reference + steps * _CONTRAST
 
     def _intensity(self, phase: float) -> Tensor:

@@ -41,7 +41,10 @@ class Server(ThreadingHTTPServer):
         try:
             super().__init__(("127.0.0.1", port), _Handler)
         except OSError as error:
-            raise OSError(error.errno, f"The page cannot be served at port {port}: {error.strerror}. Take another, or 0 for a free one.") from None
+            raise OSError(
+                error.errno,
+                f"The page cannot be served at port {port}: {error.strerror}. Take another, or 0 for a free one.",
+            ) from None
         self.player, self.title = player, title
         self._connections: set[socket.socket] = set()
         # Several pages may look; a picture is coded once.
@@ -125,7 +128,12 @@ class _Handler(BaseHTTPRequestHandler):
         server, player = self.server, self.server.player
         shown = player.newer(after, _PATIENCE)
         controls = player.controls
-        state: dict[str, Any] = {"title": server.title, "live": player.live, "dt": player.dt, "controls": dataclasses.asdict(controls)}
+        state: dict[str, Any] = {
+            "title": server.title,
+            "live": player.live,
+            "dt": player.dt,
+            "controls": dataclasses.asdict(controls),
+        }
         state["network"] = description(controls.threshold)
         # A page that has the newest picture is to know what the controls are all the same.
         if (known := shown or player.shown) is not None:
@@ -143,7 +151,13 @@ class _Handler(BaseHTTPRequestHandler):
             self._answer(HTTPStatus.FORBIDDEN, f"This page is at {self.server.address}.".encode())
         return ours
 
-    def _answer(self, status: HTTPStatus, body: bytes, kind: str = "text/plain; charset=utf-8", more: dict[str, str] | None = None) -> None:
+    def _answer(
+        self,
+        status: HTTPStatus,
+        body: bytes,
+        kind: str = "text/plain; charset=utf-8",
+        more: dict[str, str] | None = None,
+    ) -> None:
         self.send_response(status)
         more = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(more or {})}
         if status != HTTPStatus.NO_CONTENT:

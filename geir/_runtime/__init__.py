@@ -1,0 +1,1 @@
+"""Kernels, native code and memory."""

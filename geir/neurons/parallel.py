@@ -1,0 +1,140 @@
+"""Parallel spiking neurons, which have no step: spikes at all times at once, without reset."""
+
+import functools
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from ..core.parameters import Declared, setting
+from ..surrogates import ATan
+
+_COUNT = {"kw_only": False, "accepts": int, "check": lambda count: count > 0, "expected": "a positive number of steps"}
+
+
+def check_input(module: nn.Module, xs: Any) -> Tensor:
+    xs = xs[0] if isinstance(xs, tuple) else xs
+    if not isinstance(xs, Tensor) or not xs.is_floating_point():
+        raise TypeError(
+            f"{type(module).__name__} takes a floating-point tensor, got {xs.dtype if isinstance(xs, Tensor) else type(xs).__name__}."
+        )
+    if xs.dim() == 0:
+        raise ValueError(
+            f"{type(module).__name__} runs over time: it takes (time, ...), got a tensor without dimensions."
+        )
+    return xs
+
+
+class ParallelSpikingNeuron(Declared):
+    r"""Parallel spiking neuron (PSN): every step weighs the input of all steps.
+
+    .. math:: h = W x, \qquad z_t = \Theta(h_t - b_t)
+
+    with weights :math:`W` of shape (steps, steps) and thresholds :math:`b`, which learn. It sees the future, unless `order` masks it. It has
+    no state: it takes runs of one length, and no chunks of them.
+
+    Reference: W. Fang et al., *Parallel spiking neurons with high efficiency and ability to learn long-term dependencies*, 2023.
+
+    Args:
+        steps: Number of steps of a run.
+        order: See only the last so many steps, the present one included (masked PSN). Default: see all.
+        surrogate: The threshold: from the distance to threshold to spikes.
+
+    >>> ParallelSpikingNeuron(8, order=3)(torch.zeros(8, 2, 10)).shape
+    torch.Size([8, 2, 10])
+    """
+
+    steps: int = setting(**_COUNT)
+    order: int | None = setting(
+        default=None,
+        accepts=(int, type(None)),
+        check=lambda order: order is None or order > 0,
+        expected="a positive number of steps, or None",
+    )
+    surrogate: Callable[[Tensor], Tensor] = setting(
+        default=ATan(), accepts=Callable, expected="a surrogate such as geir.surrogates.ATan()"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.weight = nn.Parameter(torch.empty(self.steps, self.steps).uniform_(-1, 1) / math.sqrt(self.steps))
+        self.threshold = nn.Parameter(torch.ones(self.steps))
+
+    def forward(self, xs: Any) -> Tensor:
+        """Spikes of a run.
+
+        Args:
+            xs: Input, shape (steps, ...), or the pair of output and state that the module before returned, whose state is passed over.
+
+        Returns:
+            Spikes, shape (steps, ...).
+
+        Raises:
+            TypeError: If `xs` is not a floating-point tensor.
+            ValueError: If it has another number of steps.
+        """
+        xs = check_input(self, xs)
+        if len(xs) != self.steps:
+            raise ValueError(f"{type(self).__name__} takes runs of {self.steps} steps, got shape {tuple(xs.shape)}.")
+        weight = self.weight if self.order is None else self.weight.tril().triu(1 - self.order)
+        distance = weight @ xs.flatten(1) - self.threshold[:, None] if xs.dim() > 1 else weight @ xs - self.threshold
+        return self.surrogate(distance).view(xs.shape)
+
+
+class SlidingState(NamedTuple):
+    """State of `SlidingParallelSpikingNeuron`."""
+
+    xs: Tensor  # the last inputs, shape (order - 1, ...)
+
+
+class SlidingParallelSpikingNeuron(Declared):
+    r"""Sliding parallel spiking neuron: every step weighs the input of the last so many steps, with the same weights at all times.
+
+    .. math:: h_t = \sum_{j=0}^{k-1} w_j x_{t-j}, \qquad z_t = \Theta(h_t - b)
+
+    Weights start as :math:`w_j = 2^{-j}` and learn, as the threshold :math:`b` does. Its state is the input that it still sees.
+
+    Reference: W. Fang et al., *Parallel spiking neurons with high efficiency and ability to learn long-term dependencies*, 2023.
+
+    Args:
+        order: How many steps it sees, :math:`k`.
+        surrogate: The threshold: from the distance to threshold to spikes.
+    """
+
+    order: int = setting(**_COUNT)
+    surrogate: Callable[[Tensor], Tensor] = setting(
+        default=ATan(), accepts=Callable, expected="a surrogate such as geir.surrogates.ATan()"
+    )
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.weight = nn.Parameter(0.5 ** torch.arange(self.order))
+        self.threshold = nn.Parameter(torch.ones(()))
+
+    def forward(self, xs: Any, state: SlidingState | None = None) -> tuple[Tensor, SlidingState]:
+        """Run over time.
+
+        Args:
+            xs: Input, shape (time, ...), or the pair of output and state that the module before returned, whose state is passed over.
+            state: State to continue from. Default: no input before the first.
+
+        Returns:
+            Spikes, shape (time, ...), and the state after the last step.
+
+        Raises:
+            TypeError: If `xs` is not a floating-point tensor.
+            ValueError: If `xs` has no time, or `state` does not fit.
+        """
+        xs = check_input(self, xs)
+        shape = (self.order - 1, *xs.shape[1:])
+        past = xs.new_zeros(shape) if state is None else state.xs
+        if past.shape != shape:
+            raise ValueError(
+                f"SlidingState.xs has shape {tuple(past.shape)}, but {type(self).__name__} continues from {shape}."
+            )
+        seen = torch.cat([past, xs])
+        delayed = (seen[self.order - 1 - j : len(seen) - j] for j in range(self.order))
+        potential = functools.reduce(torch.add, (w * x for w, x in zip(self.weight, delayed, strict=True)))
+        return self.surrogate(potential - self.threshold), SlidingState(seen[len(xs) :])
