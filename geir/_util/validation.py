@@ -1,6 +1,8 @@
 """Spike trains of shape (time, ...): what is refused at the door, and when they spike."""
 
+import itertools
 import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -53,3 +55,27 @@ def spike_steps(zs: Tensor, count: int) -> Tensor:
     place = torch.where(spiked & (place < count), place, count)
     steps = place.new_full((count + 1, *zs.shape[1:]), len(zs))
     return steps.scatter(0, place, time_indices(len(zs), zs[0]).expand(zs.shape))[:count]
+
+
+def unwrap_output(caller: str, x: Any) -> Tensor:
+    """The input tensor, taken out of a previous module's `(output, state)` tuple if necessary.
+
+    Raises:
+        TypeError: If it is not a floating-point tensor.
+    """
+    if isinstance(x, tuple):
+        x = x[0]
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{caller} expected a tensor, got {type(x).__name__}.")
+    if not x.is_floating_point():
+        raise TypeError(f"{caller} expected floating-point input, got {x.dtype}; convert it with .float().")
+    return x
+
+
+def check_broadcastable(owner: str, name: str, tensor: Tensor, shape: torch.Size) -> None:
+    """Raise `ValueError` unless the tensor `owner.name` broadcasts to one step of input of this shape."""
+    sizes = itertools.zip_longest(reversed(shape), reversed(tensor.shape), fillvalue=1)
+    if tensor.dim() > len(shape) or any(wanted != given != 1 for wanted, given in sizes):
+        raise ValueError(
+            f"{owner}.{name} has shape {tuple(tensor.shape)}, which does not broadcast to one step of input, {tuple(shape)}."
+        )

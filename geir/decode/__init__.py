@@ -1,7 +1,6 @@
 """Decoders: from spikes and membrane potentials to predictions, and the losses that train them."""
 
 from .decoders import (
-    SpikesToTimesDecoder as SpikesToTimesDecoder,
     first_spike_decode as first_spike_decode,
     first_spike_loss as first_spike_loss,
     first_spike_time as first_spike_time,
@@ -12,5 +11,6 @@ from .decoders import (
     rate_decode as rate_decode,
     rate_loss as rate_loss,
     spike_times as spike_times,
+    SpikesToTimesDecoder as SpikesToTimesDecoder,
     sum_decode as sum_decode,
 )

@@ -7,11 +7,11 @@ from .distances import (
     victor_purpura_distance as victor_purpura_distance,
 )
 from .filters import (
+    causal_filter as causal_filter,
+    exponential_filter as exponential_filter,
     ExponentialFilter as ExponentialFilter,
     ExponentialFilterCell as ExponentialFilterCell,
     ExponentialFilterState as ExponentialFilterState,
-    causal_filter as causal_filter,
-    exponential_filter as exponential_filter,
 )
 from .logic import (
     logical_and as logical_and,

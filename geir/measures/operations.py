@@ -4,14 +4,14 @@ from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
 from .._util.recording import record_calls
 from .._util.state import tensors_of
 from ..core.neuron import Dynamics
-from ..wrappers.forms import CellMixin, RecurrentMixin
+from ..wrappers import CellMixin, RecurrentMixin
 
 
 class Operations(NamedTuple):
