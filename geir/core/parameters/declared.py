@@ -199,7 +199,7 @@ def _document(cls: type[Declared]) -> str:
     entries = [f"    {name}: {described[name]}" for name in inspect.signature(cls).parameters if name in described]
     if not entries:
         return doc
-    section = "Args:\n" + "\n".join(entries) + "\n"
+    section = "Args:\n" + "\n".join(entry.rstrip() for entry in entries) + "\n"
     if _ARGUMENTS.search(doc):
         return _ARGUMENTS.sub(lambda _: section + "\n", doc, count=1).rstrip("\n") + "\n"
     following = _AFTER_ARGUMENTS.search(doc)

@@ -68,8 +68,9 @@ class Parameter:
     @property
     def summary(self) -> str:
         """Meaning, range and default in one line."""
+        meaning = self.doc or self.name
         sentences = [
-            f"{self.doc or self.name}.",
+            f"{meaning[0].upper()}{meaning[1:]}.",
             self.range.describe(self._unit),
             f"Default: {self.default:g}{self._unit}.",
         ]
