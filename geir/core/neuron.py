@@ -3,7 +3,7 @@
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TYPE_CHECKING, TypeVar
+from typing import Any, Generic, TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -30,9 +30,6 @@ class Dynamics(Declared, ABC, Generic[State]):
         unroll: The code that runs the step over time: `geir.Fused(...)`, kernels derived from the step, or `geir.reference`, the loop
             that defines the result.
     """
-
-    # Whether the step is elementwise over neurons; if not, the reference loop is used.
-    elementwise: ClassVar[bool] = True
 
     dt: float = setting(
         default=1e-3,
@@ -70,6 +67,11 @@ class Dynamics(Declared, ABC, Generic[State]):
     def spiking(self) -> bool:
         """Whether the output is spikes."""
         return False
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the step is elementwise over neurons; if not, the reference loop is used."""
+        return True
 
     def transform_input(self, x: Tensor, over_time: bool) -> Tensor:
         """Map the input to the input of the step, for all time steps at once or for one."""

@@ -1,7 +1,7 @@
 """Models given by differential equations with jumps: they define only these, and an integrator makes the step."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, ClassVar, cast
 
 from torch import Tensor
 
@@ -106,7 +106,8 @@ class IntegrateAndFire(ODENeuron[State], ABC):
 
     def reset_levels(self) -> tuple[Tensor, Tensor]:
         """The potential after a spike, and the threshold potential: arguments of the reset mechanism."""
-        return self.v_reset, self.v_th  # pyright: ignore[reportAttributeAccessIssue]  (checked when the class is defined)
+        model = cast(Any, self)  # these parameters exist, as checked when the class was defined
+        return model.v_reset, model.v_th
 
     def reset(self, z: Tensor, state: State) -> State:
         return with_potential(state, self.reset_mechanism(z, potential(state), *self.reset_levels()))

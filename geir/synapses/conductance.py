@@ -49,7 +49,7 @@ class ConductanceSynapse(Wrapper):
         self.expect_state(state, ConductanceSynapseState)
         self.neuron.check_state_type(state.neuron)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> ConductanceSynapseState:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
         dtype = dtype or self.state_dtype(x)
         closed = x.new_zeros((), dtype=dtype).expand(x.shape)
         return ConductanceSynapseState(self.neuron.initial_state(x, dtype), g_exc=closed, g_inh=closed)

@@ -1,6 +1,6 @@
 """Multi-compartment neurons with resistive coupling."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -31,8 +31,6 @@ class Compartments(Wrapper):
         ValueError: If `coupling` has another shape.
     """
 
-    elementwise: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleMethodOverride]  (whatever is wrapped)
-
     hidden_size: int = setting(
         kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of compartments"
     )
@@ -48,6 +46,10 @@ class Compartments(Wrapper):
             rates = torch.full(shape, 100.0 / self.hidden_size) if given is None else given.detach().clone()
             del self.coupling
             self.register_parameter("coupling", nn.Parameter(rates))
+
+    @property
+    def elementwise(self) -> bool:
+        return False
 
     def prepare(self) -> tuple[Any, ...]:
         rates = self.coupling

@@ -43,7 +43,7 @@ class RandomWrapper(Wrapper, ABC):
         self.expect_state(state, RandomState)
         self.neuron.check_state_type(state.neuron)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> RandomState:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
         dtype = dtype or self.state_dtype(x)
         seed = None if self.seed is None else 2 * self.seed + self._stream
         return RandomState(self.neuron.initial_state(x, dtype), WichmannHill.seed(seed, x, dtype))

@@ -1,7 +1,8 @@
 """Recurrent connections, for any neuron."""
 
 import math
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, TYPE_CHECKING
 
 import torch
 from torch import nn, Tensor
@@ -82,7 +83,7 @@ class RecurrentMixin(Dynamics[Any]):
         self.expect_state(state, RecurrentState)
         super().check_state_type(state.neuron)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> RecurrentState:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
         dtype = dtype or self.state_dtype(x)
         return RecurrentState(super().initial_state(x, dtype), x.new_zeros((), dtype=dtype).expand(x.shape))
 
@@ -101,13 +102,16 @@ class RecurrentMixin(Dynamics[Any]):
             )
         return linear(x, weights)
 
-    def step(
-        self, x: Tensor, state: RecurrentState, matrix: Tensor | None, inner: tuple[Any, ...]
-    ) -> tuple[Tensor, RecurrentState]:
-        connection: Any = self.recurrent_weights
-        feedback = connection(state.z) if matrix is None else functional.linear(state.z.to(matrix.dtype), matrix)
-        z, after = self.inner_step(x + feedback, state.neuron, *inner)
-        return z, RecurrentState(after, z)
+    if TYPE_CHECKING:
+        # Compatible with the step of any model.
+        step: Callable[..., tuple[Tensor, Any]]
+    else:
+
+        def step(self, x, state, matrix, inner):
+            connection = self.recurrent_weights
+            feedback = connection(state.z) if matrix is None else functional.linear(state.z.to(matrix.dtype), matrix)
+            z, after = self.inner_step(x + feedback, state.neuron, *inner)
+            return z, RecurrentState(after, z)
 
     def inner_step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
         """The step of the model without recurrence, given input and feedback added up."""

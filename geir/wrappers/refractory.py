@@ -49,7 +49,7 @@ class Refractory(Wrapper):
         self.expect_state(state, RefractoryState)
         self.neuron.check_state_type(state.neuron)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> RefractoryState:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
         dtype = dtype or self.state_dtype(x)
         return RefractoryState(self.neuron.initial_state(x, dtype), x.new_zeros((), dtype=dtype).expand(x.shape))
 

@@ -3,18 +3,27 @@
 import inspect
 from abc import ABC
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, cast, ClassVar
 
 import torch
 from torch import Tensor
 
 from .._util.state import has_potential
-from ..core.neuron import Dynamics
+from ..core.neuron import Dynamics, Neuron
 from ..core.parameters import Declared, setting
 from .cell import CellMixin
 
 # Arguments of the outer module only: the inner one is a plain layer.
 _OUTER_ONLY = ("record_states", "unroll")
+
+
+def forward_attribute(name: str) -> Any:
+    """A property of a module around a neuron: the attribute of the neuron."""
+
+    def get(module: "Composite") -> Any:
+        return getattr(module.neuron, name)
+
+    return property(get, doc=f"`{name}` of the wrapped neuron.")
 
 
 class Composite(Declared):
@@ -45,7 +54,7 @@ class Composite(Declared):
             cls._forwarded = frozenset(_inner_parameters(wraps)) - cls._declarations.keys()
             for name in cls._forwarded:
                 if not hasattr(cls, name):
-                    setattr(cls, name, _forward_attribute(name))
+                    setattr(cls, name, forward_attribute(name))
 
     @classmethod
     def _argument_sources(cls) -> tuple[type, ...]:
@@ -88,11 +97,6 @@ def _inner_parameters(wraps: type[Dynamics[Any]]) -> dict[str, inspect.Parameter
     return {name: entry for name, entry in signature.parameters.items() if name not in _OUTER_ONLY}
 
 
-def _forward_attribute(name: str) -> property:
-    get: Callable[[Composite], Any] = lambda self: getattr(self.neuron, name)  # noqa: E731  (it has no name of its own)
-    return property(get, doc=f"`{name}` of the wrapped neuron.")
-
-
 class Wrapper(Composite, Dynamics[Any], ABC):
     """A model made of another model.
 
@@ -100,9 +104,7 @@ class Wrapper(Composite, Dynamics[Any], ABC):
     `check_state_type`. What it does not define is that of the wrapped model.
     """
 
-    @property
-    def dt(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]  (the wrapped model's)
-        return self.neuron.dt
+    dt = forward_attribute("dt")
 
     @property
     def surrogate(self) -> Callable[[Tensor], Tensor]:
@@ -111,10 +113,10 @@ class Wrapper(Composite, Dynamics[Any], ABC):
             raise AttributeError(
                 f"{type(self).__name__} has no surrogate: {type(self.neuron).__name__} does not spike."
             )
-        return self.neuron.surrogate  # pyright: ignore[reportAttributeAccessIssue]  (neurons that spike have one)
+        return cast(Neuron[Any], self.neuron).surrogate
 
     @property
-    def elementwise(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  (likewise)
+    def elementwise(self) -> bool:
         return self.neuron.elementwise
 
     @property

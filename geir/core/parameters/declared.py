@@ -145,13 +145,14 @@ def _collect(cls: type[Declared], inherited: Mapping[str, Declaration]) -> dict[
         elif name in annotations and _is_class_variable(annotations[name]):
             collected[name] = None
         elif name in inherited or (name in annotations and not name.startswith("_")):
-            collected[name] = _declare(cls, name, value, annotations.get(name), inherited.get(name))
-            if isinstance(collected[name], Setting):
+            declaration = _declare(cls, name, value, annotations.get(name), inherited.get(name))
+            collected[name] = declaration
+            if isinstance(declaration, Setting):
                 # A class attribute would hide the instance's attribute of this name.
                 delattr(cls, name)
-            elif collected[name] is not value:
-                setattr(cls, name, collected[name])
-                collected[name].__set_name__(cls, name)
+            elif declaration is not value:
+                setattr(cls, name, declaration)
+                declaration.__set_name__(cls, name)
     for name, annotation in annotations.items():
         if _is_class_variable(annotation):
             collected[name] = None

@@ -92,10 +92,10 @@ class Parameter:
         if module is None:
             return self
         for tensors in (module._parameters, module._buffers):
-            if self.name in tensors:
-                return tensors[self.name]
-        if self.stored_name in module._parameters:
-            return self.range.from_unconstrained(module._parameters[self.stored_name])
+            if (tensor := tensors.get(self.name)) is not None:
+                return tensor
+        if (stored := module._parameters.get(self.stored_name)) is not None:
+            return self.range.from_unconstrained(stored)
         raise AttributeError(f"{type(module).__name__}.{self.name} is not set yet.")
 
     def __set__(self, module: nn.Module, value: Any) -> None:
