@@ -133,7 +133,8 @@ def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
 def _recurrent_products(module: RecurrentMixin, call: Call) -> Iterator[_Product]:
     """Products with the weights of a recurrent neuron. Weights that are modules are recorded as separate calls."""
     prefix = f"{call.name}." if call.name else ""
-    given, state = (*call.arguments, None)[:2]
+    given = call.arguments[0]
+    state = call.arguments[1] if len(call.arguments) > 1 else None
     xs = given[0] if isinstance(given, tuple) else given
     if isinstance(module.input_weights, Tensor):
         yield _Product(f"{prefix}input_weights", xs, module.input_weights, functional.linear)

@@ -1,8 +1,8 @@
 """Penalties on activity, to add to a loss.
 
 Penalties are functions of the spikes or potentials that a network returns over time, shape (time, ...);
-`record_outputs` collects them from all layers. Each penalty is computed per spike train and averaged over all trains. To
-penalize the mean activity over the batch instead, pass that mean: ``rate_penalty(zs.mean(1))`` for spikes of shape
+`record_outputs` collects them from all layers. Each penalty is computed per spike train and averaged over all trains.
+To penalize the mean activity over the batch instead, pass that mean: ``rate_penalty(zs.mean(1))`` for spikes of shape
 (time, batch, ...).
 """
 

@@ -26,13 +26,13 @@ def random_spikes(*shape, rate=0.3, seed=0):
 
 def test_one_step_of_poisson_has_the_rate_of_all_and_repeats_with_its_generator():
     x = torch.tensor([0.0, 0.3, 1.0]).expand(20_000, 3)
-    zs = geir.encode.PoissonEncoderStep(f_max=200.0, generator=torch.Generator().manual_seed(1))(x)
+    zs = geir.encode.PoissonEncoderCell(f_max=200.0, generator=torch.Generator().manual_seed(1))(x)
     assert zs.shape == x.shape
     for k, p in enumerate((0.0, 0.06, 0.2)):
         assert zs[:, k].sum().item() == pytest.approx(20_000 * p, abs=4 * binom(20_000, p).std() + 1e-9)
-    again = geir.encode.poisson_encode(x, 1, f_max=200.0, generator=torch.Generator().manual_seed(1))[0]
+    again = geir.encode.poisson(x, 1, f_max=200.0, generator=torch.Generator().manual_seed(1))[0]
     assert torch.equal(zs, again)
-    signed = geir.encode.SignedPoissonEncoderStep(f_max=200.0, generator=torch.Generator().manual_seed(1))(-x)
+    signed = geir.encode.SignedPoissonEncoderCell(f_max=200.0, generator=torch.Generator().manual_seed(1))(-x)
     assert torch.equal(signed, -zs)
 
 
@@ -55,8 +55,8 @@ def test_phases_spell_the_binary_digits(period):
 
 
 def test_phases_of_the_ends_of_the_range():
-    assert geir.encode.phase_encode(torch.tensor([0.0, 1.0]), 8).T.tolist() == [[0] * 8, [1] * 8]
-    assert geir.encode.phase_encode(torch.tensor([0.5], dtype=torch.float16), 20, period=20).T.tolist() == [
+    assert geir.encode.phase(torch.tensor([0.0, 1.0]), 8).T.tolist() == [[0] * 8, [1] * 8]
+    assert geir.encode.phase(torch.tensor([0.5], dtype=torch.float16), 20, period=20).T.tolist() == [
         [1.0] + [0.0] * 19
     ]
 
@@ -70,8 +70,8 @@ def test_bursts_have_the_spikes_and_intervals_of_the_formula():
     # By default five spikes at the longest interval just fit.
     x = torch.linspace(0, 1, 301, dtype=F64)
     for steps, longest in ((40, 9), (41, 10), (44, 10)):
-        zs = geir.encode.burst_encode(x, steps)
-        assert torch.equal(zs, geir.encode.burst_encode(x, steps, longest=longest))
+        zs = geir.encode.burst(x, steps)
+        assert torch.equal(zs, geir.encode.burst(x, steps, longest=longest))
         assert torch.equal(zs.sum(0), torch.ceil(5 * x))
 
 
@@ -83,8 +83,8 @@ def test_ranks_are_those_of_sorting_and_ties_keep_their_order():
     np.testing.assert_array_equal(order.movedim(0, -1), np.argsort(-x.numpy(), axis=-1))
     assert (zs.sum(0) == 1).all()
     assert (zs.sum(-1) == 1).all()
-    assert torch.equal(geir.encode.rank_order_encode(x, 4), zs[:4])
-    assert geir.encode.rank_order_encode(torch.tensor([2.0, 5.0, 5.0, 2.0])).argmax(-1).tolist() == [1, 2, 0, 3]
+    assert torch.equal(geir.encode.rank_order(x, 4), zs[:4])
+    assert geir.encode.rank_order(torch.tensor([2.0, 5.0, 5.0, 2.0])).argmax(-1).tolist() == [1, 2, 0, 3]
 
 
 def test_delta_spikes_follow_a_signal_as_a_loop_says():
@@ -92,7 +92,7 @@ def test_delta_spikes_follow_a_signal_as_a_loop_says():
     xs[100:150] = (
         0.3 + 0.15 * torch.arange(50, dtype=F64)[:, None]
     )  # changes that are the threshold itself up to rounding
-    zs = geir.encode.delta_encode(xs, threshold=0.15)
+    zs = geir.encode.delta(xs, threshold=0.15)
     for signal, train in zip(xs.T.tolist(), zs.T.tolist(), strict=True):
         reference, expected = 0.0, []
         for value in signal:
@@ -106,7 +106,7 @@ def test_delta_spikes_follow_a_signal_as_a_loop_says():
 def test_delta_spikes_rebuild_a_slow_signal_within_the_threshold():
     ts = torch.linspace(0, 1, 1000, dtype=F64)
     xs = torch.stack([torch.sin(2 * math.pi * 3 * ts), ts**2, -ts], 1)
-    rebuilt = 0.05 * geir.encode.delta_encode(xs, threshold=0.05).cumsum(0)
+    rebuilt = 0.05 * geir.encode.delta(xs, threshold=0.05).cumsum(0)
     assert (rebuilt - xs).abs().max() <= 0.05 + 1e-12
 
 
@@ -128,19 +128,19 @@ def test_encoders_and_filters_with_a_state_keep_the_contract(model):
 
 
 MODULES = [
-    (geir.encode.TimeToFirstSpikeEncoder, "time_to_first_spike_encode", {"seq_length": 9}),
-    (geir.encode.PhaseEncoder, "phase_encode", {"seq_length": 9, "period": 3}),
-    (geir.encode.BurstEncoder, "burst_encode", {"seq_length": 9, "max_spikes": 3}),
-    (geir.encode.RankOrderEncoder, "rank_order_encode", {"seq_length": 3}),
+    (geir.encode.TimeToFirstSpikeEncoder, "time_to_first_spike_encode", {"steps": 9}),
+    (geir.encode.PhaseEncoder, "phase_encode", {"steps": 9, "period": 3}),
+    (geir.encode.BurstEncoder, "burst_encode", {"steps": 9, "max_spikes": 3}),
+    (geir.encode.RankOrderEncoder, "rank_order_encode", {"steps": 3}),
     (geir.encode.PopulationEncoder, "population_encode", {"out_features": 4, "sigma": 0.5}),
     (geir.encode.SpikeLatencyEncoder, "spike_latency_encode", {}),
     (
         geir.encode.ConstantCurrentLIFEncoder,
         "constant_current_encode",
-        {"seq_length": 9, "neuron": geir.LIFBox(v_th=0.3)},
+        {"steps": 9, "neuron": geir.LIFBox(v_th=0.3)},
     ),
-    (geir.encode.SpikeLatencyLIFEncoder, "latency_encode", {"seq_length": 9}),
-    (geir.decode.SpikesToTimesDecoder, "spike_times", {"spike_count": 2, "missing": 5.0}),
+    (geir.encode.SpikeLatencyLIFEncoder, "latency_encode", {"steps": 9}),
+    (geir.decode.SpikeTimesDecoder, "spike_times", {"spike_count": 2, "missing": 5.0}),
 ]
 
 
@@ -179,7 +179,7 @@ def test_encoders_of_nothing_return_nothing():
         geir.encode.RankOrderEncoder(7),
     ):
         assert encoder(torch.zeros(0, 4)).shape[1:] == (0, 4)
-    assert geir.encode.phase_encode(torch.zeros(3), 0).shape == (0, 3)
+    assert geir.encode.phase(torch.zeros(3), 0).shape == (0, 3)
 
 
 # Decoders
@@ -192,14 +192,14 @@ def times_by_hand(train, count, missing):
 
 def test_spike_times_are_those_of_the_spikes():
     zs = random_spikes(12, 40, rate=0.15)
-    times = geir.decode.SpikesToTimesDecoder(3, dt=2e-3)(zs)
+    times = geir.decode.SpikeTimesDecoder(3, dt=2e-3)(zs)
     assert times.shape == (3, 40)
     for train, actual in zip(zs.T.tolist(), times.T.tolist(), strict=True):
         np.testing.assert_allclose(actual, np.multiply(2e-3, times_by_hand(train, 3, math.inf)), rtol=1e-12)
     assert times.isinf().any()
     assert times.isfinite().any()
     assert torch.equal(geir.decode.spike_times(zs, 3, missing=0.5).isinf(), torch.zeros(3, 40, dtype=torch.bool))
-    assert geir.decode.sum_decode(zs).tolist() == zs.numpy().sum(0).tolist()
+    assert geir.decode.spike_count(zs).tolist() == zs.numpy().sum(0).tolist()
 
 
 def test_the_gradient_of_spike_times_is_the_difference_a_spike_makes():
@@ -364,35 +364,35 @@ T4 = torch.zeros(4, 2)
 
 CASES = {
     "ttfs out of range": (
-        lambda: geir.encode.time_to_first_spike_encode(torch.tensor([0.5, -2.0]), 5),
+        lambda: geir.encode.time_to_first_spike(torch.tensor([0.5, -2.0]), 5),
         r"time_to_first_spike_encode takes .*\[0, 1\], got -2.0",
     ),
     "the value at fault is named": (
-        lambda: geir.encode.poisson_encode(torch.tensor([0.9, -0.1]), 5),
+        lambda: geir.encode.poisson(torch.tensor([0.9, -0.1]), 5),
         r"in \[0, 1\], got -0.1",
     ),
     "phase out of range": (
-        lambda: geir.encode.phase_encode(torch.tensor([1.5]), 5),
+        lambda: geir.encode.phase(torch.tensor([1.5]), 5),
         r"phase_encode takes intensities in \[0, 1\], got 1.5",
     ),
     "burst out of range": (
-        lambda: geir.encode.burst_encode(torch.tensor([1.5]), 9),
+        lambda: geir.encode.burst(torch.tensor([1.5]), 9),
         r"burst_encode takes intensities in \[0, 1\], got 1.5",
     ),
     "negative rate": (
-        lambda: geir.encode.poisson_encode(T4, 5, f_max=-1.0),
+        lambda: geir.encode.poisson(T4, 5, f_max=-1.0),
         r"poisson_encode: f_max and dt must not be negative, got f_max=-1.0 Hz",
     ),
     "negative rate, one step": (
-        lambda: geir.encode.poisson_encode_step(T4, f_max=-1.0),
+        lambda: geir.encode.poisson_step(T4, f_max=-1.0),
         "poisson_encode_step: f_max and dt must not be negative",
     ),
     "rate too high, one step": (
-        lambda: geir.encode.signed_poisson_encode_step(T4, f_max=2e3),
+        lambda: geir.encode.signed_poisson_step(T4, f_max=2e3),
         "signed_poisson_encode_step: a rate of f_max=2000.0 Hz means 2",
     ),
     "no phases": (
-        lambda: geir.encode.phase_encode(T4, 5, period=0),
+        lambda: geir.encode.phase(T4, 5, period=0),
         "phase_encode: period must be a whole number of steps, at least 1, got 0",
     ),
     "no phases to weigh": (
@@ -400,27 +400,27 @@ CASES = {
         "phase_weights: period must be a whole number of steps, at least 1, got 1.5",
     ),
     "burst too long": (
-        lambda: geir.encode.burst_encode(T4, 9, longest=5),
+        lambda: geir.encode.burst(T4, 9, longest=5),
         "5 spikes fit into 9 steps with intervals of up to 2 steps, so shortest=2 <= longest=5 <= 2",
     ),
     "no spikes in a burst": (
-        lambda: geir.encode.burst_encode(T4, 9, max_spikes=0),
+        lambda: geir.encode.burst(T4, 9, max_spikes=0),
         "burst_encode: max_spikes must be a whole number of steps, at least 1, got 0",
     ),
     "ranks of a scalar": (
-        lambda: geir.encode.rank_order_encode(torch.tensor(1.0)),
+        lambda: geir.encode.rank_order(torch.tensor(1.0)),
         r"shape \(..., neurons\), got torch.float32 of shape \(\)",
     ),
     "delta of no threshold": (
-        lambda: geir.encode.delta_encode(T4, threshold=0.0),
+        lambda: geir.encode.delta(T4, threshold=0.0),
         "delta_encode: threshold must be positive and finite, got 0.0",
     ),
     "delta without time": (
-        lambda: geir.encode.delta_encode(torch.tensor(1.0)),
+        lambda: geir.encode.delta(torch.tensor(1.0)),
         r"delta_encode takes \(time, ...\) of at least one step, got shape \(\)",
     ),
     "latency without time": (
-        lambda: geir.encode.spike_latency_encode(T4[:0]),
+        lambda: geir.encode.spike_latency(T4[:0]),
         r"spike_latency_encode takes \(time, ...\) of at least one step",
     ),
     "no spike times": (
@@ -432,7 +432,7 @@ CASES = {
         "spike_times: dt must be positive and finite, got 0.0",
     ),
     "sum of no steps": (
-        lambda: geir.decode.sum_decode(T4[:0]),
+        lambda: geir.decode.spike_count(T4[:0]),
         r"sum_decode takes \(time, ...\) of at least one step, got shape \(0, 2\)",
     ),
     "filter of no steps": (
@@ -477,7 +477,7 @@ def test_bad_values_are_refused(case):
     ("call", "message"),
     [
         (
-            lambda: geir.encode.phase_encode(torch.zeros(2, dtype=torch.uint8), 5),
+            lambda: geir.encode.phase(torch.zeros(2, dtype=torch.uint8), 5),
             "phase_encode takes floating-point intensities, got torch.uint8",
         ),
         (
@@ -488,7 +488,7 @@ def test_bad_values_are_refused(case):
             lambda: geir.decode.spike_times(T4.long()),
             r"spike_times takes floating-point values over time, got torch.int64; convert them with .float\(\)",
         ),
-        (lambda: geir.encode.PhaseEncoder(), "PhaseEncoder: missing a required argument: 'seq_length'"),
+        (lambda: geir.encode.PhaseEncoder(), "PhaseEncoder: missing a required argument: 'steps'"),
         (lambda: geir.encode.PoissonEncoder(5, fmax=3.0), "PoissonEncoder: got an unexpected keyword argument 'fmax'"),
         (lambda: module_of(lambda x, *, factor: x)(3), "too many positional arguments"),
     ],

@@ -329,7 +329,7 @@ def taps(conv, shape):
 )
 def test_operations_of_a_convolution_are_those_of_its_loops(conv):
     xs = random_spikes(4, 2, 2, 6, 7).float()
-    actual = geir.measures.synaptic_operations(geir.Lift(conv), xs)
+    actual = geir.measures.count_operations(geir.Lift(conv), xs)
     every = list(taps(conv, (2, 6, 7)))
     synops = sum(int(sample[index]) for sample in xs.flatten(0, 1) for index in every)
     assert actual == {"module": Operations(int(xs.sum()), synops, 8 * len(every))}
@@ -341,7 +341,7 @@ def test_operations_of_a_transposed_convolution_are_those_of_its_loops():
     length = (6 - 1) * 2 - 2 + 4
     reached = [(t, k) for t, k in itertools.product(range(6), range(4)) if 0 <= 2 * t + k - 1 < length]
     synops = sum(3 * int(sample[:, t].sum()) for sample in x for t, _ in reached)
-    assert geir.measures.synaptic_operations(conv, x) == {
+    assert geir.measures.count_operations(conv, x) == {
         "": Operations(int(x.sum()), synops, 5 * 2 * 3 * len(reached))
     }
 
@@ -368,7 +368,7 @@ def test_operations_of_a_network_are_spikes_times_fan_out():
         model[0].module.weight.mul_(10)
     xs = 2 * random_spikes(20, 3, 6).float()
     before = model.state_dict()
-    counted = geir.measures.synaptic_operations(model, xs)
+    counted = geir.measures.count_operations(model, xs)
     model.return_hidden = True
     outputs, _ = model(xs)
     assert list(counted) == ["0.module", "2.module.twice", "4.input_weights", "4.recurrent_weights"]
@@ -391,12 +391,12 @@ def test_operations_of_cells_and_of_streams_add_up():
         4, 6, autapses=True, input_weights=layer.input_weights, recurrent_weights=layer.recurrent_weights
     )
     xs = 3 * random_spikes(30, 2, 4).float()
-    whole = geir.measures.synaptic_operations(layer, xs)
-    stepped = geir.measures.synaptic_operations(geir.Lift(cell), xs)
+    whole = geir.measures.count_operations(layer, xs)
+    stepped = geir.measures.count_operations(geir.Lift(cell), xs)
     assert {f"module.{name}": operations for name, operations in whole.items()} == stepped
     assert whole["recurrent_weights"].events > 10
     _, state = layer(xs[:11])
-    parts = geir.measures.synaptic_operations(layer, xs[:11]), geir.measures.synaptic_operations(layer, xs[11:], state)
+    parts = geir.measures.count_operations(layer, xs[:11]), geir.measures.count_operations(layer, xs[11:], state)
     assert {name: Operations(*map(sum, zip(*(part[name] for part in parts), strict=True))) for name in whole} == whole
 
 
@@ -408,8 +408,8 @@ def test_operations_of_connections_that_are_modules_are_counted_once():
         modules[0].bias.zero_()
         modules[1].weight.copy_(layer.recurrent_weights)
     xs = 3 * random_spikes(30, 2, 4).float()
-    expected = geir.measures.synaptic_operations(layer, xs)
-    actual = geir.measures.synaptic_operations(
+    expected = geir.measures.count_operations(layer, xs)
+    actual = geir.measures.count_operations(
         geir.LIFRecurrent(4, 6, autapses=True, input_weights=modules[0], recurrent_weights=modules[1]), xs
     )
     assert actual == expected
@@ -429,7 +429,7 @@ class Dense(geir.Neuron):
 
 def test_operations_are_those_of_a_run_not_of_attempts_to_trace_it():
     with pytest.warns(RuntimeWarning, match="Dense runs on the reference loop"):
-        counted = geir.measures.synaptic_operations(Dense(mixing=nn.Linear(3, 3)), torch.ones(5, 2, 3))
+        counted = geir.measures.count_operations(Dense(mixing=nn.Linear(3, 3)), torch.ones(5, 2, 3))
     assert counted == {"mixing": Operations(30, 90, 90)}
 
 
@@ -446,7 +446,7 @@ class Nested(geir.Neuron):
 
 
 def test_what_is_traced_on_the_way_to_a_kernel_is_no_output():
-    (zs, _), outputs = geir.measures.neuron_outputs(Nested(inner=geir.IAFCell()), torch.ones(5, 2, 3))
+    (zs, _), outputs = geir.measures.record_outputs(Nested(inner=geir.IAFCell()), torch.ones(5, 2, 3))
     assert list(outputs) == [""]
     assert torch.equal(outputs[""], zs)
     assert zs.any()
@@ -501,13 +501,13 @@ def test_a_silent_layer_learns_to_fire_at_its_target_rate():
         linear.weight.mul_(0.05)
         linear.bias.zero_()
     model = geir.SequentialState(geir.Lift(linear), geir.LIF())
-    xs = geir.encode.poisson_encode(torch.full((4, 10), 0.9), 200, generator=torch.Generator().manual_seed(0))
+    xs = geir.encode.poisson(torch.full((4, 10), 0.9), 200, generator=torch.Generator().manual_seed(0))
     optimizer = torch.optim.Adam(model.parameters(), lr=0.03)
-    (zs, _), before = geir.measures.neuron_outputs(model, xs)
+    (zs, _), before = geir.measures.record_outputs(model, xs)
     assert not zs.any()
     for _ in range(60):
         optimizer.zero_grad()
-        _, outputs = geir.measures.neuron_outputs(model, xs)
+        _, outputs = geir.measures.record_outputs(model, xs)
         (geir.measures.rate_penalty(outputs["1"].mean(1), 40.0, 60.0) / 50**2).backward()
         optimizer.step()
     rates = geir.measures.firing_rate(model(xs)[0].mean(1))
@@ -538,14 +538,14 @@ def test_outputs_of_neurons_are_those_of_the_network():
         return_hidden=True,
     )
     xs = torch.rand(20, 2, 4)
-    (hidden, _), outputs = geir.measures.neuron_outputs(model, xs)
+    (hidden, _), outputs = geir.measures.record_outputs(model, xs)
     assert list(outputs) == ["1", "2", "3"]
     for index, name in ((1, "1"), (2, "2"), (3, "3")):
         assert torch.equal(outputs[name], hidden[index])
     outputs["1"].sum().backward()
     assert model[0].module.weight.grad.any()
     cells = geir.Lift(geir.SequentialState(nn.Linear(4, 6), geir.LIFCell(v_th=0.1)))
-    (zs, _), outputs = geir.measures.neuron_outputs(cells, xs)
+    (zs, _), outputs = geir.measures.record_outputs(cells, xs)
     assert torch.equal(outputs["module.1"], zs)
     assert zs.any()
     assert all(not module._forward_hooks for module in model.modules())
@@ -627,17 +627,17 @@ CASES = {
         r"synchrony takes \(time, ..., neurons\), got shape \(4,\)",
     ),
     "operations of an LSTM": (
-        lambda: geir.measures.synaptic_operations(nn.Sequential(nn.LSTM(2, 3)), T4),
+        lambda: geir.measures.count_operations(nn.Sequential(nn.LSTM(2, 3)), T4),
         TypeError,
         "but 0 is a LSTM with weight_ih_l0, weight_hh_l0",
     ),
     "operations of a table": (
-        lambda: geir.measures.synaptic_operations(nn.Embedding(3, 2), T4.long()),
+        lambda: geir.measures.count_operations(nn.Embedding(3, 2), T4.long()),
         TypeError,
         "multiplies floating-point input, but the model is a Embedding with weight",
     ),
     "operations of what a wrapper hides": (
-        lambda: geir.measures.synaptic_operations(geir.Wrapper(geir.LIFRecurrent(2, 2), unroll=geir.reference), T4),
+        lambda: geir.measures.count_operations(geir.Wrapper(geir.LIFRecurrent(2, 2), unroll=geir.reference), T4),
         TypeError,
         "cannot see the weights that the model, a Wrapper, wraps; wrap it in Recurrent",
     ),
