@@ -95,7 +95,7 @@ def _is_connection(call: Call) -> bool:
     kind = type(module).__name__
     if isinstance(module, Dynamics) and any(isinstance(part, RecurrentMixin) for part in module.modules()):
         raise TypeError(
-            f"count_operations cannot see the recurrent weights inside {name}, a {kind}; "
+            f"measures.count_operations cannot see the recurrent weights inside {name} ({kind}); "
             "make the outermost module recurrent instead, with Recurrent(...)."
         )
     matrices = [key for key, tensor in _own_tensors(module).items() if tensor.dim() >= 2]
@@ -106,8 +106,8 @@ def _is_connection(call: Call) -> bool:
     )
     if "weight" not in matrices or not takes_values:
         raise TypeError(
-            "count_operations supports modules with one `weight` that multiplies a floating-point input, "
-            f"but {name} is a {kind} with {', '.join(matrices)}."
+            "measures.count_operations supports modules with one `weight` that multiplies a floating-point input, "
+            f"but {name} ({kind}) has {', '.join(matrices)}."
         )
     return True
 
