@@ -45,7 +45,8 @@ class DeltaEncoder(Neuron[DeltaState]):
         return z, DeltaState(reference=state.reference + self.threshold * z)
 
 
-class DeltaEncoderCell(CellMixin, DeltaEncoder): ...
+class DeltaEncoderCell(CellMixin, DeltaEncoder):
+    """One step of `DeltaEncoder`."""
 
 
 def delta(xs: Tensor, threshold: float = 0.1) -> Tensor:

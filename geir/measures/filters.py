@@ -47,7 +47,8 @@ class ExponentialFilter(Dynamics[ExponentialFilterState]):
         return y, ExponentialFilterState(y)
 
 
-class ExponentialFilterCell(CellMixin, ExponentialFilter): ...
+class ExponentialFilterCell(CellMixin, ExponentialFilter):
+    """One step of `ExponentialFilter`."""
 
 
 def exponential_filter(xs: Tensor, tau: float | Tensor = 10e-3, dt: float = 1e-3) -> Tensor:
