@@ -35,7 +35,7 @@ def record_calls(model: nn.Module, callback: Callable[[Call], None]) -> Iterator
     in_callback = False
 
     def report(
-        name: str, module: nn.Module, positional: tuple[Any, ...], keywords: dict[str, Any], result: Any
+        name: str, module: nn.Module, positional: tuple[object, ...], keywords: dict[str, object], result: object
     ) -> None:
         nonlocal in_callback
         # Tracing runs the step under a dispatch mode, in which values are symbolic.

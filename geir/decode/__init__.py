@@ -1,6 +1,6 @@
 """Decoders: from spikes and membrane potentials to predictions, and the losses that train them.
 
-Decoders reduce what a network returned over time, shape (time, batch, classes), to one score per class. Losses are the
+Decoders reduce the output of a network over time, shape (time, batch, classes), to one score per class. Losses are the
 cross entropy of such scores.
 
 =======================  ====================================  ======================

@@ -112,6 +112,14 @@ def test_counts_of_cells_and_of_chunks_add_up():
     assert added == whole
 
 
+def test_masked_autapses_are_not_counted():
+    shared = torch.nn.Parameter(torch.ones(6, 6))
+    xs = 3 * random_spikes(30, 2, 4).float()
+    masked = count_operations(geir.LIFRecurrent(4, 6, recurrent_weights=shared), xs)["recurrent_weights"]
+    assert masked.events > 10
+    assert masked.synops == 5 * masked.events
+
+
 def test_recurrent_connections_that_are_modules_are_counted_once():
     layer = geir.LIFRecurrent(4, 6, autapses=True)
     modules = [nn.Linear(4, 6), nn.Linear(6, 6, bias=False)]
