@@ -3,6 +3,7 @@
 Every check takes the name of the calling function as its first argument, `caller`, and begins its message with it.
 """
 
+import itertools
 import math
 
 import torch
@@ -61,6 +62,31 @@ def check_integer(caller: str, minimum: int = 0, **numbers: int) -> None:
     for name, value in numbers.items():
         if not isinstance(value, int) or value < minimum:
             raise ValueError(f"{caller}: {name} must be an integer >= {minimum}, got {value!r}.")
+
+
+def unwrap_output(caller: str, x: object) -> Tensor:
+    """The input tensor, taken out of a previous module's `(output, state)` tuple if necessary.
+
+    Raises:
+        TypeError: If it is not a floating-point tensor.
+    """
+    if isinstance(x, tuple):
+        x = x[0]
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{caller} expected a tensor, got {type(x).__name__}.")
+    if not x.is_floating_point():
+        raise TypeError(f"{caller} expected floating-point input, got {x.dtype}; convert it with .float().")
+    return x
+
+
+def check_broadcastable(owner: str, name: str, tensor: Tensor, shape: torch.Size) -> None:
+    """Raise `ValueError` unless the tensor `owner.name` broadcasts to one step of input of this shape."""
+    sizes = itertools.zip_longest(reversed(shape), reversed(tensor.shape), fillvalue=1)
+    if tensor.dim() > len(shape) or any(wanted != given != 1 for wanted, given in sizes):
+        raise ValueError(
+            f"{owner}.{name} has shape {tuple(tensor.shape)}, "
+            f"which does not broadcast to one step of input, {tuple(shape)}."
+        )
 
 
 def time_indices(steps: int, x: Tensor) -> Tensor:

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from .._runtime.sparse import linear
-from ..core.parameters import Declared, Parameter, setting
+from ..core.parameters import Declared, Parameter, Range, setting
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class _Delays(Parameter):
         # To within rounding: 0.025 is not a number of float32.
         if longest is not None and not value.is_meta and bool((value.detach() > longest * (1 + 1e-6)).any()):
             raise ValueError(
-                f"{self._of(module)} must be <= max_delay = {longest:g} s, the length of the buffer, got {value.detach().max().item():.6g}."
+                f"{self.qualified_name(module)} must be <= max_delay = {longest:g} s, the length of the buffer, got {value.detach().max().item():.6g}."
             )
 
 
@@ -100,9 +100,7 @@ class _Delayed(Declared):
         check=lambda longest: longest is None or 0 <= longest < math.inf,
         expected="a number of seconds, not negative",
     )
-    delay: Parameter = _Delays(
-        default=0.0, unit="s", above=None, below=None, at_least=0.0, learnable=False, doc="time from input to output"
-    )
+    delay: Parameter = _Delays(default=0.0, unit="s", range=Range(at_least=0.0), doc="time from input to output")
     interpolation: Interpolation = LinearInterpolation()
 
     def __post_init__(self) -> None:

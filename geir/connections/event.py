@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.nn import functional
 
 from .._runtime import sparse

@@ -3,7 +3,7 @@
 import math
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from .._runtime import sparse
 

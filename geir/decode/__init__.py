@@ -17,8 +17,6 @@ decoder                  score of a class                      loss
 """
 
 from .decoders import (
-    SpikesToTimesDecoder as SpikesToTimesDecoder,
-    SpikeTimesDecoder as SpikeTimesDecoder,
     first_spike_score as first_spike_score,
     first_spike_time as first_spike_time,
     last_potential as last_potential,
@@ -26,6 +24,8 @@ from .decoders import (
     rate as rate,
     spike_count as spike_count,
     spike_times as spike_times,
+    SpikesToTimesDecoder as SpikesToTimesDecoder,
+    SpikeTimesDecoder as SpikeTimesDecoder,
 )
 from .losses import (
     first_spike_loss as first_spike_loss,

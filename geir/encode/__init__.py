@@ -21,40 +21,40 @@ its module ends in ``EncoderCell``. Random encoders take a `torch.Generator`, fo
 """
 
 from .changes import (
+    delta as delta,
     DeltaEncoder as DeltaEncoder,
     DeltaEncoderCell as DeltaEncoderCell,
     DeltaState as DeltaState,
-    delta as delta,
 )
 from .populations import (
-    PopulationEncoder as PopulationEncoder,
-    RankOrderEncoder as RankOrderEncoder,
     population as population,
+    PopulationEncoder as PopulationEncoder,
     rank_order as rank_order,
+    RankOrderEncoder as RankOrderEncoder,
 )
 from .rates import (
+    poisson as poisson,
+    poisson_step as poisson_step,
     PoissonEncoder as PoissonEncoder,
     PoissonEncoderCell as PoissonEncoderCell,
     PoissonEncoderStep as PoissonEncoderStep,
-    SignedPoissonEncoder as SignedPoissonEncoder,
-    SignedPoissonEncoderCell as SignedPoissonEncoderCell,
-    poisson as poisson,
-    poisson_step as poisson_step,
     signed_poisson as signed_poisson,
     signed_poisson_step as signed_poisson_step,
+    SignedPoissonEncoder as SignedPoissonEncoder,
+    SignedPoissonEncoderCell as SignedPoissonEncoderCell,
 )
 from .timing import (
-    BurstEncoder as BurstEncoder,
-    ConstantCurrentLIFEncoder as ConstantCurrentLIFEncoder,
-    PhaseEncoder as PhaseEncoder,
-    SpikeLatencyEncoder as SpikeLatencyEncoder,
-    SpikeLatencyLIFEncoder as SpikeLatencyLIFEncoder,
-    TimeToFirstSpikeEncoder as TimeToFirstSpikeEncoder,
     burst as burst,
+    BurstEncoder as BurstEncoder,
     constant_current_lif as constant_current_lif,
+    ConstantCurrentLIFEncoder as ConstantCurrentLIFEncoder,
     phase as phase,
     phase_weights as phase_weights,
+    PhaseEncoder as PhaseEncoder,
     spike_latency as spike_latency,
     spike_latency_lif as spike_latency_lif,
+    SpikeLatencyEncoder as SpikeLatencyEncoder,
+    SpikeLatencyLIFEncoder as SpikeLatencyLIFEncoder,
     time_to_first_spike as time_to_first_spike,
+    TimeToFirstSpikeEncoder as TimeToFirstSpikeEncoder,
 )

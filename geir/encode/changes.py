@@ -8,7 +8,7 @@ from torch import Tensor
 from .._util.validation import check_has_time, check_positive
 from ..core.neuron import Neuron
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 
 
 class DeltaState(NamedTuple):
@@ -39,7 +39,7 @@ class DeltaEncoder(Neuron[DeltaState]):
     def rest(self) -> DeltaState:
         return DeltaState(reference=torch.zeros(()))
 
-    def step(self, x: Tensor, state: DeltaState, *prepared: object) -> tuple[Tensor, DeltaState]:
+    def step(self, x: Tensor, state: DeltaState) -> tuple[Tensor, DeltaState]:
         change = x - state.reference
         z = self.surrogate(change - self.threshold) - self.surrogate(-change - self.threshold)
         return z, DeltaState(reference=state.reference + self.threshold * z)

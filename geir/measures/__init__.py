@@ -10,11 +10,11 @@ from .distances import (
     victor_purpura_distance as victor_purpura_distance,
 )
 from .filters import (
+    causal_filter as causal_filter,
+    exponential_filter as exponential_filter,
     ExponentialFilter as ExponentialFilter,
     ExponentialFilterCell as ExponentialFilterCell,
     ExponentialFilterState as ExponentialFilterState,
-    causal_filter as causal_filter,
-    exponential_filter as exponential_filter,
 )
 from .logic import (
     logical_and as logical_and,
@@ -24,7 +24,7 @@ from .logic import (
     muller_c as muller_c,
     posedge_detector as posedge_detector,
 )
-from .operations import OperationCounts as OperationCounts, count_operations as count_operations
+from .operations import count_operations as count_operations, OperationCounts as OperationCounts
 from .penalties import (
     activity_penalty as activity_penalty,
     rate_penalty as rate_penalty,

@@ -9,7 +9,7 @@ from torch.nn import functional
 from .._util.validation import check_has_time
 from ..core.neuron import Dynamics
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 
 # `causal_filter` computes at least this many steps with one matrix product.
 _MIN_BLOCK = 64
@@ -39,10 +39,7 @@ class ExponentialFilter(Dynamics[ExponentialFilterState]):
     def prepare(self) -> tuple[Tensor, ...]:
         return (torch.exp(-self.dt / self.tau),)
 
-    def step(
-        self, x: Tensor, state: ExponentialFilterState, *prepared: Tensor
-    ) -> tuple[Tensor, ExponentialFilterState]:
-        (decay,) = prepared or self.prepare()
+    def step(self, x: Tensor, state: ExponentialFilterState, decay: Tensor) -> tuple[Tensor, ExponentialFilterState]:
         y = decay * state.y + x
         return y, ExponentialFilterState(y)
 

@@ -5,13 +5,13 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
 from .._util.recording import Call, record_calls
 from ..core.neuron import Dynamics
-from ..wrappers.forms import CellMixin, RecurrentMixin
+from ..wrappers import CellMixin, RecurrentMixin
 
 
 class OperationCounts(NamedTuple):

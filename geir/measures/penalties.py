@@ -10,12 +10,12 @@ import math
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from .._util.recording import Call, record_calls
 from .._util.validation import check_has_time
 from ..core.neuron import Dynamics
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 from .statistics import firing_rate
 
 

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..core.ode import IntegrateAndFire
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin, RecurrentMixin
+from ..wrappers import CellMixin, RecurrentMixin
 
 
 class AlphaLIFState(NamedTuple):

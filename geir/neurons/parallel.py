@@ -6,7 +6,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from ..core.parameters import Declared, setting
 from ..surrogates import ATan
@@ -40,7 +40,7 @@ class ParallelSpikingNeuron(Declared):
     Args:
         steps: Number of steps of a run.
         order: See only the last so many steps, the present one included (masked PSN). Default: see all.
-        surrogate: The threshold: from the distance to threshold to spikes.
+        surrogate: Threshold function, from the distance to threshold to spikes, with its surrogate derivative.
 
     >>> ParallelSpikingNeuron(8, order=3)(torch.zeros(8, 2, 10)).shape
     torch.Size([8, 2, 10])
@@ -66,7 +66,7 @@ class ParallelSpikingNeuron(Declared):
         """Spikes of a run.
 
         Args:
-            xs: Input, shape (steps, ...), or the pair of output and state that the module before returned, whose state is passed over.
+            xs: Input, shape (steps, ...), or the previous module's `(output, state)` tuple; its state is ignored.
 
         Returns:
             Spikes, shape (steps, ...).
@@ -100,7 +100,7 @@ class SlidingParallelSpikingNeuron(Declared):
 
     Args:
         order: How many steps it sees, :math:`k`.
-        surrogate: The threshold: from the distance to threshold to spikes.
+        surrogate: Threshold function, from the distance to threshold to spikes, with its surrogate derivative.
     """
 
     order: int = setting(**_COUNT)
@@ -117,7 +117,7 @@ class SlidingParallelSpikingNeuron(Declared):
         """Run over time.
 
         Args:
-            xs: Input, shape (time, ...), or the pair of output and state that the module before returned, whose state is passed over.
+            xs: Input, shape (time, ...), or the previous module's `(output, state)` tuple; its state is ignored.
             state: State to continue from. Default: no input before the first.
 
         Returns:

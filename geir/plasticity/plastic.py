@@ -3,11 +3,11 @@
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from .._util.time_distributed import fold_time
 from ..core.neuron import Dynamics
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 from .intrinsic import IntrinsicPlasticity
 from .rule import Rule
 

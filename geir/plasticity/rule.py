@@ -4,11 +4,11 @@ import numbers
 from typing import Any, Generic, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from .._util.state import leaves
 from ..core.parameters import Declared, Parameter, parameter, setting
-from .synapses import Synapses, concrete
+from .synapses import concrete, Synapses
 
 State = TypeVar("State", bound=tuple)
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, replace
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.func import functional_call, vjp, vmap
 
 from .._runtime.sparse import linear

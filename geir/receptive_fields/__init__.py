@@ -3,12 +3,12 @@
 from .spatial import (
     ParameterizedSpatialReceptiveField2d as ParameterizedSpatialReceptiveField2d,
     SampledSpatialReceptiveField2d as SampledSpatialReceptiveField2d,
-    SpatialReceptiveField2d as SpatialReceptiveField2d,
     spatial_parameters as spatial_parameters,
     spatial_receptive_field as spatial_receptive_field,
+    SpatialReceptiveField2d as SpatialReceptiveField2d,
 )
 from .temporal import (
     SpatioTemporalReceptiveField as SpatioTemporalReceptiveField,
-    TemporalReceptiveField as TemporalReceptiveField,
     temporal_scale_distribution as temporal_scale_distribution,
+    TemporalReceptiveField as TemporalReceptiveField,
 )

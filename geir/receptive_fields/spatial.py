@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ..core.parameters import Declared, Parameter, learnable, parameter, setting
+from ..core.parameters import Declared, learnable, Parameter, parameter, setting
 
 Values = float | Sequence[float] | Tensor
 Derivatives = int | Sequence[tuple[int, int]]

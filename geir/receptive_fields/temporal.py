@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from ..containers.network import Run, Stateful
 from ..core.parameters import Learnable, learnable

@@ -8,7 +8,7 @@ from torch import Tensor
 from ..core.integrators import phi1
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 
 
 class DoubleExponentialSynapseState(NamedTuple):
@@ -30,13 +30,13 @@ class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
     Reference: A. Roth & M. van Rossum, *Modeling synapses*, 2009.
 
     Args:
-        normalised: Whether :math:`a` is such that the current peaks at :math:`x`. Else :math:`a = \tau_\text{decay} / \tau_\text{rise}`: the current
+        normalized: Whether :math:`a` is such that the current peaks at :math:`x`. Else :math:`a = \tau_\text{decay} / \tau_\text{rise}`: the current
             carries the charge :math:`x\, \tau_\text{decay}` of an `ExponentialSynapse`, which it approaches as :math:`\tau_\text{rise}` vanishes.
     """
 
     tau_rise: Parameter = parameter(default=2e-3, unit="s", above=0.0, doc="time constant of the rise")
     tau_decay: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="time constant of the decay")
-    normalised: bool = True
+    normalized: bool = True
 
     def rest(self) -> DoubleExponentialSynapseState:
         return DoubleExponentialSynapseState(i=torch.zeros(()), h=torch.zeros(()))
@@ -44,7 +44,7 @@ class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
     def prepare(self) -> tuple[Any, ...]:
         ratio = self.tau_rise / self.tau_decay
         # The peak for a = 1 is r^(1 / (1 - r)), with the limit 1 / e at r = 1.
-        gain = torch.exp(1 / phi1(torch.log(ratio))) if self.normalised else 1 / ratio
+        gain = torch.exp(1 / phi1(torch.log(ratio))) if self.normalized else 1 / ratio
         return (gain, *super().prepare())
 
     def receive(self, x: Tensor, state: DoubleExponentialSynapseState) -> DoubleExponentialSynapseState:
@@ -54,10 +54,9 @@ class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
         return DoubleExponentialSynapseState(i=(state.h - state.i) / self.tau_decay, h=-state.h / self.tau_rise)
 
     def step(
-        self, x: Tensor, state: DoubleExponentialSynapseState, *prepared: Any
+        self, x: Tensor, state: DoubleExponentialSynapseState, gain: Tensor, coefficients: Any
     ) -> tuple[Tensor, DoubleExponentialSynapseState]:
-        gain, *rest = prepared or self.prepare()
-        state = self.advance(gain * x, state, tuple(rest))
+        state = self.advance(gain * x, state, coefficients)
         return state.i, state
 
 

@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from ..containers.sequential import Lift, SequentialState
 from ..neurons import LI, LIF
-from .training import Data, Settings, main, parser, train
+from .training import Data, main, parser, Settings, train
 
 DEFAULTS = Settings(epochs=25, batch_size=32, learning_rate=4e-3, decay=0.9, steps=24, out=Path("runs/digits"))
 

@@ -12,7 +12,7 @@ from torch.utils.data import TensorDataset
 
 from ..containers.sequential import Lift, SequentialState
 from ..neurons import LI, LIF
-from .training import Data, Settings, main, parser, train
+from .training import Data, main, parser, Settings, train
 
 DEFAULTS = Settings(epochs=6, batch_size=32, learning_rate=3e-3, decay=0.55, steps=20, out=Path("runs/mnist"))
 

@@ -9,15 +9,15 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from ..containers.sequential import Lift, SequentialState
 from ..events import Events
-from ..events.dataset import EventDataset, collate
-from ..events.transforms import CountFrames, DropEvents, RandomAffine, count_frames
+from ..events.dataset import collate, EventDataset
+from ..events.transforms import count_frames, CountFrames, DropEvents, RandomAffine
 from ..neurons import LI, LIF
 from ..surrogates import SuperSpike
-from .training import Data, Settings, main, parser, train
+from .training import Data, main, parser, Settings, train
 
 SENSOR, DT = (34, 34), 20e-3
 

@@ -21,13 +21,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
 from ..encode import poisson
 from ..neurons import LIBox
-from ..wrappers.refractory import LIFRefracRecurrent
+from ..wrappers import LIFRefracRecurrent
 from .digits import digits
 from .figure import draw_fields
 from .mnist import read

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
+from torch import nn, Tensor
+from torch.utils.data import DataLoader, Dataset, default_collate, RandomSampler
 from tqdm import tqdm
 
 from ..containers.sequential import SequentialState

@@ -8,7 +8,7 @@ from spike_trains import random_spikes
 from torch import nn
 
 import geir
-from geir.measures import OperationCounts, count_operations
+from geir.measures import count_operations, OperationCounts
 
 
 def taps(conv, shape):

@@ -8,7 +8,7 @@ import re
 import numpy as np
 import pytest
 import torch
-from test_contract import MODELS as ALL_MODELS
+from model_table import MODELS as ALL_MODELS
 from test_kernels import MODELS, OPERATIONS, UState, expect_caught, with_reference
 from torch import nn
 
