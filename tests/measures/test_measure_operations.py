@@ -162,8 +162,8 @@ UNSUPPORTED = {
         r"multiplies a floating-point input, but the model \(Embedding\) has weight",
     ),
     "recurrent neuron inside a wrapper": (
-        lambda: count_operations(geir.Wrapper(geir.LIFRecurrent(2, 2), unroll=geir.reference), XS),
-        r"cannot see the recurrent weights inside the model \(Wrapper\); .* with Recurrent\(...\)",
+        lambda: count_operations(geir.Refractory(geir.LIFRecurrent(2, 2), unroll=geir.reference), XS),
+        r"cannot see the recurrent weights inside the model \(Refractory\); .* with Recurrent\(...\)",
     ),
 }
 
