@@ -74,7 +74,11 @@ CASES = {
         TypeError,
         "LIFCell has no parameter 'record_states'",
     ),
-    "no time": (lambda: LIF()(torch.tensor(1.0)), ValueError, r"LIF runs over time: expected input of shape \(time, ...\)"),
+    "no time": (
+        lambda: LIF()(torch.tensor(1.0)),
+        ValueError,
+        r"LIF runs over time: expected input of shape \(time, ...\)",
+    ),
     "not a tensor": (lambda: LIF()([1.0, 2.0]), TypeError, "LIF expected a tensor, got list"),
     "integers": (
         lambda: LIF()(torch.ones(3, 4, dtype=torch.int64)),

@@ -12,7 +12,7 @@ from torch import nn
 from torch.utils.data import DataLoader, TensorDataset
 
 import geir
-from geir import LI, LIF, LICell, LIFCell, LIFRecurrent, Lift, SequentialState
+from geir import LI, LICell, LIF, LIFCell, LIFRecurrent, Lift, SequentialState
 from geir._util.state import leaves
 
 

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import geir
-from geir import LI, LIF, LICell, LIFCell, LIFRecurrentCell, Lift, RecurrentSequential, SequentialState
+from geir import LI, LICell, LIF, LIFCell, LIFRecurrentCell, Lift, RecurrentSequential, SequentialState
 
 
 def stepped(module, xs, state=None):

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from geir import LI, LIF, LICell, LIFCell, Lift, LiftedSequential, SequentialState, Stateful
+from geir import LI, LICell, LIF, LIFCell, Lift, LiftedSequential, SequentialState, Stateful
 from geir.neurons import LIState
 
 XS = 6 * torch.rand(40, 3, 5, generator=torch.Generator().manual_seed(0))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import geir
-from geir import IAF, LI, LIF, LIFBox, learnable, models
+from geir import IAF, learnable, LI, LIF, LIFBox, models
 
 HEAD = {"num_classes": 10, "hidden_size": 64, "grid": 1}
 NETWORKS = {
