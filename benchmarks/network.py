@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 import geir
-from geir.decode import max_membrane_loss
+from geir.decode import max_potential_loss
 from geir.tasks import mnist
 
 from .contestants import Makers, made
@@ -130,7 +130,7 @@ def training_step(model: nn.Module, xs: Tensor, labels: Tensor) -> Job:
 
     def step() -> None:
         optimizer.zero_grad()
-        max_membrane_loss(model(xs), labels).backward()
+        max_potential_loss(model(xs), labels).backward()
         optimizer.step()
 
     return step

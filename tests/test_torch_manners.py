@@ -61,7 +61,7 @@ def test_an_optimizer_trains_weights_and_time_constants():
     optimizer = torch.optim.Adam(model.parameters(), lr=0.05)
     losses = []
     for _ in range(60):
-        loss = geir.decode.max_membrane_loss(model(XS)[0], torch.tensor([0, 1, 2, 0]))
+        loss = geir.decode.max_potential_loss(model(XS)[0], torch.tensor([0, 1, 2, 0]))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -292,7 +292,7 @@ def test_a_lightning_module_trains_it(tmp_path):
 
         def training_step(self, batch, _):
             xs, labels = batch
-            return geir.decode.max_membrane_loss(self.model(xs.transpose(0, 1))[0], labels)
+            return geir.decode.max_potential_loss(self.model(xs.transpose(0, 1))[0], labels)
 
         def configure_optimizers(self):
             return torch.optim.Adam(self.parameters(), lr=0.01)

@@ -25,7 +25,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from ..encode import poisson_encode
+from ..encode import poisson
 from ..neurons import LIBox
 from ..wrappers import LIFRefracRecurrent
 from .digits import digits
@@ -172,7 +172,7 @@ def show(
             taken += len(fresh)
             shown, brightness = torch.cat([shown, fresh]), torch.cat([brightness, torch.ones(len(fresh))])
             x = images[shown] * brightness[:, None] / MOST
-            xs = poisson_encode(x, steps, f_max=RATE * MOST, dt=settings.dt, generator=generator)
+            xs = poisson(x, steps, f_max=RATE * MOST, dt=settings.dt, generator=generator)
             zs = model(xs)
             if learn:
                 model.learn(xs, zs)

@@ -19,7 +19,7 @@ from torch.utils.data import DataLoader, Dataset, default_collate, RandomSampler
 from tqdm import tqdm
 
 from ..containers.sequential import SequentialState
-from ..decode.decoders import max_decode, max_membrane_loss
+from ..decode import max_potential, max_potential_loss
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,7 +168,7 @@ def _train_epoch(
     with tqdm(total=len(loader), initial=progress["batch"], desc=title, unit="batch", leave=False, disable=None) as bar:
         for x, labels in islice(loader, progress["batch"], None):
             vs, _ = model(data.present(x.to(device), settings.steps))
-            loss = max_membrane_loss(vs, labels.to(device))
+            loss = max_potential_loss(vs, labels.to(device))
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -187,7 +187,7 @@ def evaluate(model: nn.Module, data: Data, settings: Settings, device: str) -> f
     with torch.inference_mode():
         for x, labels in DataLoader(data.test, batch_size=4 * settings.batch_size, collate_fn=data.collate):
             vs, _ = model(data.present(x.to(device), settings.steps))
-            correct += int((max_decode(vs).argmax(-1).cpu() == labels).sum())
+            correct += int((max_potential(vs).argmax(-1).cpu() == labels).sum())
     return correct / len(data.test)  # pyright: ignore[reportArgumentType]  (it has a length)
 
 

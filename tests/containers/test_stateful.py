@@ -114,7 +114,7 @@ CASES = {
     "no batch": (
         lambda: LiftedSequential(nn.Linear(5, 2))(XS[0, 0]),
         ValueError,
-        r"Linear over time takes \(time, batch, ...\), got shape \(5,\)",
+        r"Linear over time expected an input of shape \(time, batch, ...\), got shape \(5,\)",
     ),
     "no connect": (lambda: Unfinished()(XS), NotImplementedError, "Unfinished does not define `connect`"),
 }
