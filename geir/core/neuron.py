@@ -45,8 +45,9 @@ class Dynamics(Declared, ABC, Generic[State]):
         """The resting state of the model, broadcastable to one step of input."""
 
     if TYPE_CHECKING:
-        # Like `nn.Module.forward`: how many arguments a step takes depends on the model's `prepare`.
-        step: Callable[..., tuple[Tensor, Any]]
+        # How many arguments a step takes depends on the model's `prepare`; this signature is compatible with all.
+        def step(self, *arguments: Any, **keywords: Any) -> tuple[Tensor, Any]: ...
+
     else:
 
         @abstractmethod

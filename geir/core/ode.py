@@ -1,7 +1,7 @@
 """Models given by differential equations with jumps: they define only these, and an integrator makes the step."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, cast
+from typing import Any, cast, ClassVar
 
 from torch import Tensor
 

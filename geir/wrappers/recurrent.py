@@ -1,7 +1,6 @@
 """Recurrent connections, for any neuron."""
 
 import math
-from collections.abc import Callable
 from typing import Any, NamedTuple, TYPE_CHECKING
 
 import torch
@@ -103,8 +102,9 @@ class RecurrentMixin(Dynamics[Any]):
         return linear(x, weights)
 
     if TYPE_CHECKING:
-        # Compatible with the step of any model.
-        step: Callable[..., tuple[Tensor, Any]]
+        # A signature compatible with the step of any model.
+        def step(self, *arguments: Any, **keywords: Any) -> tuple[Tensor, Any]: ...
+
     else:
 
         def step(self, x, state, matrix, inner):
