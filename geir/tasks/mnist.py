@@ -91,7 +91,8 @@ def read(path: Path) -> Arrays:
     """
     if not path.exists():
         raise FileNotFoundError(
-            f"There is no MNIST at {path}; pass an .npz file or a folder of IDX files to --data, or add --download."
+            f"There is no MNIST at {path}; give --data an .npz file or a folder of IDX files. "
+            f"To download it, run `python -m geir.tasks.mnist --data {path} --download`."
         )
     arrays = _read_folder(path) if path.is_dir() else _read_npz(path)
     _check_arrays(path, arrays.train_images, arrays.train_labels)
