@@ -131,8 +131,8 @@ def against_copy(bench: Bench) -> str:
     header += ["share of bandwidth", "ratio to LIF", "spikes"]
     parts = [
         f"*Share of bandwidth*: relative to the {bench.bandwidth / 1e9:.0f} GB/s that `copy_` of 1 GiB reads and "
-        f"writes. Counted are {PASSES_FORWARD} passes over (T, N) forward (read x, write z) and {PASSES_BACKWARD} backward "
-        "(read x and dz, write dx), but not the states that are kept in between."
+        f"writes. Counted are {PASSES_FORWARD} passes over (T, N) forward (read x, write z) and {PASSES_BACKWARD} "
+        "backward (read x and dz, write dx), but not the states that are saved for the backward pass."
     ]
     for steps, neurons in ((64, 4096), (64, 65536), (1024, 65536)):
         show_progress(f"T={steps}, {neurons} ", end="")

@@ -198,7 +198,8 @@ def training_steps(bench: Bench) -> str:
         "The network of `geir.tasks.mnist` (convolutions to 20 and 50 channels, a leaky readout), "
         f"T={STEPS}, B={BATCH}, 28 × 28: forward, backward, Adam. Each is built as its documentation recommends: "
         "geir, SpikingJelly and sinabs convolve all steps at once, snnTorch and Norse step by step. "
-        "The network with ReLU has no readout. All have the same weights, chosen so that both layers spike. *Spikes*: of the first / the second layer.\n\n"
+        "The network with ReLU has no readout. All have the same weights, chosen so that both layers spike. "
+        "*Spikes*: of the first / the second layer.\n\n"
         + format_table(["", "ms", "ratio to ReLU", "ratio to geir", "spikes"], rows)
     )
 

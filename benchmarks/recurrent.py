@@ -199,8 +199,8 @@ def against_matrix_products(bench: Bench) -> str:
     if GEIR_DENSE in times:
         notes += (
             " When few neurons spike, the layer gathers the weights of those that do. This replaces the forward "
-            f"recurrent products and the gradient of the recurrent weights, which take {times[FORWARD_RECURRENT]:.1f} + "
-            f"{times[RECURRENT_GRADIENT]:.1f} ms when they are dense. With dense products, the layer takes "
+            "recurrent products and the gradient of the recurrent weights, which take "
+            f"{times[FORWARD_RECURRENT]:.1f} + {times[RECURRENT_GRADIENT]:.1f} ms when they are dense. With dense products, the layer takes "
             f"{format_number(times[GEIR_DENSE])} instead of {format_number(times[GEIR])} ms."
         )
     title = f"{SIZE} to {SIZE}, T={STEPS}, B={BATCH}, {100 * INPUT_RATE:.0f} % of the inputs spike."

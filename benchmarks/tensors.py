@@ -186,7 +186,7 @@ def measure(bench: Bench, events: Events, operations: list[Operation], tonic: Mo
     """
     size = (*events.sensor_size, 2)
     array = events.to_structured("xytp")
-    array = array.astype([(name, "i8" if name == "t" else "i2") for name in array.dtype.names])
+    array = array.astype([(name, "i8" if name == "t" else "i2") for name in array.dtype.names or ()])
     rows: list[list[object]] = []
     for operation in operations:
         jobs: dict[str, Job] = {"geir": lambda operation=operation: operation.run(events)}
