@@ -200,8 +200,9 @@ def against_matrix_products(bench: Bench) -> str:
         notes += (
             " When few neurons spike, the layer gathers the weights of those that do. This replaces the forward "
             "recurrent products and the gradient of the recurrent weights, which take "
-            f"{times[FORWARD_RECURRENT]:.1f} + {times[RECURRENT_GRADIENT]:.1f} ms when they are dense. With dense products, the layer takes "
-            f"{format_number(times[GEIR_DENSE])} instead of {format_number(times[GEIR])} ms."
+            f"{times[FORWARD_RECURRENT]:.1f} + {times[RECURRENT_GRADIENT]:.1f} ms when they are dense. "
+            f"With dense products, the layer takes {format_number(times[GEIR_DENSE])} instead of "
+            f"{format_number(times[GEIR])} ms."
         )
     title = f"{SIZE} to {SIZE}, T={STEPS}, B={BATCH}, {100 * INPUT_RATE:.0f} % of the inputs spike."
     return f"{title}\n\n{product_table}\n\n{layer_table}\n\n{notes}"
