@@ -37,7 +37,7 @@ def test_ctrl_c_saves_explains_how_to_resume_and_exits_with_130(tmp_path, capsys
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=stderr, text=True) as process,
     ):
         try:
-            wait_for("test accuracy", log, process, seconds=60)
+            wait_for("test accuracy", log, process, seconds=90)
             process.send_signal(signal.SIGINT)
             output, _ = process.communicate(timeout=30)
         finally:
