@@ -11,7 +11,8 @@ import time
 import warnings
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Any, NamedTuple
+from types import ModuleType
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -44,7 +45,7 @@ class Contestant(NamedTuple):
 
 def run_cells(model: nn.Module, frames: Tensor) -> Contestant:
     """Run a network of cells on one frame per call."""
-    state: Any = None
+    state: object = None
 
     def call(k: int) -> None:
         nonlocal state
@@ -62,7 +63,7 @@ def run_detector(detector: Detector, steps: list[Events], steps_per_call: int) -
     return Contestant(call, steps_per_call)
 
 
-def norse_talk_network(package: Any) -> nn.Module:
+def norse_talk_network(package: ModuleType) -> nn.Module:
     """The network of the talk on Norse, with the modules of a package: `geir` or `norse.torch`."""
     return package.SequentialState(package.LIFRefracCell(), nn.Conv2d(1, 1, 5))
 

@@ -159,7 +159,7 @@ def measure_spikes(model: nn.Module, xs: Tensor) -> list[float]:
     """The share of neurons that spike in a step, for both spiking layers."""
     means: dict[nn.Module, list[Tensor]] = {}
 
-    def record(module: nn.Module, _: object, output: Any) -> None:
+    def record(module: nn.Module, _: object, output: Tensor | tuple[Tensor, ...]) -> None:
         zs = output[0] if isinstance(output, tuple) else output
         means.setdefault(module, []).append(zs.mean())
 

@@ -105,7 +105,7 @@ def norse_lif() -> nn.Module:
     return OutputOnly(norse.torch.LIF())
 
 
-def snntorch_settings() -> dict[str, Any]:
+def snntorch_settings() -> dict[str, object]:
     """Settings of snnTorch's Synaptic.
 
     Its membrane sums the current where the other libraries average it, so its threshold is higher. Its reset is by
@@ -129,14 +129,14 @@ def snntorch_synaptic() -> nn.Module:
     return SnnTorch(snntorch.Synaptic(**snntorch_settings()))
 
 
-def spikingjelly_node(**settings: Any) -> nn.Module:
+def spikingjelly_node(step_mode: str = "m") -> nn.Module:
     """SpikingJelly's LIFNode.
 
     It has no synaptic current, so the same input is 5.5 times as strong; therefore its threshold is lower.
     """
     from spikingjelly.activation_based import neuron
 
-    node = neuron.LIFNode(tau=10.0, v_threshold=1 - ALPHA, detach_reset=True, **{"step_mode": "m", **settings})
+    node = neuron.LIFNode(tau=10.0, v_threshold=1 - ALPHA, detach_reset=True, step_mode=step_mode)
     # Version 2 selects the fastest kernel itself; earlier versions must be told.
     if (
         torch.cuda.is_available()
@@ -168,7 +168,7 @@ def super_spike(v: Tensor, threshold: Tensor) -> Tensor:
     return 1 / (1 + 100 * (v - threshold).abs()) ** 2
 
 
-def sinabs_settings() -> dict[str, Any]:
+def sinabs_settings() -> dict[str, object]:
     """Settings of sinabs' LIF: at most one spike per step and a reset to zero, unlike its defaults."""
     from sinabs.activation import MembraneReset, SingleSpike
 

@@ -27,7 +27,7 @@ SENSOR_SIZE = (320, 240)
 EVENT_COUNT = 473_000
 
 # A transform of tonic, which takes and returns NumPy arrays.
-TonicTransform = Callable[[numpy.ndarray], Any]
+TonicTransform = Callable[[numpy.ndarray], object]
 
 
 def make_recording() -> Events:
@@ -53,7 +53,7 @@ class Operation:
     """
 
     name: str
-    run: Callable[[Events], Any]
+    run: Callable[[Events], object]
     tonic: Callable[[ModuleType, tuple[int, int, int]], TonicTransform | None] | None = None
     agrees: Callable[[Any, Any], bool] | None = None
     target: str = ""
