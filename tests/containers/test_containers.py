@@ -187,7 +187,9 @@ def test_recurrent_sequential_refuses_what_cannot_be_fed_back():
 
 
 def test_lift_refuses_what_has_no_batch_or_mixes_it():
-    with pytest.raises(ValueError, match=r"Linear over time expected an input of shape \(time, batch, ...\), got shape \(5,\)"):
+    with pytest.raises(
+        ValueError, match=r"Linear over time expected an input of shape \(time, batch, ...\), got shape \(5,\)"
+    ):
         Lift(nn.Linear(5, 2))(XS[0, 0])
     with pytest.raises(ValueError, match="Flatten over time must keep the batch"):
         Lift(nn.Flatten(0))(XS)

@@ -227,7 +227,9 @@ def test_an_unknown_pattern_raises_and_lists_all_twenty():
 
 @pytest.mark.parametrize("dt", [0.0, -1e-3, 1.0, float("nan")])
 def test_a_stimulus_shorter_than_a_step_raises(dt):
-    with pytest.raises(ValueError, match="FiringPattern.stimulus expected a dt between 0 and its duration of 0.1 s, got "):
+    with pytest.raises(
+        ValueError, match="FiringPattern.stimulus expected a dt between 0 and its duration of 0.1 s, got "
+    ):
         geir.neurons.firing_pattern("tonic_spiking").stimulus(dt)
 
 

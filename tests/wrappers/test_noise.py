@@ -17,8 +17,6 @@ from geir.wrappers._random import _advance, _FACTORS, _MODULI, WichmannHill
 DOUBLE = torch.float64
 
 
-
-
 def with_reference(model):
     twin = copy.deepcopy(model)
     twin.unroll = geir.reference
