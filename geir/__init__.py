@@ -1,6 +1,7 @@
 """geir: spiking neural networks for PyTorch.
 
-The top level holds the neurons, the containers and the base classes for models of your own; everything else lives in a namespace:
+The top level holds the neurons, the containers and the base classes for models of your own; everything else
+lives in a namespace:
 
 ========================  ==============================================================================
 `geir.surrogates`         surrogate derivatives

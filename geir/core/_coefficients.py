@@ -27,10 +27,11 @@ _cache: WeakKeyDictionary["ODE", _Entry] = WeakKeyDictionary()
 def cached_coefficients(model: "ODE") -> Any:
     """The coefficients that the model's integrator computes from its parameters.
 
-    Computing them takes a dozen small PyTorch operations, longer than a step of a cell, so they are kept with the model. They depend on
-    the integrator, on `dt` and on the model's parameters and buffers. An entry is valid as long as all of these are the same objects and
-    no tensor's version counter, which counts in-place changes, has moved. Coefficients that carry a gradient, belong to a function
-    transform or are being traced are never kept.
+    Computing them takes a dozen small PyTorch operations, longer than a step of a cell, so they are kept with
+    the model. They depend on the integrator, on `dt` and on the model's parameters and buffers. An entry is
+    valid as long as all of these are the same objects and no tensor's version counter, which counts in-place
+    changes, has moved. Coefficients that carry a gradient, belong to a function transform or are being traced
+    are never kept.
     """
     if torch.compiler.is_compiling():
         return model.integrator.prepare(model)
@@ -41,7 +42,8 @@ def cached_coefficients(model: "ODE") -> Any:
         return entry.coefficients
     if not all(map(_cacheable, tensors)):
         return model.integrator.prepare(model)
-    # Outside of inference mode: its tensors could not be used elsewhere. No gradient is wanted, or the tensors would not be cacheable.
+    # Outside of inference mode: its tensors could not be used elsewhere. No gradient is wanted, or the
+    # tensors would not be cacheable.
     with torch.inference_mode(False), torch.no_grad():
         coefficients = model.integrator.prepare(model)
     versions = [_CachedTensor(t, 0 if t is None else t._version) for t in tensors]

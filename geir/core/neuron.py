@@ -27,8 +27,8 @@ class Dynamics(Declared, ABC, Generic[State]):
     Args:
         dt: Step size in seconds.
         record_states: Whether a run returns the states after every step instead of only the last.
-        unroll: The code that runs the step over time: `geir.Fused(...)`, kernels derived from the step, or `geir.reference`, the loop
-            that defines the result.
+        unroll: The code that runs the step over time: `geir.Fused(...)`, kernels derived from the step, or
+            `geir.reference`, the loop that defines the result.
     """
 
     dt: float = setting(
@@ -106,18 +106,19 @@ class Dynamics(Declared, ABC, Generic[State]):
             state: State to continue from, each part of shape (...). Default: the resting state.
 
         Returns:
-            Output, shape (time, ...), in the dtype of the input, and the state after the last step; with `record_states` the states
-            after every step, each part of shape (time, ...).
+            Output, shape (time, ...), in the dtype of the input, and the state after the last step; with
+            `record_states` the states after every step, each part of shape (time, ...).
 
         Raises:
             TypeError: If `xs` is not a floating-point tensor, or `state` is not a state of this model.
-            ValueError: If `xs` has no time dimension, or a part of `state` or a parameter does not fit one step of input.
+            ValueError: If `xs` has no time dimension, or a part of `state` or a parameter does not fit one
+                step of input.
         """
         xs = self.check_input(xs)
         if xs.dim() == 0:
             raise ValueError(
-                f"{type(self).__name__} runs over time: expected input of shape (time, ...), got a tensor without dimensions; "
-                "for one step use a cell."
+                f"{type(self).__name__} runs over time: expected input of shape (time, ...), got a tensor without "
+                "dimensions; for one step use a cell."
             )
         inputs = self.transform_input(xs, over_time=True)
         dtype = self.state_dtype(inputs)
@@ -135,7 +136,8 @@ class Dynamics(Declared, ABC, Generic[State]):
         x = unwrap_output(name, x)
         if x.dtype == torch.float64 and self.state_dtype(x) != torch.float64:
             raise TypeError(
-                f"{name} has float32 parameters, but its input is float64; convert one of them: input.float() or neuron.double()."
+                f"{name} has float32 parameters, but its input is float64; convert one of them: "
+                "input.float() or neuron.double()."
             )
         return x
 
@@ -173,11 +175,13 @@ class Dynamics(Declared, ABC, Generic[State]):
             if part.shape != x.shape:
                 hint = " Take the last step of a recorded state." if part.shape[1:] == x.shape else ""
                 raise ValueError(
-                    f"{kind}.{key} has shape {tuple(part.shape)}, but one step of input has shape {tuple(x.shape)}.{hint}"
+                    f"{kind}.{key} has shape {tuple(part.shape)}, but one step of input has shape "
+                    f"{tuple(x.shape)}.{hint}"
                 )
             if part.dtype != dtype:
                 raise ValueError(
-                    f"{kind}.{key} has dtype {part.dtype}, but the state of {name} is {dtype}; convert it with .to(...)."
+                    f"{kind}.{key} has dtype {part.dtype}, but the state of {name} is {dtype}; "
+                    "convert it with .to(...)."
                 )
             if part.device != x.device:
                 raise ValueError(
@@ -238,7 +242,8 @@ class Neuron(Dynamics[State], ABC):
         if emits_multiple_spikes(self.surrogate) and not (reset and reset.multiple_spikes):
             given = f"reset_mechanism={reset}" if reset else "no `reset_mechanism`"
             raise ValueError(
-                f"{type(self).__name__} with {given} cannot undo several spikes per step, which {self.surrogate} emits; "
+                f"{type(self).__name__} with {given} cannot undo several spikes per step, "
+                f"which {self.surrogate} emits; "
                 "use a `reset_mechanism` by subtraction, such as geir.ResetBySubtraction()."
             )
 

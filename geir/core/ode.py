@@ -16,12 +16,13 @@ from .resets import Reset, ResetToValue
 class ODE(Dynamics[State], ABC):
     """A model given by a differential equation between jumps.
 
-    Abstract: a subclass defines `rest`, `derivative` and, if input makes the state jump, `receive`. A subclass declared affine,
-    ``class LIF(ODENeuron[LIFState], affine=True)``, promises that its derivative is affine in state and input, and is integrated exactly.
+    Abstract: a subclass defines `rest`, `derivative` and, if input makes the state jump, `receive`. A
+    subclass declared affine, ``class LIF(ODENeuron[LIFState], affine=True)``, promises that its derivative is
+    affine in state and input, and is integrated exactly.
 
     Args:
-        integrator: Numerical method that advances the state by `dt`. Default: `Exact()` for models declared affine, else
-            `ExponentialEuler()`.
+        integrator: Numerical method that advances the state by `dt`. Default: `Exact()` for models declared
+            affine, else `ExponentialEuler()`.
     """
 
     affine: ClassVar[bool] = False
@@ -63,12 +64,18 @@ class ODENeuron(ODE[State], Neuron[State], ABC):
 
     Every step does in this order: receive, integrate, compare with the threshold, reset.
 
-    Abstract: a subclass defines `rest`, `derivative`, `threshold`, `reset` and, if input makes the state jump, `receive`.
+    Abstract: a subclass defines `rest`, `derivative`, `threshold`, `reset` and, if input makes the state
+    jump, `receive`.
     """
 
     @abstractmethod
     def threshold(self, before: State, after: State) -> Tensor:
-        """Distance to threshold, from the states before the step and after integration: the neuron spikes where it is > 0."""
+        """Distance to threshold; the neuron spikes where it is > 0.
+
+        Args:
+            before: State before the step.
+            after: State after integration.
+        """
 
     @abstractmethod
     def reset(self, z: Tensor, state: State) -> State:
@@ -83,8 +90,8 @@ class ODENeuron(ODE[State], Neuron[State], ABC):
 class IntegrateAndFire(ODENeuron[State], ABC):
     """An `ODENeuron` whose spikes reset its membrane potential, the part `v` of its state.
 
-    Abstract: a subclass declares the parameters `v_th` and `v_reset`, or defines `reset_levels`. It overrides `reset` only if a spike
-    has further effects.
+    Abstract: a subclass declares the parameters `v_th` and `v_reset`, or defines `reset_levels`. It overrides
+    `reset` only if a spike has further effects.
 
     Args:
         reset_mechanism: Effect of a spike on the membrane potential.

@@ -43,7 +43,8 @@ class FiringPattern(NamedTuple):
         """
         if not 0 < dt < self.duration / 1e3:
             raise ValueError(
-                f"FiringPattern.stimulus expected a dt between 0 and its duration of {self.duration / 1e3:g} s, got {dt}."
+                f"FiringPattern.stimulus expected a dt between 0 and its duration of "
+                f"{self.duration / 1e3:g} s, got {dt}."
             )
         step = 1e3 * dt
         xs = torch.full((round(self.duration / step),), float(self.base))
@@ -73,12 +74,13 @@ def _pattern(duration: float, *pieces: tuple[float, ...], base: float = 0.0, **p
 
 _CLASS_1 = {"a": 0.02, "b": -0.1, "c": -55, "d": 6, "v_rest": -60, "k_1": 4.1, "k_0": 108}
 
-# Figure 1 of E. Izhikevich, "Which model to use for cortical spiking neurons?", 2004, with the numbers of the program published
-# with it. Three of its panels depend on the large time step of that program. These are adapted so that they hold at small steps:
+# Figure 1 of E. Izhikevich, "Which model to use for cortical spiking neurons?", 2004, with the numbers of the
+# program published with it. Three of its panels depend on the large time step of that program. These are
+# adapted so that they hold at small steps:
 # - bistability: the second pulse comes at 208 ms instead of 216, because the neuron fires faster;
 # - depolarizing afterpotential: d = -17 instead of -21, where the afterpotential fires repeatedly;
-# - inhibition-induced bursting: d = 0, as in the author's program for single neurons, instead of -2, where the first burst
-#   does not end.
+# - inhibition-induced bursting: d = 0, as in the author's program for single neurons, instead of -2, where
+# the first burst does not end.
 FIRING_PATTERNS: Mapping[str, FiringPattern] = MappingProxyType(
     {
         "tonic_spiking": _pattern(100, (10, 100, 14), a=0.02, b=0.2, c=-65, d=6, v_rest=-70),

@@ -19,10 +19,12 @@ class KLIF(IntegrateAndFire[KLIFState], affine=True):
 
     .. math:: \tau_\text{mem} \dot v = -v + x, \qquad v \leftarrow \max(0, k v)
 
-    The input is constant during each step; at the end of the step the potential is scaled. Where it is then :math:`> v_\text{th}` the neuron spikes and
-    :math:`v` is reset. In the backward pass :math:`k` makes the surrogate derivative steeper or flatter.
+    The input is constant during each step; at the end of the step the potential is scaled. Where it is then
+    :math:`> v_\text{th}` the neuron spikes and :math:`v` is reset. In the backward pass :math:`k` makes the
+    surrogate derivative steeper or flatter.
 
-    Reference: C. Jiang & Y. Zhang, *KLIF: an optimized spiking neuron unit for tuning surrogate gradient slope and membrane potential*, 2023.
+    Reference: C. Jiang & Y. Zhang, *KLIF: an optimized spiking neuron unit for tuning surrogate gradient
+    slope and membrane potential*, 2023.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")

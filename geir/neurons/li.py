@@ -16,7 +16,8 @@ class LIState(NamedTuple):
 
 
 class LI(ODE[LIState], affine=True):
-    r"""Leaky integrator with a synaptic current: a LIF neuron without threshold, whose output is its potential :math:`v`.
+    r"""Leaky integrator with a synaptic current: a LIF neuron without threshold, whose output is its
+    potential :math:`v`.
 
     .. math::
         \tau_\text{mem} \dot v = v_\text{rest} - v + i, \qquad \tau_\text{syn} \dot i = -i;

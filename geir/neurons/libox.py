@@ -14,7 +14,8 @@ class LIBoxState(NamedTuple):
 
 
 class LIBox(ODE[LIBoxState], affine=True):
-    r"""Leaky integrator without a synapse: its input is a current, constant during each step, its output the potential :math:`v`.
+    r"""Leaky integrator without a synapse: its input is a current, constant during each step, its output the
+    potential :math:`v`.
 
     .. math:: \tau_\text{mem} \dot v = v_\text{rest} - v + x
 

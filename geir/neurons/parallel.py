@@ -30,14 +30,16 @@ class ParallelSpikingNeuron(Declared):
 
     .. math:: h = W x, \qquad z_t = \Theta(h_t - b_t)
 
-    Weights :math:`W`, shape (steps, steps), and thresholds :math:`b` are learnable. It is not causal unless `order` masks the weights. It has
-    no state: runs have a fixed length and cannot be split.
+    Weights :math:`W`, shape (steps, steps), and thresholds :math:`b` are learnable. It is not causal unless
+    `order` masks the weights. It has no state: runs have a fixed length and cannot be split.
 
-    Reference: W. Fang et al., *Parallel spiking neurons with high efficiency and ability to learn long-term dependencies*, 2023.
+    Reference: W. Fang et al., *Parallel spiking neurons with high efficiency and ability to learn long-term
+    dependencies*, 2023.
 
     Args:
         steps: Number of steps of a run.
-        order: Number of most recent steps, the present one included, whose input is used (masked PSN). Default: all steps.
+        order: Number of most recent steps, the present one included, whose input is used (masked PSN).
+            Default: all steps.
         surrogate: Threshold function, from the distance to threshold to spikes, with its surrogate derivative.
 
     >>> ParallelSpikingNeuron(8, order=3)(torch.zeros(8, 2, 10)).shape
@@ -90,14 +92,16 @@ class SlidingState(NamedTuple):
 
 
 class SlidingParallelSpikingNeuron(Declared):
-    r"""Sliding parallel spiking neuron: the potential is a weighted sum of the most recent inputs, with the same weights
-    at all times.
+    r"""Sliding parallel spiking neuron: the potential is a weighted sum of the most recent inputs, with the
+    same weights at all times.
 
     .. math:: h_t = \sum_{j=0}^{k-1} w_j x_{t-j}, \qquad z_t = \Theta(h_t - b)
 
-    Weights, initialized as :math:`w_j = 2^{-j}`, and the threshold :math:`b` are learnable. The state holds the most recent inputs.
+    Weights, initialized as :math:`w_j = 2^{-j}`, and the threshold :math:`b` are learnable. The state holds
+    the most recent inputs.
 
-    Reference: W. Fang et al., *Parallel spiking neurons with high efficiency and ability to learn long-term dependencies*, 2023.
+    Reference: W. Fang et al., *Parallel spiking neurons with high efficiency and ability to learn long-term
+    dependencies*, 2023.
 
     Args:
         order: Number of steps :math:`k`.

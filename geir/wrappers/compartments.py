@@ -17,14 +17,14 @@ class Compartments(Wrapper):
 
     .. math:: \dot v_k = \ldots + \sum_j G_{kj} (v_j - v_k)
 
-    Before every step of the neurons the coupling is integrated exactly over :math:`\Delta t`; the neurons' own dynamics follow, so the
-    splitting is of order 1 in :math:`\Delta t`. Compartments are the last dimension of the input. The coupling is not elementwise, so the
-    reference loop is used.
+    Before every step of the neurons the coupling is integrated exactly over :math:`\Delta t`; the neurons'
+    own dynamics follow, so the splitting is of order 1 in :math:`\Delta t`. Compartments are the last
+    dimension of the input. The coupling is not elementwise, so the reference loop is used.
 
     Args:
         hidden_size: Number of compartments.
-        coupling: Rates :math:`G` in 1/s, shape (hidden_size, hidden_size), to each compartment from each; the diagonal is ignored.
-            Learnable. Default: 100 / hidden_size between any two.
+        coupling: Rates :math:`G` in 1/s, shape (hidden_size, hidden_size), to each compartment from each; the
+            diagonal is ignored. Learnable. Default: 100 / hidden_size between any two.
 
     Raises:
         TypeError: If the neuron has no potential `v`.
@@ -61,8 +61,8 @@ class Compartments(Wrapper):
         super().check_parameters(x)
         if x.dim() == 0 or x.shape[-1] != self.hidden_size:
             raise ValueError(
-                f"{type(self).__name__} has {self.hidden_size} compartments in the last dimension, but one step of input has shape "
-                f"{tuple(x.shape)}."
+                f"{type(self).__name__} has {self.hidden_size} compartments in the last dimension, but one step of "
+                f"input has shape {tuple(x.shape)}."
             )
 
     def step(self, x: Tensor, state: Any, flow: Tensor, inner: tuple[Any, ...]) -> tuple[Tensor, Any]:

@@ -25,8 +25,9 @@ class RandomWrapper(Wrapper, ABC):
     """A wrapper with pseudo-random numbers in its state. Abstract: a subclass defines `step`.
 
     Args:
-        seed: From 0 to 2^32 - 1, for the same noise in every run that starts from rest; use different seeds for independent layers. Default:
-            PyTorch draws a seed whenever a run starts from rest, so that `torch.manual_seed` decides.
+        seed: From 0 to 2^32 - 1, for the same noise in every run that starts from rest; use different seeds
+            for independent layers. Default: PyTorch draws a seed whenever a run starts from rest, so that
+            `torch.manual_seed` decides.
     """
 
     # Wrappers of different kinds draw different numbers from one seed.
@@ -54,8 +55,9 @@ class Noisy(RandomWrapper):
 
     .. math:: v \leftarrow v + \sigma \sqrt{\Delta t} \, \xi, \qquad \xi \sim N(0, 1),
 
-    so that the effect of the noise over one second does not depend on :math:`\Delta t`; a membrane without threshold has the standard
-    deviation :math:`\sigma \sqrt{\tau_\text{mem} / 2}`. The pseudo-random numbers are part of the state.
+    so that the effect of the noise over one second does not depend on :math:`\Delta t`; a membrane without
+    threshold has the standard deviation :math:`\sigma \sqrt{\tau_\text{mem} / 2}`. The pseudo-random numbers
+    are part of the state.
 
     Raises:
         TypeError: If the neuron has no potential `v`.

@@ -35,7 +35,8 @@ def _weights() -> Any:
 class RecurrentMixin(Dynamics[Any]):
     r"""Makes a model recurrent: its input is :math:`W_\text{in} x_t + W_\text{rec} z_{t-1}` instead of :math:`x_t`.
 
-    Written in front of the model: ``class LIFRecurrent(RecurrentMixin, LIF): ...``. `Recurrent` does the same for an instance.
+    Written in front of the model: ``class LIFRecurrent(RecurrentMixin, LIF): ...``. `Recurrent` does the same
+    for an instance.
 
     Weights are initialized from :math:`N(0, 2 / \text{fan-in})`.
 
@@ -43,8 +44,10 @@ class RecurrentMixin(Dynamics[Any]):
         input_size: Number of inputs.
         hidden_size: Number of neurons.
         autapses: Whether neurons connect to themselves; if not, the diagonal of the recurrent weights stays zero.
-        input_weights: Module or tensor of shape (hidden_size, input_size) in place of the dense, randomly initialized connection.
-        recurrent_weights: The same for the recurrent connection, (hidden_size, hidden_size). A module ignores `autapses`.
+        input_weights: Module or tensor of shape (hidden_size, input_size) in place of the dense, randomly
+            initialized connection.
+        recurrent_weights: The same for the recurrent connection, (hidden_size, hidden_size). A module ignores
+            `autapses`.
     """
 
     input_size: int = _size("inputs")
@@ -97,7 +100,8 @@ class RecurrentMixin(Dynamics[Any]):
             return fold_time(weights, x) if over_time else weights(x)
         if x.dim() == 0 or x.shape[-1] != self.input_size:
             raise ValueError(
-                f"{type(self).__name__} expected {self.input_size} inputs in the last dimension, got shape {tuple(x.shape)}."
+                f"{type(self).__name__} expected {self.input_size} inputs in the last dimension, got shape "
+                f"{tuple(x.shape)}."
             )
         return linear(x, weights)
 

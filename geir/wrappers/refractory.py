@@ -22,9 +22,10 @@ class RefractoryState(NamedTuple):
 class Refractory(Wrapper):
     """Any spiking neuron made refractory: ``Refractory(LIF(), period=5e-3)``.
 
-    After a spike, the potential `v` stays where the reset put it for `period`, and the neuron does not spike. Everything else
-    (synaptic current, adaptation) goes on. The period is rounded to whole steps of `dt`. Being refractory is a threshold on the
-    number of remaining steps, so the gradient passes through it by the neuron's surrogate derivative.
+    After a spike, the potential `v` stays where the reset put it for `period`, and the neuron does not spike.
+    Everything else (synaptic current, adaptation) goes on. The period is rounded to whole steps of `dt`.
+    Being refractory is a threshold on the number of remaining steps, so the gradient passes through it by the
+    neuron's surrogate derivative.
 
     Raises:
         TypeError: If the neuron does not spike or has no potential `v`.
@@ -42,7 +43,8 @@ class Refractory(Wrapper):
             raise TypeError(f"{type(self).__name__} needs a neuron that spikes, such as LIF(), got {self.neuron}.")
         if emits_multiple_spikes(self.surrogate):
             raise ValueError(
-                f"{type(self).__name__} waits after every spike, but {self.surrogate} emits several per step; use another surrogate."
+                f"{type(self).__name__} waits after every spike, but {self.surrogate} emits several per step; "
+                "use another surrogate."
             )
 
     def check_state_type(self, state: Any) -> None:

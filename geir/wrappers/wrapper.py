@@ -29,10 +29,11 @@ def forward_attribute(name: str) -> Any:
 class Composite(Declared):
     """A module around a neuron.
 
-    It is given the neuron, ``Refractory(LIF(tau_mem=0.02), period=5e-3)``. A named variant is a subclass that says which neuron it
-    wraps, ``class LIFRefrac(Refractory, wraps=LIF): ...``; it takes the parameters of both, ``LIFRefrac(tau_mem=0.02, period=5e-3)``, and
-    makes the neuron itself. The parameters of the inner neuron are attributes of a named variant too, ``variant.tau_mem``; in its
-    `state_dict` they are called ``neuron.tau_mem``.
+    It is given the neuron, ``Refractory(LIF(tau_mem=0.02), period=5e-3)``. A named variant is a subclass that
+    says which neuron it wraps, ``class LIFRefrac(Refractory, wraps=LIF): ...``; it takes the parameters of
+    both, ``LIFRefrac(tau_mem=0.02, period=5e-3)``, and makes the neuron itself. The parameters of the inner
+    neuron are attributes of a named variant too, ``variant.tau_mem``; in its `state_dict` they are called
+    ``neuron.tau_mem``.
 
     Args:
         neuron: The neuron to wrap.
@@ -81,7 +82,8 @@ class Composite(Declared):
         super().__post_init__()
         if isinstance(self.neuron, CellMixin) or self.neuron.record_states:
             raise ValueError(
-                f"{type(self).__name__} wraps a layer over time that does not record states, such as LIF(), got {self.neuron}."
+                f"{type(self).__name__} wraps a layer over time that does not record states, such as LIF(), "
+                f"got {self.neuron}."
             )
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -100,8 +102,8 @@ def _inner_parameters(wraps: type[Dynamics[Any]]) -> dict[str, inspect.Parameter
 class Wrapper(Composite, Dynamics[Any], ABC):
     """A model made of another model.
 
-    Abstract: a subclass defines `step`, which calls that of `self.neuron`, and, if it adds to the state, `initial_state` and
-    `check_state_type`. What it does not define is that of the wrapped model.
+    Abstract: a subclass defines `step`, which calls that of `self.neuron`, and, if it adds to the state,
+    `initial_state` and `check_state_type`. What it does not define is that of the wrapped model.
     """
 
     dt = forward_attribute("dt")

@@ -411,7 +411,7 @@ def test_resonate_and_fire_resets_both_variables(reset):
     xs[0] = 3.0
     state = None
     for x in xs:
-        z, state = neuron.step(x, state or neuron.initial_state(x))
+        z, state = neuron.step(x, state or neuron.initial_state(x), *neuron.prepare())
         if z:
             break
     assert z

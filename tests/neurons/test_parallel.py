@@ -60,7 +60,7 @@ CASES = {
     "another number of steps": (
         lambda: geir.ParallelSpikingNeuron(8)(XS),
         ValueError,
-        r"ParallelSpikingNeuron runs for 8 steps, got shape \(10, 4, 5\)",
+        r"ParallelSpikingNeuron runs for 8 steps, got input of shape \(10, 4, 5\)",
     ),
     "no steps": (
         lambda: geir.ParallelSpikingNeuron(0),

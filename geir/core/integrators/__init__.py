@@ -1,7 +1,7 @@
 r"""Integrators, as values: numerical methods that advance :math:`\dot s = f(x, s)` by `dt`.
 
-The input :math:`x` is constant during a step. Coefficients that depend on parameters only are prepared once per call, differentiably, and
-passed to every step.
+The input :math:`x` is constant during a step. Coefficients that depend on parameters only are prepared once
+per call, differentiably, and passed to every step.
 """
 
 from ._phi import phi1 as phi1

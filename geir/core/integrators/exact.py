@@ -29,11 +29,12 @@ class Exact(Integrator):
 
     .. math:: s(t + \Delta t) = e^{A \Delta t} s(t) + \int_0^{\Delta t} e^{A \tau} d\tau \, (B x + c).
 
-    Parts that do not influence each other are solved separately: a single part, and a pair of which one drives the other, in closed form
-    (equal and vanishing time constants included), larger groups by the matrix exponential.
+    Parts that do not influence each other are solved separately: a single part, and a pair of which one
+    drives the other, in closed form (equal and vanishing time constants included), larger groups by the
+    matrix exponential.
 
-    Reference: S. Rotter & M. Diesmann, *Exact digital simulation of time-invariant linear systems with applications to neuronal modeling*,
-    1999.
+    Reference: S. Rotter & M. Diesmann, *Exact digital simulation of time-invariant linear systems with
+    applications to neuronal modeling*, 1999.
     """
 
     def prepare(self, flow: Flow) -> Any:
@@ -69,7 +70,10 @@ class Exact(Integrator):
 
 
 def _solve(group: list[int], rates: Terms, driven: set[int]) -> tuple[Terms, Terms]:
-    r"""The terms of :math:`e^A` and of :math:`\varphi_1(A)` for a group of parts; of the latter only the columns of driven parts."""
+    r"""The terms of :math:`e^A` and of :math:`\varphi_1(A)` for a group of parts.
+
+    Of the latter only the columns of driven parts.
+    """
     if len(group) == 1:
         return _solve_one(group, rates, driven)
     mutual = all((k, j) in rates for k in group for j in group if k != j)

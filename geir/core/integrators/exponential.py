@@ -13,12 +13,14 @@ from .base import Flow, Integrator, parameter_device, parameter_shape
 
 @dataclass(frozen=True)
 class ExponentialEuler(Integrator):
-    r"""Exponential Euler, :math:`s_k + \Delta t\, \varphi_1(\Delta t\, \lambda_k) f_k(x, s)`, with :math:`\varphi_1(z) = (e^z - 1) / z`.
+    r"""Exponential Euler, :math:`s_k + \Delta t\, \varphi_1(\Delta t\, \lambda_k) f_k(x, s)`, with
+    :math:`\varphi_1(z) = (e^z - 1) / z`.
 
-    Here :math:`\lambda_k = \partial f_k / \partial s_k` at rest. Each part's decay at rest is exact, everything else of order 1; stable at
-    any `dt` where the decay at rest dominates.
+    Here :math:`\lambda_k = \partial f_k / \partial s_k` at rest. Each part's decay at rest is exact,
+    everything else of order 1; stable at any `dt` where the decay at rest dominates.
 
-    Reference: S. Cox & P. Matthews, *Exponential time differencing for stiff systems*, 2002 (ETD1 with a diagonal linear part).
+    Reference: S. Cox & P. Matthews, *Exponential time differencing for stiff systems*, 2002 (ETD1 with a
+    diagonal linear part).
     """
 
     def prepare(self, flow: Flow) -> Any:
@@ -38,10 +40,12 @@ class ExponentialEuler(Integrator):
 
 @dataclass(frozen=True)
 class RushLarsen(Integrator):
-    r"""`ExponentialEuler` with the decay at the present state, :math:`\lambda_k = \min(0, \partial f_k / \partial s_k)`.
+    r"""`ExponentialEuler` with the decay at the present state, :math:`\lambda_k = \min(0, \partial f_k /
+    \partial s_k)`.
 
-    A part whose derivative is linear in itself, such as a gate or a potential driven through conductances, is exact while the others are
-    constant; a decay that the state makes fast, however fast, is stable at any `dt`. Of order 1.
+    A part whose derivative is linear in itself, such as a gate or a potential driven through conductances, is
+    exact while the others are constant; a decay that the state makes fast, however fast, is stable at any
+    `dt`. Of order 1.
 
     Reference: S. Rush & H. Larsen, *A practical algorithm for solving dynamic membrane equations*, 1978.
     """

@@ -21,14 +21,14 @@ Declaration = Parameter | Setting
 class Declared(nn.Module):
     """An `nn.Module` whose constructor takes the arguments that its class and its base classes declare, by name.
 
-    A class declares an argument by an annotated attribute: `parameter(...)`, `setting(...)` or a plain default. When a subclass is
-    defined, this class
+    A class declares an argument by an annotated attribute: `parameter(...)`, `setting(...)` or a plain
+    default. When a subclass is defined, this class
 
-    1. collects its declarations; a declared name assigned without annotation, ``dt = 1e-4``, changes the inherited default;
-    2. withdraws inherited declarations that it replaces by a property or annotates as `ClassVar`;
-    3. removes the class attributes of settings, which would hide the attributes of the instances;
-    4. sets ``__signature__``, so that `help` and editors show all arguments;
-    5. lists all arguments in the docstring.
+    1. collects its declarations; a declared name assigned without annotation, ``dt = 1e-4``, changes the
+    inherited default; 2. withdraws inherited declarations that it replaces by a property or annotates as
+    `ClassVar`; 3. removes the class attributes of settings, which would hide the attributes of the instances;
+    4. sets ``__signature__``, so that `help` and editors show all arguments; 5. lists all arguments in the
+    docstring.
 
     Raises:
         TypeError: When a subclass gives a declared name a value that cannot be a default.
@@ -130,7 +130,8 @@ def _merge(mro: tuple[type, ...]) -> dict[str, Declaration]:
     merged: dict[str, Declaration | None] = {}
     for base in reversed(mro):
         own = vars(base).get("_own_declarations", {})
-        # A name that a class declares again moves to where that class declares it, so that its arguments keep their order.
+        # A name that a class declares again moves to where that class declares it, so that its arguments keep
+        # their order.
         merged = {name: declaration for name, declaration in merged.items() if name not in own} | own
     return {name: declaration for name, declaration in merged.items() if declaration is not None}
 
@@ -140,9 +141,8 @@ def _collect(cls: type[Declared], inherited: Mapping[str, Declaration]) -> dict[
     annotations = inspect.get_annotations(cls)
     collected: dict[str, Declaration | None] = {}
     for name, value in list(vars(cls).items()):
-        if isinstance(value, property) and name in inherited:
-            collected[name] = None
-        elif name in annotations and _is_class_variable(annotations[name]):
+        withdrawn = isinstance(value, property) and name in inherited
+        if withdrawn or _is_class_variable(annotations.get(name)):
             collected[name] = None
         elif name in inherited or (name in annotations and not name.startswith("_")):
             declaration = _declare(cls, name, value, annotations.get(name), inherited.get(name))
@@ -190,7 +190,7 @@ _ENTRY = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 
 
 def _document(cls: type[Declared]) -> str:
-    """The class docstring with every constructor argument in its `Args` section: own, inherited, and declared parameters."""
+    """The class docstring with every constructor argument, own and inherited, in its `Args` section."""
     doc = inspect.cleandoc(vars(cls).get("__doc__") or "") or _combine_docstrings(cls)
     described: dict[str, str] = {}
     for base in (*reversed(cls.__mro__), *cls._argument_sources()):

@@ -10,6 +10,7 @@ from torch import nn, Tensor
 
 from .range import Range
 
+UNBOUNDED = Range()
 Value = float | Tensor | np.ndarray | Sequence[float]
 
 
@@ -23,8 +24,9 @@ class Learnable:
 def learnable(value: Value) -> Any:
     """Make a neuron's parameter learnable, and keep it within its range.
 
-    A parameter that must be positive is stored as the logarithm of its value, one that must lie between two bounds as the logit, any
-    other as it is. The stored tensor is an ordinary `nn.Parameter`, called ``log_tau_mem`` for the parameter ``tau_mem``.
+    A parameter that must be positive is stored as the logarithm of its value, one that must lie between two
+    bounds as the logit, any other as it is. The stored tensor is an ordinary `nn.Parameter`, called
+    ``log_tau_mem`` for the parameter ``tau_mem``.
 
     Args:
         value: Initial value: a number, or a tensor with one value per neuron.
@@ -40,16 +42,17 @@ def learnable(value: Value) -> Any:
 
 
 class Parameter:
-    """A declared parameter of a module: read as a tensor, set from a number, a tensor, an `nn.Parameter` or `learnable(...)`.
+    """A declared parameter of a module: read as a tensor, set from a number, a tensor, an `nn.Parameter` or
+    `learnable(...)`.
 
-    A descriptor on the class. The tensor itself is in the module: a buffer called ``tau_mem`` if it is fixed, an `nn.Parameter` of this
-    name if it was set to one, or an unconstrained `nn.Parameter` called ``log_tau_mem`` or ``logit_tau_mem`` if it was set to
-    `learnable(...)` and has a range.
+    A descriptor on the class. The tensor itself is in the module: a buffer called ``tau_mem`` if it is fixed,
+    an `nn.Parameter` of this name if it was set to one, or an unconstrained `nn.Parameter` called
+    ``log_tau_mem`` or ``logit_tau_mem`` if it was set to `learnable(...)` and has a range.
     """
 
     def __init__(
-        self, *, default: float, unit: str = "", range: Range = Range(), learnable: bool = False, doc: str = ""
-    ):  # noqa: B008  (immutable)
+        self, *, default: float, unit: str = "", range: Range = UNBOUNDED, learnable: bool = False, doc: str = ""
+    ):
         self.default = default
         self.unit = unit
         self.range = range
