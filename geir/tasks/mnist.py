@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from ..containers.sequential import Lift, SequentialState
+from ..containers import Lift, SequentialState
 from ..neurons import LI, LIF
 from .training import Data, Settings, main, parser, train
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from ..containers.sequential import Lift, SequentialState
+from ..containers import Lift, SequentialState
 from ..events import Events
 from ..events.dataset import EventDataset, collate
 from ..events.transforms import CountFrames, DropEvents, RandomAffine, count_frames

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.data import DataLoader, Dataset, RandomSampler, default_collate
 from tqdm import tqdm
 
-from ..containers.sequential import SequentialState
+from ..containers import SequentialState
 from ..decode.decoders import max_decode, max_membrane_loss
 
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from ..._runtime import memory
-from ...containers.sequential import Lift, SequentialState
+from ...containers import Lift, SequentialState
 from ...events import Events
 from ...neurons import LIBox
 from ...receptive_fields import spatial_receptive_field
