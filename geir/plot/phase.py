@@ -18,7 +18,7 @@ from .states import find_variable
 GRID_SIZE = 300
 
 # Distance of the labels of nullclines from the edges, as a fraction of the axes.
-LABEL_MARGIN = 0.12
+LABEL_MARGIN = 0.08
 
 Limits = tuple[float, float]
 
@@ -153,13 +153,13 @@ def _flow(neuron: ODE, state: Any, variables: tuple[str, str], limits: tuple[Lim
 
 def _draw_nullcline(ax: Axes, flow: _Flow, slope: np.ndarray, label: str, color: str) -> None:
     nullcline = ax.contour(flow.columns, flow.rows, slope, levels=[0], colors=[color], linewidths=1.2)
-    # The label is at the first point that is well inside the axes: near an edge it would be clipped.
+    # The label is at the leftmost point that is well inside the axes; near an edge it would be clipped.
     points = np.concatenate([path.vertices for path in nullcline.get_paths()])
     low = np.array([flow.columns[0], flow.rows[0]])
     high = np.array([flow.columns[-1], flow.rows[-1]])
     margin = LABEL_MARGIN * (high - low)
     inside = points[((points > low + margin) & (points < high - margin)).all(1)]
-    position = [tuple(inside[0])] if len(inside) else False
+    position = [tuple(inside[inside[:, 0].argmin()])] if len(inside) else False
     ax.clabel(nullcline, fmt={0.0: label}, fontsize="medium", manual=position)
 
 

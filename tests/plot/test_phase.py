@@ -39,6 +39,16 @@ def test_nullclines_are_those_of_the_equations(ax):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("$v$", "$w$")
 
 
+def test_the_labels_of_nullclines_are_inside_the_axes(ax):
+    adex = geir.AdEx(delta_T=0.25, a=0.2)
+    state = adex.rest()._replace(i=torch.tensor(2.6))
+    plot.phase_plane(adex, ax, state=state, xlim=(-1, 3.5), ylim=(-0.5, 4.2))
+    assert {label.get_text() for label in ax.texts} == {r"$\dot v = 0$", r"$\dot w = 0$"}
+    for x, y in (label.get_position() for label in ax.texts):
+        assert -0.8 < x < 3.2
+        assert -0.3 < y < 4.0
+
+
 def test_a_trajectory_is_interrupted_at_each_reset(ax):
     adex = geir.AdEx(dt=DT, record_states=True)
     zs, states = run_with_constant_current(adex, 1.6, 400)
