@@ -60,7 +60,7 @@ class VGG(ImageNetwork):
                 f"VGG.depths must be the number of convolutions in each of {len(STAGE_CHANNELS)} stages, "
                 f"such as (1, 1, 2, 2, 2), got {depths!r}."
             )
-        self.features = SequentialState(*_stages(depths, in_channels, neuron, norm), lift=True)
+        self.features = SequentialState(*_make_stages(depths, in_channels, neuron, norm), lift=True)
         self.avgpool = nn.AdaptiveAvgPool2d(grid)
         self.flatten = nn.Flatten()
         self.classifier = SequentialState(
@@ -77,7 +77,7 @@ class VGG(ImageNetwork):
         self.reset_parameters()
 
 
-def _stages(
+def _make_stages(
     depths: Sequence[int], in_channels: int, neuron: ModuleFactory, norm: NormFactory | None
 ) -> list[nn.Module]:
     layers: list[nn.Module] = []

@@ -82,10 +82,10 @@ def phase_plane(
         if tensor.numel() != 1:
             raise ValueError(f"phase_plane draws a single neuron, but {name} has {key} of shape {tuple(tensor.shape)}.")
     horizontal, vertical = _select_variables(name, state, variables)
-    path = None if trajectory is None else _trajectory(trajectory, (horizontal, vertical), spikes)
-    xlim = _limits(xlim, path, 0)
-    ylim = _limits(ylim, path, 1)
-    flow = _flow(neuron, state, (horizontal, vertical), (xlim, ylim), current)
+    path = None if trajectory is None else _make_trajectory(trajectory, (horizontal, vertical), spikes)
+    xlim = _choose_limits(xlim, path, 0)
+    ylim = _choose_limits(ylim, path, 1)
+    flow = _compute_flow(neuron, state, (horizontal, vertical), (xlim, ylim), current)
     ax = get_axes("phase_plane", ax)
     ax.streamplot(
         flow.columns, flow.rows, *flow.slopes, color="0.85", density=0.9, linewidth=0.5, arrowsize=0.5, zorder=0
@@ -110,7 +110,7 @@ def _select_variables(name: str, state: Any, variables: Sequence[str] | None) ->
     return selected[0], selected[1]
 
 
-def _trajectory(states: object, variables: tuple[str, str], spikes: Tensor | None) -> _Trajectory:
+def _make_trajectory(states: object, variables: tuple[str, str], spikes: Tensor | None) -> _Trajectory:
     points = np.stack(
         [to_time_by_neuron("phase_plane", find_variable("phase_plane", states, key))[:, 0] for key in variables]
     )
@@ -126,7 +126,7 @@ def _trajectory(states: object, variables: tuple[str, str], spikes: Tensor | Non
     return _Trajectory(points, spiked.nonzero()[0])
 
 
-def _limits(given: Limits | None, path: _Trajectory | None, index: int) -> Limits:
+def _choose_limits(given: Limits | None, path: _Trajectory | None, index: int) -> Limits:
     """The range of a variable: the one given, or that of the trajectory with a margin of 15 %."""
     if given is not None:
         return given
@@ -137,7 +137,9 @@ def _limits(given: Limits | None, path: _Trajectory | None, index: int) -> Limit
     return values.min() - margin, values.max() + margin
 
 
-def _flow(neuron: ODE, state: Any, variables: tuple[str, str], limits: tuple[Limits, Limits], current: float) -> _Flow:
+def _compute_flow(
+    neuron: ODE, state: Any, variables: tuple[str, str], limits: tuple[Limits, Limits], current: float
+) -> _Flow:
     """The derivatives of both variables on a grid, with all other variables held at `state`."""
     columns, rows = (torch.linspace(low, high, GRID_SIZE, dtype=torch.float64) for low, high in limits)
     grid = dict(zip(variables, torch.meshgrid(columns, rows, indexing="xy"), strict=True))

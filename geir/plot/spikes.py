@@ -48,7 +48,7 @@ def raster(
     neurons = spiked.shape[1]
     edge_colors = neuron_colors("raster", color, neurons)
     ax = get_axes("raster", ax)
-    style = {"linewidths": 0.8, "rasterized": spiked.sum() > RASTERIZE_ABOVE} | kwargs
+    style = {"linewidths": 0.8, "rasterized": bool(spiked.sum() > RASTERIZE_ABOVE)} | kwargs
     marks = PathCollection(_mark_paths(spiked, times), facecolors="none", edgecolors=edge_colors, **style)
     ax.add_collection(marks, autolim=False)
     ax.set(xlabel="time (ms)", xlim=(0, end), ylim=(-0.6, neurons - 0.4))

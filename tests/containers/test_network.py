@@ -69,13 +69,14 @@ def test_copies_and_pickles_compute_the_same():
 class Residual(Network):
     def __init__(self):
         super().__init__()
-        self.linear, self.neuron = nn.Linear(5, 5), LIF(v_th=0.5)
+        self.branch = SequentialState(nn.Linear(5, 6), LIF(v_th=0.5), nn.Linear(6, 5), lift=True)
+        self.norm, self.readout = nn.LayerNorm(5), LI()
 
     def forward_over_time(self, xs, run):
-        return xs + run(xs, self.linear, self.neuron)
+        return run(xs + run(xs, self.branch), self.norm, self.readout)
 
 
-def test_a_network_compiles():
+def test_a_network_that_contains_a_lifted_sequence_compiles():
     network = Residual()
     torch.compiler.reset()
     torch.testing.assert_close(torch.compile(network, fullgraph=True, backend="aot_eager")(XS), network(XS))

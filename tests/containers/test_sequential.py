@@ -227,12 +227,6 @@ def test_the_representation_shows_the_settings():
     )
 
 
-def test_a_lifted_network_compiles():
-    model = SequentialState(nn.Linear(5, 6), LIF(v_th=0.5), nn.Linear(6, 2), LI(), lift=True)
-    torch.compiler.reset()
-    torch.testing.assert_close(torch.compile(model, fullgraph=True, backend="aot_eager")(XS), model(XS))
-
-
 # ---- errors
 
 
