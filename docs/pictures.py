@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
@@ -141,7 +142,7 @@ def response(neuron: geir.Dynamics) -> Figure:
     return figure
 
 
-def draw_input(ax: plt.Axes, neuron: geir.Dynamics, xs: Tensor) -> None:
+def draw_input(ax: Axes, neuron: geir.Dynamics, xs: Tensor) -> None:
     """Draw the input of a neuron as spikes, or as a current."""
     if input_is_impulse(neuron):
         geir.plot.raster(xs, ax, dt=neuron.dt)

@@ -17,8 +17,8 @@ from .states import find_variable
 # Points per axis at which the flow is computed.
 GRID_SIZE = 300
 
-# Distance of the labels of nullclines from the edges, as a fraction of the axes.
-LABEL_MARGIN = 0.08
+# Distance of the labels of nullclines from the vertical and horizontal edges, as a fraction of the axes.
+LABEL_MARGIN = np.array([0.14, 0.06])
 
 Limits = tuple[float, float]
 

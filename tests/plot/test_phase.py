@@ -39,14 +39,19 @@ def test_nullclines_are_those_of_the_equations(ax):
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("$v$", "$w$")
 
 
-def test_the_labels_of_nullclines_are_inside_the_axes(ax):
+@pytest.mark.parametrize("size", [(2.0, 3.5), (6.4, 4.8)])
+def test_the_labels_of_nullclines_are_inside_the_axes(size):
     adex = geir.AdEx(delta_T=0.25, a=0.2)
+    figure = Figure(figsize=size, layout="constrained")
+    ax = figure.subplots()
     state = adex.rest()._replace(i=torch.tensor(2.6))
     plot.phase_plane(adex, ax, state=state, xlim=(-1, 3.5), ylim=(-0.5, 4.2))
+    figure.draw_without_rendering()
     assert {label.get_text() for label in ax.texts} == {r"$\dot v = 0$", r"$\dot w = 0$"}
-    for x, y in (label.get_position() for label in ax.texts):
-        assert -0.8 < x < 3.2
-        assert -0.3 < y < 4.0
+    for label in ax.texts:
+        (left, bottom), (right, top) = ax.transAxes.inverted().transform(label.get_window_extent())
+        assert -0.03 < left < right < 1.03
+        assert -0.03 < bottom < top < 1.03
 
 
 def test_a_trajectory_is_interrupted_at_each_reset(ax):
