@@ -16,7 +16,7 @@ from torch import nn, Tensor
 from torch.func import functional_call, vmap
 
 from ._runtime.kernels import reference
-from ._util.state import leaves, map_state
+from ._util.state import AnyState, leaves, map_state
 from .core.integrators import Exact
 from .core.neuron import Dynamics, Neuron
 from .core.ode import ODE
@@ -26,7 +26,7 @@ from .core.resets import Reset
 STEPS, BATCH, SIZE = 60, 3, 4
 
 
-def check_neuron(neuron: Dynamics[Any], compiled: bool = False) -> None:
+def check_neuron(neuron: Dynamics, compiled: bool = False) -> None:
     """Raise `AssertionError` if a model breaks the contract, naming the broken promise.
 
     It checks shapes and dtypes, that nothing is changed in place, that samples and neurons do not mix, causality, that a run
@@ -51,7 +51,7 @@ def check_neuron(neuron: Dynamics[Any], compiled: bool = False) -> None:
             raise AssertionError(f"{type(neuron).__name__} breaks the contract: {promise}: {detail}") from error
 
 
-def strong_input(neuron: Dynamics[Any], seed: int = 0) -> Tensor:
+def strong_input(neuron: Dynamics, seed: int = 0) -> Tensor:
     """Random input that makes a spiking neuron spike often, but not in every step.
 
     Returns:
@@ -77,7 +77,7 @@ def strong_input(neuron: Dynamics[Any], seed: int = 0) -> Tensor:
     )
 
 
-def run(neuron: Dynamics[Any], xs: Tensor, **keywords: Any) -> dict[str, Any]:
+def run(neuron: Dynamics, xs: Tensor, **keywords: Any) -> dict[str, Any]:
     """Output, last state, and the gradients of a weighted sum of both for the input and every parameter."""
     neuron.zero_grad()
     xs = xs.detach().clone().requires_grad_()
@@ -94,7 +94,7 @@ def _weighted_sum(*tensors: Tensor) -> Tensor:
     return torch.stack(sums).sum()
 
 
-def learnable_copy(neuron: Dynamics[Any], shape: tuple[int, ...] = (SIZE,)) -> Dynamics[Any]:
+def learnable_copy(neuron: Dynamics, shape: tuple[int, ...] = (SIZE,)) -> Dynamics:
     """A copy whose declared parameters are all learnable, with one value per neuron."""
     neuron = copy.deepcopy(neuron)
     for module in neuron.modules():
@@ -109,7 +109,7 @@ def close(actual: Any, expected: Any, tolerance: float = 1e-9) -> None:
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def check_purity(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_purity(neuron: Dynamics, xs: Tensor) -> None:
     """A run changes neither the neuron nor its input nor the state it started from."""
     attributes, before, x = set(vars(neuron)), copy.deepcopy(neuron.state_dict()), xs.clone()
     start = neuron(xs[:5])[1]
@@ -120,7 +120,7 @@ def check_purity(neuron: Dynamics[Any], xs: Tensor) -> None:
     assert set(vars(neuron)) == attributes, f"it grew {set(vars(neuron)) - attributes}"
 
 
-def check_shapes_and_dtypes(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_shapes_and_dtypes(neuron: Dynamics, xs: Tensor) -> None:
     """The output has the shape and dtype of the input, every part of the state the shape of one step."""
     for dtype, parameters, states in (
         (torch.float64, torch.float64, torch.float64),
@@ -137,19 +137,19 @@ def check_shapes_and_dtypes(neuron: Dynamics[Any], xs: Tensor) -> None:
             assert (part.shape, part.dtype) == (xs.shape[1:], states), f"{name} is {tuple(part.shape)}, {part.dtype}"
 
 
-def check_independence(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_independence(neuron: Dynamics, xs: Tensor) -> None:
     """Samples and neurons do not mix."""
     close(neuron(xs[:, 1:2], _start(neuron, xs, slice(1, 2)))[0], neuron(xs)[0][:, 1:2])
     if neuron.elementwise:
         close(neuron(xs[:, :, 2:], _start(neuron, xs, slice(None), slice(2, None)))[0], neuron(xs)[0][:, :, 2:])
 
 
-def _start(neuron: Dynamics[Any], xs: Tensor, *place: Any) -> Any:
+def _start(neuron: Dynamics, xs: Tensor, *place: Any) -> Any:
     """The initial state of some samples and neurons, which differ if there is noise."""
     return map_state(lambda part: part[place], neuron.initial_state(neuron.transform_input(xs, over_time=True)[0]))
 
 
-def check_unusual_shapes(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_unusual_shapes(neuron: Dynamics, xs: Tensor) -> None:
     """Input without batch, with several batch dimensions, without steps and without neurons is valid."""
     close(neuron(xs[:, 0])[0], neuron(xs)[0][:, 0])
     close(neuron(xs[:, :, None])[0], neuron(xs)[0][:, :, None])
@@ -163,7 +163,7 @@ def check_unusual_shapes(neuron: Dynamics[Any], xs: Tensor) -> None:
     close(neuron(xs.transpose(1, 2).contiguous().transpose(1, 2))[0], neuron(xs)[0])
 
 
-def check_step(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_step(neuron: Dynamics, xs: Tensor) -> None:
     """A run is the repeated step, and `record_states` returns the state after each."""
     state, outputs, states = neuron.initial_state(neuron.transform_input(xs, over_time=True)[0]), [], []
     for x in xs:
@@ -176,7 +176,7 @@ def check_step(neuron: Dynamics[Any], xs: Tensor) -> None:
     close(recording(xs)[1], map_state(lambda *parts: torch.stack(parts), *states))
 
 
-def check_kernel(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_kernel(neuron: Dynamics, xs: Tensor) -> None:
     """The kernels agree with the reference loop, all gradients included."""
     model = learnable_copy(neuron)
     actual = run(model, xs)
@@ -184,14 +184,14 @@ def check_kernel(neuron: Dynamics[Any], xs: Tensor) -> None:
     close(actual, run(model, xs))
 
 
-def check_continuation(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_continuation(neuron: Dynamics, xs: Tensor) -> None:
     """A run in two parts equals one run."""
     first, middle = neuron(xs[:23])
     second, last = neuron(xs[23:], middle)
     close((torch.cat([first, second]), last), neuron(xs))
 
 
-def check_causality(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_causality(neuron: Dynamics, xs: Tensor) -> None:
     """Input affects the output from its own step on, not before."""
     changed = xs.clone()
     changed[30] += 10 * xs.abs().max()
@@ -200,7 +200,7 @@ def check_causality(neuron: Dynamics[Any], xs: Tensor) -> None:
     assert not torch.equal(zs[30:], other[30:]), "a strong input at step 30 changed nothing"
 
 
-def check_gradients(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_gradients(neuron: Dynamics, xs: Tensor) -> None:
     """Gradients equal finite differences, with a smooth spike and nothing detached."""
     size = 2 if neuron.elementwise else SIZE
     model = learnable_copy(_smooth(neuron), (size,))
@@ -216,7 +216,7 @@ def check_gradients(neuron: Dynamics[Any], xs: Tensor) -> None:
     assert torch.autograd.gradcheck(outputs, (x, *values), atol=1e-6, rtol=1e-4)
 
 
-def _smooth(neuron: Dynamics[Any]) -> Dynamics[Any]:
+def _smooth(neuron: Dynamics) -> Dynamics:
     neuron = copy.deepcopy(neuron)
     for module in neuron.modules():
         for name, value in list(vars(module).items()):
@@ -227,7 +227,7 @@ def _smooth(neuron: Dynamics[Any]) -> Dynamics[Any]:
     return neuron
 
 
-def check_parameter_gradients(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_parameter_gradients(neuron: Dynamics, xs: Tensor) -> None:
     """Every parameter gets a gradient per neuron; that of a scalar parameter is their sum."""
     each = run(learnable_copy(neuron), xs)
     total = run(learnable_copy(neuron, ()), xs)
@@ -237,7 +237,7 @@ def check_parameter_gradients(neuron: Dynamics[Any], xs: Tensor) -> None:
             assert each[name].isfinite().all(), f"the gradient of {name.removesuffix('.grad')} is not finite"
 
 
-def check_module_interface(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_module_interface(neuron: Dynamics, xs: Tensor) -> None:
     """Pickling, deep copies, saving and loading work."""
     expected = neuron(xs)
     buffer = io.BytesIO()
@@ -253,7 +253,7 @@ def check_module_interface(neuron: Dynamics[Any], xs: Tensor) -> None:
     assert repr(neuron).startswith(type(neuron).__name__)
 
 
-def check_function_transforms(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_function_transforms(neuron: Dynamics, xs: Tensor) -> None:
     """`functional_call`, `vmap` and `torch.func.grad` work."""
     parameters = dict(neuron.named_parameters()) | dict(neuron.named_buffers())
     close(functional_call(neuron, parameters, (xs,)), neuron(xs))
@@ -270,21 +270,21 @@ def check_function_transforms(neuron: Dynamics[Any], xs: Tensor) -> None:
     close(torch.func.grad(loss)(xs), expected["xs.grad"])
 
 
-def _ensemble(neuron: Dynamics[Any], parameters: dict[str, Tensor], xs: Tensor) -> Tensor:
+def _ensemble(neuron: Dynamics, parameters: dict[str, Tensor], xs: Tensor) -> Tensor:
     """The output for the present parameters, from `vmap` over two sets of parameters."""
     stacked = {name: torch.stack([value, value * 1.1]) for name, value in parameters.items()}
     both, _ = vmap(lambda values: functional_call(neuron, values, (xs,)))(stacked)
     return both[0]
 
 
-def check_affine(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_affine(neuron: Dynamics, xs: Tensor) -> None:
     """A model declared affine has an affine derivative."""
     if not (isinstance(neuron, ODE) and isinstance(neuron.integrator, Exact)):
         return
     generator = torch.Generator().manual_seed(1)
     rest = map_state(lambda part: part.expand(SIZE).to(torch.float64), neuron.rest())
 
-    def random_point() -> tuple[Tensor, Any]:
+    def random_point() -> tuple[Tensor, AnyState]:
         return torch.randn(SIZE, generator=generator).double(), map_state(
             lambda p: torch.randn(p.shape, generator=generator).double(), rest
         )
@@ -294,7 +294,7 @@ def check_affine(neuron: Dynamics[Any], xs: Tensor) -> None:
     close(middle, map_state(lambda a, b: 0.3 * a + 0.7 * b, neuron.derivative(x, s), neuron.derivative(y, r)))
 
 
-CHECKS: tuple[Callable[[Dynamics[Any], Tensor], None], ...] = (
+CHECKS: tuple[Callable[[Dynamics, Tensor], None], ...] = (
     check_purity,
     check_shapes_and_dtypes,
     check_independence,
@@ -311,11 +311,11 @@ CHECKS: tuple[Callable[[Dynamics[Any], Tensor], None], ...] = (
 )
 
 
-def check_compiles(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_compiles(neuron: Dynamics, xs: Tensor) -> None:
     """The step compiles without a graph break, forward and backward."""
     torch.compiler.reset()
 
-    def step(x: Tensor, state: Any) -> tuple[Tensor, Any]:
+    def step(x: Tensor, state: AnyState) -> tuple[Tensor, AnyState]:
         return neuron.step(x, state, *neuron.prepare())
 
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")

@@ -6,8 +6,12 @@ from typing import Any, NamedTuple, Protocol
 import torch
 from torch import nn, Tensor
 
+from .._util.state import AnyState
+
+# Values computed from parameters once per call, as further arguments of a step: tensors, and anything that holds tensors.
+Prepared = tuple[Any, ...]
 # From one step of input, the state and the prepared values to the output and the next state.
-Step = Callable[..., tuple[Tensor, Any]]
+Step = Callable[..., tuple[Tensor, AnyState]]
 
 
 class Feedback(NamedTuple):
@@ -17,7 +21,7 @@ class Feedback(NamedTuple):
     """
 
     step: Step  # step of the inner model, given input and feedback added up
-    prepared: tuple[Any, ...]  # prepared values of the inner model
+    prepared: Prepared  # prepared values of the inner model
     connection: nn.Module | Tensor  # recurrent weights, shape (neurons, neurons), or a module
 
 
@@ -26,7 +30,7 @@ class Stepper(NamedTuple):
 
     module: "Steppable"  # holds the parameters, buffers and settings that `step` reads
     step: Step
-    prepared: tuple[Any, ...]  # further arguments of `step`: they depend on parameters only
+    prepared: Prepared  # further arguments of `step`: they depend on parameters only
     dtype: torch.dtype  # of state and arithmetic
     elementwise: bool  # whether the step is elementwise over neurons
     feedback: Feedback | None = None  # of a recurrent model
@@ -39,6 +43,6 @@ class Steppable(Protocol):
         """The model, ready to run with states of this dtype."""
         ...
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         """The state at rest, in the shape of one step of input `x`."""
         ...

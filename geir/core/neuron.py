@@ -9,14 +9,14 @@ import torch
 from torch import Tensor
 
 from .._runtime.kernels import fused
-from .._runtime.stepper import Stepper
-from .._util.state import expand_state, leaves, tensors_of, working_dtype
+from .._runtime.stepper import Prepared, Stepper
+from .._util.state import AnyState, expand_state, leaves, tensors_of, working_dtype
 from .._util.validation import check_broadcastable, unwrap_output
 from ..surrogates import SuperSpike
 from .parameters import Declared, setting
 
 State = TypeVar("State", bound=tuple)
-Runner = Callable[..., tuple[Tensor, Any]]
+Runner = Callable[..., tuple[Tensor, AnyState]]
 
 
 class Dynamics(Declared, ABC, Generic[State]):
@@ -46,7 +46,7 @@ class Dynamics(Declared, ABC, Generic[State]):
 
     if TYPE_CHECKING:
         # How many arguments a step takes depends on the model's `prepare`; this signature is compatible with all.
-        def step(self, *arguments: Any, **keywords: Any) -> tuple[Tensor, Any]: ...
+        def step(self, *arguments: Any, **keywords: Any) -> tuple[Tensor, AnyState]: ...
 
     else:
 
@@ -60,7 +60,7 @@ class Dynamics(Declared, ABC, Generic[State]):
                 *prepared: The values returned by `prepare`, one argument each; none for a model without `prepare`.
             """
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         """Further arguments of `step` that depend on parameters only, computed once per call."""
         return ()
 
@@ -85,7 +85,7 @@ class Dynamics(Declared, ABC, Generic[State]):
         """
         return working_dtype(tensors_of(self).values() or [x])
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         """The state at the start of a run: at rest.
 
         Args:
@@ -98,7 +98,7 @@ class Dynamics(Declared, ABC, Generic[State]):
         """The model, ready to run with states of this dtype."""
         return Stepper(self, self.step, self.prepare(), dtype, self.elementwise)
 
-    def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, xs: Any, state: AnyState = None) -> tuple[Tensor, AnyState]:
         """Run over time.
 
         Args:
@@ -154,7 +154,7 @@ class Dynamics(Declared, ABC, Generic[State]):
                 )
             check_broadcastable(name, key, tensor, x.shape)
 
-    def start_state(self, x: Tensor, state: Any, dtype: torch.dtype) -> Any:
+    def start_state(self, x: Tensor, state: AnyState, dtype: torch.dtype) -> AnyState:
         """The state that a run starts from: the given one, or the initial one if it is None.
 
         Args:
@@ -189,11 +189,11 @@ class Dynamics(Declared, ABC, Generic[State]):
                 )
         return state
 
-    def check_state_type(self, state: Any) -> None:
+    def check_state_type(self, state: AnyState) -> None:
         """Raise `TypeError` if this is not a state of this model."""
         self.expect_state(state, type(self.rest()))
 
-    def expect_state(self, state: Any, expected: type) -> None:
+    def expect_state(self, state: AnyState, expected: type) -> None:
         """Raise `TypeError` if the state is not of the expected type."""
         if not isinstance(state, expected):
             raise TypeError(

@@ -5,6 +5,7 @@ from typing import Any, cast, ClassVar
 
 from torch import Tensor
 
+from .._runtime.stepper import Prepared
 from .._util.state import potential, with_potential
 from ._coefficients import cached_coefficients
 from .integrators import Exact, ExponentialEuler, Integrator
@@ -51,7 +52,7 @@ class ODE(Dynamics[State], ABC):
     def derivative(self, x: Tensor, state: State) -> State:
         """The time derivative of each part of the state, per second; `x` is constant during a step."""
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         return (cached_coefficients(self),)
 
     def advance(self, x: Tensor, state: State, coefficients: Any) -> State:

@@ -1,10 +1,11 @@
 """Gated leaky integrate-and-fire neuron."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .._runtime.stepper import Prepared
 from ..core.neuron import Neuron
 from ..core.parameters import Parameter, parameter
 from ..core.resets import Reset, ResetBySubtraction, ResetToValue
@@ -63,7 +64,7 @@ class GatedLIF(Neuron[GatedLIFState]):
     def rest(self) -> GatedLIFState:
         return GatedLIFState(v=torch.zeros(()))
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         decay = 1 + self.alpha * torch.expm1(-self.dt / self.tau_mem)
         leak = (1 - self.alpha) * self.leak * self.dt
         gain = 1 - self.beta * (1 - self.g)

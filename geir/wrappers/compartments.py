@@ -1,12 +1,11 @@
 """Multi-compartment neurons with resistive coupling."""
 
-from typing import Any
-
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-from .._util.state import potential, with_potential
+from .._runtime.stepper import Prepared
+from .._util.state import AnyState, potential, with_potential
 from ..core.parameters import setting
 from .cell import CellMixin
 from .wrapper import Wrapper
@@ -51,7 +50,7 @@ class Compartments(Wrapper):
     def elementwise(self) -> bool:
         return False
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         rates = self.coupling
         assert rates is not None  # set at construction
         flow = torch.matrix_exp(self.dt * (rates - torch.diag(rates.sum(1))))
@@ -65,7 +64,7 @@ class Compartments(Wrapper):
                 f"input has shape {tuple(x.shape)}."
             )
 
-    def step(self, x: Tensor, state: Any, flow: Tensor, inner: tuple[Any, ...]) -> tuple[Tensor, Any]:
+    def step(self, x: Tensor, state: AnyState, flow: Tensor, inner: Prepared) -> tuple[Tensor, AnyState]:
         v = functional.linear(potential(state), flow)
         return self.neuron.step(x, with_potential(state, v), *inner)
 

@@ -2,12 +2,13 @@
 
 import math
 from abc import ABC
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._util.state import potential, with_potential
+from .._runtime.stepper import Prepared
+from .._util.state import AnyState, potential, with_potential
 from ..core.parameters import Parameter, parameter, setting
 from ._random import WichmannHill
 from .cell import CellMixin
@@ -17,7 +18,7 @@ from .wrapper import Wrapper
 class RandomState(NamedTuple):
     """State of a neuron with noise."""
 
-    neuron: Any  # state of the wrapped neuron
+    neuron: AnyState  # state of the wrapped neuron
     generator: WichmannHill  # state of its pseudo-random number generator
 
 
@@ -40,11 +41,11 @@ class RandomWrapper(Wrapper, ABC):
         expected="an integer from 0 to 2**32 - 1, or None",
     )
 
-    def check_state_type(self, state: Any) -> None:
+    def check_state_type(self, state: AnyState) -> None:
         self.expect_state(state, RandomState)
         self.neuron.check_state_type(state.neuron)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         dtype = dtype or self.state_dtype(x)
         seed = None if self.seed is None else 2 * self.seed + self._stream
         return RandomState(self.neuron.initial_state(x, dtype), WichmannHill.seed(seed, x, dtype))
@@ -69,7 +70,7 @@ class Noisy(RandomWrapper):
         super().__post_init__()
         self.require_potential()
 
-    def step(self, x: Tensor, state: RandomState, inner: tuple[Any, ...]) -> tuple[Tensor, RandomState]:
+    def step(self, x: Tensor, state: RandomState, inner: Prepared) -> tuple[Tensor, RandomState]:
         xi, generator = state.generator.normal()
         v = potential(state.neuron) + math.sqrt(self.dt) * self.sigma * xi
         z, after = self.neuron.step(x, with_potential(state.neuron, v), *inner)

@@ -8,7 +8,8 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 from .._runtime.sparse import linear
-from .._runtime.stepper import Feedback, Stepper
+from .._runtime.stepper import Feedback, Prepared, Stepper
+from .._util.state import AnyState
 from .._util.time_distributed import fold_time
 from ..core.neuron import Dynamics
 from ..core.parameters import setting
@@ -20,7 +21,7 @@ Weights = nn.Module | Tensor | None
 class RecurrentState(NamedTuple):
     """State of a recurrent neuron."""
 
-    neuron: Any  # state of the neuron
+    neuron: AnyState  # state of the neuron
     z: Tensor  # its last output
 
 
@@ -32,7 +33,7 @@ def _weights() -> Any:
     return setting(default=None, accepts=(nn.Module, Tensor, type(None)), expected="a module or a tensor")
 
 
-class RecurrentMixin(Dynamics[Any]):
+class RecurrentMixin(Dynamics):
     r"""Makes a model recurrent: its input is :math:`W_\text{in} x_t + W_\text{rec} z_{t-1}` instead of :math:`x_t`.
 
     Written in front of the model: ``class LIFRecurrent(RecurrentMixin, LIF): ...``. `Recurrent` does the same
@@ -81,15 +82,15 @@ class RecurrentMixin(Dynamics[Any]):
             return weights
         return weights * (1 - torch.eye(self.hidden_size, dtype=weights.dtype, device=weights.device))
 
-    def check_state_type(self, state: Any) -> None:
+    def check_state_type(self, state: AnyState) -> None:
         self.expect_state(state, RecurrentState)
         super().check_state_type(state.neuron)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         dtype = dtype or self.state_dtype(x)
         return RecurrentState(super().initial_state(x, dtype), x.new_zeros((), dtype=dtype).expand(x.shape))
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         weights = self.recurrent_weights
         matrix = self._mask_autapses(weights) if isinstance(weights, Tensor) else None
         return matrix, super().prepare()
@@ -107,7 +108,7 @@ class RecurrentMixin(Dynamics[Any]):
 
     if TYPE_CHECKING:
         # A signature compatible with the step of any model.
-        def step(self, *arguments: Any, **keywords: Any) -> tuple[Tensor, Any]: ...
+        def step(self, *arguments: Any, **keywords: Any) -> tuple[Tensor, AnyState]: ...
 
     else:
 
@@ -117,7 +118,7 @@ class RecurrentMixin(Dynamics[Any]):
             z, after = self.inner_step(x + feedback, state.neuron, *inner)
             return z, RecurrentState(after, z)
 
-    def inner_step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
+    def inner_step(self, x: Tensor, state: AnyState, *prepared: Any) -> tuple[Tensor, AnyState]:
         """The step of the model without recurrence, given input and feedback added up."""
         return super().step(x, state, *prepared)
 
@@ -131,10 +132,10 @@ class RecurrentMixin(Dynamics[Any]):
 class _Plain(Wrapper):
     """A wrapper that adds nothing."""
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         return self.neuron.prepare()
 
-    def step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
+    def step(self, x: Tensor, state: AnyState, *prepared: Any) -> tuple[Tensor, AnyState]:
         return self.neuron.step(x, state, *prepared)
 
 

@@ -1,11 +1,12 @@
 """Refractoriness, for any spiking neuron."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._util.state import potential, with_potential
+from .._runtime.stepper import Prepared
+from .._util.state import AnyState, potential, with_potential
 from ..core.neuron import emits_multiple_spikes
 from ..core.parameters import Parameter, parameter
 from .cell import CellMixin
@@ -15,7 +16,7 @@ from .wrapper import Wrapper
 class RefractoryState(NamedTuple):
     """State of a refractory neuron."""
 
-    neuron: Any  # state of the wrapped neuron
+    neuron: AnyState  # state of the wrapped neuron
     wait: Tensor  # remaining refractory steps
 
 
@@ -47,15 +48,15 @@ class Refractory(Wrapper):
                 "use another surrogate."
             )
 
-    def check_state_type(self, state: Any) -> None:
+    def check_state_type(self, state: AnyState) -> None:
         self.expect_state(state, RefractoryState)
         self.neuron.check_state_type(state.neuron)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         dtype = dtype or self.state_dtype(x)
         return RefractoryState(self.neuron.initial_state(x, dtype), x.new_zeros((), dtype=dtype).expand(x.shape))
 
-    def step(self, x: Tensor, state: RefractoryState, inner: tuple[Any, ...]) -> tuple[Tensor, RefractoryState]:
+    def step(self, x: Tensor, state: RefractoryState, inner: Prepared) -> tuple[Tensor, RefractoryState]:
         z, after = self.neuron.step(x, state.neuron, *inner)
         held = self.surrogate(state.wait - 0.5)
         z = (1 - held) * z

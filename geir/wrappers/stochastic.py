@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from .._runtime.stepper import Prepared
 from ..core.ode import ODENeuron
 from ..core.parameters import Parameter, parameter
 from .cell import CellMixin
@@ -75,7 +76,7 @@ class Stochastic(RandomWrapper):
                 f"LIF(), got {self.neuron}; apply other wrappers around it: Refractory(Stochastic(LIF()))."
             )
 
-    def step(self, x: Tensor, state: RandomState, inner: tuple[Any, ...]) -> tuple[Tensor, RandomState]:
+    def step(self, x: Tensor, state: RandomState, inner: Prepared) -> tuple[Tensor, RandomState]:
         neuron: Any = self.neuron  # an ODENeuron, as checked at construction
         uniform, generator = state.generator.uniform()
         shift = self.width * self.hazard.inverse(-torch.log(uniform) / (self.rate * self.dt))

@@ -8,7 +8,8 @@ from typing import Any, cast, ClassVar
 import torch
 from torch import Tensor
 
-from .._util.state import has_potential
+from .._runtime.stepper import Prepared
+from .._util.state import AnyState, has_potential
 from ..core.neuron import Dynamics, Neuron
 from ..core.parameters import Declared, setting
 from .cell import CellMixin
@@ -39,12 +40,12 @@ class Composite(Declared):
         neuron: The neuron to wrap.
     """
 
-    wraps: ClassVar[type[Dynamics[Any]] | None] = None
+    wraps: ClassVar[type[Dynamics] | None] = None
     _forwarded: ClassVar[frozenset[str]] = frozenset()
 
-    neuron: Dynamics[Any] = setting(kw_only=False, accepts=Dynamics, expected="a neuron")
+    neuron: Dynamics = setting(kw_only=False, accepts=Dynamics, expected="a neuron")
 
-    def __init_subclass__(cls, wraps: type[Dynamics[Any]] | None = None, **keywords: Any) -> None:
+    def __init_subclass__(cls, wraps: type[Dynamics] | None = None, **keywords: Any) -> None:
         if wraps is not None:
             cls.wraps = wraps
             if cls.__doc__ is None:
@@ -93,13 +94,13 @@ class Composite(Declared):
             super().__setattr__(name, value)
 
 
-def _inner_parameters(wraps: type[Dynamics[Any]]) -> dict[str, inspect.Parameter]:
+def _inner_parameters(wraps: type[Dynamics]) -> dict[str, inspect.Parameter]:
     """The constructor arguments of a wrapped class that a named variant passes on to it."""
     signature = inspect.signature(wraps)
     return {name: entry for name, entry in signature.parameters.items() if name not in _OUTER_ONLY}
 
 
-class Wrapper(Composite, Dynamics[Any], ABC):
+class Wrapper(Composite, Dynamics, ABC):
     """A model made of another model.
 
     Abstract: a subclass defines `step`, which calls that of `self.neuron`, and, if it adds to the state,
@@ -125,24 +126,24 @@ class Wrapper(Composite, Dynamics[Any], ABC):
     def spiking(self) -> bool:
         return self.neuron.spiking
 
-    def rest(self) -> Any:
+    def rest(self) -> AnyState:
         """The resting state of the wrapped model, without what the wrapper adds in `initial_state`."""
         return self.neuron.rest()
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         return (self.neuron.prepare(),)
 
     def transform_input(self, x: Tensor, over_time: bool) -> Tensor:
         return self.neuron.transform_input(x, over_time)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         return self.neuron.initial_state(x, dtype or self.state_dtype(x))
 
     def check_parameters(self, x: Tensor) -> None:
         super().check_parameters(x)
         self.neuron.check_parameters(x)
 
-    def check_state_type(self, state: Any) -> None:
+    def check_state_type(self, state: AnyState) -> None:
         self.neuron.check_state_type(state)
 
     def require_potential(self) -> None:

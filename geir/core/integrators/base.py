@@ -8,6 +8,8 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..._util.state import AnyState
+
 
 class Flow(Protocol):
     """The interface of a differential equation: its derivative, resting state, step size and parameters."""
@@ -15,8 +17,8 @@ class Flow(Protocol):
     dt: float
     structure: frozenset[tuple[int, int]]
 
-    def rest(self) -> Any: ...
-    def derivative(self, x: Tensor, state: Any) -> Any: ...
+    def rest(self) -> AnyState: ...
+    def derivative(self, x: Tensor, state: AnyState) -> AnyState: ...
     def declared_parameters(self) -> dict[str, Tensor]: ...
 
 
@@ -29,7 +31,7 @@ class Integrator(ABC):
         return ()
 
     @abstractmethod
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: Any) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Any) -> AnyState:
         """The state after `dt`."""
 
 

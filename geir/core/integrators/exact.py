@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from ..._util.state import working_dtype
+from ..._util.state import AnyState, working_dtype
 from ._affine import connected_groups, linear_system, Terms
 from ._phi import divided_difference, phi1, second_divided_difference
 from .base import Flow, Integrator
@@ -60,7 +60,7 @@ class Exact(Integrator):
 
         return ExactCoefficients(named(propagator), named(forcing))
 
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: ExactCoefficients) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: ExactCoefficients) -> AnyState:
         terms: dict[str, list[Tensor]] = {name: [] for name in state._fields}
         for (part, source), weight in coefficients.propagator.items():
             terms[part].append(weight * getattr(state, source))

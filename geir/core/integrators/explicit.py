@@ -5,7 +5,7 @@ from typing import Any
 
 from torch import Tensor
 
-from ..._util.state import map_state
+from ..._util.state import AnyState, map_state
 from .base import Flow, Integrator
 
 
@@ -16,7 +16,7 @@ class Euler(Integrator):
     Of order 1; stable only while :math:`\Delta t` is below twice the shortest time constant.
     """
 
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: Any) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Any) -> AnyState:
         return map_state(lambda s, f: s + flow.dt * f, state, flow.derivative(x, state))
 
 
@@ -24,7 +24,7 @@ class Euler(Integrator):
 class RungeKutta4(Integrator):
     """The classical Runge-Kutta method. Of order 4; evaluates the derivative four times per step."""
 
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: Any) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Any) -> AnyState:
         dt = flow.dt
 
         def slope(fraction: float, previous: Any) -> Any:

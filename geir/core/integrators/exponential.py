@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ..._util.state import map_state, working_dtype
+from ..._util.state import AnyState, map_state, working_dtype
 from ._phi import phi1
 from .base import Flow, Integrator, parameter_device, parameter_shape
 
@@ -34,7 +34,7 @@ class ExponentialEuler(Integrator):
 
         return type(rest)(*map(gain, rest._fields))
 
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: Any) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Any) -> AnyState:
         return map_state(lambda s, gain, f: s + gain * f, state, coefficients, flow.derivative(x, state))
 
 
@@ -50,7 +50,7 @@ class RushLarsen(Integrator):
     Reference: S. Rush & H. Larsen, *A practical algorithm for solving dynamic membrane equations*, 1978.
     """
 
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: Any) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Any) -> AnyState:
         def advance_part(name: str) -> Tensor:
             slope, growth = _slope_and_decay(flow, x, state, name)
             return getattr(state, name) + flow.dt * phi1(flow.dt * torch.clamp(growth, max=0)) * slope
@@ -58,7 +58,7 @@ class RushLarsen(Integrator):
         return type(state)(*map(advance_part, state._fields))
 
 
-def _slope_and_decay(flow: Flow, x: Tensor, state: Any, name: str) -> tuple[Tensor, Tensor]:
+def _slope_and_decay(flow: Flow, x: Tensor, state: AnyState, name: str) -> tuple[Tensor, Tensor]:
     r"""The derivative :math:`f_k` of one part of the state, and :math:`\partial f_k / \partial s_k`."""
 
     def derivative(part: Tensor) -> Tensor:
