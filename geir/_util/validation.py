@@ -9,6 +9,11 @@ import math
 import torch
 from torch import Tensor
 
+from .state import AnyState
+
+# A tensor, or the `(output, state)` tuple of the previous module.
+Input = Tensor | tuple[Tensor, AnyState]
+
 
 def check_has_time(caller: str, values: Tensor) -> None:
     """Check that values over time are floating-point and have at least one step.

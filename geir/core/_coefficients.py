@@ -1,25 +1,27 @@
 """The integrator's coefficients of a model, cached between calls."""
 
-from typing import Any, NamedTuple, TYPE_CHECKING
+from typing import NamedTuple, TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn, Tensor
+
+from .integrators import Coefficients
 
 if TYPE_CHECKING:
     from .ode import ODE
 
 
 class _Entry(NamedTuple):
-    settings: tuple[Any, ...]
+    settings: tuple[object, ...]
     tensors: list[Tensor | None]  # copies of the parameters and buffers
-    coefficients: Any
+    coefficients: Coefficients
 
 
 _cache: WeakKeyDictionary["ODE", _Entry] = WeakKeyDictionary()
 
 
-def cached_coefficients(model: "ODE") -> Any:
+def cached_coefficients(model: "ODE") -> Coefficients:
     """The coefficients that the model's integrator computes from its parameters.
 
     Computing them takes dozens of small PyTorch operations, longer than the step of a cell, so they are

@@ -11,7 +11,7 @@ from torch import Tensor
 from .._runtime.kernels import fused
 from .._runtime.stepper import Prepared, Stepper
 from .._util.state import AnyState, expand_state, leaves, tensors_of, working_dtype
-from .._util.validation import check_broadcastable, unwrap_output
+from .._util.validation import check_broadcastable, Input, unwrap_output
 from ..surrogates import SuperSpike
 from .parameters import Declared, setting
 
@@ -98,7 +98,7 @@ class Dynamics(Declared, ABC, Generic[State]):
         """The model, ready to run with states of this dtype."""
         return Stepper(self, self.step, self.prepare(), dtype, self.elementwise)
 
-    def forward(self, xs: Any, state: AnyState = None) -> tuple[Tensor, AnyState]:
+    def forward(self, xs: Input, state: AnyState = None) -> tuple[Tensor, AnyState]:
         """Run over time.
 
         Args:
@@ -126,7 +126,7 @@ class Dynamics(Declared, ABC, Generic[State]):
         state = self.start_state(inputs.new_empty(()).expand(inputs.shape[1:]), state, dtype)
         return self.unroll(self.stepper(dtype), inputs, state, self.record_states)
 
-    def check_input(self, x: Any) -> Tensor:
+    def check_input(self, x: Input) -> Tensor:
         """The input tensor, taken out of an `(output, state)` tuple if necessary.
 
         Raises:

@@ -8,7 +8,7 @@ from torch import Tensor
 from .._runtime.stepper import Prepared
 from .._util.state import potential, with_potential
 from ._coefficients import cached_coefficients
-from .integrators import Exact, ExponentialEuler, Integrator
+from .integrators import Coefficients, Exact, ExponentialEuler, Integrator
 from .integrators._affine import find_structure
 from .neuron import Dynamics, Neuron, State
 from .resets import Reset, ResetToValue
@@ -55,7 +55,7 @@ class ODE(Dynamics[State], ABC):
     def prepare(self) -> Prepared:
         return (cached_coefficients(self),)
 
-    def advance(self, x: Tensor, state: State, coefficients: Any) -> State:
+    def advance(self, x: Tensor, state: State, coefficients: Coefficients) -> State:
         """Receive the input, then integrate over `dt`."""
         return self.integrator.advance(self, x, self.receive(x, state), coefficients)
 
@@ -82,7 +82,7 @@ class ODENeuron(ODE[State], Neuron[State], ABC):
     def reset(self, z: Tensor, state: State) -> State:
         """The state after spikes `z`."""
 
-    def step(self, x: Tensor, state: State, coefficients: Any) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, coefficients: Coefficients) -> tuple[Tensor, State]:
         after = self.advance(x, state, coefficients)
         z = self.surrogate(self.threshold(state, after))
         return z, self.reset(z, after)

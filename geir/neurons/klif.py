@@ -1,10 +1,11 @@
 """Leaky integrate-and-fire neuron with a learnable slope between its potential and its threshold."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..core.integrators import Coefficients
 from ..core.ode import IntegrateAndFire
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin, RecurrentMixin
@@ -38,7 +39,7 @@ class KLIF(IntegrateAndFire[KLIFState], affine=True):
     def derivative(self, x: Tensor, state: KLIFState) -> KLIFState:
         return KLIFState(v=(x - state.v) / self.tau_mem)
 
-    def advance(self, x: Tensor, state: KLIFState, coefficients: Any) -> KLIFState:
+    def advance(self, x: Tensor, state: KLIFState, coefficients: Coefficients) -> KLIFState:
         return KLIFState(v=torch.relu(self.k * super().advance(x, state, coefficients).v))
 
     def threshold(self, before: KLIFState, after: KLIFState) -> Tensor:

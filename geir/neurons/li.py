@@ -1,10 +1,11 @@
 """Leaky integrator with a synaptic current."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..core.integrators import Coefficients
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin
@@ -40,7 +41,7 @@ class LI(ODE[LIState], affine=True):
     def derivative(self, x: Tensor, state: LIState) -> LIState:
         return LIState(v=(self.v_rest - state.v + state.i) / self.tau_mem, i=-state.i / self.tau_syn)
 
-    def step(self, x: Tensor, state: LIState, coefficients: Any) -> tuple[Tensor, LIState]:
+    def step(self, x: Tensor, state: LIState, coefficients: Coefficients) -> tuple[Tensor, LIState]:
         state = self.advance(x, state, coefficients)
         return state.v, state
 

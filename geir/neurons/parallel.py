@@ -3,19 +3,19 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
 
-from .._util.validation import unwrap_output
+from .._util.validation import Input, unwrap_output
 from ..core.parameters import Declared, setting
 from ..surrogates import ATan
 
 _COUNT = {"kw_only": False, "accepts": int, "check": lambda count: count > 0, "expected": "a positive number of steps"}
 
 
-def _check_input(module: nn.Module, xs: Any) -> Tensor:
+def _check_input(module: nn.Module, xs: Input) -> Tensor:
     name = type(module).__name__
     xs = unwrap_output(name, xs)
     if xs.dim() == 0:
@@ -62,7 +62,7 @@ class ParallelSpikingNeuron(Declared):
         self.weight = nn.Parameter(torch.empty(self.steps, self.steps).uniform_(-1, 1) / math.sqrt(self.steps))
         self.threshold = nn.Parameter(torch.ones(self.steps))
 
-    def forward(self, xs: Any) -> Tensor:
+    def forward(self, xs: Input) -> Tensor:
         """Run over time.
 
         Args:
@@ -118,7 +118,7 @@ class SlidingParallelSpikingNeuron(Declared):
         self.weight = nn.Parameter(0.5 ** torch.arange(self.order))
         self.threshold = nn.Parameter(torch.ones(()))
 
-    def forward(self, xs: Any, state: SlidingState | None = None) -> tuple[Tensor, SlidingState]:
+    def forward(self, xs: Input, state: SlidingState | None = None) -> tuple[Tensor, SlidingState]:
         """Run over time.
 
         Args:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .._util.state import AnyState, leaves
-from .._util.validation import unwrap_output
+from .._util.validation import Input, unwrap_output
 from ..core.parameters import setting
 from ..neurons import LIFRecurrent
 from ..wrappers import Composite, RecurrentMixin
@@ -82,7 +82,7 @@ class CorrelationSensors(Composite):
         synapses = z.new_zeros(*z.shape, sources)
         return CorrelationState(PairState(traces, torch.zeros_like(z)), synapses, synapses)
 
-    def forward(self, xs: Any, state: AnyState = None) -> tuple[Tensor, LIFCorrelationState]:
+    def forward(self, xs: Input, state: AnyState = None) -> tuple[Tensor, LIFCorrelationState]:
         """Run over time.
 
         Args:
@@ -156,7 +156,7 @@ class LIFCorrelation(CorrelationSensors, wraps=LIFRecurrent):
 class LIFCorrelationCell(LIFCorrelation):
     """One step of `LIFCorrelation`."""
 
-    def forward(self, xs: Any, state: AnyState = None) -> tuple[Tensor, LIFCorrelationState]:
+    def forward(self, xs: Input, state: AnyState = None) -> tuple[Tensor, LIFCorrelationState]:
         """Advance by one step.
 
         Args:

@@ -1,10 +1,11 @@
 """The cell form of a model: one step instead of a run over time."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
 from .._util.state import AnyState
+from .._util.validation import Input
 from ..core.neuron import Dynamics
 
 
@@ -17,7 +18,7 @@ class CellMixin(Dynamics):
     record_states: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]  (withdraws the setting)
     unroll: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride]  (likewise)
 
-    def forward(self, xs: Any, state: AnyState = None) -> tuple[Tensor, AnyState]:
+    def forward(self, xs: Input, state: AnyState = None) -> tuple[Tensor, AnyState]:
         """Advance by one step.
 
         Args:

@@ -21,7 +21,7 @@ _OUTER_ONLY = ("record_states", "unroll")
 def forward_attribute(name: str) -> Any:
     """A property of a module around a neuron: the attribute of the neuron."""
 
-    def get(module: "Composite") -> Any:
+    def get(module: "Composite") -> object:
         return getattr(module.neuron, name)
 
     return property(get, doc=f"`{name}` of the wrapped neuron.")
@@ -45,7 +45,7 @@ class Composite(Declared):
 
     neuron: Dynamics = setting(kw_only=False, accepts=Dynamics, expected="a neuron")
 
-    def __init_subclass__(cls, wraps: type[Dynamics] | None = None, **keywords: Any) -> None:
+    def __init_subclass__(cls, wraps: type[Dynamics] | None = None, **keywords: object) -> None:
         if wraps is not None:
             cls.wraps = wraps
             if cls.__doc__ is None:
@@ -72,7 +72,7 @@ class Composite(Declared):
         return inspect.Signature(sorted(entries.values(), key=lambda entry: entry.kind))
 
     @classmethod
-    def _bind_arguments(cls, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
+    def _bind_arguments(cls, arguments: tuple[object, ...], keywords: dict[str, object]) -> dict[str, Any]:
         values = super()._bind_arguments(arguments, keywords)
         if cls.wraps is None:
             return values
@@ -116,7 +116,7 @@ class Wrapper(Composite, Dynamics, ABC):
             raise AttributeError(
                 f"{type(self).__name__} has no surrogate: {type(self.neuron).__name__} does not spike."
             )
-        return cast(Neuron[Any], self.neuron).surrogate
+        return cast(Neuron, self.neuron).surrogate
 
     @property
     def elementwise(self) -> bool:

@@ -10,6 +10,9 @@ from torch import Tensor
 
 from ..._util.state import AnyState
 
+# Nested tuples and dictionaries of tensors; every integrator has its own structure.
+Coefficients = Any
+
 
 class Flow(Protocol):
     """The interface of a differential equation: its derivative, resting state, step size and parameters."""
@@ -26,12 +29,12 @@ class Flow(Protocol):
 class Integrator(ABC):
     """A numerical method. Abstract: a subclass defines `advance`, and `prepare` if it has coefficients."""
 
-    def prepare(self, flow: Flow) -> Any:
+    def prepare(self, flow: Flow) -> Coefficients:
         """Coefficients that depend on parameters only; nested tuples and dictionaries of tensors."""
         return ()
 
     @abstractmethod
-    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Any) -> AnyState:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
         """The state after `dt`."""
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,7 +37,7 @@ class Exact(Integrator):
     applications to neuronal modeling*, 1999.
     """
 
-    def prepare(self, flow: Flow) -> Any:
+    def prepare(self, flow: Flow) -> ExactCoefficients:
         rates, drives = linear_system(flow)
         driven = {part for part, _ in drives}
         propagator: Terms = {}

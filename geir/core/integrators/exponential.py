@@ -1,14 +1,13 @@
 """Exponential methods: the decay of each part of the state is exact, everything else of order 1."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..._util.state import AnyState, map_state, working_dtype
 from ._phi import phi1
-from .base import Flow, Integrator, parameter_device, parameter_shape
+from .base import Coefficients, Flow, Integrator, parameter_device, parameter_shape
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class ExponentialEuler(Integrator):
     diagonal linear part).
     """
 
-    def prepare(self, flow: Flow) -> Any:
+    def prepare(self, flow: Flow) -> Coefficients:
         parameters = flow.declared_parameters().values()
         shape, dtype, device = parameter_shape(parameters), working_dtype(parameters), parameter_device(parameters)
         rest = map_state(lambda part: part.to(device=device, dtype=dtype).expand(shape), flow.rest())
@@ -34,7 +33,7 @@ class ExponentialEuler(Integrator):
 
         return type(rest)(*map(gain, rest._fields))
 
-    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Any) -> AnyState:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
         return map_state(lambda s, gain, f: s + gain * f, state, coefficients, flow.derivative(x, state))
 
 
@@ -50,7 +49,7 @@ class RushLarsen(Integrator):
     Reference: S. Rush & H. Larsen, *A practical algorithm for solving dynamic membrane equations*, 1978.
     """
 
-    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Any) -> AnyState:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
         def advance_part(name: str) -> Tensor:
             slope, growth = _slope_and_decay(flow, x, state, name)
             return getattr(state, name) + flow.dt * phi1(flow.dt * torch.clamp(growth, max=0)) * slope

@@ -37,14 +37,14 @@ class Declared(nn.Module):
     _declarations: ClassVar[Mapping[str, Declaration]] = {}
     _own_declarations: ClassVar[Mapping[str, Declaration | None]] = {}
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
+    def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
         cls._own_declarations = _collect(cls, inherited=_merge(cls.__mro__[1:]))
         cls._declarations = _merge(cls.__mro__)
         cls.__signature__ = cls._make_signature()
         cls.__doc__ = _document(cls)
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+    def __init__(self, *arguments: object, **keywords: object) -> None:
         super().__init__()
         for name, value in self._bind_arguments(arguments, keywords).items():
             setattr(self, name, value)
@@ -73,7 +73,7 @@ class Declared(nn.Module):
         return inspect.Signature(sorted(entries, key=rank))
 
     @classmethod
-    def _bind_arguments(cls, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
+    def _bind_arguments(cls, arguments: tuple[object, ...], keywords: dict[str, object]) -> dict[str, Any]:
         """Match arguments to declared names, defaults included."""
         signature = inspect.signature(cls)
         for keyword in keywords.keys() - signature.parameters.keys():
@@ -159,11 +159,11 @@ def _collect(cls: type[Declared], inherited: Mapping[str, Declaration]) -> dict[
     return collected
 
 
-def _is_class_variable(annotation: Any) -> bool:
+def _is_class_variable(annotation: object) -> bool:
     return "ClassVar" in str(annotation)
 
 
-def _declare(cls: type, name: str, value: Any, annotation: Any, inherited: Declaration | None) -> Declaration:
+def _declare(cls: type, name: str, value: object, annotation: object, inherited: Declaration | None) -> Declaration:
     """The declaration made by assigning `value` to `name` in the body of a class."""
     if isinstance(value, Declaration):
         return value

@@ -122,7 +122,7 @@ class Parameter:
         """`LIF.tau_mem`, for messages."""
         return f"{type(module).__name__}.{self.name}"
 
-    def _to_tensor(self, module: nn.Module, value: Any) -> Tensor:
+    def _to_tensor(self, module: nn.Module, value: object) -> Tensor:
         if isinstance(value, Tensor):
             return value if value.is_floating_point() else value.to(torch.get_default_dtype())
         try:
@@ -151,7 +151,7 @@ class Parameter:
             bound, worst = violation
             raise ValueError(f"{self.qualified_name(module)} must be {bound}{self._unit}, got {worst}.")
 
-    def check_state_dict(self, module: nn.Module, state_dict: Mapping[str, Any], prefix: str) -> None:
+    def check_state_dict(self, module: nn.Module, state_dict: Mapping[str, object], prefix: str) -> None:
         """Raise `ValueError` if a state dictionary holds a value out of range for this parameter."""
         if isinstance(value := state_dict.get(prefix + self.name), Tensor):
             self.check(module, value)
