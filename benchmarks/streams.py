@@ -11,7 +11,8 @@ from pathlib import Path
 
 import torch
 
-from geir.events import SPIF, T32, T64, Events, FileInput, Overflow, UDPInput, UDPOutput, counts as counting
+from geir.events import SPIF, T32, T64, Events, FileInput, Overflow, UDPInput, UDPOutput
+from geir.events.inputs import accumulate as accumulation
 
 from .report import machine, table
 from .timing import Bench, progress
@@ -76,16 +77,16 @@ def binning() -> str:
 def counting_events() -> str:
     """Counting 10 million events into a frame"""
     events, rows = Synthetic(10 * MILLION, 1.0).events, []
-    compiled, frame = counting._library, torch.zeros(2, 480, 640)
-    for name, library in (("C", compiled), ("PyTorch's index_add_", lambda: None)):
-        counting._library = library
+    compiled, frame = accumulation.load, torch.zeros(2, 480, 640)
+    for name, load in (("C", compiled), ("PyTorch's index_add_", lambda filename: None)):
+        accumulation.load = load
         times = []
         for _ in range(5):
             start = time.perf_counter()
-            counting.add_counts(events, frame)
+            accumulation.accumulate(events, frame)
             times.append(time.perf_counter() - start)
         rows.append([name, len(events) / min(times) / MILLION])
-    counting._library = compiled
+    accumulation.load = compiled
     return table(["one thread", "Mevents/s"], rows)
 
 

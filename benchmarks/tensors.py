@@ -16,7 +16,7 @@ from torch import nn
 
 import geir
 from geir.events import Events, read_events, transforms as T
-from geir.events.lazy import LazyLIF
+from geir.events.event_driven import EventDrivenLIF
 
 from .report import machine, table as tabulated
 from .timing import Bench, Job
@@ -117,10 +117,10 @@ def layers() -> list[Row]:
     nn.init.uniform_(conv.weight, -0.15, 0.3)
     box, lif = geir.LIFBox(v_th=1.2, tau_mem=50e-3), geir.LIF(v_th=0.4, tau_mem=50e-3, tau_syn=20e-3)
     return [
-        Row("LazyLIF(LIFBox)", LazyLIF(box), wanted="10"),
-        Row("LazyLIF(LIF)", LazyLIF(lif), wanted="10"),
-        Row("LazyLIF(LIFBox), 5x5", LazyLIF(box, conv)),
-        Row("LazyLIF(LIF), 5x5", LazyLIF(lif, conv)),
+        Row("EventDrivenLIF(LIFBox)", EventDrivenLIF(box), wanted="10"),
+        Row("EventDrivenLIF(LIF)", EventDrivenLIF(lif), wanted="10"),
+        Row("EventDrivenLIF(LIFBox), 5x5", EventDrivenLIF(box, conv)),
+        Row("EventDrivenLIF(LIF), 5x5", EventDrivenLIF(lif, conv)),
     ]
 
 
@@ -128,7 +128,7 @@ def clocked(bench: Bench, events: Events) -> str:
     """The same layer by events and by frames of 1 ms, whose result is another: how long, and how many neurons are advanced."""
     conv = nn.Conv2d(2, 1, 5, padding=2, bias=False)
     lif = geir.LIF(v_th=0.4, tau_mem=50e-3, tau_syn=20e-3)
-    network, lazy = geir.SequentialState(geir.Lift(conv), lif), LazyLIF(lif, conv)
+    network, lazy = geir.SequentialState(geir.Lift(conv), lif), EventDrivenLIF(lif, conv)
     lines = []
     for share in (1.0, 0.1, 0.01):
         part = T.drop_events(events, 1 - share, generator=torch.Generator().manual_seed(0)).between(

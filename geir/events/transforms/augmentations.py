@@ -1,6 +1,8 @@
-"""Events moved, thinned and disturbed, to see more than was recorded. Random ones take a `generator`; the default is PyTorch's own.
+"""Augmentations of events: crops, flips, affine maps, and random loss, jitter and noise.
 
-In the worker processes of a `DataLoader` leave `generator` out: PyTorch's own is another one in each worker, a given one is the same in all.
+Random transforms take a `generator`; the default is PyTorch's global generator. Leave `generator` unset in
+the worker processes of a `DataLoader`: the global generator differs between workers, but a given generator
+would be the same in all of them.
 """
 
 import math
@@ -11,35 +13,39 @@ from torch import Generator, Tensor
 
 from ..._util.function_module import module_of
 from ..events import Events
-from .common import batched, microseconds
+from .common import batched, to_microseconds
 
 
 @batched
 def crop(events: Events, size: tuple[int, int], corner: tuple[int, int] | None = None) -> Events:
-    """What a smaller sensor would have seen.
+    """Crop the sensor to a rectangle.
 
     Args:
-        events: Any.
-        size: Its width and height.
-        corner: Column and row of its left upper corner. Default: so that it is in the middle.
+        events: Events in any order.
+        size: Width and height of the rectangle in pixels.
+        corner: Column and row of its upper left corner. Default: the rectangle is centered.
 
     Raises:
-        ValueError: If it does not lie within the sensor.
+        ValueError: If the rectangle does not lie within the sensor.
     """
-    (left, top), (width, height) = (
-        corner or [(whole - part) // 2 for whole, part in zip(events.sensor_size, size, strict=True)],
-        size,
-    )
-    if not (0 <= left < left + width <= events.sensor_size[0] and 0 <= top < top + height <= events.sensor_size[1]):
+    width, height = size
+    sensor_width, sensor_height = events.sensor_size
+    left, top = corner or ((sensor_width - width) // 2, (sensor_height - height) // 2)
+    if not (0 <= left < left + width <= sensor_width and 0 <= top < top + height <= sensor_height):
         raise ValueError(
-            f"crop: {width}x{height} pixels from ({left}, {top}) on do not lie within {events.sensor_size[0]}x{events.sensor_size[1]}."
+            f"crop: the rectangle of {width}x{height} pixels at ({left}, {top}) "
+            f"does not lie within the sensor of {sensor_width}x{sensor_height} pixels."
         )
-    return _within(events.t, events.x.int() - left, events.y.int() - top, events.p, (width, height))
+    return _clip(events.t, events.x.int() - left, events.y.int() - top, events.p, (width, height))
 
 
 @batched
 def random_crop(events: Events, size: tuple[int, int], generator: Generator | None = None) -> Events:
-    """`crop` at a random place."""
+    """`crop` at a random position.
+
+    Raises:
+        ValueError: If the rectangle is larger than the sensor.
+    """
     left, top = (
         int(torch.randint(max(0, whole - part) + 1, (), generator=generator, device=_device(generator)))
         for whole, part in zip(events.sensor_size, size, strict=True)
@@ -49,17 +55,29 @@ def random_crop(events: Events, size: tuple[int, int], generator: Generator | No
 
 @batched
 def crop_time(events: Events, duration: float, start: float = 0.0) -> Events:
-    """The events of `duration` seconds from `start` seconds after the first one on; they share memory."""
-    span = microseconds("crop_time", duration=duration)
+    """Select a period of time. The result shares memory with the events.
+
+    Args:
+        events: Events in the order of time.
+        duration: Length of the period in seconds.
+        start: Start of the period in seconds after the first event.
+
+    Raises:
+        ValueError: If `duration` is less than a microsecond.
+    """
+    length = to_microseconds("crop_time", duration=duration)
     if not len(events):
         return events
     first = int(events.t[0]) + round(start * 1e6)
-    return events.between(first, first + round(span))
+    return events.between(first, first + round(length))
 
 
 @batched
 def flip(events: Events, x: bool = False, y: bool = False, polarity: bool = False, time: bool = False) -> Events:
-    """Mirror: left and right, top and bottom, brighter and darker, first and last (what became brighter then becomes darker)."""
+    """Mirror events horizontally (`x`) or vertically (`y`), invert polarities, or reverse time.
+
+    Reversing time also inverts polarities: an increase of brightness becomes a decrease.
+    """
     width, height = events.sensor_size
     if time and len(events):
         events = Events.trusted(*(column.flip(0) for column in events.columns()), sensor_size=events.sensor_size)
@@ -82,38 +100,51 @@ def random_flip(
     time: float = 0.0,
     generator: Generator | None = None,
 ) -> Events:
-    """`flip` each with a probability."""
-    chances = {"x": x, "y": y, "polarity": polarity, "time": time}
-    _check_shares("random_flip", **chances)
+    """`flip`, where each argument is the probability of that flip.
+
+    Raises:
+        ValueError: If a probability does not lie in [0, 1].
+    """
+    probabilities = {"x": x, "y": y, "polarity": polarity, "time": time}
+    _check_fractions("random_flip", **probabilities)
     drawn = torch.rand(4, generator=generator, device=_device(generator)).tolist()
-    return flip(events, **{name: d < chance for d, (name, chance) in zip(drawn, chances.items(), strict=True)})
+    flips = {name: u < p for u, (name, p) in zip(drawn, probabilities.items(), strict=True)}
+    return flip(events, **flips)
 
 
 @batched
 def affine(events: Events, angle: float = 0.0, scale: float = 1.0, shift: tuple[float, float] = (0.0, 0.0)) -> Events:
-    """Rotate and scale about the middle of the sensor, then shift. What leaves the sensor is lost.
+    """Rotate and scale about the center of the sensor, then shift. Events that leave the sensor are dropped.
 
     Args:
-        events: Any.
-        angle: In radians, anticlockwise as one looks at the picture.
-        scale: Factor on sizes.
-        shift: To the right and downward, in pixels.
+        events: Events in any order.
+        angle: Angle in radians, counterclockwise in the image.
+        scale: Scale factor.
+        shift: Shift to the right and downward, in pixels.
 
     Raises:
         ValueError: If `scale` is not positive.
     """
     if not 0 < scale < math.inf:
         raise ValueError(f"affine: scale must be positive and finite, got {scale}.")
-    across, down = ((n - 1) / 2 for n in events.sensor_size)
-    x, y = events.x - across, events.y - down
+    width, height = events.sensor_size
+    center_x, center_y = (width - 1) / 2, (height - 1) / 2
+    x, y = events.x - center_x, events.y - center_y
     c, s = scale * math.cos(angle), scale * math.sin(angle)
-    x, y = torch.round(c * x + s * y + across + shift[0]), torch.round(-s * x + c * y + down + shift[1])
-    return _within(events.t, x, y, events.p, events.sensor_size)
+    right, down = shift
+    new_x = torch.round(c * x + s * y + center_x + right)
+    new_y = torch.round(-s * x + c * y + center_y + down)
+    return _clip(events.t, new_x, new_y, events.p, events.sensor_size)
 
 
 @batched
 def rotate(events: Events, angle: float) -> Events:
-    """Rotate about the middle of the sensor by an angle in radians, anticlockwise as one looks at the picture. What leaves the sensor is lost."""
+    """Rotate about the center of the sensor. Events that leave the sensor are dropped.
+
+    Args:
+        events: Events in any order.
+        angle: Angle in radians, counterclockwise in the image.
+    """
     return affine(events, angle)
 
 
@@ -125,60 +156,98 @@ def random_affine(
     shift: tuple[float, float] = (0.0, 0.0),
     generator: Generator | None = None,
 ) -> Events:
-    """`affine` with an angle in [-angle, angle], a scale between two, and shifts in [-shift, shift], all uniform."""
+    """`affine` with uniformly distributed parameters.
+
+    Args:
+        events: Events in any order.
+        angle: Angles are drawn from [-angle, angle], in radians.
+        scale: Smallest and largest scale factor.
+        shift: Shifts are drawn from [-shift, shift], to the right and downward, in pixels.
+        generator: Source of random numbers.
+
+    Raises:
+        ValueError: If the drawn scale is not positive.
+    """
     a, s, right, down = torch.rand(4, generator=generator, device=_device(generator)).tolist()
+    smallest, largest = scale
+    max_right, max_down = shift
     return affine(
         events,
-        (2 * a - 1) * angle,
-        scale[0] + s * (scale[1] - scale[0]),
-        ((2 * right - 1) * shift[0], (2 * down - 1) * shift[1]),
+        angle=(2 * a - 1) * angle,
+        scale=smallest + s * (largest - smallest),
+        shift=((2 * right - 1) * max_right, (2 * down - 1) * max_down),
     )
 
 
 @batched
 def downsample(events: Events, space: int = 1, time: float | None = None) -> Events:
-    """Join `space` by `space` pixels to one, and round times down to multiples of `time` seconds. All events stay.
+    """Reduce the resolution in space and time. No events are dropped.
+
+    Args:
+        events: Events in any order.
+        space: Blocks of `space` by `space` pixels become one pixel.
+        time: Times are rounded down to multiples of this duration in seconds. Default: unchanged.
 
     Raises:
-        ValueError: If `space` is not a positive whole number, or `time` less than a microsecond.
+        ValueError: If `space` is not a positive integer, or `time` is less than a microsecond.
     """
     if not isinstance(space, int) or space < 1:
-        raise ValueError(f"downsample: space must be a positive whole number of pixels, got {space!r}.")
+        raise ValueError(f"downsample: space must be a positive integer, in pixels, got {space!r}.")
     width, height = (-(-n // space) for n in events.sensor_size)
     t = events.t
     if time is not None:
-        step = round(microseconds("downsample", time=time))
+        step = round(to_microseconds("downsample", time=time))
         t = t.div(step, rounding_mode="floor") * step
     return Events.trusted(t, events.x // space, events.y // space, events.p, (width, height))
 
 
 @batched
-def drop_events(events: Events, share: float, generator: Generator | None = None) -> Events:
-    """Drop each event with a probability."""
-    _check_shares("drop_events", share=share)
-    return events[torch.rand(len(events), device=events.t.device, generator=generator) >= share]
+def drop_events(events: Events, fraction: float, generator: Generator | None = None) -> Events:
+    """Drop each event with the probability `fraction`.
+
+    Raises:
+        ValueError: If `fraction` does not lie in [0, 1].
+    """
+    _check_fractions("drop_events", fraction=fraction)
+    return events[torch.rand(len(events), device=events.t.device, generator=generator) >= fraction]
 
 
 @batched
-def drop_time(events: Events, share: float, generator: Generator | None = None) -> Events:
-    """Drop the events within a share of the recording's duration, at a random place."""
-    _check_shares("drop_time", share=share)
+def drop_time(events: Events, fraction: float, generator: Generator | None = None) -> Events:
+    """Drop the events of a random period of time.
+
+    Args:
+        events: Events in the order of time.
+        fraction: Length of the period as a fraction of the duration of the recording.
+        generator: Source of random numbers.
+
+    Raises:
+        ValueError: If `fraction` does not lie in [0, 1].
+    """
+    _check_fractions("drop_time", fraction=fraction)
     if not len(events):
         return events
-    start = (
-        events.t[0]
-        + float(torch.rand((), generator=generator, device=_device(generator))) * (1 - share) * events.duration
-    )
-    return events[(events.t < start) | (events.t > start + share * events.duration)]
+    position = float(torch.rand((), generator=generator, device=_device(generator)))
+    start = events.t[0] + position * (1 - fraction) * events.duration
+    return events[(events.t < start) | (events.t > start + fraction * events.duration)]
 
 
 @batched
-def drop_area(events: Events, share: float, generator: Generator | None = None) -> Events:
-    """Drop the events within a rectangle of the sensor's proportions and a share of its area, at a random place."""
-    _check_shares("drop_area", share=share)
+def drop_area(events: Events, fraction: float, generator: Generator | None = None) -> Events:
+    """Drop the events of a random rectangle, which has the aspect ratio of the sensor.
+
+    Args:
+        events: Events in any order.
+        fraction: Area of the rectangle as a fraction of the area of the sensor.
+        generator: Source of random numbers.
+
+    Raises:
+        ValueError: If `fraction` does not lie in [0, 1].
+    """
+    _check_fractions("drop_area", fraction=fraction)
     inside = torch.ones(len(events), dtype=torch.bool, device=events.t.device)
     for n, column in zip(events.sensor_size, (events.x, events.y), strict=True):
-        side = round(math.sqrt(share) * n)
+        side = round(math.sqrt(fraction) * n)
         first = int(torch.randint(n - side + 1, (), generator=generator, device=_device(generator)))
         inside &= (column >= first) & (column < first + side)
     return events[~inside]
@@ -186,59 +255,66 @@ def drop_area(events: Events, share: float, generator: Generator | None = None) 
 
 @batched
 def jitter(events: Events, space: float = 0.0, time: float = 0.0, generator: Generator | None = None) -> Events:
-    """Add normal noise to places and times. What leaves the sensor is lost, and the order of time is restored.
+    """Add Gaussian noise to positions and times.
+
+    Events that leave the sensor are dropped. If times change, events are sorted again.
 
     Args:
-        events: Any.
+        events: Events in any order.
         space: Standard deviation in pixels.
         time: Standard deviation in seconds.
+        generator: Source of random numbers.
 
     Raises:
-        ValueError: If one of them is negative.
+        ValueError: If a standard deviation is negative.
     """
     if not (0 <= space < math.inf and 0 <= time < math.inf):
         raise ValueError(f"jitter: space and time must not be negative, got {space} pixels and {time} s.")
 
     def noise(deviation: float) -> Tensor:
-        return torch.round(
-            deviation * torch.randn(len(events), device=events.t.device, generator=generator, dtype=torch.float64)
-        ).long()
+        normal = torch.randn(len(events), device=events.t.device, generator=generator, dtype=torch.float64)
+        return torch.round(deviation * normal).long()
 
     x, y = (column + noise(space) if space else column for column in (events.x, events.y))
     t = events.t + noise(1e6 * time) if time else events.t
-    moved = _within(t, x, y, events.p, events.sensor_size)
+    moved = _clip(t, x, y, events.p, events.sensor_size)
     return moved.sorted() if time else moved
 
 
 @batched
 def uniform_noise(events: Events, rate: float, generator: Generator | None = None) -> Events:
-    """Add events at random pixels, times and polarities, over the recording's duration.
+    """Add events at random pixels, times and polarities, over the duration of the recording.
 
     Args:
-        events: In the order of time.
-        rate: Of each pixel, in events a second.
+        events: Events in the order of time.
+        rate: Noise events per pixel and second.
+        generator: Source of random numbers.
 
     Raises:
         ValueError: If `rate` is negative.
     """
     if not 0 <= rate < math.inf:
-        raise ValueError(f"uniform_noise: rate must not be negative, in events a second of each pixel, got {rate}.")
+        raise ValueError(f"uniform_noise: rate must not be negative, in events per pixel and second, got {rate}.")
     if not len(events):
         return events
-    (width, height), where = events.sensor_size, {"generator": generator, "device": events.t.device}
-    number = int(
-        torch.poisson(
-            torch.tensor(rate * width * height * events.duration * 1e-6, device=where["device"]), generator=generator
-        )
-    )
-    t = int(events.t[0]) + torch.randint(events.duration + 1, (number,), **where)
-    x, y, p = (torch.randint(n, (number,), **where) for n in (width, height, 2))
-    noise = Events.trusted(t, x.to(torch.int16), y.to(torch.int16), p.to(torch.uint8), events.sensor_size)
+    width, height = events.sensor_size
+    device = events.t.device
+
+    def uniform(limit: int) -> Tensor:
+        return torch.randint(limit, (count,), generator=generator, device=device)
+
+    mean = torch.tensor(rate * width * height * events.duration * 1e-6, device=device)
+    count = int(torch.poisson(mean, generator=generator))
+    t = int(events.t[0]) + uniform(events.duration + 1)
+    x = uniform(width).to(torch.int16)
+    y = uniform(height).to(torch.int16)
+    p = uniform(2).to(torch.uint8)
+    noise = Events.trusted(t, x, y, p, events.sensor_size)
     return Events.cat([events, noise]).sorted()
 
 
-def _within(t: Tensor, x: Tensor, y: Tensor, p: Tensor, size: tuple[int, int]) -> Events:
-    """Those of some events that lie on the sensor."""
+def _clip(t: Tensor, x: Tensor, y: Tensor, p: Tensor, size: tuple[int, int]) -> Events:
+    """Make events of those that lie on the sensor."""
     inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
     return Events.trusted(t[inside], x[inside].to(torch.int16), y[inside].to(torch.int16), p[inside], size)
 
@@ -247,10 +323,10 @@ def _device(generator: Generator | None) -> torch.device | None:
     return None if generator is None else generator.device
 
 
-def _check_shares(caller: str, **shares: float) -> None:
-    for name, share in shares.items():
-        if not 0 <= share <= 1:
-            raise ValueError(f"{caller}: {name} must lie in [0, 1], got {share}.")
+def _check_fractions(caller: str, **fractions: float) -> None:
+    for name, fraction in fractions.items():
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"{caller}: {name} must lie in [0, 1], got {fraction}.")
 
 
 class Crop(module_of(crop)):
