@@ -26,16 +26,16 @@ class _Batch(Protocol):
 class DVCamera(Protocol):
     """A camera or recording of ``dv_processing.io``."""
 
-    def getEventResolution(self) -> tuple[int, int]: ...  # noqa: D102, N802  (the name in dv-processing)
-    def getNextEventBatch(self) -> _Batch | None: ...  # noqa: D102, N802  (the name in dv-processing)
-    def isRunning(self) -> bool: ...  # noqa: D102, N802  (the name in dv-processing)
+    def getEventResolution(self) -> tuple[int, int]: ...  # noqa: N802  (the name in dv-processing)
+    def getNextEventBatch(self) -> _Batch | None: ...  # noqa: N802  (the name in dv-processing)
+    def isRunning(self) -> bool: ...  # noqa: N802  (the name in dv-processing)
 
 
 @runtime_checkable
 class FaeryStream(Protocol):
     """A stream of events of ``faery``, which yields structured arrays."""
 
-    def dimensions(self) -> tuple[int, int]: ...  # noqa: D102
+    def dimensions(self) -> tuple[int, int]: ...
     def __iter__(self) -> Iterator[numpy.ndarray]: ...
 
 
