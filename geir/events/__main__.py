@@ -93,8 +93,8 @@ def convert(options: Options) -> None:
         if options.target != "-":
             write_events(read_all(source), options.target)
         else:
-            # A separate buffered file: with PYTHONUNBUFFERED, sys.stdout.buffer may write less than it is given, without
-            # an error, when the reader has closed the pipe.
+            # A separate buffered file: with PYTHONUNBUFFERED, sys.stdout.buffer may write less than
+            # it is given, without an error, when the reader has closed the pipe.
             with open(sys.stdout.fileno(), "wb", closefd=False) as out:
                 for events in read_all(source):
                     out.write(T64().encode(events).tobytes())

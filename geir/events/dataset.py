@@ -28,24 +28,25 @@ class EventDataset(Dataset[Sample]):
     """Recordings and their labels. A recording is read when it is accessed, also in the workers of a `DataLoader`.
 
     Args:
-        source: A folder that contains one folder of recordings per class; or a list of paths or of `Events`; or another
-            dataset of pairs of a recording and a label. The recordings of a dataset may be structured arrays, as in tonic,
-            if the dataset has a `sensor_size`.
+        source: A folder that contains one folder of recordings per class; or a list of paths or of
+            `Events`; or another dataset of pairs of a recording and a label. The recordings of a
+            dataset may be structured arrays, as in tonic, if the dataset has a `sensor_size`.
         labels: Labels of the recordings of a list. Default: -1 for all.
-        prepare: Module applied to each recording first, such as `CountFrames`. It must be deterministic, because its result
-            is cached.
-        cache: Folder in which the results of `prepare` are cached, separately for each recording and each setting of
-            `prepare`. Default: no caching.
+        prepare: Module applied to each recording first, such as `CountFrames`. It must be
+            deterministic, because its result is cached.
+        cache: Folder in which the results of `prepare` are cached, separately for each recording
+            and each setting of `prepare`. Default: no caching.
         transform: Function applied to each prepared recording on every access.
         read: Function that reads a path.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
-        ValueError: If the folder contains no recordings in class folders, the number of labels is wrong, or there is a
-            `cache` without a `prepare`.
+        ValueError: If the folder contains no recordings in class folders, the number of labels is
+            wrong, or there is a `cache` without a `prepare`.
 
     Attributes:
-        classes: Names of the class folders in the order of the labels; None if `source` is not a folder.
+        classes: Names of the class folders in the order of the labels; None if `source` is not a
+            folder.
 
     >>> events = Events(t=[0, 10], x=[0, 1], y=[0, 0], p=[1, 1], sensor_size=(2, 1))
     >>> from geir.events.transforms import CountFrames
@@ -146,7 +147,8 @@ def collate(samples: Sequence[Sample]) -> tuple[Any, Tensor]:
         samples: Pairs of a tensor (time, ...), or any other object, and a label.
 
     Returns:
-        One tensor (time, batch, ...), padded with zeros to the longest sample, or a list of the objects; and the labels.
+        One tensor (time, batch, ...), padded with zeros to the longest sample, or a list of the
+        objects; and the labels.
 
     >>> xs, labels = collate([(torch.ones(2, 3), 0), (torch.ones(4, 3), 1)])
     >>> xs.shape, labels

@@ -1,6 +1,7 @@
-// Event-driven layer of LIF neurons. An event updates only the neurons that it reaches, each from the time of its last update
-// to the time of the event, in closed form.
-// SYNAPSE 1: an event adds to the synaptic current, and a neuron can cross its threshold between events.
+// Event-driven layer of LIF neurons. An event updates only the neurons that it reaches, each from
+// the time of its last update to the time of the event, in closed form.
+// SYNAPSE 1: an event adds to the synaptic current, and a neuron can cross its threshold between
+// events.
 // SYNAPSE 0: an event adds to the potential, and a neuron can spike only at an event.
 #define DOUBLE {{double}}
 #define SYNAPSE {{synapse}}
@@ -45,9 +46,10 @@ static double potential(const constants *c, double u, double i, double s) {
   return u * exp(-s * c->mem) - i * c->gain * exp(-s * c->slow) * expm1(-s * c->difference);
 }
 
-// Find the first threshold crossing within a duration d, starting from potential u (from rest) and current i. Returns whether
-// there is one. The potential has at most one peak, at which it equals the current. The crossing, if any, lies on the rising
-// flank before the peak and is found there by Newton's method, safeguarded by bisection.
+// Find the first threshold crossing within a duration d, starting from potential u (from rest) and
+// current i. Returns whether there is one. The potential has at most one peak, at which it equals
+// the current. The crossing, if any, lies on the rising flank before the peak and is found there by
+// Newton's method, safeguarded by bisection.
 static int find_crossing(const constants *c, double u, double i, double d, double *crossing) {
   *crossing = 0;
   if (u > c->threshold) return 1;
@@ -74,7 +76,8 @@ static int find_crossing(const constants *c, double u, double i, double d, doubl
   return 1;
 }
 
-// Emit the spikes of neuron n before a time and update the neuron to its last spike. Returns 0 if there is no room for them.
+// Emit the spikes of neuron n before a time and update the neuron to its last spike. Returns 0 if
+// there is no room for them.
 static int emit_crossings(layer *l, int64_t n, double time) {
   for (double s; l->i[n] > 0 && find_crossing(&l->c, l->v[n] - l->c.rest, l->i[n], time - l->t[n], &s);) {
     if (!emit(l, l->t[n] + s, n)) return 0;
@@ -99,7 +102,8 @@ void advance(job *j) {
   };
   const double *time = j->a[3];
   const int32_t *sites = j->a[4];     // (3, events): channel, row, column
-  const int32_t *targets = j->a[5];   // (targets, 3): output channel, row offset, column offset, before division by the stride
+  // (targets, 3): output channel, row offset, column offset, before division by the stride
+  const int32_t *targets = j->a[5];
   const real *weights = j->a[6];      // (input channels, targets)
   const double until = *(double *)j->a[7];
   const int64_t events = j->q[1], target_count = j->q[2];
@@ -133,7 +137,8 @@ void advance(job *j) {
         w[count] = weights[channel * target_count + f];
         position[count++] = f;
       }
-      // Update them to the time of the event as if none of them had spiked, vectorized; note whether one may have.
+      // Update them to the time of the event as if none of them had spiked, vectorized; note
+      // whether one may have.
       int any = 0;
       INDEPENDENT for (int n = 0; n < count; n++) {
         const double d = now - l.t[neuron[n]];

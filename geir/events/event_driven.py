@@ -12,7 +12,8 @@ from ..neurons import LIF, LIFBox
 from ._native import load
 from .events import Events
 
-# Capacity of the buffers for spikes. When they are full, the C function returns, and is called again to continue.
+# Capacity of the buffers for spikes. When they are full, the C function returns, and is called
+# again to continue.
 _SPIKE_CAPACITY = 1 << 16
 
 Shape = tuple[int, int, int]  # channels, height, width
@@ -46,8 +47,8 @@ class _Targets(NamedTuple):
 class EventDrivenLIF(nn.Module):
     r"""A layer of leaky integrate-and-fire neurons in which an event updates only the neurons that it reaches, exactly.
 
-    Each neuron has its own time, that of its last update. An event at :math:`t` first advances the neuron from its time
-    :math:`t_n` to :math:`t` in closed form,
+    Each neuron has its own time, that of its last update. An event at :math:`t` first advances the
+    neuron from its time :math:`t_n` to :math:`t` in closed form,
 
     .. math::
         i \leftarrow i e^{-\Delta / \tau_\text{syn}}, \qquad
@@ -56,28 +57,30 @@ class EventDrivenLIF(nn.Module):
         (e^{-\Delta / \tau_\text{syn}} - e^{-\Delta / \tau_\text{mem}}),
         \qquad \Delta = t - t_n,
 
-    and then acts on it. There are no time steps, and the cost is proportional to the number of events. The layer is the
-    limit of the clocked network ``SequentialState(Lift(conv), neuron)``, applied to `count_frames`, as `dt` goes to 0. The
-    effect of an event depends on the neuron:
+    and then acts on it. There are no time steps, and the cost is proportional to the number of
+    events. The layer is the limit of the clocked network ``SequentialState(Lift(conv), neuron)``,
+    applied to `count_frames`, as `dt` goes to 0. The effect of an event depends on the neuron:
 
-    - `LIF`: The current jumps, :math:`i \leftarrow i + w`. The potential then rises smoothly and can cross the threshold
-      between events. Spikes have the exact times of the crossings: the potential has at most one peak, whose time is
-      known, and the crossing on the flank before it is found by Newton's method.
+    - `LIF`: The current jumps, :math:`i \leftarrow i + w`. The potential then rises smoothly and
+      can cross the threshold between events. Spikes have the exact times of the crossings: the
+      potential has at most one peak, whose time is known, and the crossing on the flank before it
+      is found by Newton's method.
     - `LIFBox`: The potential jumps, :math:`v \leftarrow v + w`; this is a current pulse of charge
-      :math:`w \tau_\text{mem}` and no duration. Between events the potential only decays, so neurons spike only at events,
-      and at most once per event.
+      :math:`w \tau_\text{mem}` and no duration. Between events the potential only decays, so
+      neurons spike only at events, and at most once per event.
 
     The layer is not differentiable. It runs on one CPU core and needs a C compiler.
 
     Args:
-        neuron: A `LIF` or `LIFBox` whose parameters are scalars. Its `dt` and integrator are not used.
-        conv: Convolution without bias, dilation and groups that connects events to neurons. Default: each event reaches
-            the one neuron at its position, with weight 1.
+        neuron: A `LIF` or `LIFBox` whose parameters are scalars. Its `dt` and integrator are not
+            used.
+        conv: Convolution without bias, dilation and groups that connects events to neurons.
+            Default: each event reaches the one neuron at its position, with weight 1.
 
     Raises:
         TypeError: If `neuron` or `conv` has another type.
-        ValueError: If the neuron would spike without input, a parameter differs between neurons, or the convolution has
-            unsupported settings.
+        ValueError: If the neuron would spike without input, a parameter differs between neurons, or
+            the convolution has unsupported settings.
 
     >>> layer = EventDrivenLIF(LIFBox(v_th=1.5))
     >>> events = Events(t=[0, 1000, 50000], x=[1, 1, 1], y=[0, 0, 0], p=[1, 1, 1], sensor_size=(2, 1))
@@ -118,17 +121,20 @@ class EventDrivenLIF(nn.Module):
         """Process events.
 
         Args:
-            events: Events in the order of time, with one channel per polarity; or the spikes of another layer.
+            events: Events in the order of time, with one channel per polarity; or the spikes of
+                another layer.
             state: State to continue from. Default: the resting state.
-            until: Time in microseconds up to which spikes are returned. Default: the time of the last event.
+            until: Time in microseconds up to which spikes are returned. Default: the time of the
+                last event.
 
         Returns:
             The spikes, and the state after them.
 
         Raises:
             TypeError: If `events` has another type.
-            ValueError: If events are not in the order of time, precede the state or follow `until`, or have another number
-                of channels than the convolution; or the state has the wrong shape; or the events are not on the CPU.
+            ValueError: If events are not in the order of time, precede the state or follow `until`,
+                or have another number of channels than the convolution; or the state has the wrong
+                shape; or the events are not on the CPU.
         """
         times, sites, input_shape = _read_input(events)
         state = self._check_state(state, input_shape)
@@ -238,7 +244,8 @@ class EventDrivenLIF(nn.Module):
                 f"got {v_rest}, {v_reset} and {v_th}."
             )
         if syn == mem:
-            # The closed form is singular for equal time constants. The relative change of 1e-9 is not observable.
+            # The closed form is singular for equal time constants. The relative change of 1e-9 is
+            # not observable.
             syn = syn * (1 + 1e-9)
         # The largest potential evoked by a current of 1.
         peak = math.exp(-math.log(syn / mem) * mem / (syn - mem))

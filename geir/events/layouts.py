@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy
 import torch
@@ -10,7 +10,8 @@ from numpy.typing import NDArray
 
 from .events import Events
 
-Array = NDArray[numpy.generic]
+# Integers of various sizes, or structured records.
+Array = NDArray[Any]
 
 
 class RawColumns(NamedTuple):
@@ -57,8 +58,9 @@ class _MixedWords(NamedTuple):
 class SPIF(Layout):
     """32-bit words, as sent by SPIF (the peripheral interface of SpiNNaker) and AEStream on port 3333.
 
-    Bit 31 is set if the event has no timestamp; bits 30 to 16 are x, bit 15 is the polarity, bits 14 to 0 are y. If bit 31
-    is clear, a word with the lower 32 bits of the time in microseconds follows. Both kinds of events are always decoded.
+    Bit 31 is set if the event has no timestamp; bits 30 to 16 are x, bit 15 is the polarity, bits
+    14 to 0 are y. If bit 31 is clear, a word with the lower 32 bits of the time in microseconds
+    follows. Both kinds of events are always decoded.
 
     Args:
         timestamps: Whether to send timestamps.
@@ -121,7 +123,8 @@ DEFAULT = SPIF()
 class T32(Layout):
     """8 bytes per event, faery's ``t32_x16_y15_on1``.
 
-    The lower 32 bits of t, 16 bits of x, and 16 bits of which the lowest is the polarity and the others are y.
+    The lower 32 bits of t, 16 bits of x, and 16 bits of which the lowest is the polarity and the
+    others are y.
     """
 
     dtype: ClassVar = numpy.dtype([("t", "<u4"), ("x", "<u2"), ("yp", "<u2")])
@@ -167,7 +170,8 @@ class T64(Layout):
 class Decoder:
     """Decodes datagrams to events: validates coordinates and extends 32-bit timestamps to 64 bits.
 
-    An event without a timestamp gets the latest timestamp before it; before the first timestamp, the time of arrival.
+    An event without a timestamp gets the latest timestamp before it; before the first timestamp,
+    the time of arrival.
 
     Args:
         layout: Layout of the events.

@@ -24,7 +24,8 @@ class SendStats(NamedTuple):
 class UDPOutput:
     """Events sent as datagrams; a context manager.
 
-    Events are sent immediately. To send a recording at its own pace, send the events of `FileInput.slices`.
+    Events are sent immediately. To send a recording at its own pace, send the events of
+    `FileInput.slices`.
 
     Args:
         port: UDP port to send to.

@@ -2,7 +2,8 @@
 #define DOUBLE 0
 #include "native.h"
 
-// Add 1 to frame[p, y, x], shape (2, height, width), for every event. Events outside of the sensor are skipped and counted.
+// Add 1 to frame[p, y, x], shape (2, height, width), for every event. Events outside of the sensor
+// are skipped and counted.
 void accumulate(job *j) {
   const int16_t *x = j->a[0], *y = j->a[1];
   const uint8_t *p = j->a[2];

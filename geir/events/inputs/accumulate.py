@@ -23,12 +23,13 @@ def flat_indices(events: Events) -> Tensor:
 def accumulate(events: Events, frame: Tensor) -> None:
     """Add the number of events in each pixel to a frame, in place.
 
-    If the frame is on another device than the events, only the indices of the events are transferred, from pinned memory
-    to a GPU.
+    If the frame is on another device than the events, only the indices of the events are
+    transferred, from pinned memory to a GPU.
 
     Args:
         events: Events in any order.
-        frame: Contiguous float32 tensor of shape (polarity, height, width), of the size of the sensor.
+        frame: Contiguous float32 tensor of shape (polarity, height, width), of the size of the
+            sensor.
 
     Raises:
         ValueError: If an event lies outside of the sensor.

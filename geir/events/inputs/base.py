@@ -62,8 +62,8 @@ class Stats(NamedTuple):
 class EventInput(ABC):
     """Abstract base of event inputs: context managers that read events in a thread of their own.
 
-    While an input is open, a thread fills a bounded buffer from the source. It can be opened repeatedly, but only once at
-    a time.
+    While an input is open, a thread fills a bounded buffer from the source. It can be opened
+    repeatedly, but only once at a time.
 
     Args:
         dt: Default bin width in seconds.
@@ -138,7 +138,8 @@ class EventInput(ABC):
             self._last_buffer = buffer
             thread = threading.Thread(target=buffer.fill, args=(source,), name=f"geir {name}", daemon=True)
             thread.start()
-            # Run in reverse order on exit: close the buffer, wake the source, join the thread, close the source.
+            # Run in reverse order on exit: close the buffer, wake the source, join the thread,
+            # close the source.
             stack.callback(thread.join)
             stack.callback(self._wake_source)
             stack.callback(buffer.close)
@@ -185,13 +186,15 @@ class EventInput(ABC):
         """Count all events since the last read. Waits for the first event.
 
         Args:
-            timeout: Maximum time to wait in seconds; 0 does not wait. Default: until an event arrives or the source ends.
+            timeout: Maximum time to wait in seconds; 0 does not wait. Default: until an event
+                arrives or the source ends.
 
         Returns:
             Event counts, float32 of shape (polarity, height, width); zeros if there are no events.
 
         Raises:
-            EventFileError: If a file is damaged, after all events before the damage have been returned.
+            EventFileError: If a file is damaged, after all events before the damage have been
+                returned.
             ValueError: If the input is not open.
         """
         return self._count(iter(self._read(timeout)))
@@ -208,11 +211,12 @@ class EventInput(ABC):
             sparse: Whether to return sparse tensors.
 
         Returns:
-            An iterator over event counts, float32 of shape (polarity, height, width). A second iterator continues where
-            the first one stopped.
+            An iterator over event counts, float32 of shape (polarity, height, width). A second
+            iterator continues where the first one stopped.
 
         Raises:
-            EventFileError: If a file is damaged, after all events before the damage have been returned.
+            EventFileError: If a file is damaged, after all events before the damage have been
+                returned.
             ValueError: If `dt` is less than a microsecond, or the input is not open.
         """
         return self._deliver(self._count_sparse if sparse else self._count, dt)
@@ -265,7 +269,8 @@ class EventInput(ABC):
         width, height = self.sensor_size
         frame = memory.empty((2, height, width), torch.empty(0, device=self.device))
         if frame.device.type == "cpu":
-            # NumPy fills in this thread. PyTorch would use its thread pool, whose wake-up takes longer and has outliers.
+            # NumPy fills in this thread. PyTorch would use its thread pool, whose wake-up takes
+            # longer and has outliers.
             frame.numpy().fill(0)
         else:
             frame.zero_()

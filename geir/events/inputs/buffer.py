@@ -1,19 +1,22 @@
 """A bounded buffer between the thread that produces events and the thread that reads them.
 
-**Hand-over between the threads.** The producer thread runs `Buffer.fill`; the consumer calls `Buffer.take`. Everything the
-two share is guarded by the lock of one condition, `_changed`. A chunk of events is handed over as it is, without a copy:
-the producer appends it to a queue, and the consumer takes slices of it. No one writes to the tensors of a chunk after it
-has been appended, so the consumer reads them without the lock. The lock is held only to update the queue and the counters.
-The exception is coalescing, which counts the oldest events into a frame under the lock.
+**Hand-over between the threads.** The producer thread runs `Buffer.fill`; the consumer calls
+`Buffer.take`. Everything the two share is guarded by the lock of one condition, `_changed`. A chunk
+of events is handed over as it is, without a copy: the producer appends it to a queue, and the
+consumer takes slices of it. No one writes to the tensors of a chunk after it has been appended, so
+the consumer reads them without the lock. The lock is held only to update the queue and the
+counters. The exception is coalescing, which counts the oldest events into a frame under the lock.
 
-**A full buffer.** With `Overflow.BLOCK` the producer waits in `_put` until half of the capacity is free. It is not notified
-for every chunk that would fit, because one context switch per chunk costs more than everything else here; `take` compares
-the number of waiting events with `_resume_at` and notifies the producer once it falls to that level. An empty buffer
-accepts a chunk of any size, so a chunk larger than the capacity cannot block forever.
+**A full buffer.** With `Overflow.BLOCK` the producer waits in `_put` until half of the capacity is
+free. It is not notified for every chunk that would fit, because one context switch per chunk costs
+more than everything else here; `take` compares the number of waiting events with `_resume_at` and
+notifies the producer once it falls to that level. An empty buffer accepts a chunk of any size, so a
+chunk larger than the capacity cannot block forever.
 
-**The end.** `close` (called by the consumer) sets `closed` and wakes the producer, whose `fill` returns before the next
-chunk. If the source raises, `fill` stores the exception and ends; `Buffer.check_finished` raises it in the consumer's
-thread, once, after all events before it have been taken.
+**The end.** `close` (called by the consumer) sets `closed` and wakes the producer, whose `fill`
+returns before the next chunk. If the source raises, `fill` stores the exception and ends;
+`Buffer.check_finished` raises it in the consumer's thread, once, after all events before it have
+been taken.
 """
 
 import enum
@@ -32,11 +35,11 @@ from .accumulate import accumulate
 class Overflow(enum.Enum):
     """What happens when events arrive faster than they are read and the buffer is full.
 
-    ``BLOCK``: The source waits until half of the buffer is free. Files can wait; for a socket, the operating system drops
-    datagrams meanwhile and counts them.
+    ``BLOCK``: The source waits until half of the buffer is free. Files can wait; for a socket, the
+    operating system drops datagrams meanwhile and counts them.
     ``DROP``: New events that do not fit are dropped and counted.
-    ``COALESCE``: The oldest events lose their timestamps and are counted in the next frame. Frames lose no events and do
-    not fall behind.
+    ``COALESCE``: The oldest events lose their timestamps and are counted in the next frame. Frames
+    lose no events and do not fall behind.
     """
 
     BLOCK = "block"
@@ -69,7 +72,8 @@ class Buffer:
         taken: Number of events taken so far, including coalesced ones.
         dropped: Number of events dropped so far.
         coalesced: Number of events that lost their timestamps so far.
-        latest_time: Time of the latest event put into the buffer, in microseconds; None before the first one.
+        latest_time: Time of the latest event put into the buffer, in microseconds; None before the
+            first one.
         closed: Whether `close` has been called.
         ended: Whether the source has ended.
     """
@@ -94,7 +98,8 @@ class Buffer:
     def fill(self, source: Iterator[Events]) -> None:
         """Put all events of a source into the buffer; run by the producer thread.
 
-        Returns when the source ends, raises, or the buffer is closed. An exception is stored for `check_finished`.
+        Returns when the source ends, raises, or the buffer is closed. An exception is stored for
+        `check_finished`.
         """
         try:
             for events in source:
@@ -192,8 +197,8 @@ class Buffer:
     def _put(self, events: Events) -> None:
         if not len(events):
             return
-        # Times are sorted within a chunk, so that `take` can search them. Chunks are taken in the order of arrival, whatever
-        # their times. This needs no lock.
+        # Times are sorted within a chunk, so that `take` can search them. Chunks are taken in the
+        # order of arrival, whatever their times. This needs no lock.
         times = events.t if events.is_sorted else events.t.cummax(0).values
         with self._changed:
             if self.overflow is Overflow.BLOCK and self._chunks and self.waiting + len(events) > self.capacity:

@@ -43,8 +43,9 @@ class CameraInput(LiveInput):
     """Events of a camera, through ``dv-processing`` (iniVation) or ``faery`` (others), whichever is installed.
 
     Args:
-        camera: A camera opened by one of them: an object of ``dv_processing.io`` with `getNextEventBatch`, or a stream of
-            events of ``faery``. The caller closes it. Default: the first camera found whenever the input is opened.
+        camera: A camera opened by one of them: an object of ``dv_processing.io`` with
+            `getNextEventBatch`, or a stream of events of ``faery``. The caller closes it. Default:
+            the first camera found whenever the input is opened.
         overflow: What happens when the buffer is full.
         dt: Default bin width in seconds.
         device: Device of the returned tensors and events.

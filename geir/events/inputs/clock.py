@@ -14,12 +14,14 @@ class _Anchor(NamedTuple):
 class PlaybackClock:
     """Maps the time of a recording to wall-clock time.
 
-    The clock is anchored once, by `start`, and every deadline is computed from that anchor. Deadlines are therefore
-    absolute: a late reader does not delay the deadlines after it. Setting `speed` releases the anchor, and the next call
-    of `start` anchors the clock again at the position reached by then.
+    The clock is anchored once, by `start`, and every deadline is computed from that anchor.
+    Deadlines are therefore absolute: a late reader does not delay the deadlines after it. Setting
+    `speed` releases the anchor, and the next call of `start` anchors the clock again at the
+    position reached by then.
 
     Args:
-        speed: Seconds of the recording per second of wall-clock time; None for unpaced reading, without deadlines.
+        speed: Seconds of the recording per second of wall-clock time; None for unpaced reading,
+            without deadlines.
     """
 
     def __init__(self, speed: float | None):

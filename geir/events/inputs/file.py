@@ -32,20 +32,24 @@ class ChunkSource(Protocol):
 class FileInput(EventInput):
     """The events of a recording, at the pace of the recording or as fast as they are read.
 
-    There are two ways to read. `read` and `events` are live: they return all events that have become due since the last
-    call. `frames`, `slices` and iteration divide the time of the recording, from its first event, into bins. The bins depend
-    neither on the wall clock nor on the speed of the reader; with a `speed`, each bin is delivered when its end is due.
-    Deadlines are absolute, so a single delay does not accumulate. The clock starts with the first call.
+    There are two ways to read. `read` and `events` are live: they return all events that have
+    become due since the last call. `frames`, `slices` and iteration divide the time of the
+    recording, from its first event, into bins. The bins depend neither on the wall clock nor on the
+    speed of the reader; with a `speed`, each bin is delivered when its end is due. Deadlines are
+    absolute, so a single delay does not accumulate. The clock starts with the first call.
 
     An event earlier than its predecessor is treated as simultaneous with it.
 
     Args:
-        path: The file, or an object with a `sensor_size` and a method `chunks(size)`, which is not closed.
-        speed: Seconds of the recording per second of wall-clock time; None reads as fast as possible.
-        errors: ``"strict"`` raises on a damaged file, after the events before the damage have been returned;
-            ``"truncate"`` warns and ends there.
+        path: The file, or an object with a `sensor_size` and a method `chunks(size)`, which is not
+            closed.
+        speed: Seconds of the recording per second of wall-clock time; None reads as fast as
+            possible.
+        errors: ``"strict"`` raises on a damaged file, after the events before the damage have been
+            returned; ``"truncate"`` warns and ends there.
         sensor_size: Width and height of the sensor, for files that do not contain them.
-        format: Name of the file format. Default: recognized from the content or the name of the file.
+        format: Name of the file format. Default: recognized from the content or the name of the
+            file.
         overflow: What happens when the buffer is full.
         dt: Default bin width in seconds.
         device: Device of the returned tensors and events.
@@ -73,14 +77,16 @@ class FileInput(EventInput):
         self._given_sensor_size = sensor_size
         self._format = format
         self._clock = PlaybackClock(_check_speed(speed))
-        # Time up to which the recording has been read, in microseconds; None: the time of the first waiting event.
+        # Time up to which the recording has been read, in microseconds; None: the time of the first
+        # waiting event.
         self._position: int | None = None
 
     @property
     def speed(self) -> float | None:
         """Seconds of the recording per second of wall-clock time; None reads as fast as possible.
 
-        After `speed` has been set, the clock resumes with the next call at the current position, as after a pause.
+        After `speed` has been set, the clock resumes with the next call at the current position, as
+        after a pause.
         """
         return self._clock.speed
 

@@ -10,8 +10,8 @@ from .base import Bin, EventInput
 class LiveInput(EventInput):
     """Abstract base of inputs whose events arrive in real time, such as sockets and cameras.
 
-    `frames` and `slices` are bins of arrival time. A reader that is too late gets the events of all elapsed bins in one
-    bin; `Stats.merged` counts the bins merged this way.
+    `frames` and `slices` are bins of arrival time. A reader that is too late gets the events of all
+    elapsed bins in one bin; `Stats.merged` counts the bins merged this way.
     """
 
     def _bins(self, width: float) -> Iterator[Bin]:

@@ -19,7 +19,8 @@ class Pipe:
     """Events from a pipe, for `FileInput`. The pipe carries `T64` records.
 
     Args:
-        file: The read end of the pipe, such as ``sys.stdin.buffer``, of which nothing has been read yet.
+        file: The read end of the pipe, such as ``sys.stdin.buffer``, of which nothing has been read
+            yet.
         sensor_size: Width and height of the sensor in pixels.
         name: Name of the pipe in error messages.
     """
@@ -33,7 +34,8 @@ class Pipe:
         """Yield events as they arrive, at most `size` at a time, and none from time to time while the pipe is silent.
 
         Raises:
-            EventFileError: If the pipe ends within an event, or an event lies outside of the sensor.
+            EventFileError: If the pipe ends within an event, or an event lies outside of the
+                sensor.
         """
         decoder = Decoder(T64(), self.sensor_size)
         remainder = b""

@@ -19,30 +19,33 @@ from .base import InputSettings, RejectionCounts
 from .buffer import Overflow
 from .live import LiveInput
 
-# Datagrams are decoded in batches of about this many bytes: a millisecond of data at tens of millions of events per second.
+# Datagrams are decoded in batches of about this many bytes: a millisecond of data at tens of
+# millions of events per second.
 _BATCH = 1 << 16
 # Requested size of the socket's receive buffer in bytes. The operating system may grant less.
 _RECEIVE_BUFFER = 1 << 25
-# SO_MEMINFO of Linux, which Python does not define: nine 32-bit integers, of which the last counts dropped datagrams.
+# SO_MEMINFO of Linux, which Python does not define: nine 32-bit integers, of which the last counts
+# dropped datagrams.
 _SO_MEMINFO = 55
 
 
 class UDPInput(LiveInput):
     """Events that arrive as datagrams.
 
-    The content of a datagram is not trusted: events outside of the sensor and truncated datagrams are dropped and counted.
-    An event without a timestamp gets the time of its arrival, in microseconds since the input was opened. `frames` and
-    `slices` are bins of arrival time.
+    The content of a datagram is not trusted: events outside of the sensor and truncated datagrams
+    are dropped and counted. An event without a timestamp gets the time of its arrival, in
+    microseconds since the input was opened. `frames` and `slices` are bins of arrival time.
 
-    Datagrams can be lost on the way. The layouts do not number datagrams, so a receiver cannot detect this in general. It
-    can detect datagrams that its own operating system dropped because they were not read in time: `stats.lost` counts them
-    exactly, on Linux.
+    Datagrams can be lost on the way. The layouts do not number datagrams, so a receiver cannot
+    detect this in general. It can detect datagrams that its own operating system dropped because
+    they were not read in time: `stats.lost` counts them exactly, on Linux.
 
     Args:
         sensor_size: Width and height of the sensor in pixels.
-        port: UDP port to listen on; 0 selects a free one, and the attribute `port` then holds its number.
-        host: Address to listen on. Default: the loopback address, which other machines cannot reach; ``"0.0.0.0"``
-            accepts datagrams from everywhere.
+        port: UDP port to listen on; 0 selects a free one, and the attribute `port` then holds its
+            number.
+        host: Address to listen on. Default: the loopback address, which other machines cannot
+            reach; ``"0.0.0.0"`` accepts datagrams from everywhere.
         layout: Layout of events in a datagram.
         overflow: What happens when the buffer is full.
         dt: Default bin width in seconds.

@@ -1,8 +1,9 @@
 """Transforms of events: representations as tensors, augmentations, filters.
 
 Each transform is a function of `Events` or of a list of them, and a module with the same settings:
-`count_frames(events, dt=1e-3)` is `CountFrames(dt=1e-3)(events)`. Modules compose with `torch.nn.Sequential`.
-On the CPU, the expensive transforms are compiled C; on a GPU, they are PyTorch operations.
+`count_frames(events, dt=1e-3)` is `CountFrames(dt=1e-3)(events)`. Modules compose with
+`torch.nn.Sequential`. On the CPU, the expensive transforms are compiled C; on a GPU, they are
+PyTorch operations.
 """
 
 from .augmentations import (

@@ -1,8 +1,8 @@
 """Augmentations of events: crops, flips, affine maps, and random loss, jitter and noise.
 
-Random transforms take a `generator`; the default is PyTorch's global generator. Leave `generator` unset in
-the worker processes of a `DataLoader`: the global generator differs between workers, but a given generator
-would be the same in all of them.
+Random transforms take a `generator`; the default is PyTorch's global generator. Leave `generator`
+unset in the worker processes of a `DataLoader`: the global generator differs between workers, but a
+given generator would be the same in all of them.
 """
 
 import math

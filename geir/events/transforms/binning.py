@@ -16,8 +16,8 @@ Function = TypeVar("Function", bound=Callable[..., object])
 class Binning(TypedDict, total=False):
     """How time is divided into frames. Exactly one of `dt`, `bins` and `count` is required.
 
-    Functions that take these keyword arguments declare them as ``**binning: Unpack[Binning]``, pass `binning` to
-    `divide_time`, and are decorated with `takes_binning`.
+    Functions that take these keyword arguments declare them as ``**binning: Unpack[Binning]``, pass
+    `binning` to `divide_time`, and are decorated with `takes_binning`.
     """
 
     dt: float | None  # duration of a frame in seconds; the last frame has the full duration, too
@@ -56,8 +56,8 @@ def divide_time(caller: str, events: Events, binning: Binning) -> Frames:
 
     Raises:
         TypeError: If an argument is unknown.
-        ValueError: If not exactly one of `dt`, `bins` and `count` is given, one of them is out of range, `stop` lies before
-            `start`, or events are not in the order of time.
+        ValueError: If not exactly one of `dt`, `bins` and `count` is given, one of them is out of
+            range, `stop` lies before `start`, or events are not in the order of time.
     """
     if unknown := binning.keys() - Binning.__annotations__.keys():
         raise TypeError(f"{caller} has no argument {min(unknown)!r}.")

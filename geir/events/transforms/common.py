@@ -22,11 +22,12 @@ def batched(
 ) -> Callable[Concatenate[Any, Settings], Any]:
     """Extend a function of one recording to a list of recordings.
 
-    A list of recordings is mapped to a list of events, or, if the function returns tensors (time, ...), to one tensor
-    (time, batch, ...), padded with zeros to the longest.
+    A list of recordings is mapped to a list of events, or, if the function returns tensors (time,
+    ...), to one tensor (time, batch, ...), padded with zeros to the longest.
     """
 
-    # `Any` in the types: the type of the result depends on that of the argument, which a decorator cannot express.
+    # `Any` in the types: the type of the result depends on that of the argument, which a decorator
+    # cannot express.
     @functools.wraps(function)
     def batched_function(events: Any, *args: Settings.args, **kwargs: Settings.kwargs) -> Any:
         if isinstance(events, Events):
@@ -74,7 +75,8 @@ def load_for(events: Events, filename: str, **values: str) -> ctypes.CDLL | None
     """Load a C source of `geir.events` if the events are on the CPU.
 
     Returns:
-        The library; None if the events are on another device or there is no C compiler. Transforms then use PyTorch.
+        The library; None if the events are on another device or there is no C compiler. Transforms
+        then use PyTorch.
     """
     return load(filename, **values) if events.t.device.type == "cpu" else None
 

@@ -12,7 +12,8 @@ static inline void add(number *restrict frame, int64_t from, int64_t to, const i
   }
 }
 
-// out[k], shape (2, height, width), counts the events from offsets[k] to offsets[k + 1], up to `largest` per pixel.
+// out[k], shape (2, height, width), counts the events from offsets[k] to offsets[k + 1], up to
+// `largest` per pixel.
 void count_frames(job *j) {
   const int16_t *x = j->a[0], *y = j->a[1];
   const uint8_t *p = j->a[2];
@@ -20,8 +21,8 @@ void count_frames(job *j) {
   number *out = j->a[4];
   const int64_t frames = j->q[0], width = j->q[1], pixels = width * j->q[2], bypass_caches = j->q[4];
   const number largest = j->q[3];
-  // To bypass the caches, each frame is counted in `work`, which stays in cache and is all zero between frames, and then
-  // copied with non-temporal stores.
+  // To bypass the caches, each frame is counted in `work`, which stays in cache and is all zero
+  // between frames, and then copied with non-temporal stores.
   number *work = bypass_caches ? calloc(2 * pixels, sizeof(number)) : NULL;
   BLOCKS(frames)
     for (int64_t k = o; k < frames && k < o + j->block; k++) {

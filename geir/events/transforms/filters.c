@@ -2,9 +2,9 @@
 #define DOUBLE 0
 #include "native.h"
 
-// An event passes if a neighboring pixel had an event at most `duration` before it. `last`, shape (height + 2, width + 2), holds
-// the time of the last event of each pixel, with a border that no event reaches. One thread, because each event depends on those
-// before it.
+// An event passes if a neighboring pixel had an event at most `duration` before it. `last`, shape
+// (height + 2, width + 2), holds the time of the last event of each pixel, with a border that no
+// event reaches. One thread, because each event depends on those before it.
 void denoise(job *j) {
   const int64_t *t = j->a[0];
   const int16_t *x = j->a[1], *y = j->a[2];
@@ -21,8 +21,8 @@ void denoise(job *j) {
   }
 }
 
-// An event passes if its pixel had no event that passed within `period` before it. `last`, shape (height, width), holds the time of
-// the last event of each pixel that passed.
+// An event passes if its pixel had no event that passed within `period` before it. `last`, shape
+// (height, width), holds the time of the last event of each pixel that passed.
 void refractory_filter(job *j) {
   const int64_t *t = j->a[0];
   const int16_t *x = j->a[1], *y = j->a[2];

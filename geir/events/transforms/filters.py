@@ -17,8 +17,8 @@ _NEVER = -(1 << 62)
 def denoise(events: Events, duration: float = 10e-3, diagonal: bool = True) -> Events:
     """Keep the events that follow an event of a neighboring pixel, of either polarity, within `duration`.
 
-    Sensors also emit random events, the background activity, which rarely coincide in space and time. The
-    first event of an edge has no such predecessor and is dropped.
+    Sensors also emit random events, the background activity, which rarely coincide in space and
+    time. The first event of an edge has no such predecessor and is dropped.
 
     Reference: T. Delbruck, *Frame-free dynamic digital vision*, 2008.
 
@@ -28,7 +28,8 @@ def denoise(events: Events, duration: float = 10e-3, diagonal: bool = True) -> E
         diagonal: Whether the four diagonal neighbors count as neighbors.
 
     Raises:
-        ValueError: If events are not in the order of time, or `duration` is less than a microsecond.
+        ValueError: If events are not in the order of time, or `duration` is less than a
+            microsecond.
 
     >>> events = Events(t=[0, 10, 9000], x=[0, 1, 1], y=[0, 1, 2], p=[1, 1, 1], sensor_size=(3, 3))
     >>> denoise(events, duration=1e-3).t
@@ -103,7 +104,8 @@ def drop_pixels(events: Events, pixels: Tensor) -> Events:
 
     Args:
         events: Events in any order.
-        pixels: Mask of the pixels, bool of shape (height, width), such as the result of `hot_pixels`.
+        pixels: Mask of the pixels, bool of shape (height, width), such as the result of
+            `hot_pixels`.
 
     Raises:
         ValueError: If `pixels` is not a bool tensor of the shape of the sensor.
@@ -130,8 +132,8 @@ def remove_hot_pixels(events: Events, max_rate: float = 1000.0) -> Events:
 def _reference_denoise(events: Events, duration_us: int, diagonal: bool) -> Tensor:
     """`denoise` of filters.c as PyTorch operations. Returns the mask of the events to keep.
 
-    The keys pixel * N + index are sorted by pixel, then by time. For each event and each neighboring pixel, a binary
-    search finds the last event of that pixel with a smaller index.
+    The keys pixel * N + index are sorted by pixel, then by time. For each event and each
+    neighboring pixel, a binary search finds the last event of that pixel with a smaller index.
     """
     width, height = events.sensor_size
     count = len(events)
@@ -154,9 +156,9 @@ def _reference_denoise(events: Events, duration_us: int, diagonal: bool) -> Tens
 def _reference_refractory(events: Events, period_us: int) -> Tensor:
     """`refractory_filter` of filters.c as PyTorch operations. Returns the mask of the events to keep.
 
-    `jump` maps each event to the next event of its pixel that is late enough to pass, if this one passes. The events that
-    pass are those reached from the first event of each pixel. They are found by pointer doubling: after k rounds, all
-    events within 2^k jumps are reached.
+    `jump` maps each event to the next event of its pixel that is late enough to pass, if this one
+    passes. The events that pass are those reached from the first event of each pixel. They are
+    found by pointer doubling: after k rounds, all events within 2^k jumps are reached.
     """
     order = torch.sort(pixel_indices(events), stable=True).indices
     pixel, t = pixel_indices(events)[order], events.t[order]
@@ -164,7 +166,8 @@ def _reference_refractory(events: Events, period_us: int) -> Tensor:
     length = int(t.max()) - first + period_us + 1 if len(t) else 1
     keys = pixel * length + t - first
     jump = torch.searchsorted(keys, keys + period_us)
-    # Jumps beyond the last event of the pixel lead to the end, which is an additional place that leads to itself.
+    # Jumps beyond the last event of the pixel lead to the end, which is an additional place that
+    # leads to itself.
     end = len(events)
     jump = torch.where((jump < end) & (pixel[jump.clamp(max=max(end - 1, 0))] == pixel), jump, end)
     jump = torch.cat([jump, jump.new_tensor([end])])

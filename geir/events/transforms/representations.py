@@ -1,11 +1,12 @@
 """Representations of events as tensors: frames, voxel grids, time surfaces.
 
-Tensors have the shape (time, polarity, height, width). Polarity 0 is a decrease of brightness, 1 an increase; rows are `y`. A
-list of recordings results in (time, batch, polarity, height, width), padded with zeros to the longest recording.
+Tensors have the shape (time, polarity, height, width). Polarity 0 is a decrease of brightness, 1 an
+increase; rows are `y`. A list of recordings results in (time, batch, polarity, height, width),
+padded with zeros to the longest recording.
 
-Time is divided in one of three ways: into frames of `dt` seconds, into `bins` frames of equal duration, or into frames of
-`count` events each. Frames extend from `start` to `stop` (exclusive), in microseconds as `Events.t`; by default, from the first
-event to the last.
+Time is divided in one of three ways: into frames of `dt` seconds, into `bins` frames of equal
+duration, or into frames of `count` events each. Frames extend from `start` to `stop` (exclusive),
+in microseconds as `Events.t`; by default, from the first event to the last.
 """
 
 from collections.abc import Sequence
@@ -39,15 +40,16 @@ def count_frames(events: Events, *, dtype: torch.dtype = torch.float32, **binnin
         count: Alternatively, the number of events per frame. The last frame has the remaining ones.
         start: Start of the first frame in microseconds. Default: the time of the first event.
         stop: Events from this time on, in microseconds, are not counted. Default: no limit.
-        dtype: float32, or int32, int16 or uint8, which need less memory and saturate at their largest value.
+        dtype: float32, or int32, int16 or uint8, which need less memory and saturate at their
+            largest value.
 
     Returns:
         Event counts, shape (time, 2, height, width).
 
     Raises:
         TypeError: If `dtype` is another one.
-        ValueError: If not exactly one of `dt`, `bins` and `count` is given, one of them is out of range, `stop` lies before
-            `start`, or events are not in the order of time.
+        ValueError: If not exactly one of `dt`, `bins` and `count` is given, one of them is out of
+            range, `stop` lies before `start`, or events are not in the order of time.
 
     >>> events = Events(t=[0, 900, 1100, 2500], x=[0, 0, 1, 1], y=[0, 0, 0, 0], p=[1, 1, 1, 0], sensor_size=(2, 1))
     >>> count_frames(events, dt=1e-3)[:, 1, 0]
@@ -75,7 +77,8 @@ def sparse_frames(events: Events | Sequence[Events], **binning: Unpack[Binning])
     Arguments and errors as for `count_frames`; in addition:
 
     Raises:
-        TypeError: If `events` is not `Events` or a list of them, or the recordings have different sensor sizes.
+        TypeError: If `events` is not `Events` or a list of them, or the recordings have different
+            sensor sizes.
 
     >>> events = Events(t=[0, 900, 1100, 2500], x=[0, 0, 1, 1], y=[0, 0, 0, 0], p=[1, 1, 1, 0], sensor_size=(2, 1))
     >>> sparse_frames(events, dt=1e-3).values()
@@ -109,13 +112,14 @@ def voxel_grid(events: Events, bins: int, signed: bool = True) -> Tensor:
 
     where :math:`p_i` is 1 for an increase of brightness and -1 for a decrease.
 
-    Reference: A. Zhu et al., *Unsupervised event-based learning of optical flow, depth, and egomotion*, 2019.
+    Reference: A. Zhu et al., *Unsupervised event-based learning of optical flow, depth, and
+    egomotion*, 2019.
 
     Args:
         events: Events in the order of time.
         bins: Number of times, :math:`B`.
-        signed: Whether to add both polarities with their signs, in one channel. If not, each polarity has its own channel
-            and :math:`p_i` is 1.
+        signed: Whether to add both polarities with their signs, in one channel. If not, each
+            polarity has its own channel and :math:`p_i` is 1.
 
     Returns:
         The grid, shape (bins, 1, height, width) if signed, else (bins, 2, height, width).
@@ -133,8 +137,8 @@ def voxel_grid(events: Events, bins: int, signed: bool = True) -> Tensor:
     library = load_for(events, "transforms/voxel_grid.c")
     if library is None:
         return _reference_voxel_grid(events, bins, signed, bins_per_us)
-    # Event times at which t* passes an integer, rounded up; preceded and followed by times beyond all events. The events
-    # within one bin of bin k are then those from edges[k] to edges[k + 2].
+    # Event times at which t* passes an integer, rounded up; preceded and followed by times beyond
+    # all events. The events within one bin of bin k are then those from edges[k] to edges[k + 2].
     edges = [first - 1, *(first + -(-k * duration // max(1, bins - 1)) for k in range(bins if duration else 1))]
     edges += [first + duration + 1] * (bins + 2 - len(edges))
     offsets = torch.searchsorted(events.t.contiguous(), torch.tensor(edges))
@@ -152,10 +156,11 @@ def time_surface(events: Events, tau: float, *, linear: bool = False, **binning:
     .. math:: S_k(p, x, y) = e^{-(T_k - t_\text{last}) / \tau} \quad \text{or} \quad
         \max\left(0, 1 - \frac{T_k - t_\text{last}}{\tau}\right)
 
-    and 0 before the first event of the pixel. :math:`T_k` is the end of frame :math:`k`; with `count`, the time of its last
-    event.
+    and 0 before the first event of the pixel. :math:`T_k` is the end of frame :math:`k`; with
+    `count`, the time of its last event.
 
-    Reference: X. Lagorce et al., *HOTS: a hierarchy of event-based time-surfaces for pattern recognition*, 2017.
+    Reference: X. Lagorce et al., *HOTS: a hierarchy of event-based time-surfaces for pattern
+    recognition*, 2017.
 
     Args:
         events: Events in the order of time.

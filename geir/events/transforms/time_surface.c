@@ -2,8 +2,9 @@
 #define DOUBLE 0
 #include "native.h"
 
-// out[k], shape (2, height, width), is the decay from the last event of each pixel and polarity until ends[k], in microseconds.
-// `last` holds the times of the last events. A block is a range of pixels and polarities.
+// out[k], shape (2, height, width), is the decay from the last event of each pixel and polarity
+// until ends[k], in microseconds. `last` holds the times of the last events. A block is a range of
+// pixels and polarities.
 void time_surface(job *j) {
   const int64_t *t = j->a[0];
   const int16_t *x = j->a[1], *y = j->a[2];

@@ -2,8 +2,9 @@
 #define DOUBLE 0
 #include "native.h"
 
-// out[k], shape (channels, height, width), adds the weight 1 - |t* - k| of the events from offsets[k] to offsets[k + 2], which
-// are those whose time t*, in bins since the first event, lies within one bin of k. With one channel, weights are signed.
+// out[k], shape (channels, height, width), adds the weight 1 - |t* - k| of the events from
+// offsets[k] to offsets[k + 2], which are those whose time t*, in bins since the first event, lies
+// within one bin of k. With one channel, weights are signed.
 void voxel_grid(job *j) {
   const int64_t *t = j->a[0];
   const int16_t *x = j->a[1], *y = j->a[2];
@@ -26,7 +27,8 @@ void voxel_grid(job *j) {
         float weight[BATCH];
         INDEPENDENT for (int64_t i = 0; i < count; i++) {
           at[i] = p[from + i] * channel_stride + y[from + i] * (int32_t)width + x[from + i];
-          weight[i] = (1 - (float)fabs((t[from + i] - first) * bins_per_us - k)) * (darker + (1 - darker) * p[from + i]);
+          const float distance = (float)fabs((t[from + i] - first) * bins_per_us - k);
+          weight[i] = (1 - distance) * (darker + (1 - darker) * p[from + i]);
         }
         for (int64_t i = 0; i < count; i++) grid[at[i]] += weight[i];
       }

@@ -20,9 +20,9 @@ from .player import Controls, Player, read_steps, steps_per_image
 from .scene import Scene
 from .server import Server
 
-_DESCRIPTION = """Detect edges in a stream of events with spiking neurons, and show events and edges side by side: live on a
-page in the browser, which only this machine can access, or as a video. With --output or --no-page, a JSON object with a
-summary is printed."""
+_DESCRIPTION = """Detect edges in a stream of events with spiking neurons, and show events and edges
+side by side: live on a page in the browser, which only this machine can access, or as a video. With
+--output or --no-page, a JSON object with a summary is printed."""
 # The scene is generated on demand, at most about this many events ahead.
 _SCENE_CAPACITY = 1 << 16
 # Images per second of a video. GIF stores durations in hundredths of a second.
@@ -154,8 +154,8 @@ def main(arguments: list[str] | None = None) -> None:
         _check_options(options)
     except ValueError as error:
         parser.error(str(error))
-    # One thread for PyTorch: the other cores are for the input, the page and the browser, and waiting for a thread pool takes
-    # longer when they are busy.
+    # One thread for PyTorch: the other cores are for the input, the page and the browser, and
+    # waiting for a thread pool takes longer when they are busy.
     torch.set_num_threads(1)
     try:
         if options.output or options.no_page:

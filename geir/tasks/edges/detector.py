@@ -17,22 +17,23 @@ from ...receptive_fields import spatial_receptive_field
 from ...wrappers.refractory import LIFRefrac
 from .image import compose
 
-# A single event raises the potential of a neuron to 0.25. Above that threshold, a spike takes two events within a few
-# milliseconds.
+# A single event raises the potential of a neuron to 0.25. Above that threshold, a spike takes two
+# events within a few milliseconds.
 THRESHOLD = 0.15
-# Time constant of the trace of spikes, in seconds, and refractory period of the neurons. The trace of a single pixel thus never
-# exceeds 1.6 times that of one spike.
+# Time constant of the trace of spikes, in seconds, and refractory period of the neurons. The trace
+# of a single pixel thus never exceeds 1.6 times that of one spike.
 TRACE_TAU = 30e-3
 # Number of receptive fields, at evenly spaced angles, and their size in pixels.
 ANGLES = 4
 FIELD_SIZE = 9
-# Responses below the minimum are not shown; it is more than any single pixel can evoke. Responses above the maximum are shown at
-# full brightness. A line of simultaneous spikes evokes 1.
+# Responses below the minimum are not shown; it is more than any single pixel can evoke. Responses
+# above the maximum are shown at full brightness. A line of simultaneous spikes evokes 1.
 RESPONSE_MIN = 0.22
 RESPONSE_MAX = 0.65
 # Rows of the image that are convolved at a time.
 _STRIP_HEIGHT = 16
-# Steps per call of the network. More steps share the overhead of a call, but delay the image. Three calls make an image.
+# Steps per call of the network. More steps share the overhead of a call, but delay the image. Three
+# calls make an image.
 STEPS_PER_CALL = 11
 
 
@@ -51,7 +52,7 @@ def line_fields() -> Tensor:
 
 
 def network(threshold: float = THRESHOLD, dt: float = 1e-3) -> SequentialState:
-    """The network: neurons that spike at events, a leaky trace of the spikes, and receptive fields applied to the trace.
+    """The network: spiking neurons, a leaky trace of their spikes, and receptive fields applied to the trace.
 
     Args:
         threshold: Threshold of the neurons; a single event raises their potential to 0.25.
@@ -119,8 +120,8 @@ class PendingImage(NamedTuple):
 class Detector:
     """Runs the network on a stream of events and renders images of events and edges.
 
-    Every step goes through the neurons. The receptive fields have no state, so they are applied only when an image is
-    rendered.
+    Every step goes through the neurons. The receptive fields have no state, so they are applied
+    only when an image is rendered.
 
     Args:
         sensor_size: Width and height of the sensor in pixels.
@@ -147,10 +148,12 @@ class Detector:
         """Return to the initial state."""
         width, height = self.sensor_size
         self._state: Any = None  # of the neurons, whose type is an internal matter of the container
-        # Traces of the events, positive for an increase of brightness and negative for a decrease, and of the spikes.
+        # Traces of the events, positive for an increase of brightness and negative for a decrease,
+        # and of the spikes.
         self._event_trace = torch.zeros(height, width)
         self._spike_trace = torch.zeros(1, 1, height, width)
-        # Input of the network. It is all zero between calls, because `feed` clears the elements that it has set.
+        # Input of the network. It is all zero between calls, because `feed` clears the elements
+        # that it has set.
         self._frames = torch.zeros(STEPS_PER_CALL, 1, 1, height, width)
 
     @property
@@ -166,7 +169,8 @@ class Detector:
     def threshold(self, threshold: float) -> None:
         if not 0 < threshold < math.inf:
             raise ValueError(f"Detector.threshold must be a positive number, got {threshold!r}.")
-        # Writing to the parameter invalidates the coefficients that the layers have cached, so it is written only on change.
+        # Writing to the parameter invalidates the coefficients that the layers have cached, so it
+        # is written only on change.
         if threshold != self._threshold:
             self._threshold = threshold
             self._v_th.fill_(threshold)
@@ -208,7 +212,9 @@ class Detector:
         return self._capture()()
 
     def images(self, steps: Iterable[Events], steps_per_image: Callable[[], int]) -> Iterator[PendingImage]:
-        """Process a stream of steps and yield an image whenever one is due. At the end, the remaining steps make an image.
+        """Process a stream of steps and yield an image whenever one is due.
+
+        At the end, the remaining steps make an image.
 
         Args:
             steps: Events of consecutive steps.
@@ -234,7 +240,8 @@ class Detector:
 
     def _capture(self) -> Callable[[], Tensor]:
         """Capture the current state. The returned function renders it, possibly later and in another thread."""
-        # `feed` updates the event trace in place, so it is copied (by the division); the spike trace is replaced instead.
+        # `feed` updates the event trace in place, so it is copied (by the division); the spike
+        # trace is replaced instead.
         events = self._event_trace / 1.5
         spikes = self._spike_trace[0, 0]
 

@@ -10,8 +10,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# The palette has 64 colors for events, of which the middle one means no event; and for every hue, which encodes the angle of an
-# edge, 16 levels of brightness from black on.
+# The palette has 64 colors for events, of which the middle one means no event; and for every hue,
+# which encodes the angle of an edge, 16 levels of brightness from black on.
 _EVENT_COLORS = 64
 _HUES = 12
 _LEVELS = 16
@@ -38,8 +38,8 @@ def compose(events: Tensor, edges: Tensor) -> Tensor:
 
     Args:
         events: Signed brightness changes, shape (height, width); clipped to [-1, 1].
-        edges: Strength of edges at evenly spaced angles, shape (angles, height, width). Values up to 0 are not shown, values
-            from 1 on are shown at full brightness.
+        edges: Strength of edges at evenly spaced angles, shape (angles, height, width). Values up
+            to 0 are not shown, values from 1 on are shown at full brightness.
 
     Returns:
         Color indices into `PALETTE`, uint8 of shape (height, 2 * width).

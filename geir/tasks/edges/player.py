@@ -1,10 +1,11 @@
 """The player: runs the detector on a stream in a thread, follows the controls, and keeps the latest frame.
 
-**Threads.** The player thread reads the stream and runs the network. It renders no images itself: each `PendingImage` goes to
-a worker thread, which renders it while the network continues with the next steps. There is one worker, and the player waits
-for it before it submits the next image, so frames stay in order and at most one image is pending. Server threads call
-`wait_for_frame` and `change`. The condition `_changed` guards `controls` and `frame`, and is notified whenever one of them
-changes or the player is stopped.
+**Threads.** The player thread reads the stream and runs the network. It renders no images itself:
+each `PendingImage` goes to a worker thread, which renders it while the network continues with the
+next steps. There is one worker, and the player waits for it before it submits the next image, so
+frames stay in order and at most one image is pending. Server threads call `wait_for_frame` and
+`change`. The condition `_changed` guards `controls` and `frame`, and is notified whenever one of
+them changes or the player is stopped.
 """
 
 import dataclasses
@@ -118,8 +119,8 @@ class Player(threading.Thread):
         self.frame: Frame | None = None
         self.error: Exception | None = None
         self.live = False
-        # The main thread waits for this event instead of calling join(): in Python 3.11, Ctrl-C during join() makes a running
-        # thread look as if it had ended.
+        # The main thread waits for this event instead of calling join(): in Python 3.11, Ctrl-C
+        # during join() makes a running thread look as if it had ended.
         self.ended = threading.Event()
         self._open_input = open_input
         self._repeat = repeat
@@ -131,7 +132,8 @@ class Player(threading.Thread):
         """Change controls. Returns all controls.
 
         Raises:
-            ValueError: If a control does not exist, a value is invalid, or the stream is live and `speed` is changed.
+            ValueError: If a control does not exist, a value is invalid, or the stream is live and
+                `speed` is changed.
         """
         with self._changed:
             if self.live and "speed" in changes:

@@ -20,8 +20,8 @@ _NOISE_RATE = 0.1
 class Scene:
     """A rotating bar, an orbiting disc and a swinging frame: an endless stream of events, for `FileInput`.
 
-    A pixel stores the log intensity of its last event and emits an event whenever it has changed by a fixed contrast. The
-    same seed results in the same events.
+    A pixel stores the log intensity of its last event and emits an event whenever it has changed by
+    a fixed contrast. The same seed results in the same events.
 
     Args:
         sensor_size: Width and height of the sensor in pixels.
@@ -37,7 +37,9 @@ class Scene:
         self._first_period: list[Events] = []  # once it has been generated completely
 
     def chunks(self, size: int = 0, /) -> Iterator[Events]:
-        """Yield the events of consecutive sampling intervals. The first period is generated on the fly; later ones repeat it.
+        """Yield the events of consecutive sampling intervals.
+
+        The first period is generated on the fly; later ones repeat it.
 
         Args:
             size: Ignored; a chunk has the events of one interval.

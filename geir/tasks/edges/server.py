@@ -1,6 +1,7 @@
 """The web server of the page, for this machine only.
 
-The page requests one frame after another. A slow browser thus skips frames, but never delays the player.
+The page requests one frame after another. A slow browser thus skips frames, but never delays the
+player.
 """
 
 import dataclasses
@@ -41,7 +42,8 @@ class Server(ThreadingHTTPServer):
         OSError: If the port is in use.
     """
 
-    # The server waits for its threads when it is closed: PyTorch aborts the process if it exits while a thread uses it.
+    # The server waits for its threads when it is closed: PyTorch aborts the process if it exits
+    # while a thread uses it.
     daemon_threads = False
     allow_reuse_address = True
 
@@ -122,7 +124,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._respond(HTTPStatus.BAD_REQUEST, b"Send controls to /controls, as a small JSON object.")
             return
         body = self.rfile.read(int(length))
-        # Protects against cross-site requests: other websites can send text to this address, but not this content type.
+        # Protects against cross-site requests: other websites can send text to this address, but
+        # not this content type.
         if self.headers.get_content_type() != "application/json":
             self._respond(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, b"Send controls as application/json.")
             return

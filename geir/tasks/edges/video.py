@@ -17,7 +17,8 @@ def check_path(path: Path) -> None:
     """Check that a video can be written to a path.
 
     Raises:
-        ValueError: If the suffix is unknown, the folder does not exist, or ffmpeg is required but missing.
+        ValueError: If the suffix is unknown, the folder does not exist, or ffmpeg is required but
+            missing.
     """
     if path.suffix.lower() not in SUFFIXES:
         raise ValueError(f"The suffix of a video must be {' or '.join(SUFFIXES)}, got {path}.")
@@ -28,7 +29,9 @@ def check_path(path: Path) -> None:
 
 
 def write_video(path: Path, images: Iterator[Tensor], fps: float) -> int:
-    """Write images as they arrive, without keeping them in memory. An existing file is replaced once the new one is complete.
+    """Write images as they arrive, without keeping them in memory.
+
+    An existing file is replaced once the new one is complete.
 
     Args:
         path: The video, with the suffix .gif or .mp4.
