@@ -17,8 +17,8 @@ from torch import Tensor, nn
 import geir
 from geir.events import FileInput
 from geir.tasks.edges import Detector, Player, Scene, network
-from geir.tasks.edges.detector import STEPS_AT_A_TIME
-from geir.tasks.edges.picture import png
+from geir.tasks.edges.detector import STEPS_PER_CALL
+from geir.tasks.edges.image import encode_png
 
 from .__main__ import RESULTS
 from .report import machine, number, table
@@ -71,7 +71,7 @@ def contestants(size: tuple[int, int]) -> dict[str, tuple[Feed, int]]:
         found["Norse: `SequentialState(LIFRefracCell(), Conv2d(1, 1, 5))`"] = cells(talk(norse.torch), frames), 1
     found["geir: `SequentialState(LIFRefracCell(), Conv2d(1, 1, 5))`"] = cells(talk(geir), frames), 1
     found["the page's network in cells, `Conv2d(1, 4, 9)` in every step"] = cells(page_in_cells(), frames), 1
-    for most in (1, STEPS_AT_A_TIME):
+    for most in (1, STEPS_PER_CALL):
         detector = Detector(size)
 
         def feed(k: int, detector: Detector = detector, most: int = most) -> None:
@@ -80,7 +80,7 @@ def contestants(size: tuple[int, int]) -> dict[str, tuple[Feed, int]]:
         found[f"`Detector`, from events, {most} step{'s' if most > 1 else ''} at a time"] = feed, most
     seen = Detector(size)
     seen.feed(steps)
-    found["a picture (30 in a second): `Conv2d(1, 4, 9)`, colours, PNG"] = lambda k: png(seen.picture()), 1
+    found["a picture (30 in a second): `Conv2d(1, 4, 9)`, colours, PNG"] = lambda k: encode_png(seen.render()), 1
     return found
 
 
@@ -108,23 +108,23 @@ def played(size: tuple[int, int], seconds: float = 5.0) -> list[object]:
     deque(itertools.islice(scene.chunks(), 1001), maxlen=0)
     player = Player(lambda: FileInput(scene, capacity=1 << 16))
     player.start()
-    first = player.newer(30, 60)
+    first = player.wait_for_frame(30, 60)
     start, busy = time.perf_counter(), time.process_time()
     assert first is not None
     time.sleep(seconds)
     passed, busy = time.perf_counter() - start, time.process_time() - busy
-    last = player.shown
+    last = player.frame
     player.stop()
     assert last is not None
-    reading = last.reading
-    speed = (reading.time - first.reading.time) / passed
+    stats = last.stats
+    speed = (stats.time - first.stats.time) / passed
     pictures = (last.number - first.number) / passed
     return [
         f"{size[0]}x{size[1]}",
-        reading.events_per_second / 1e6,
+        stats.events_per_second / 1e6,
         speed,
         pictures,
-        reading.latency_ms,
+        stats.latency_ms,
         busy / passed / speed,
     ]
 
