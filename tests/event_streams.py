@@ -2,6 +2,7 @@
 
 import os
 import threading
+import time
 
 import numpy
 import torch
@@ -68,3 +69,11 @@ def pipe_with(data):
     os.write(write, data)
     os.close(write)
     return open(read, "rb")
+
+
+def wait_until(condition, timeout=20):
+    """Wait until a condition holds, and fail if it does not within `timeout` seconds."""
+    deadline = time.monotonic() + timeout
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not hold in time"
+        time.sleep(1e-3)

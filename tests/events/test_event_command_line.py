@@ -10,16 +10,12 @@ import time
 import types
 
 import pytest
-from event_streams import SIZE, input_threads, pipe_with, random_events
+from event_streams import SIZE, pipe_with, random_events
 
 from geir.events import T64, UDPInput, UDPOutput, read_events, write_events
 from geir.events.__main__ import main
 
-
-@pytest.fixture(autouse=True)
-def no_thread_is_left():
-    yield
-    assert not input_threads()
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 def test_convert_reads_and_writes_files_and_pipes(tmp_path, monkeypatch, capfdbinary):

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..._runtime import native
@@ -89,3 +89,26 @@ def call(function: object, tensors: Sequence[Tensor], numbers: Sequence[int], bl
 def thread_count(out: Tensor) -> int:
     """Number of threads for computing a result; waking threads does not pay for small results."""
     return 1 if out.nbytes < 1 << 21 else torch.get_num_threads()
+
+
+def clip(t: Tensor, x: Tensor, y: Tensor, p: Tensor, size: tuple[int, int]) -> Events:
+    """Make events of columns, and drop those that lie outside of a sensor of the given width and height."""
+    width, height = size
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return Events.trusted(t[inside], x[inside].to(torch.int16), y[inside].to(torch.int16), p[inside], size)
+
+
+def generator_device(generator: Generator | None) -> torch.device | None:
+    """The device on which a generator draws numbers; None for the default."""
+    return None if generator is None else generator.device
+
+
+def check_fractions(caller: str, **fractions: float) -> None:
+    """Check that arguments lie in [0, 1].
+
+    Raises:
+        ValueError: If one does not.
+    """
+    for name, fraction in fractions.items():
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"{caller}: {name} must lie in [0, 1], got {fraction}.")

@@ -8,6 +8,8 @@ from geir.events import Events
 from geir.events.inputs import accumulate as accumulate_module
 from geir.events.inputs.accumulate import accumulate
 
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 
 @pytest.mark.parametrize("compiled", [True, False])
 def test_accumulate_counts_events_and_rejects_those_outside_of_the_sensor(compiled, monkeypatch):

@@ -5,11 +5,13 @@ import time
 
 import pytest
 import torch
-from event_streams import HEIGHT, SIZE, WIDTH, expected_frames, random_events
+from event_streams import HEIGHT, SIZE, WIDTH, expected_frames, random_events, wait_until
 
 from geir.events import Events, Overflow
 from geir.events.inputs.accumulate import accumulate
 from geir.events.inputs.buffer import Buffer
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 @pytest.mark.parametrize(("overflow", "kept", "dropped"), [("drop", 5, 995), ("coalesce", 1000, 0)])
@@ -43,8 +45,7 @@ def test_a_blocked_source_resumes_when_half_of_the_buffer_is_free():
 
     threading.Thread(target=buffer.fill, args=(source(),), daemon=True).start()
     for k in range(6):
-        while len(came) < 9:
-            time.sleep(1e-3)
+        wait_until(lambda: len(came) >= 9)
         time.sleep(0.02)
         assert (len(came) == 9) == (k < 5), "the source stays blocked until half of the buffer is free"
         taken += buffer.take(k + 1)

@@ -10,6 +10,8 @@ from event_streams import SIZE, expected_frames, random_events, read_total
 from geir.events import CameraInput
 from geir.events.inputs import camera as camera_module
 
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 
 class FakeCamera:
     """The interface of a camera of dv-processing."""

@@ -4,6 +4,8 @@ import pytest
 
 from geir.events.inputs.clock import PlaybackClock
 
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 
 def test_deadlines_and_positions_follow_from_the_moment_of_the_start(clock):
     playback = PlaybackClock(speed=2.0)

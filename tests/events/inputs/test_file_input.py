@@ -16,10 +16,13 @@ from event_streams import (
     input_threads,
     random_events,
     read_total,
+    wait_until,
 )
 from hypothesis import given, settings, strategies as st
 
 from geir.events import EventFileError, Events, FileInput, Overflow
+
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
 
 
 @pytest.mark.parametrize("size", [1, 7, 999, 1000, None])
@@ -202,14 +205,12 @@ def test_a_file_is_not_read_further_ahead_than_the_buffer_holds():
 def test_coalesced_events_are_dropped_when_single_events_are_requested():
     events = random_events()
     with FileInput(MemoryRecording(events), capacity=10, speed=None, overflow=Overflow.COALESCE) as file:
-        while not file._buffer.ended:
-            time.sleep(1e-3)
+        wait_until(lambda: file._buffer.ended)
         assert file.events().equal(events[-10:])
         assert file.done
     assert file.stats[:4] == (10, 0, 990, 990)
     with file:
-        while not file._buffer.ended:
-            time.sleep(1e-3)
+        wait_until(lambda: file._buffer.ended)
         assert file.read().equal(expected_frames(events)[0])
         assert file.done
 

@@ -5,6 +5,8 @@ from event_streams import SIZE, random_events
 
 from geir.events import SPIF, CameraInput, FileInput, UDPInput, UDPOutput
 
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 
 @pytest.mark.parametrize(
     ("wrong", "error", "message"),

@@ -10,6 +10,8 @@ from event_streams import SIZE, WIDTH, expected_frames, pipe_with, random_events
 from geir.events import T64, EventFileError, FileInput
 from geir.events.inputs import Pipe
 
+pytestmark = pytest.mark.usefixtures("no_thread_is_left")
+
 
 def test_events_are_read_from_a_pipe_and_a_damaged_end_is_reported():
     events = random_events(2000)

@@ -1,19 +1,19 @@
-"""Augmentations of events: crops, flips, affine maps, and random loss, jitter and noise.
+"""Geometric transforms of events: crops, flips, affine maps, and lower resolutions.
 
-Random transforms take a `generator`; the default is PyTorch's global generator. Leave `generator`
-unset in the worker processes of a `DataLoader`: the global generator differs between workers, but a
-given generator would be the same in all of them.
+Random transforms take a `generator`; the default is PyTorch's global generator. Leave `generator` unset
+in the worker processes of a `DataLoader`: the global generator differs between workers, but a given
+generator would be the same in all of them.
 """
 
 import math
 from dataclasses import replace
 
 import torch
-from torch import Generator, Tensor
+from torch import Generator
 
 from ..._util.function_module import module_of
 from ..events import Events
-from .common import batched, to_microseconds
+from .common import batched, check_fractions, clip, generator_device, to_microseconds
 
 
 @batched
@@ -36,7 +36,7 @@ def crop(events: Events, size: tuple[int, int], corner: tuple[int, int] | None =
             f"crop: the rectangle of {width}x{height} pixels at ({left}, {top}) "
             f"does not lie within the sensor of {sensor_width}x{sensor_height} pixels."
         )
-    return _clip(events.t, events.x.int() - left, events.y.int() - top, events.p, (width, height))
+    return clip(events.t, events.x.int() - left, events.y.int() - top, events.p, (width, height))
 
 
 @batched
@@ -47,7 +47,7 @@ def random_crop(events: Events, size: tuple[int, int], generator: Generator | No
         ValueError: If the rectangle is larger than the sensor.
     """
     left, top = (
-        int(torch.randint(max(0, whole - part) + 1, (), generator=generator, device=_device(generator)))
+        int(torch.randint(max(0, whole - part) + 1, (), generator=generator, device=generator_device(generator)))
         for whole, part in zip(events.sensor_size, size, strict=True)
     )
     return crop(events, size, (left, top))
@@ -106,8 +106,8 @@ def random_flip(
         ValueError: If a probability does not lie in [0, 1].
     """
     probabilities = {"x": x, "y": y, "polarity": polarity, "time": time}
-    _check_fractions("random_flip", **probabilities)
-    drawn = torch.rand(4, generator=generator, device=_device(generator)).tolist()
+    check_fractions("random_flip", **probabilities)
+    drawn = torch.rand(4, generator=generator, device=generator_device(generator)).tolist()
     flips = {name: u < p for u, (name, p) in zip(drawn, probabilities.items(), strict=True)}
     return flip(events, **flips)
 
@@ -134,7 +134,7 @@ def affine(events: Events, angle: float = 0.0, scale: float = 1.0, shift: tuple[
     right, down = shift
     new_x = torch.round(c * x + s * y + center_x + right)
     new_y = torch.round(-s * x + c * y + center_y + down)
-    return _clip(events.t, new_x, new_y, events.p, events.sensor_size)
+    return clip(events.t, new_x, new_y, events.p, events.sensor_size)
 
 
 @batched
@@ -168,7 +168,7 @@ def random_affine(
     Raises:
         ValueError: If the drawn scale is not positive.
     """
-    a, s, right, down = torch.rand(4, generator=generator, device=_device(generator)).tolist()
+    a, s, right, down = torch.rand(4, generator=generator, device=generator_device(generator)).tolist()
     smallest, largest = scale
     max_right, max_down = shift
     return affine(
@@ -201,134 +201,6 @@ def downsample(events: Events, space: int = 1, time: float | None = None) -> Eve
     return Events.trusted(t, events.x // space, events.y // space, events.p, (width, height))
 
 
-@batched
-def drop_events(events: Events, fraction: float, generator: Generator | None = None) -> Events:
-    """Drop each event with the probability `fraction`.
-
-    Raises:
-        ValueError: If `fraction` does not lie in [0, 1].
-    """
-    _check_fractions("drop_events", fraction=fraction)
-    return events[torch.rand(len(events), device=events.t.device, generator=generator) >= fraction]
-
-
-@batched
-def drop_time(events: Events, fraction: float, generator: Generator | None = None) -> Events:
-    """Drop the events of a random period of time.
-
-    Args:
-        events: Events in the order of time.
-        fraction: Length of the period as a fraction of the duration of the recording.
-        generator: Source of random numbers.
-
-    Raises:
-        ValueError: If `fraction` does not lie in [0, 1].
-    """
-    _check_fractions("drop_time", fraction=fraction)
-    if not len(events):
-        return events
-    position = float(torch.rand((), generator=generator, device=_device(generator)))
-    start = events.t[0] + position * (1 - fraction) * events.duration
-    return events[(events.t < start) | (events.t > start + fraction * events.duration)]
-
-
-@batched
-def drop_area(events: Events, fraction: float, generator: Generator | None = None) -> Events:
-    """Drop the events of a random rectangle, which has the aspect ratio of the sensor.
-
-    Args:
-        events: Events in any order.
-        fraction: Area of the rectangle as a fraction of the area of the sensor.
-        generator: Source of random numbers.
-
-    Raises:
-        ValueError: If `fraction` does not lie in [0, 1].
-    """
-    _check_fractions("drop_area", fraction=fraction)
-    inside = torch.ones(len(events), dtype=torch.bool, device=events.t.device)
-    for n, column in zip(events.sensor_size, (events.x, events.y), strict=True):
-        side = round(math.sqrt(fraction) * n)
-        first = int(torch.randint(n - side + 1, (), generator=generator, device=_device(generator)))
-        inside &= (column >= first) & (column < first + side)
-    return events[~inside]
-
-
-@batched
-def jitter(events: Events, space: float = 0.0, time: float = 0.0, generator: Generator | None = None) -> Events:
-    """Add Gaussian noise to positions and times.
-
-    Events that leave the sensor are dropped. If times change, events are sorted again.
-
-    Args:
-        events: Events in any order.
-        space: Standard deviation in pixels.
-        time: Standard deviation in seconds.
-        generator: Source of random numbers.
-
-    Raises:
-        ValueError: If a standard deviation is negative.
-    """
-    if not (0 <= space < math.inf and 0 <= time < math.inf):
-        raise ValueError(f"jitter: space and time must not be negative, got {space} pixels and {time} s.")
-
-    def noise(deviation: float) -> Tensor:
-        normal = torch.randn(len(events), device=events.t.device, generator=generator, dtype=torch.float64)
-        return torch.round(deviation * normal).long()
-
-    x, y = (column + noise(space) if space else column for column in (events.x, events.y))
-    t = events.t + noise(1e6 * time) if time else events.t
-    moved = _clip(t, x, y, events.p, events.sensor_size)
-    return moved.sorted() if time else moved
-
-
-@batched
-def uniform_noise(events: Events, rate: float, generator: Generator | None = None) -> Events:
-    """Add events at random pixels, times and polarities, over the duration of the recording.
-
-    Args:
-        events: Events in the order of time.
-        rate: Noise events per pixel and second.
-        generator: Source of random numbers.
-
-    Raises:
-        ValueError: If `rate` is negative.
-    """
-    if not 0 <= rate < math.inf:
-        raise ValueError(f"uniform_noise: rate must not be negative, in events per pixel and second, got {rate}.")
-    if not len(events):
-        return events
-    width, height = events.sensor_size
-    device = events.t.device
-
-    def uniform(limit: int) -> Tensor:
-        return torch.randint(limit, (count,), generator=generator, device=device)
-
-    mean = torch.tensor(rate * width * height * events.duration * 1e-6, device=device)
-    count = int(torch.poisson(mean, generator=generator))
-    t = int(events.t[0]) + uniform(events.duration + 1)
-    x = uniform(width).to(torch.int16)
-    y = uniform(height).to(torch.int16)
-    p = uniform(2).to(torch.uint8)
-    noise = Events.trusted(t, x, y, p, events.sensor_size)
-    return Events.cat([events, noise]).sorted()
-
-
-def _clip(t: Tensor, x: Tensor, y: Tensor, p: Tensor, size: tuple[int, int]) -> Events:
-    """Make events of those that lie on the sensor."""
-    inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
-    return Events.trusted(t[inside], x[inside].to(torch.int16), y[inside].to(torch.int16), p[inside], size)
-
-
-def _device(generator: Generator | None) -> torch.device | None:
-    return None if generator is None else generator.device
-
-
-def _check_fractions(caller: str, **fractions: float) -> None:
-    for name, fraction in fractions.items():
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"{caller}: {name} must lie in [0, 1], got {fraction}.")
-
-
 class Crop(module_of(crop)):
     """`crop` as a module."""
 
@@ -353,33 +225,13 @@ class Affine(module_of(affine)):
     """`affine` as a module."""
 
 
-class RandomAffine(module_of(random_affine)):
-    """`random_affine` as a module."""
-
-
 class Rotate(module_of(rotate)):
     """`rotate` as a module."""
 
 
+class RandomAffine(module_of(random_affine)):
+    """`random_affine` as a module."""
+
+
 class Downsample(module_of(downsample)):
     """`downsample` as a module."""
-
-
-class DropEvents(module_of(drop_events)):
-    """`drop_events` as a module."""
-
-
-class DropTime(module_of(drop_time)):
-    """`drop_time` as a module."""
-
-
-class DropArea(module_of(drop_area)):
-    """`drop_area` as a module."""
-
-
-class Jitter(module_of(jitter)):
-    """`jitter` as a module."""
-
-
-class UniformNoise(module_of(uniform_noise)):
-    """`uniform_noise` as a module."""
