@@ -70,32 +70,22 @@ class Served:
         try:
             if self.process.poll() is None:
                 self.interrupt()
-            _, self.stderr = self.process.communicate(timeout=20)
         except subprocess.TimeoutExpired:
             self.process.kill()
             raise
+        finally:
+            self.process.stdout.close()
+            self.process.stderr.close()
 
 
-def test_ctrl_c_stops_the_process_cleanly_and_frees_the_port():
-    with (
-        Served("--synthetic", "--size", "64x48") as served,
-        closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)) as connection,
-    ):
-        # As in a browser, the connection stays open, and the last request is still waiting for a frame.
-        for _ in range(3):
-            connection.request("GET", "/frame?after=0")
-            assert connection.getresponse().read()
-        connection.request("GET", "/frame?after=1000000")
-        served.interrupt()
-    assert served.process.returncode == 0
-    assert served.stderr.strip() == ""
-    with socket.create_server(("127.0.0.1", served.port)):
-        pass
+@pytest.fixture(scope="module")
+def served():
+    """One process for all tests of this module, because starting it takes seconds. The last test stops it."""
+    with Served("--synthetic", "--size", "160x120") as served:
+        yield served
 
 
 FRAME_COUNT = "document.title.startsWith('Edges: ') && number > {}"
-
-
 PIXELS = "(d => { let n = 0; for (let k = 0; k < d.length; k += 4) n += d[k] + d[k + 1] + d[k + 2] > 120; return n; })"
 
 
@@ -105,8 +95,8 @@ def lit(canvas):
 
 
 @pytest.mark.skipif(chromium.find() is None, reason="needs Chromium; set CHROMIUM to its path")
-def test_the_page_works_in_a_browser(tmp_path):
-    with Served("--synthetic", "--size", "160x120") as served, chromium.Page(served.address) as page:
+def test_the_page_works_in_a_browser(served, tmp_path):
+    with chromium.Page(served.address) as page:
         page.until(FRAME_COUNT.format(10))
         assert page.evaluate("document.querySelector('#title').textContent") == "a synthetic scene"
         assert page.evaluate("document.querySelector('#events').width") == 160
@@ -142,6 +132,20 @@ def test_the_page_works_in_a_browser(tmp_path):
             assert unit in text
         page.screenshot(tmp_path / "page.png")
         assert page.errors == []
-        asked = page.evaluate("performance.getEntriesByType('resource').map(r => new URL(r.name).host)")
-        assert set(asked) == {f"127.0.0.1:{served.port}"}
+        hosts = page.evaluate("performance.getEntriesByType('resource').map(r => new URL(r.name).host)")
+        assert set(hosts) == {f"127.0.0.1:{served.port}"}
+
+
+def test_ctrl_c_stops_the_process_cleanly_and_frees_the_port(served):
+    with closing(http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)) as connection:
+        # As in a browser, the connection stays open, and the last request is still waiting for a frame.
+        for _ in range(3):
+            connection.request("GET", "/frame?after=0")
+            assert connection.getresponse().read()
+        connection.request("GET", "/frame?after=1000000")
+        served.interrupt()
+    _, stderr = served.process.communicate(timeout=20)
     assert served.process.returncode == 0
+    assert stderr.strip() == ""
+    with socket.create_server(("127.0.0.1", served.port)):
+        pass

@@ -20,7 +20,9 @@ def test_frames_are_published_at_the_speed_of_the_stream(play):
     last = wait_for_frames(player, 30)
     passed = 0.25 * (time.perf_counter() - start)
     assert last.image.shape == (48, 128)
-    assert passed / 4 < last.stats.time - before <= passed + 0.04, "frames may be late on a busy machine, but never early"
+    assert passed / 4 < last.stats.time - before <= passed + 0.04, (
+        "frames may be late on a busy machine, but never early"
+    )
     assert last.stats.events_per_second > 100
     assert 0 < last.stats.step_ms < 1e3
     assert 0 < last.stats.latency_ms < 1e4
@@ -37,7 +39,9 @@ def test_a_paused_player_publishes_no_frames_and_resumes_where_it_was(play):
     player.change({"paused": False})
     frame = wait_for_frames(player, 9)
     assert frame.number > paused.number
-    assert frame.stats.time - paused.stats.time <= 0.1 * (time.perf_counter() - start) + 0.004, "the pause is not caught up"
+    assert frame.stats.time - paused.stats.time <= 0.1 * (time.perf_counter() - start) + 0.004, (
+        "the pause is not caught up"
+    )
 
 
 def test_the_speed_can_be_changed_while_playing(play):

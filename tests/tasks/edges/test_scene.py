@@ -23,7 +23,9 @@ def test_the_scene_repeats_its_period_in_the_order_of_time():
     chunks = list(itertools.islice(scene.chunks(), 1050))
     events = Events.cat(chunks)
     assert events.is_sorted
-    assert len(Events.cat(chunks[:10])) < 3 * len(Events.cat(chunks[10:20])) + 10, "the shapes do not appear all at once"
+    assert len(Events.cat(chunks[:10])) < 3 * len(Events.cat(chunks[10:20])) + 10, (
+        "the shapes do not appear all at once"
+    )
     assert 4_100_000 < events.t[-1] < 4_200_000
     assert chunks[1040].x.equal(chunks[40].x)
     # A second iterator starts again.
