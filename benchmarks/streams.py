@@ -16,7 +16,8 @@ from typing import NamedTuple
 
 import torch
 
-from geir.events import counts as counting, Events, FileInput, Overflow, SPIF, T32, T64, UDPInput, UDPOutput
+from geir.events import Events, FileInput, Overflow, SPIF, T32, T64, UDPInput, UDPOutput
+from geir.events.inputs import accumulate as accumulation
 
 from .report import describe_machine, format_table
 from .timing import show_progress
@@ -88,22 +89,20 @@ def binning() -> str:
     return "A million events per second, 640x480; best of 3.\n\n" + format_table(["", "us per bin", "Mevents/s"], rows)
 
 
-def event_counting() -> str:
-    """Counting 10 million events into a frame."""
-    events = Synthetic(10 * MILLION, 1.0).events
-    frame = torch.zeros(2, 480, 640)
-    rows: list[list[object]] = []
-    compiled = counting._library
-    for name, library in (("C", compiled), ("PyTorch's index_add_", lambda: None)):
-        counting._library = library
-        times: list[float] = []
+def counting_events() -> str:
+    """Counting 10 million events into a frame"""
+    events, rows = Synthetic(10 * MILLION, 1.0).events, []
+    compiled, frame = accumulation.load, torch.zeros(2, 480, 640)
+    for name, load in (("C", compiled), ("PyTorch's index_add_", lambda filename: None)):
+        accumulation.load = load
+        times = []
         for _ in range(5):
             start = time.perf_counter()
-            counting.add_counts(events, frame)
+            accumulation.accumulate(events, frame)
             times.append(time.perf_counter() - start)
         rows.append([name, len(events) / min(times) / MILLION])
-    counting._library = compiled
-    return format_table(["one thread", "Mevents/s"], rows)
+    accumulation.load = compiled
+    return table(["one thread", "Mevents/s"], rows)
 
 
 class Transfer(NamedTuple):

@@ -18,7 +18,7 @@ from torch import nn, Tensor
 
 import geir
 from geir.events import Events, read_events, transforms as T
-from geir.events.lazy import LazyLIF
+from geir.events.event_driven import EventDrivenLIF
 
 from .report import describe_machine, format_table
 from .timing import Bench, Job
@@ -142,10 +142,10 @@ def event_driven_layers() -> list[Operation]:
     box = geir.LIFBox(v_th=1.2, tau_mem=50e-3)
     lif = geir.LIF(v_th=0.4, tau_mem=50e-3, tau_syn=20e-3)
     return [
-        Operation("LazyLIF(LIFBox)", LazyLIF(box), target="10"),
-        Operation("LazyLIF(LIF)", LazyLIF(lif), target="10"),
-        Operation("LazyLIF(LIFBox), 5x5", LazyLIF(box, conv)),
-        Operation("LazyLIF(LIF), 5x5", LazyLIF(lif, conv)),
+        Row("EventDrivenLIF(LIFBox)", EventDrivenLIF(box), wanted="10"),
+        Row("EventDrivenLIF(LIF)", EventDrivenLIF(lif), wanted="10"),
+        Row("EventDrivenLIF(LIFBox), 5x5", EventDrivenLIF(box, conv)),
+        Row("EventDrivenLIF(LIF), 5x5", EventDrivenLIF(lif, conv)),
     ]
 
 
@@ -156,10 +156,8 @@ def compare_with_frames(bench: Bench, events: Events) -> str:
     """
     conv = nn.Conv2d(2, 1, 5, padding=2, bias=False)
     lif = geir.LIF(v_th=0.4, tau_mem=50e-3, tau_syn=20e-3)
-    network = geir.SequentialState(geir.Lift(conv), lif)
-    event_driven = LazyLIF(lif, conv)
-    updates_by_frames = 100 * SENSOR_SIZE[0] * SENSOR_SIZE[1]
-    rows: list[list[object]] = []
+    network, lazy = geir.SequentialState(geir.Lift(conv), lif), EventDrivenLIF(lif, conv)
+    lines = []
     for share in (1.0, 0.1, 0.01):
         part = T.drop_events(events, 1 - share, generator=torch.Generator().manual_seed(0)).between(
             None, int(events.t[0]) + 100_000
