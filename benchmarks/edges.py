@@ -18,7 +18,7 @@ import torch
 from torch import nn, Tensor
 
 import geir
-from geir.events import FileInput
+from geir.events import Events, FileInput
 from geir.tasks.edges import Detector, network, Player, Scene
 from geir.tasks.edges.detector import STEPS_PER_CALL
 from geir.tasks.edges.image import encode_png
@@ -96,20 +96,20 @@ def build_contestants(size: tuple[int, int]) -> dict[str, Contestant]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import norse.torch
-        found["Norse: `SequentialState(LIFRefracCell(), Conv2d(1, 1, 5))`"] = cells(talk(norse.torch), frames), 1
-    found["geir: `SequentialState(LIFRefracCell(), Conv2d(1, 1, 5))`"] = cells(talk(geir), frames), 1
-    found["the page's network in cells, `Conv2d(1, 4, 9)` in every step"] = cells(page_in_cells(), frames), 1
-    for most in (1, STEPS_PER_CALL):
-        detector = Detector(size)
-
-        def feed(k: int, detector: Detector = detector, most: int = most) -> None:
-            detector.feed(steps[k * most % STEPS :][:most])
-
-        found[f"`Detector`, from events, {most} step{'s' if most > 1 else ''} at a time"] = feed, most
-    seen = Detector(size)
-    seen.feed(steps)
-    found["a picture (30 in a second): `Conv2d(1, 4, 9)`, colours, PNG"] = lambda k: encode_png(seen.render()), 1
-    return found
+        name = "Norse: `SequentialState(LIFRefracCell(), Conv2d(1, 1, 5))`"
+        contestants[name] = run_cells(norse_talk_network(norse.torch), frames)
+    name = "geir: `SequentialState(LIFRefracCell(), Conv2d(1, 1, 5))`"
+    contestants[name] = run_cells(norse_talk_network(geir), frames)
+    name = "network of the page as cells, `Conv2d(1, 4, 9)` in every step"
+    contestants[name] = run_cells(page_network_of_cells(), frames)
+    for steps_per_call in (1, STEPS_PER_CALL):
+        name = f"`Detector`, from events, {steps_per_call} step{'s' if steps_per_call > 1 else ''} per call"
+        contestants[name] = run_detector(Detector(size), steps, steps_per_call)
+    drawn = Detector(size)
+    drawn.feed(steps)
+    name = "one picture (30 per second): `Conv2d(1, 4, 9)`, colors, PNG"
+    contestants[name] = Contestant(lambda k: encode_png(drawn.render()))
+    return contestants
 
 
 @torch.inference_mode()
@@ -135,23 +135,24 @@ def measure_player(size: tuple[int, int], seconds: float = 5.0) -> list[object]:
     player = Player(lambda: FileInput(scene, capacity=1 << 16))
     player.start()
     first = player.wait_for_frame(30, 60)
-    start, busy = time.perf_counter(), time.process_time()
+    start, processor_start = time.perf_counter(), time.process_time()
     assert first is not None
     time.sleep(seconds)
-    passed, busy = time.perf_counter() - start, time.process_time() - busy
+    elapsed = time.perf_counter() - start
+    processor_seconds = time.process_time() - processor_start
     last = player.frame
     player.stop()
     assert last is not None
     stats = last.stats
-    speed = (stats.time - first.stats.time) / passed
-    pictures = (last.number - first.number) / passed
+    speed = (stats.time - first.stats.time) / elapsed
+    pictures_per_second = (last.number - first.number) / elapsed
     return [
         f"{size[0]}x{size[1]}",
         stats.events_per_second / 1e6,
         speed,
-        pictures,
+        pictures_per_second,
         stats.latency_ms,
-        busy / passed / speed,
+        processor_seconds / elapsed / speed,
     ]
 
 

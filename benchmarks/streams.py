@@ -89,20 +89,22 @@ def binning() -> str:
     return "A million events per second, 640x480; best of 3.\n\n" + format_table(["", "us per bin", "Mevents/s"], rows)
 
 
-def counting_events() -> str:
-    """Counting 10 million events into a frame"""
-    events, rows = Synthetic(10 * MILLION, 1.0).events, []
-    compiled, frame = accumulation.load, torch.zeros(2, 480, 640)
+def event_counting() -> str:
+    """Counting 10 million events into a frame."""
+    events = Synthetic(10 * MILLION, 1.0).events
+    frame = torch.zeros(2, 480, 640)
+    rows: list[list[object]] = []
+    compiled = accumulation.load
     for name, load in (("C", compiled), ("PyTorch's index_add_", lambda filename: None)):
         accumulation.load = load
-        times = []
+        times: list[float] = []
         for _ in range(5):
             start = time.perf_counter()
             accumulation.accumulate(events, frame)
             times.append(time.perf_counter() - start)
         rows.append([name, len(events) / min(times) / MILLION])
     accumulation.load = compiled
-    return table(["one thread", "Mevents/s"], rows)
+    return format_table(["one thread", "Mevents/s"], rows)
 
 
 class Transfer(NamedTuple):

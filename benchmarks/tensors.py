@@ -142,10 +142,10 @@ def event_driven_layers() -> list[Operation]:
     box = geir.LIFBox(v_th=1.2, tau_mem=50e-3)
     lif = geir.LIF(v_th=0.4, tau_mem=50e-3, tau_syn=20e-3)
     return [
-        Row("EventDrivenLIF(LIFBox)", EventDrivenLIF(box), wanted="10"),
-        Row("EventDrivenLIF(LIF)", EventDrivenLIF(lif), wanted="10"),
-        Row("EventDrivenLIF(LIFBox), 5x5", EventDrivenLIF(box, conv)),
-        Row("EventDrivenLIF(LIF), 5x5", EventDrivenLIF(lif, conv)),
+        Operation("EventDrivenLIF(LIFBox)", EventDrivenLIF(box), target="10"),
+        Operation("EventDrivenLIF(LIF)", EventDrivenLIF(lif), target="10"),
+        Operation("EventDrivenLIF(LIFBox), 5x5", EventDrivenLIF(box, conv)),
+        Operation("EventDrivenLIF(LIF), 5x5", EventDrivenLIF(lif, conv)),
     ]
 
 
@@ -156,8 +156,10 @@ def compare_with_frames(bench: Bench, events: Events) -> str:
     """
     conv = nn.Conv2d(2, 1, 5, padding=2, bias=False)
     lif = geir.LIF(v_th=0.4, tau_mem=50e-3, tau_syn=20e-3)
-    network, lazy = geir.SequentialState(geir.Lift(conv), lif), EventDrivenLIF(lif, conv)
-    lines = []
+    network = geir.SequentialState(geir.Lift(conv), lif)
+    event_driven = EventDrivenLIF(lif, conv)
+    updates_by_frames = 100 * SENSOR_SIZE[0] * SENSOR_SIZE[1]
+    rows: list[list[object]] = []
     for share in (1.0, 0.1, 0.01):
         part = T.drop_events(events, 1 - share, generator=torch.Generator().manual_seed(0)).between(
             None, int(events.t[0]) + 100_000

@@ -14,7 +14,6 @@ from ...containers import Lift, SequentialState
 from ...events import Events
 from ...neurons import LIBox, LIFRefrac
 from ...receptive_fields import spatial_receptive_field
-from ...wrappers.refractory import LIFRefrac
 from .image import compose
 
 # A single event raises the potential of a neuron to 0.25. Above that threshold, a spike takes two
