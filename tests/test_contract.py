@@ -41,7 +41,7 @@ MODELS = [
     geir.synapses.ExponentialSynapse(),
     geir.synapses.AlphaSynapse(),
     geir.synapses.DoubleExponentialSynapse(),
-    geir.synapses.DoubleExponentialSynapse(tau_rise=3e-3, tau_decay=3e-3, normalised=False),
+    geir.synapses.DoubleExponentialSynapse(tau_rise=3e-3, tau_decay=3e-3, normalized=False),
     geir.synapses.ConductanceSynapse(geir.LIFBox()),
     geir.synapses.TsodyksMarkram(),
 ]

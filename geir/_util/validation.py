@@ -1,6 +1,7 @@
 """Spike trains of shape (time, ...): what is refused at the door, and when they spike."""
 
 import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -53,3 +54,54 @@ def spike_steps(zs: Tensor, count: int) -> Tensor:
     place = torch.where(spiked & (place < count), place, count)
     steps = place.new_full((count + 1, *zs.shape[1:]), len(zs))
     return steps.scatter(0, place, time_indices(len(zs), zs[0]).expand(zs.shape))[:count]
+
+
+def is_positive_finite(value: float) -> bool:
+    """Whether a number is positive and finite, for the `check` of a setting such as `dt`."""
+    return 0 < value < math.inf
+
+
+def unwrap_output(x: object) -> object:
+    """The output, if `x` is the `(output, state)` tuple of another module; otherwise `x` itself."""
+    return x[0] if isinstance(x, tuple) else x
+
+
+def check_floating_point(caller: str, x: object) -> Tensor:
+    """The tensor `x`, taken out of an `(output, state)` tuple if necessary.
+
+    Raises:
+        TypeError: If it is not a floating-point tensor.
+    """
+    x = unwrap_output(x)
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{caller} takes a floating-point tensor, got {type(x).__name__}.")
+    if not x.is_floating_point():
+        raise TypeError(f"{caller} takes a floating-point tensor, got {x.dtype}; convert it with .float().")
+    return x
+
+
+def is_broadcastable(shape: Sequence[int], target: Sequence[int]) -> bool:
+    """Whether a tensor of shape `shape` can be expanded to shape `target`."""
+    aligned = zip(reversed(shape), reversed(target), strict=False)
+    return len(shape) <= len(target) and all(size in (1, expected) for size, expected in aligned)
+
+
+def check_broadcastable(
+    caller: str, name: str, tensor: Tensor, shape: Sequence[int], target: str = "one step of input"
+) -> None:
+    """Check that a parameter can be expanded to a given shape.
+
+    Args:
+        caller: Name of the class or function that reports the error.
+        name: Name of the parameter.
+        tensor: The parameter.
+        shape: The shape to expand it to.
+        target: What has this shape, for the error message.
+
+    Raises:
+        ValueError: If the parameter does not broadcast to the shape.
+    """
+    if not is_broadcastable(tensor.shape, shape):
+        raise ValueError(
+            f"{caller}.{name} has shape {tuple(tensor.shape)}, which does not broadcast to {target}, {tuple(shape)}."
+        )
