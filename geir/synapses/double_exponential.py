@@ -13,30 +13,35 @@ from ..wrappers.forms import CellMixin
 
 class DoubleExponentialSynapseState(NamedTuple):
     i: Tensor  # synaptic current
-    h: Tensor  # what the current follows
+    h: Tensor  # rise variable, which drives the current
 
 
 class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
-    r"""Synapse whose current rises and decays with a time constant each; its output is the current :math:`i`.
+    r"""Synapse whose current rises and decays with different time constants; its output is the current
+    :math:`i`.
 
     .. math:: \tau_\text{decay} \dot i = h - i, \qquad \tau_\text{rise} \dot h = -h;
 
-    input makes :math:`h \leftarrow h + a x`. So an input :math:`x` gives the current
+    input adds to :math:`h`: :math:`h \leftarrow h + a x`. An input :math:`x` at time 0 gives the current
 
-    .. math:: a x \frac{\tau_\text{rise}}{\tau_\text{decay} - \tau_\text{rise}} \left(e^{-t / \tau_\text{decay}} - e^{-t / \tau_\text{rise}}\right),
+    .. math::
+        a x \frac{\tau_\text{rise}}{\tau_\text{decay} - \tau_\text{rise}}
+        \left(e^{-t / \tau_\text{decay}} - e^{-t / \tau_\text{rise}}\right),
 
-    or its limit, an alpha function, where the two are equal.
+    or, for equal time constants, its limit, an alpha function.
 
     Reference: A. Roth & M. van Rossum, *Modeling synapses*, 2009.
 
     Args:
-        normalised: Whether :math:`a` is such that the current peaks at :math:`x`. Else :math:`a = \tau_\text{decay} / \tau_\text{rise}`: the current
-            carries the charge :math:`x\, \tau_\text{decay}` of an `ExponentialSynapse`, which it approaches as :math:`\tau_\text{rise}` vanishes.
+        normalized: Whether :math:`a` is chosen such that the current peaks at :math:`x`. If not,
+            :math:`a = \tau_\text{decay} / \tau_\text{rise}`: the current carries the charge
+            :math:`x\, \tau_\text{decay}` of an `ExponentialSynapse`, which is the limit for
+            :math:`\tau_\text{rise} \to 0`.
     """
 
     tau_rise: Parameter = parameter(default=2e-3, unit="s", above=0.0, doc="time constant of the rise")
     tau_decay: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="time constant of the decay")
-    normalised: bool = True
+    normalized: bool = True
 
     def rest(self) -> DoubleExponentialSynapseState:
         return DoubleExponentialSynapseState(i=torch.zeros(()), h=torch.zeros(()))
@@ -44,7 +49,7 @@ class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
     def prepare(self) -> tuple[Any, ...]:
         ratio = self.tau_rise / self.tau_decay
         # The peak for a = 1 is r^(1 / (1 - r)), with the limit 1 / e at r = 1.
-        gain = torch.exp(1 / phi1(torch.log(ratio))) if self.normalised else 1 / ratio
+        gain = torch.exp(1 / phi1(torch.log(ratio))) if self.normalized else 1 / ratio
         return (gain, *super().prepare())
 
     def receive(self, x: Tensor, state: DoubleExponentialSynapseState) -> DoubleExponentialSynapseState:
@@ -56,8 +61,8 @@ class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
     def step(
         self, x: Tensor, state: DoubleExponentialSynapseState, *prepared: Any
     ) -> tuple[Tensor, DoubleExponentialSynapseState]:
-        gain, *rest = prepared or self.prepare()
-        state = self.advance(gain * x, state, tuple(rest))
+        gain, *inner = prepared or self.prepare()
+        state = self.advance(gain * x, state, tuple(inner))
         return state.i, state
 
 
