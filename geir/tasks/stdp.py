@@ -8,8 +8,8 @@ each neuron.
 
 Differences from the paper, which reduce the run to minutes:
 
-- Images are presented in parallel batches, for 150 ms with rates up to 127.5 Hz instead of 350 ms with
-63.75 Hz.
+- Images are presented in parallel batches, for 150 ms instead of 350 ms, with rates up to 127.5 Hz
+  instead of 63.75 Hz.
 - Weights and thresholds change between presentations instead of during them.
 - Neurons are driven by currents instead of conductances, and inhibit one another directly.
 - Between presentations, the network is reset to rest at once instead of within 150 ms.
