@@ -3,7 +3,7 @@
 import math
 import numbers
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from ..core.parameters import Declared, Parameter, setting
 from .interpolation import Interpolation, LinearInterpolation, Taps
 
 # A tensor, or the (output, state) tuple of the previous module.
-Input: TypeAlias = Tensor | tuple[Tensor, Any]
+Input: TypeAlias = Tensor | tuple[Tensor, object]
 
 
 class DelayState(NamedTuple):
@@ -31,7 +31,7 @@ class DelayState(NamedTuple):
 class _DelayParameter(Parameter):
     """A declared delay, which must fit into the buffer of its module once the length of the buffer is known."""
 
-    def check(self, module: Any, value: Tensor) -> None:
+    def check(self, module: nn.Module, value: Tensor) -> None:
         super().check(module, value)
         longest = getattr(module, "max_delay", None)
         # Up to rounding: 0.025 is not representable in float32.

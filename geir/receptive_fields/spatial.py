@@ -140,7 +140,7 @@ def spatial_parameters(
     lengths = [len(axis) for axis in (*axes.values(), orders)]
     *indices, order_index = torch.cartesian_prod(*(torch.arange(length) for length in lengths)).unbind(1)
     values = [axis[index.to(axis.device)] for axis, index in zip(axes.values(), indices, strict=True)]
-    table = dict(zip(("scale", "ratio", "angle", "x", "y"), values, strict=True))
+    table: dict[str, Tensor] = dict(zip(("scale", "ratio", "angle", "x", "y"), values, strict=True))
     table["dx"], table["dy"] = orders[order_index].to(table["scale"].device).unbind(1)
     return table if replicas else {name: value[distinct_fields(table)] for name, value in table.items()}
 

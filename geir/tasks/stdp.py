@@ -245,6 +245,40 @@ def _group_means(values: Tensor, groups: Tensor, count: int) -> Tensor:
     return values @ members / members.sum(0).clamp(min=1)
 
 
+class Images(NamedTuple):
+    """Labeled images."""
+
+    images: Tensor  # intensities in [0, 1], shape (images, pixels)
+    labels: Tensor  # shape (images,)
+
+
+def _learn_and_test(
+    model: DiehlCook,
+    train: Images,
+    test: Images,
+    settings: Settings,
+    stopped: Callable[[], bool],
+    generator: torch.Generator,
+) -> dict[str, Any]:
+    """Whether the run was interrupted; if not, the test accuracy and the number of silent neurons too."""
+    for k in range(settings.passes):
+        order = torch.randperm(len(train.images), generator=generator)
+        title = f"learning, pass {k + 1}/{settings.passes}"
+        present(model, train.images[order], settings, title, stopped, generator, learn=True)
+    labeled = slice(-settings.label_images, None)
+    counts = present(model, train.images[labeled], settings, "assigning classes", stopped, generator)
+    neuron_classes = assign_classes(counts, train.labels[labeled])
+    test_counts = present(model, test.images, settings, "testing", stopped, generator)
+    if stopped():
+        return {"interrupted": True}
+    correct = classify(test_counts, neuron_classes) == test.labels
+    return {
+        "interrupted": False,
+        "test_accuracy": correct.double().mean().item(),
+        "silent_neurons": int((neuron_classes < 0).sum()),
+    }
+
+
 def run(data: Path | str | None = None, **settings: Any) -> dict[str, Any]:
     """Learn, assign classes to neurons, and test.
 
@@ -280,19 +314,7 @@ def run(data: Path | str | None = None, **settings: Any) -> dict[str, Any]:
     out = Path(chosen.out)
     out.mkdir(parents=True, exist_ok=True)
     with stop_on_interrupt() as stopped:
-        for k in range(chosen.passes):
-            order = torch.randperm(len(images), generator=generator)
-            title = f"learning, pass {k + 1}/{chosen.passes}"
-            present(model, images[order], chosen, title, stopped, generator, learn=True)
-        labeled = slice(-chosen.label_images, None)
-        counts = present(model, images[labeled], chosen, "assigning classes", stopped, generator)
-        neuron_classes = assign_classes(counts, labels[labeled])
-        test_counts = present(model, test.images, chosen, "testing", stopped, generator)
-        result["interrupted"] = stopped()
-    if not result["interrupted"]:
-        answers = classify(test_counts, neuron_classes)
-        result["test_accuracy"] = (answers == test.labels).double().mean().item()
-        result["silent_neurons"] = int((neuron_classes < 0).sum())
+        result |= _learn_and_test(model, Images(images, labels), test, chosen, stopped, generator)
     result["seconds"] = round(time.perf_counter() - started, 1)
     result["cpu_seconds"] = round(time.process_time() - cpu_started, 1)
     weights = out / "weights.pt"
@@ -301,13 +323,6 @@ def run(data: Path | str | None = None, **settings: Any) -> dict[str, Any]:
     side = math.isqrt(images.shape[1])
     draw_fields(model.weights.reshape(-1, side, side), figure)
     return result | {"weights": str(weights), "figure": str(figure)}
-
-
-class Images(NamedTuple):
-    """Labeled images."""
-
-    images: Tensor  # intensities in [0, 1], shape (images, pixels)
-    labels: Tensor  # shape (images,)
 
 
 def load(data: Path | str | None) -> tuple[Images, Images]:
