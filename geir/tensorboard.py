@@ -1,14 +1,14 @@
 """What a network's neurons do while it trains, written to TensorBoard (``pip install "geir[tensorboard]"``)."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
-from .wrappers.forms import CellMixin
+from .wrappers import CellMixin
 
 __all__ = ["ActivityLog", "log_activity"]
 

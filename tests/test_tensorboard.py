@@ -13,7 +13,7 @@ from geir.tensorboard import log_activity
 pytest.importorskip("tensorboard", reason="TensorBoard is not installed; pip install 'geir[tensorboard]'")
 
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import HISTOGRAMS, IMAGES, SCALARS, EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, HISTOGRAMS, IMAGES, SCALARS
 from torch.utils.tensorboard import SummaryWriter
 
 

@@ -6,16 +6,16 @@ from abc import ABC, abstractmethod
 from typing import NamedTuple, TypeAlias
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from .._runtime.sparse import linear
 from .._util.validation import (
     check_broadcastable,
-    check_floating_point,
     is_positive_finite,
     time_indices,
+    unwrap_output,
 )
-from ..core.parameters import Declared, Parameter, setting
+from ..core.parameters import Declared, Parameter, Range, setting
 from .interpolation import Interpolation, LinearInterpolation, Taps
 
 # A tensor, or the (output, state) tuple of the previous module.
@@ -37,7 +37,7 @@ class _DelayParameter(Parameter):
         # Up to rounding: 0.025 is not representable in float32.
         if longest is not None and not value.is_meta and bool((value.detach() > longest * (1 + 1e-6)).any()):
             raise ValueError(
-                f"{type(module).__name__}.{self.name} must be <= max_delay = {longest:g} s, the length of the buffer, "
+                f"{self.qualified_name(module)} must be <= max_delay = {longest:g} s, the length of the buffer, "
                 f"got {value.detach().max().item():.6g}."
             )
 
@@ -58,7 +58,7 @@ class _DelayBase(Declared, ABC):
         expected="a number of seconds >= 0",
     )
     delay: Parameter = _DelayParameter(
-        default=0.0, unit="s", above=None, below=None, at_least=0.0, learnable=False, doc="time from input to output"
+        default=0.0, unit="s", range=Range(at_least=0.0), doc="time from input to output"
     )
     interpolation: Interpolation = LinearInterpolation()
 
@@ -131,7 +131,7 @@ class _DelayBase(Declared, ABC):
     def prepend_past(self, xs: Input, state: DelayState | None) -> tuple[Tensor, DelayState]:
         """Past and present input in one tensor, shape (longest + time, ...), and the state after it."""
         caller = type(self).__name__
-        inputs = check_floating_point(caller, xs)
+        inputs = unwrap_output(caller, xs)
         if inputs.dim() == 0:
             raise ValueError(
                 f"{caller} runs over time: it takes (time, ...), got a tensor without dimensions; "
@@ -219,7 +219,7 @@ class DelayedLinear(_DelayBase):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        shape = (self.out_features, self.in_features)
+        shape = torch.Size((self.out_features, self.in_features))
         check_broadcastable(type(self).__name__, "delay", self.delay, shape, "the weights")
         bound = 1 / math.sqrt(self.in_features)
         use_bias = self.bias
@@ -270,7 +270,7 @@ class _DelayCellMixin(_DelayBase):
             TypeError: If `xs` is not a floating-point tensor, or `state` is not a `DelayState`.
             ValueError: If the state or the delays do not match the input.
         """
-        x = check_floating_point(type(self).__name__, xs)
+        x = unwrap_output(type(self).__name__, xs)
         ys, state = super().forward(x[None], state)
         return ys[0], state
 

@@ -1,7 +1,7 @@
 """Layers that exploit sparse input."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.nn import functional
 
 from .._runtime import sparse

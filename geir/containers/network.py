@@ -6,7 +6,7 @@ from typing import Any
 from torch import nn
 
 from .._util.time_distributed import fold_time
-from .sequential import Lift, call, is_stateful
+from .sequential import call, is_stateful, Lift
 
 
 class Run:

@@ -4,7 +4,7 @@ import inspect
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from .._util.time_distributed import fold_time
 

@@ -1,4 +1,4 @@
-"""The contract of a neuron: declared parameters, a resting state, a step, and how steps are made."""
+"""The contract of a neuron: declared parameters, a resting state and a step, written or derived from equations."""
 
 from .integrators import (
     Euler as Euler,
@@ -9,6 +9,12 @@ from .integrators import (
     RushLarsen as RushLarsen,
 )
 from .neuron import Dynamics as Dynamics, Neuron as Neuron
-from .ode import ODE as ODE, IntegrateAndFire as IntegrateAndFire, ODENeuron as ODENeuron
-from .parameters import Parameter as Parameter, learnable as learnable, parameter as parameter, setting as setting
+from .ode import IntegrateAndFire as IntegrateAndFire, ODE as ODE, ODENeuron as ODENeuron
+from .parameters import (
+    Declared as Declared,
+    learnable as learnable,
+    Parameter as Parameter,
+    parameter as parameter,
+    setting as setting,
+)
 from .resets import Reset as Reset, ResetBySubtraction as ResetBySubtraction, ResetToValue as ResetToValue

@@ -1,36 +1,35 @@
 """The contract: declared parameters, a resting state and a pure step. Everything else follows from it."""
 
 import numbers
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, Generic, TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from .._runtime.kernels import fused
-from .._util.state import leaves, spread, tensors_of
+from .._runtime.stepper import Stepper
+from .._util.state import expand_state, leaves, tensors_of, working_dtype
+from .._util.validation import check_broadcastable, unwrap_output
 from ..surrogates import SuperSpike
-from .integrators import working_dtype
 from .parameters import Declared, setting
 
 State = TypeVar("State", bound=tuple)
+Runner = Callable[..., tuple[Tensor, Any]]
 
 
-class Dynamics(Declared, Generic[State]):
-    """A module with a state that moves in steps of `dt`: neurons, synapses, filters.
+class Dynamics(Declared, ABC, Generic[State]):
+    """A stateful model advanced in steps of `dt`: a neuron, a synapse, a filter. Calling it runs it over time.
 
-    Abstract: a subclass writes `rest` and `step`, elementwise over neurons. Called, it runs over time.
+    Abstract: a subclass defines `rest` and `step`.
 
     Args:
         dt: Step size in seconds.
         record_states: Whether a run returns the states after every step instead of only the last.
-        unroll: What runs the step over time: kernels derived from it, or `geir.reference`, the loop that defines them.
+        unroll: The code that runs the step over time: `geir.Fused(...)`, kernels derived from the step, or
+            `geir.reference`, the loop that defines the result.
     """
-
-    recurrent: ClassVar[bool] = False  # whether output feeds back; then `react` is the step given all input
-    elementwise: ClassVar[bool] = (
-        True  # whether neurons leave one another alone within a step; else it runs on the reference loop
-    )
 
     dt: float = setting(
         default=1e-3,
@@ -39,126 +38,150 @@ class Dynamics(Declared, Generic[State]):
         expected="a positive number of seconds",
     )
     record_states: bool = False
-    unroll: Callable[..., tuple[Tensor, Any]] = setting(
-        default=fused, accepts=Callable, expected="geir.Fused(...) or geir.reference"
-    )
+    unroll: Runner = setting(default=fused, accepts=Callable, expected="geir.Fused(...) or geir.reference")
 
+    @abstractmethod
     def rest(self) -> State:
-        """The state of a silent neuron, broadcastable to one step of input."""
-        raise NotImplementedError(f"{type(self).__name__} does not define `rest`.")
+        """The resting state of the model, broadcastable to one step of input."""
 
-    def step(self, x: Tensor, state: State, *prepared: Any) -> tuple[Tensor, State]:
-        """Advance by `dt`: input and state to output and next state, elementwise and without side effect.
+    if TYPE_CHECKING:
+        # How many arguments a step takes depends on the model's `prepare`; this signature is compatible with all.
+        def step(self, *arguments: Any, **keywords: Any) -> tuple[Tensor, Any]: ...
 
-        Args:
-            x: One step of input, shape (...).
-            state: State before the step, each part of shape (...).
-            *prepared: What `prepare` returned; models that prepare nothing leave it out.
-        """
-        raise NotImplementedError(f"{type(self).__name__} does not define `step`.")
+    else:
+
+        @abstractmethod
+        def step(self, x, state, *prepared):
+            """Advance by `dt`: input and state to output and next state, elementwise and without side effects.
+
+            Args:
+                x: One step of input, shape (...).
+                state: State before the step, each part of shape (...).
+                *prepared: The values returned by `prepare`, one argument each; none for a model without `prepare`.
+            """
 
     def prepare(self) -> tuple[Any, ...]:
-        """What depends on parameters only, computed once per call and passed to every step."""
+        """Further arguments of `step` that depend on parameters only, computed once per call."""
         return ()
 
-    def resting_state(self) -> Any:
-        """`rest`, and what the forms of the model add to it."""
-        return self.rest()
+    @property
+    def spiking(self) -> bool:
+        """Whether the output is spikes."""
+        return False
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the step is elementwise over neurons; if not, the reference loop is used."""
+        return True
 
     def transform_input(self, x: Tensor, over_time: bool) -> Tensor:
-        """What happens to the input before the step, for all times at once or for one."""
+        """Map the input to the input of the step, for all time steps at once or for one."""
         return x
 
     def state_dtype(self, x: Tensor) -> torch.dtype:
-        """float64 if a parameter is, else float32, whatever the dtype of the input; without parameters float64 if the input is."""
+        """Dtype of the state: float64 if a parameter is, else float32, whatever the dtype of the input.
+
+        Without parameters it is float64 if the input is.
+        """
         return working_dtype(tensors_of(self).values() or [x])
 
-    def initial_state(self, x: Tensor) -> Any:
-        """The state at rest.
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+        """The state at the start of a run: at rest.
 
         Args:
-            x: One step of input, shape (...); it gives shape and device.
+            x: One step of input, shape (...); it determines shape and device.
+            dtype: Dtype of the state. Default: `state_dtype(x)`.
         """
-        return self._at_rest(x, self.state_dtype(x))
+        return expand_state(self.rest(), x, dtype or self.state_dtype(x))
 
-    def _at_rest(self, x: Tensor, dtype: torch.dtype) -> Any:
-        return spread(self.resting_state(), x, dtype)
+    def stepper(self, dtype: torch.dtype) -> Stepper:
+        """The model, ready to run with states of this dtype."""
+        return Stepper(self, self.step, self.prepare(), dtype, self.elementwise)
 
     def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
         """Run over time.
 
         Args:
-            xs: Input, shape (time, ...), or the pair of output and state that the module before returned, whose state is passed over.
-            state: State to continue from, each part of shape (...). Default: at rest.
+            xs: Input, shape (time, ...), or the previous module's `(output, state)` tuple; its state is ignored.
+            state: State to continue from, each part of shape (...). Default: the resting state.
 
         Returns:
-            Output, shape (time, ...), in the input's dtype, and the state after the last step; with `record_states` the states after
-            every step, each part of shape (time, ...).
+            Output, shape (time, ...), in the dtype of the input, and the state after the last step; with
+            `record_states` the states after every step, each part of shape (time, ...).
 
         Raises:
-            TypeError: If `xs` is not a floating-point tensor, or `state` not a state of this model.
-            ValueError: If `xs` has no time, or a part of `state` or a parameter does not fit one step of input.
+            TypeError: If `xs` is not a floating-point tensor, or `state` is not a state of this model.
+            ValueError: If `xs` has no time dimension, or a part of `state` or a parameter does not fit one
+                step of input.
         """
         xs = self.check_input(xs)
         if xs.dim() == 0:
             raise ValueError(
-                f"{type(self).__name__} runs over time: it takes (time, ...), got a tensor without dimensions; for one step take a cell."
+                f"{type(self).__name__} runs over time: expected input of shape (time, ...), got a tensor without "
+                "dimensions; for one step use a cell."
             )
         inputs = self.transform_input(xs, over_time=True)
-        # Not `inputs[0]`: there may be no step at all.
-        state = self.check_state(inputs.new_empty(()).expand(inputs.shape[1:]), state, self.state_dtype(inputs))
-        return self.unroll(self, inputs, state, self.record_states)
+        dtype = self.state_dtype(inputs)
+        # Not `inputs[0]`: the run may have no steps.
+        state = self.start_state(inputs.new_empty(()).expand(inputs.shape[1:]), state, dtype)
+        return self.unroll(self.stepper(dtype), inputs, state, self.record_states)
+
+    def check_input(self, x: Any) -> Tensor:
+        """The input tensor, taken out of an `(output, state)` tuple if necessary.
+
+        Raises:
+            TypeError: If it is not a floating-point tensor, or float64 where parameters are float32.
+        """
+        name = type(self).__name__
+        x = unwrap_output(name, x)
+        if x.dtype == torch.float64 and self.state_dtype(x) != torch.float64:
+            raise TypeError(
+                f"{name} has float32 parameters, but its input is float64; convert one of them: "
+                "input.float() or neuron.double()."
+            )
+        return x
 
     def check_parameters(self, x: Tensor) -> None:
         """Raise `ValueError` if a parameter does not fit one step of input `x`."""
-        own = (*self._parameters.values(), *self._buffers.values())
-        if all(t is None or (t.dim() == 0 and t.device == x.device) for t in own):
+        tensors = (*self._parameters.values(), *self._buffers.values())
+        if all(t is None or (t.dim() == 0 and t.device == x.device) for t in tensors):
             return
         name = type(self).__name__
         for key, tensor in self.declared_parameters().items():
             if tensor.device != x.device:
                 raise ValueError(
-                    f"{name}.{key} is on {tensor.device}, but its input on {x.device}; move one with .to(...)."
+                    f"{name}.{key} is on {tensor.device}, but the input on {x.device}; move one with .to(...)."
                 )
-            if tensor.dim() > x.dim() or any(a != b != 1 for a, b in zip(x.shape[::-1], tensor.shape[::-1])):  # noqa: B905  (the shorter broadcasts)
-                raise ValueError(
-                    f"{name}.{key} has shape {tuple(tensor.shape)}, which does not broadcast to one step of input, {tuple(x.shape)}."
-                )
+            check_broadcastable(name, key, tensor, x.shape)
 
-    def check_input(self, x: Any) -> Tensor:
-        """The input tensor, out of an (output, state) pair if need be, refused if it is not one for this neuron."""
-        name = type(self).__name__
-        if isinstance(x, tuple):
-            x = x[0]
-        if not isinstance(x, Tensor):
-            raise TypeError(f"{name} takes a tensor, got {type(x).__name__}.")
-        if not x.is_floating_point():
-            raise TypeError(f"{name} takes floating-point input, got {x.dtype}; convert it with .float().")
-        if x.dtype == torch.float64 and self.state_dtype(x) != torch.float64:
-            raise TypeError(
-                f"{name} has float32 parameters, but its input is float64; convert one: input.float() or neuron.double()."
-            )
-        return x
+    def start_state(self, x: Tensor, state: Any, dtype: torch.dtype) -> Any:
+        """The state that a run starts from: the given one, or the initial one if it is None.
 
-    def check_state(self, x: Tensor, state: Any, dtype: torch.dtype) -> Any:
-        """The state to start from: at rest, or the one given, refused if it does not fit one step of input `x`."""
-        for part in (self, *(child for child in self.children() if isinstance(child, Dynamics))):
-            part.check_parameters(x)
+        Args:
+            x: One step of the step's input, shape (...).
+            state: State to continue from, or None.
+            dtype: Dtype of states.
+
+        Raises:
+            TypeError: If `state` is not a state of this model.
+            ValueError: If a parameter or a part of `state` does not fit one step of input.
+        """
+        self.check_parameters(x)
         if state is None:
-            return self._at_rest(x, dtype)
-        name, rest = type(self).__name__, self.resting_state()
-        kind = type(rest).__name__
-        if not isinstance(state, type(rest)):
-            raise TypeError(f"{name} continues from a {kind}, got {type(state).__name__}.")
+            return self.initial_state(x, dtype)
+        self.check_state_type(state)
+        name, kind = type(self).__name__, type(state).__name__
         for key, part in leaves(state):
             if part.shape != x.shape:
                 hint = " Take the last step of a recorded state." if part.shape[1:] == x.shape else ""
                 raise ValueError(
-                    f"{kind}.{key} has shape {tuple(part.shape)}, but one step of input has shape {tuple(x.shape)}.{hint}"
+                    f"{kind}.{key} has shape {tuple(part.shape)}, but one step of input has shape "
+                    f"{tuple(x.shape)}.{hint}"
                 )
             if part.dtype != dtype:
                 raise ValueError(
-                    f"{kind}.{key} has dtype {part.dtype}, but {name} keeps its state in {dtype}; convert it with .to(...)."
+                    f"{kind}.{key} has dtype {part.dtype}, but the state of {name} is {dtype}; "
+                    "convert it with .to(...)."
                 )
             if part.device != x.device:
                 raise ValueError(
@@ -166,14 +189,25 @@ class Dynamics(Declared, Generic[State]):
                 )
         return state
 
+    def check_state_type(self, state: Any) -> None:
+        """Raise `TypeError` if this is not a state of this model."""
+        self.expect_state(state, type(self.rest()))
 
-class Neuron(Dynamics[State]):
-    """A model that spikes: it has a `surrogate`, the derivative that its threshold uses backward.
+    def expect_state(self, state: Any, expected: type) -> None:
+        """Raise `TypeError` if the state is not of the expected type."""
+        if not isinstance(state, expected):
+            raise TypeError(
+                f"{type(self).__name__} expected a {expected.__name__} as its state, got {type(state).__name__}."
+            )
 
-    Abstract: a subclass declares its parameters and writes `rest` and `step`.
+
+class Neuron(Dynamics[State], ABC):
+    """A model that spikes: it has a `surrogate`, the derivative used in place of the threshold's when going backward.
+
+    Abstract: a subclass declares its parameters and defines `rest` and `step`.
 
     Args:
-        surrogate: The threshold: from the distance to threshold to spikes.
+        surrogate: The threshold function, from distance to threshold to spikes, with its surrogate derivative.
 
     >>> from typing import NamedTuple
     >>> import geir
@@ -198,12 +232,22 @@ class Neuron(Dynamics[State]):
         default=SuperSpike(), accepts=Callable, expected="a surrogate such as geir.surrogates.SuperSpike()"
     )
 
+    @property
+    def spiking(self) -> bool:
+        return True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         reset = getattr(self, "reset_mechanism", None)
-        if getattr(self.surrogate, "multiple_spikes", False) and not getattr(reset, "multiple_spikes", False):
+        if emits_multiple_spikes(self.surrogate) and not (reset and reset.multiple_spikes):
             given = f"reset_mechanism={reset}" if reset else "no `reset_mechanism`"
             raise ValueError(
-                f"{type(self).__name__} with {given} cannot take back several spikes of one step, which {self.surrogate} counts; "
-                "that needs a `reset_mechanism` by subtraction, such as geir.ResetBySubtraction()."
+                f"{type(self).__name__} with {given} cannot undo several spikes per step, "
+                f"which {self.surrogate} emits; "
+                "use a `reset_mechanism` by subtraction, such as geir.ResetBySubtraction()."
             )
+
+
+def emits_multiple_spikes(surrogate: Callable[[Tensor], Tensor]) -> bool:
+    """Whether a threshold function counts several spikes per step."""
+    return getattr(surrogate, "multiple_spikes", False)  # any callable may be a surrogate

@@ -1,5 +1,6 @@
-"""What a spike does to the membrane potential, as values."""
+"""Resets, as values: the effect of a spike on the membrane potential."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -7,20 +8,22 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Reset:
-    """Abstract: subclass it and write `apply`.
+class Reset(ABC):
+    """The effect of a spike on the membrane potential. Abstract: a subclass defines `apply`.
 
-    With `detach` (the default) no gradient passes from the new potential through the spike that reset it
-    (F. Zenke & T. Vogels, *The remarkable robustness of surrogate gradient learning*, 2021).
+    Args:
+        detach: Whether the gradient is stopped from the new potential through the spike that reset it (the
+            default; F. Zenke & T. Vogels, *The remarkable robustness of surrogate gradient learning*, 2021).
     """
 
-    multiple_spikes: ClassVar[bool] = False  # whether `z` may be several spikes at once
+    # Whether `z` may be several spikes at once.
+    multiple_spikes: ClassVar[bool] = False
 
     detach: bool = True
 
+    @abstractmethod
     def apply(self, z: Tensor, v: Tensor, v_reset: Tensor, v_th: Tensor) -> Tensor:
         """The potential `v` after spikes `z`."""
-        raise NotImplementedError
 
     def __call__(self, z: Tensor, v: Tensor, v_reset: Tensor, v_th: Tensor) -> Tensor:
         return self.apply(z.detach() if self.detach else z, v, v_reset, v_th)
@@ -28,7 +31,7 @@ class Reset:
 
 @dataclass(frozen=True)
 class ResetToValue(Reset):
-    r""":math:`v \leftarrow v_\text{reset}`."""
+    r"""Reset to a fixed potential, :math:`v \leftarrow v_\text{reset}`."""
 
     def apply(self, z: Tensor, v: Tensor, v_reset: Tensor, v_th: Tensor) -> Tensor:
         return (1 - z) * v + z * v_reset
@@ -36,7 +39,10 @@ class ResetToValue(Reset):
 
 @dataclass(frozen=True)
 class ResetBySubtraction(Reset):
-    r""":math:`v \leftarrow v - (v_\text{th} - v_\text{reset})`: what lies above threshold is kept."""
+    r"""Reset by subtraction, :math:`v \leftarrow v - (v_\text{th} - v_\text{reset})`.
+
+    The excess over the threshold is kept.
+    """
 
     multiple_spikes: ClassVar[bool] = True
 

@@ -2,15 +2,15 @@
 
 from .buffer import Overflow as Overflow
 from .camera import CameraInput as CameraInput
-from .dataset import EventDataset as EventDataset, collate as collate
+from .dataset import collate as collate, EventDataset as EventDataset
 from .errors import EventFileError as EventFileError
 from .events import Events as Events
 from .file_input import FileInput as FileInput
 from .files import (
-    Recording as Recording,
     info as info,
     open_events as open_events,
     read_events as read_events,
+    Recording as Recording,
     write_events as write_events,
 )
 from .formats.compression import Compression as Compression

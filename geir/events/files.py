@@ -11,7 +11,7 @@ from .errors import EventFileError
 from .events import Events
 from .formats import FORMATS, WRITERS
 from .formats.decode import FAR, sound
-from .formats.reader import Reader, Source, part
+from .formats.reader import part, Reader, Source
 
 # Cameras may send events of one moment in an order that is not quite that of time. What is earlier by more microseconds is wrong.
 STEP_BACK = 1000

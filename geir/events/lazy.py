@@ -5,7 +5,7 @@ import math
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from .._runtime import native
 from ..core.resets import ResetBySubtraction

@@ -9,7 +9,7 @@ import numpy
 
 from .errors import EventFileError
 from .events import Events
-from .layouts import T64, Decoder
+from .layouts import Decoder, T64
 
 # Seconds between looks at whether anybody still wants to read.
 _PATIENCE = 0.1

@@ -7,7 +7,7 @@ import struct
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, ExitStack
 from typing import Any, NamedTuple, Self
 
 import numpy
@@ -15,7 +15,7 @@ import numpy
 from .buffer import Overflow
 from .events import Events
 from .input import LiveInput
-from .layouts import DEFAULT, Decoder, Layout
+from .layouts import Decoder, DEFAULT, Layout
 
 # The largest datagram, and how many bytes of them are decoded at a time: a millisecond's worth at tens of millions of events a second.
 _LARGEST, _BATCH = 1 << 16, 1 << 16

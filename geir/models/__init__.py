@@ -5,17 +5,16 @@ training, batch normalisation takes its statistics over the time steps it is giv
 
 from .base import (
     DropoutOverTime as DropoutOverTime,
-    LoadedWeights as LoadedWeights,
     init_weights as init_weights,
     load_weights as load_weights,
+    LoadedWeights as LoadedWeights,
     threshold_weight as threshold_weight,
 )
 from .convnet import ConvNet as ConvNet, ConvNet4 as ConvNet4
-from .mobilenet import InvertedResidual as InvertedResidual, MobileNetV2 as MobileNetV2, mobilenet_v2 as mobilenet_v2
+from .mobilenet import InvertedResidual as InvertedResidual, mobilenet_v2 as mobilenet_v2, MobileNetV2 as MobileNetV2
 from .resnet import (
     ResidualBlock as ResidualBlock,
     ResNet as ResNet,
-    SEWResNet as SEWResNet,
     resnet18 as resnet18,
     resnet34 as resnet34,
     resnet50 as resnet50,
@@ -27,6 +26,7 @@ from .resnet import (
     sew_resnet18 as sew_resnet18,
     sew_resnet34 as sew_resnet34,
     sew_resnet50 as sew_resnet50,
+    SEWResNet as SEWResNet,
 )
 from .vgg import (
     VGG as VGG,

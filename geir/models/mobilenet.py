@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from ..containers.network import LiftedSequential, Run, Stateful
 from ..neurons import LI, LIF

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from ..containers.network import LiftedSequential, Run, Stateful
 from ..neurons import LI, LIF

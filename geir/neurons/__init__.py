@@ -9,15 +9,23 @@ from .adex import (
     AdexRecurrent as AdexRecurrent,
     AdExRecurrentCell as AdExRecurrentCell,
     AdexRecurrentCell as AdexRecurrentCell,
+    AdExRefrac as AdExRefrac,
+    AdexRefrac as AdexRefrac,
+    AdExRefracCell as AdExRefracCell,
+    AdexRefracCell as AdexRefracCell,
+    AdExRefracRecurrent as AdExRefracRecurrent,
+    AdexRefracRecurrent as AdexRefracRecurrent,
+    AdExRefracRecurrentCell as AdExRefracRecurrentCell,
+    AdexRefracRecurrentCell as AdexRefracRecurrentCell,
     AdExState as AdExState,
 )
 from .alif import (
     ALIF as ALIF,
-    LSNN as LSNN,
     ALIFCell as ALIFCell,
     ALIFRecurrent as ALIFRecurrent,
     ALIFRecurrentCell as ALIFRecurrentCell,
     ALIFState as ALIFState,
+    LSNN as LSNN,
     LSNNCell as LSNNCell,
     LSNNRecurrent as LSNNRecurrent,
     LSNNRecurrentCell as LSNNRecurrentCell,
@@ -51,9 +59,9 @@ from .eif import (
     EIFState as EIFState,
 )
 from .firing_patterns import (
+    firing_pattern as firing_pattern,
     FIRING_PATTERNS as FIRING_PATTERNS,
     FiringPattern as FiringPattern,
-    firing_pattern as firing_pattern,
 )
 from .gatedlif import (
     GatedLIF as GatedLIF,
@@ -95,8 +103,20 @@ from .libox import LIBox as LIBox, LIBoxCell as LIBoxCell, LIBoxState as LIBoxSt
 from .lif import (
     LIF as LIF,
     LIFCell as LIFCell,
+    LIFMC as LIFMC,
+    LIFMCCell as LIFMCCell,
+    LIFMCRecurrent as LIFMCRecurrent,
+    LIFMCRecurrentCell as LIFMCRecurrentCell,
+    LIFMCRefrac as LIFMCRefrac,
+    LIFMCRefracCell as LIFMCRefracCell,
+    LIFMCRefracRecurrent as LIFMCRefracRecurrent,
+    LIFMCRefracRecurrentCell as LIFMCRefracRecurrentCell,
     LIFRecurrent as LIFRecurrent,
     LIFRecurrentCell as LIFRecurrentCell,
+    LIFRefrac as LIFRefrac,
+    LIFRefracCell as LIFRefracCell,
+    LIFRefracRecurrent as LIFRefracRecurrent,
+    LIFRefracRecurrentCell as LIFRefracRecurrentCell,
     LIFState as LIFState,
 )
 from .lifbox import (
@@ -118,11 +138,12 @@ from .parallel import (
     SlidingParallelSpikingNeuron as SlidingParallelSpikingNeuron,
     SlidingState as SlidingState,
 )
-from .parametric import (
+from .parametriclif import (
     ParametricLIF as ParametricLIF,
     ParametricLIFCell as ParametricLIFCell,
     ParametricLIFRecurrent as ParametricLIFRecurrent,
     ParametricLIFRecurrentCell as ParametricLIFRecurrentCell,
+    ParametricLIFState as ParametricLIFState,
 )
 from .qif import (
     QIF as QIF,

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..core.ode import IntegrateAndFire
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin, RecurrentMixin
+from ..wrappers import CellMixin, RecurrentMixin, Refractory
 
 
 class AdExState(NamedTuple):
@@ -24,12 +24,15 @@ class AdEx(IntegrateAndFire[AdExState]):
         \tau_\text{syn} \dot i &= -i, \qquad
         \tau_\text{adapt} \dot w = a (v - v_\text{rest}) - w;
 
-    input makes the current jump, :math:`i \leftarrow i + x`. Near :math:`v_\text{th}` the potential runs away; where :math:`v > v_\text{peak}` the
-    neuron spikes, :math:`v` is reset and :math:`w \leftarrow w + b`.
+    input makes the current jump, :math:`i \leftarrow i + x`. Near :math:`v_\text{th}` the potential runs
+    away; where :math:`v > v_\text{peak}` the neuron spikes, :math:`v` is reset and :math:`w \leftarrow w +
+    b`.
 
-    Reference: R. Brette & W. Gerstner, *Adaptive exponential integrate-and-fire model as an effective description of neuronal activity*,
-    2005; its parameters, with potentials in units of :math:`v_\text{th} - v_\text{rest}`, currents in the same (multiplied by the
-    membrane resistance), :math:`\tau_\text{mem}` rounded and :math:`v_\text{peak}` lowered to where the rest of the upswing takes under 0.1 ms.
+    Reference: R. Brette & W. Gerstner, *Adaptive exponential integrate-and-fire model as an effective
+    description of neuronal activity*, 2005; its parameters, with potentials in units of :math:`v_\text{th} -
+    v_\text{rest}`, currents in the same unit (multiplied by the membrane resistance), :math:`\tau_\text{mem}`
+    rounded and :math:`v_\text{peak}` lowered to the potential from which the rest of the upswing takes less
+    than 0.1 ms.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
@@ -39,7 +42,7 @@ class AdEx(IntegrateAndFire[AdExState]):
     a: Parameter = parameter(default=0.13, doc="adaptation to the potential")
     b: Parameter = parameter(default=0.13, doc="adaptation per spike")
     v_rest: Parameter = parameter(default=0.0, doc="resting potential")
-    v_th: Parameter = parameter(default=1.0, doc="potential where the upswing begins")
+    v_th: Parameter = parameter(default=1.0, doc="potential at which the upswing begins")
     v_peak: Parameter = parameter(default=1.5, doc="potential at which a spike is registered")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
 
@@ -75,8 +78,24 @@ class AdExRecurrent(RecurrentMixin, AdEx): ...
 class AdExRecurrentCell(CellMixin, RecurrentMixin, AdEx): ...
 
 
+class AdExRefrac(Refractory, wraps=AdEx): ...
+
+
+class AdExRefracCell(CellMixin, AdExRefrac): ...
+
+
+class AdExRefracRecurrent(RecurrentMixin, AdExRefrac): ...
+
+
+class AdExRefracRecurrentCell(CellMixin, RecurrentMixin, AdExRefrac): ...
+
+
 # Norse's names.
 Adex = AdEx
 AdexCell = AdExCell
 AdexRecurrent = AdExRecurrent
 AdexRecurrentCell = AdExRecurrentCell
+AdexRefrac = AdExRefrac
+AdexRefracCell = AdExRefracCell
+AdexRefracRecurrent = AdExRefracRecurrent
+AdexRefracRecurrentCell = AdExRefracRecurrentCell

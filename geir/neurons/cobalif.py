@@ -8,7 +8,7 @@ from torch import Tensor
 from ..core.integrators import Integrator, RushLarsen
 from ..core.ode import IntegrateAndFire
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin, RecurrentMixin
+from ..wrappers import CellMixin, RecurrentMixin
 
 
 class CobaLIFState(NamedTuple):
@@ -21,19 +21,22 @@ class CobaLIF(IntegrateAndFire[CobaLIFState]):
     r"""Leaky integrate-and-fire neuron with conductance-based synapses.
 
     .. math::
-        \tau_\text{mem} \dot v &= v_\text{rest} - v + g_\text{exc} (e_\text{exc} - v) + g_\text{inh} (e_\text{inh} - v), \\
+        \tau_\text{mem} \dot v &= v_\text{rest} - v
+            + g_\text{exc} (E_\text{exc} - v) + g_\text{inh} (E_\text{inh} - v), \\
         \tau_\text{exc} \dot g_\text{exc} &= -g_\text{exc}, \qquad \tau_\text{inh} \dot g_\text{inh} = -g_\text{inh};
 
-    positive input makes the excitatory conductance jump, :math:`g_\text{exc} \leftarrow g_\text{exc} + x`, negative input the inhibitory,
-    :math:`g_\text{inh} \leftarrow g_\text{inh} - x`; what arrives within one step, from outside and from recurrence, is added up before. Where
-    :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset. Conductances are in units of the leak's.
+    positive input makes the excitatory conductance jump, :math:`g_\text{exc} \leftarrow g_\text{exc} + x`,
+    negative input the inhibitory, :math:`g_\text{inh} \leftarrow g_\text{inh} - x`; inputs that arrive in the
+    same step, recurrent ones included, are added first. Where :math:`v > v_\text{th}` the neuron spikes and
+    :math:`v` is reset. Conductances are in units of the leak's.
 
-    References: T. Vogels & L. Abbott, *Signal propagation and logic gating in networks of integrate-and-fire neurons*, 2005; the defaults
-    are those of its network in R. Brette et al., *Simulation of networks of spiking neurons: a review of tools and strategies*, 2007,
-    with potentials counted from rest (-60 mV) in units of the distance to threshold (10 mV). `Refractory` adds its 5 ms.
+    References: T. Vogels & L. Abbott, *Signal propagation and logic gating in networks of integrate-and-fire
+    neurons*, 2005; the defaults are those of its network in R. Brette et al., *Simulation of networks of
+    spiking neurons: a review of tools and strategies*, 2007, with potentials relative to rest (-60 mV) in
+    units of the distance to threshold (10 mV). `Refractory` adds its 5 ms.
 
     Args:
-        integrator: How the flow is advanced by `dt`; the default is stable however much the synapses conduct.
+        integrator: Numerical method that advances the state by `dt`; the default is stable at any conductance.
     """
 
     tau_mem: Parameter = parameter(default=20e-3, unit="s", above=0.0, doc="membrane time constant")
@@ -41,8 +44,8 @@ class CobaLIF(IntegrateAndFire[CobaLIFState]):
     tau_inh: Parameter = parameter(
         default=10e-3, unit="s", above=0.0, doc="time constant of the inhibitory conductance"
     )
-    e_exc: Parameter = parameter(default=6.0, doc="excitatory reversal potential")
-    e_inh: Parameter = parameter(default=-2.0, doc="inhibitory reversal potential")
+    E_exc: Parameter = parameter(default=6.0, doc="excitatory reversal potential")
+    E_inh: Parameter = parameter(default=-2.0, doc="inhibitory reversal potential")
     v_rest: Parameter = parameter(default=0.0, doc="resting potential")
     v_th: Parameter = parameter(default=1.0, doc="threshold")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
@@ -56,7 +59,7 @@ class CobaLIF(IntegrateAndFire[CobaLIFState]):
 
     def derivative(self, x: Tensor, state: CobaLIFState) -> CobaLIFState:
         v, g_exc, g_inh = state
-        current = self.v_rest - v + g_exc * (self.e_exc - v) + g_inh * (self.e_inh - v)
+        current = self.v_rest - v + g_exc * (self.E_exc - v) + g_inh * (self.E_inh - v)
         return CobaLIFState(v=current / self.tau_mem, g_exc=-g_exc / self.tau_exc, g_inh=-g_inh / self.tau_inh)
 
     def threshold(self, before: CobaLIFState, after: CobaLIFState) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..core.ode import IntegrateAndFire
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin, RecurrentMixin
+from ..wrappers import CellMixin, RecurrentMixin
 
 
 class CubaLIFState(NamedTuple):
@@ -16,39 +16,38 @@ class CubaLIFState(NamedTuple):
 
 
 class CubaLIF(IntegrateAndFire[CubaLIFState], affine=True):
-    r"""Current-based leaky integrate-and-fire neuron, as the Neuromorphic Intermediate Representation (NIR) defines and names it.
+    r"""Current-based leaky integrate-and-fire neuron, as the Neuromorphic Intermediate Representation (NIR) defines it.
 
     .. math::
-        \tau_\text{mem} \dot v = v_\text{leak} - v + r i, \qquad \tau_\text{syn} \dot i = -i + w_\text{in} x;
+        \tau_\text{mem} \dot v = v_\text{rest} - v + r i, \qquad \tau_\text{syn} \dot i = -i + w_\text{in} x;
 
-    input :math:`x` is held during a step and flows into the current; in `LIF` it makes the current jump. A spike at one step therefore acts as
-    a jump by about :math:`w_\text{in} \Delta t / \tau_\text{syn}`. Where :math:`v > v_\text{threshold}` the neuron spikes and :math:`v` is reset.
+    input :math:`x` is constant during a step and drives the current; in `LIF` it makes the current jump. A
+    spike in one step therefore acts as a jump of about :math:`w_\text{in} \Delta t / \tau_\text{syn}`. Where
+    :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
 
-    Reference: J. Pedersen et al., *Neuromorphic intermediate representation: a unified instruction set for interoperable brain-inspired
-    computing*, 2024.
+    Reference: J. Pedersen et al., *Neuromorphic intermediate representation: a unified instruction set for
+    interoperable brain-inspired computing*, 2024; its `v_leak` and `v_threshold` are `v_rest` and `v_th`
+    here.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")
     tau_syn: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="synaptic time constant")
     r: Parameter = parameter(default=1.0, doc="resistance")
     w_in: Parameter = parameter(default=1.0, doc="weight of the input")
-    v_leak: Parameter = parameter(default=0.0, doc="resting potential")
-    v_threshold: Parameter = parameter(default=1.0, doc="threshold")
+    v_rest: Parameter = parameter(default=0.0, doc="resting potential")
+    v_th: Parameter = parameter(default=1.0, doc="threshold")
     v_reset: Parameter = parameter(default=0.0, doc="potential after a spike")
 
     def rest(self) -> CubaLIFState:
-        return CubaLIFState(v=self.v_leak, i=torch.zeros(()))
+        return CubaLIFState(v=self.v_rest, i=torch.zeros(()))
 
     def derivative(self, x: Tensor, state: CubaLIFState) -> CubaLIFState:
         return CubaLIFState(
-            v=(self.v_leak - state.v + self.r * state.i) / self.tau_mem, i=(self.w_in * x - state.i) / self.tau_syn
+            v=(self.v_rest - state.v + self.r * state.i) / self.tau_mem, i=(self.w_in * x - state.i) / self.tau_syn
         )
 
     def threshold(self, before: CubaLIFState, after: CubaLIFState) -> Tensor:
-        return after.v - self.v_threshold
-
-    def reset(self, z: Tensor, state: CubaLIFState) -> CubaLIFState:
-        return state._replace(v=self.reset_mechanism(z, state.v, self.v_reset, self.v_threshold))
+        return after.v - self.v_th
 
 
 class CubaLIFCell(CellMixin, CubaLIF): ...

@@ -1,4 +1,4 @@
-"""Hodgkin and Huxley's model of the squid's giant axon."""
+"""Hodgkin-Huxley model of the squid giant axon."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -6,11 +6,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from ..core.integrators import Integrator, RushLarsen, phi1
+from ..core.integrators import Integrator, phi1, RushLarsen
 from ..core.ode import ODENeuron
 from ..core.parameters import Parameter, parameter
 from ..surrogates import SuperSpike
-from ..wrappers.forms import CellMixin, RecurrentMixin
+from ..wrappers import CellMixin, RecurrentMixin
 
 MS = 1e-3
 
@@ -18,29 +18,33 @@ MS = 1e-3
 class HodgkinHuxleyState(NamedTuple):
     v: Tensor  # membrane potential, in mV
     m: Tensor  # activation of sodium channels
-    h: Tensor  # share of sodium channels that are not inactivated
+    h: Tensor  # fraction of sodium channels that are not inactivated
     n: Tensor  # activation of potassium channels
 
 
 class HodgkinHuxley(ODENeuron[HodgkinHuxleyState]):
-    r"""Hodgkin and Huxley's model of the squid's giant axon, which takes a current in µA/cm², held during each step.
+    r"""Hodgkin-Huxley model of the squid giant axon. Its input is a current in µA/cm², constant during each step.
 
     .. math::
-        C \dot v &= g_\text{Na} m^3 h (E_\text{Na} - v) + g_\text{K} n^4 (E_\text{K} - v) + g_\text{L} (E_\text{L} - v) + x, \\
+        C \dot v &= g_\text{Na} m^3 h (E_\text{Na} - v)
+            + g_\text{K} n^4 (E_\text{K} - v) + g_\text{L} (E_\text{L} - v) + x, \\
         \dot y &= \alpha_y(v) (1 - y) - \beta_y(v) y \quad \text{for each } y \in \{m, h, n\}, \\
         \alpha_m &= \frac{0.1 (v + 40)}{1 - e^{-(v + 40) / 10}}, \quad \alpha_h = 0.07 e^{-(v + 65) / 20}, \quad
         \alpha_n = \frac{0.01 (v + 55)}{1 - e^{-(v + 55) / 10}}, \\
-        \beta_m &= 4 e^{-(v + 65) / 18}, \quad \beta_h = \frac{1}{1 + e^{-(v + 35) / 10}}, \quad \beta_n = 0.125 e^{-(v + 65) / 80},
+        \beta_m &= 4 e^{-(v + 65) / 18}, \quad \beta_h = \frac{1}{1 + e^{-(v + 35) / 10}}, \quad \beta_n =
+        0.125 e^{-(v + 65) / 80},
 
-    with potentials in mV and rates per ms. The neuron spikes where :math:`v` crosses :math:`v_\text{th}` upwards; nothing is reset.
+    with potentials in mV and rates per ms. The neuron spikes where :math:`v` crosses :math:`v_\text{th}`
+    upwards; nothing is reset.
 
-    Reference: A. Hodgkin & A. Huxley, *A quantitative description of membrane current and its application to conduction and excitation in
-    nerve*, 1952, with the sign of today and a resting potential of -65 mV.
+    Reference: A. Hodgkin & A. Huxley, *A quantitative description of membrane current and its application to
+    conduction and excitation in nerve*, 1952, with the modern sign convention and a resting potential of -65
+    mV.
 
     Args:
         dt: Step size in seconds. Default: 25 µs; a spike takes less than the 1 ms of other models.
-        surrogate: The threshold; the default is the usual one at a scale of 100 mV.
-        integrator: How the flow is advanced by `dt`; with the default potentials and gates stay within their bounds at any `dt`.
+        surrogate: Threshold function; the default is the usual one, scaled to 100 mV.
+        integrator: Numerical method; with the default, potentials and gates stay within their bounds at any `dt`.
     """
 
     C: Parameter = parameter(default=1.0, unit="µF/cm²", above=0.0, doc="membrane capacitance")
@@ -54,10 +58,8 @@ class HodgkinHuxley(ODENeuron[HodgkinHuxleyState]):
     E_Na: Parameter = parameter(default=50.0, unit="mV", doc="sodium reversal potential")
     E_K: Parameter = parameter(default=-77.0, unit="mV", doc="potassium reversal potential")
     E_L: Parameter = parameter(default=-54.387, unit="mV", doc="leak reversal potential")
-    v_rest: Parameter = parameter(
-        default=-65.0, unit="mV", doc="potential at which a run starts, with its gates in equilibrium"
-    )
-    v_th: Parameter = parameter(default=0.0, unit="mV", doc="potential whose upward crossing is a spike")
+    v_rest: Parameter = parameter(default=-65.0, unit="mV", doc="initial potential, with the gates in equilibrium")
+    v_th: Parameter = parameter(default=0.0, unit="mV", doc="threshold: an upward crossing is a spike")
     dt: float = 25e-6
     integrator: Integrator = RushLarsen()
     surrogate: Callable[[Tensor], Tensor] = SuperSpike(alpha=1.0)
@@ -68,10 +70,11 @@ class HodgkinHuxley(ODENeuron[HodgkinHuxleyState]):
     def derivative(self, x: Tensor, state: HodgkinHuxleyState) -> HodgkinHuxleyState:
         v, *gates = state
         m, h, n = gates
-        sodium, potassium = self.g_Na * m**3 * h * (self.E_Na - v), self.g_K * n**2 * n**2 * (self.E_K - v)
+        sodium = self.g_Na * m**3 * h * (self.E_Na - v)
+        potassium = self.g_K * n**2 * n**2 * (self.E_K - v)
         current = sodium + potassium + self.g_L * (self.E_L - v) + x
-        moves = ((opens * (1 - y) - closes * y) / MS for y, (opens, closes) in zip(gates, _rates(v), strict=True))
-        return HodgkinHuxleyState(current / self.C / MS, *moves)
+        gate_rates = ((opens * (1 - y) - closes * y) / MS for y, (opens, closes) in zip(gates, _rates(v), strict=True))
+        return HodgkinHuxleyState(current / self.C / MS, *gate_rates)
 
     def threshold(self, before: HodgkinHuxleyState, after: HodgkinHuxleyState) -> Tensor:
         return torch.where(before.v > self.v_th, self.v_th - before.v, after.v - self.v_th)
@@ -82,7 +85,7 @@ class HodgkinHuxley(ODENeuron[HodgkinHuxleyState]):
 
 def _rates(v: Tensor) -> tuple[tuple[Tensor, Tensor], ...]:
     """The rates, per ms, at which the gates m, h and n open and close."""
-    # No membrane is below that, where the exponentials would overflow.
+    # Far below any physiological potential, where the exponentials would overflow.
     v = torch.clamp(v, min=-300.0)
     # y / (1 - exp(-y)) as 1 / phi1(-y), which is 1 at 0 and not 0 / 0.
     return (

@@ -1,6 +1,6 @@
 """Integrate-and-fire neuron without leak."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -8,7 +8,7 @@ from torch import Tensor
 from ..core.neuron import Neuron
 from ..core.parameters import Parameter, parameter
 from ..core.resets import Reset, ResetToValue
-from ..wrappers.forms import CellMixin, RecurrentMixin
+from ..wrappers import CellMixin, RecurrentMixin
 
 
 class IAFState(NamedTuple):
@@ -20,12 +20,13 @@ class IAF(Neuron[IAFState]):
 
     .. math:: v \leftarrow v + x
 
-    at every input, whatever `dt`; where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
+    in every step, whatever `dt`; where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
 
-    Reference: L. Lapicque, *Recherches quantitatives sur l'excitation électrique des nerfs traitée comme une polarisation*, 1907.
+    Reference: L. Lapicque, *Recherches quantitatives sur l'excitation électrique des nerfs traitée comme une
+    polarisation*, 1907.
 
     Args:
-        reset_mechanism: What a spike does to the membrane potential.
+        reset_mechanism: Effect of a spike on the membrane potential.
     """
 
     v_th: Parameter = parameter(default=1.0, doc="threshold")
@@ -35,7 +36,7 @@ class IAF(Neuron[IAFState]):
     def rest(self) -> IAFState:
         return IAFState(v=torch.zeros(()))
 
-    def step(self, x: Tensor, state: IAFState, *prepared: Any) -> tuple[Tensor, IAFState]:
+    def step(self, x: Tensor, state: IAFState) -> tuple[Tensor, IAFState]:
         v = state.v + x
         z = self.surrogate(v - self.v_th)
         return z, IAFState(v=self.reset_mechanism(z, v, self.v_reset, self.v_th))

@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 
 
 class LIState(NamedTuple):
@@ -16,12 +16,13 @@ class LIState(NamedTuple):
 
 
 class LI(ODE[LIState], affine=True):
-    r"""Leaky integrator with a synaptic current: a LIF neuron without threshold, whose output is its potential :math:`v`.
+    r"""Leaky integrator with a synaptic current: a LIF neuron without threshold, whose output is its
+    potential :math:`v`.
 
     .. math::
         \tau_\text{mem} \dot v = v_\text{rest} - v + i, \qquad \tau_\text{syn} \dot i = -i;
 
-    input makes the current jump, :math:`i \leftarrow i + x`. It reads out spiking layers.
+    input makes the current jump, :math:`i \leftarrow i + x`. It serves as readout of spiking layers.
 
     Reference: W. Gerstner et al., *Neuronal Dynamics*, Ch. 1, 2014.
     """
@@ -39,8 +40,8 @@ class LI(ODE[LIState], affine=True):
     def derivative(self, x: Tensor, state: LIState) -> LIState:
         return LIState(v=(self.v_rest - state.v + state.i) / self.tau_mem, i=-state.i / self.tau_syn)
 
-    def step(self, x: Tensor, state: LIState, *prepared: Any) -> tuple[Tensor, LIState]:
-        state = self.advance(x, state, prepared)
+    def step(self, x: Tensor, state: LIState, coefficients: Any) -> tuple[Tensor, LIState]:
+        state = self.advance(x, state, coefficients)
         return state.v, state
 
 

@@ -1,4 +1,4 @@
-"""Leaky integrator that takes a current."""
+"""Leaky integrator driven by a current."""
 
 from typing import Any, NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 
 
 class LIBoxState(NamedTuple):
@@ -14,7 +14,8 @@ class LIBoxState(NamedTuple):
 
 
 class LIBox(ODE[LIBoxState], affine=True):
-    r"""Leaky integrator that takes a current, held during each step, instead of having a synapse; its output is its potential :math:`v`.
+    r"""Leaky integrator without a synapse: its input is a current, constant during each step, its output the
+    potential :math:`v`.
 
     .. math:: \tau_\text{mem} \dot v = v_\text{rest} - v + x
 
@@ -30,8 +31,8 @@ class LIBox(ODE[LIBoxState], affine=True):
     def derivative(self, x: Tensor, state: LIBoxState) -> LIBoxState:
         return LIBoxState(v=(self.v_rest - state.v + x) / self.tau_mem)
 
-    def step(self, x: Tensor, state: LIBoxState, *prepared: Any) -> tuple[Tensor, LIBoxState]:
-        state = self.advance(x, state, prepared)
+    def step(self, x: Tensor, state: LIBoxState, coefficients: Any) -> tuple[Tensor, LIBoxState]:
+        state = self.advance(x, state, coefficients)
         return state.v, state
 
 

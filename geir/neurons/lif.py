@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..core.ode import IntegrateAndFire
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin, RecurrentMixin
+from ..wrappers import CellMixin, Compartments, RecurrentMixin, Refractory
 
 
 class LIFState(NamedTuple):
@@ -21,7 +21,8 @@ class LIF(IntegrateAndFire[LIFState], affine=True):
     .. math::
         \tau_\text{mem} \dot v = v_\text{rest} - v + i, \qquad \tau_\text{syn} \dot i = -i;
 
-    input makes the current jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
+    input makes the current jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th}` the neuron spikes
+    and :math:`v` is reset.
 
     Reference: W. Gerstner et al., *Neuronal Dynamics*, Ch. 1, 2014.
     """
@@ -52,3 +53,39 @@ class LIFRecurrent(RecurrentMixin, LIF): ...
 
 
 class LIFRecurrentCell(CellMixin, RecurrentMixin, LIF): ...
+
+
+class LIFRefrac(Refractory, wraps=LIF): ...
+
+
+class LIFRefracCell(CellMixin, LIFRefrac): ...
+
+
+class LIFRefracRecurrent(RecurrentMixin, LIFRefrac): ...
+
+
+class LIFRefracRecurrentCell(CellMixin, RecurrentMixin, LIFRefrac): ...
+
+
+class LIFMC(Compartments, wraps=LIF): ...
+
+
+class LIFMCCell(CellMixin, LIFMC): ...
+
+
+class LIFMCRecurrent(RecurrentMixin, LIFMC): ...
+
+
+class LIFMCRecurrentCell(CellMixin, RecurrentMixin, LIFMC): ...
+
+
+class LIFMCRefrac(Refractory, wraps=LIFMC): ...
+
+
+class LIFMCRefracCell(CellMixin, LIFMCRefrac): ...
+
+
+class LIFMCRefracRecurrent(RecurrentMixin, LIFMCRefrac): ...
+
+
+class LIFMCRefracRecurrentCell(CellMixin, RecurrentMixin, LIFMCRefrac): ...

@@ -1,4 +1,4 @@
-"""Leaky integrate-and-fire neuron that takes a current."""
+"""Leaky integrate-and-fire neuron driven by a current."""
 
 from typing import NamedTuple
 
@@ -6,7 +6,7 @@ from torch import Tensor
 
 from ..core.ode import IntegrateAndFire
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin, RecurrentMixin
+from ..wrappers import CellMixin, RecurrentMixin
 
 
 class LIFBoxState(NamedTuple):
@@ -14,7 +14,7 @@ class LIFBoxState(NamedTuple):
 
 
 class LIFBox(IntegrateAndFire[LIFBoxState], affine=True):
-    r"""Leaky integrate-and-fire neuron that takes a current, held during each step, instead of having a synapse.
+    r"""Leaky integrate-and-fire neuron without a synapse: its input is a current, constant during each step.
 
     .. math:: \tau_\text{mem} \dot v = v_\text{rest} - v + x;
 

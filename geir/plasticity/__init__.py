@@ -25,12 +25,12 @@ from .intrinsic import IntrinsicPlasticity as IntrinsicPlasticity
 from .oja import Oja as Oja, OjaState as OjaState
 from .pairing import (
     AllToAll as AllToAll,
+    initial_traces as initial_traces,
     NearestSpike as NearestSpike,
     Pairing as Pairing,
     PairRule as PairRule,
     PairState as PairState,
     Traces as Traces,
-    initial_traces as initial_traces,
 )
 from .plastic import Plastic as Plastic, PlasticCell as PlasticCell, PlasticState as PlasticState
 from .reward import RewardModulated as RewardModulated, RewardModulatedState as RewardModulatedState

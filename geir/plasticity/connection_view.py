@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
 from torch.func import functional_call, vjp, vmap
 

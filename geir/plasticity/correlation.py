@@ -1,16 +1,16 @@
-"""Correlation sensors in synapses, and a recurrent neuron that has them."""
+"""Correlation sensors in the synapses of a recurrent layer."""
 
 import math
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from .._util.state import leaves
-from ..core.neuron import Dynamics
+from .._util.validation import unwrap_output
 from ..core.parameters import setting
-from ..neurons import LIFRecurrent, LIFRecurrentCell
-from ..wrappers.forms import CellMixin
+from ..neurons import LIFRecurrent
+from ..wrappers import Composite, RecurrentMixin
 from .pairing import PairState
 from .sensors import CorrelationState
 
@@ -22,99 +22,121 @@ _TAU: dict[str, Any] = {
 
 
 class LIFCorrelationState(NamedTuple):
-    """State of `LIFCorrelation`."""
+    """State of a recurrent layer with correlation sensors."""
 
-    neuron: Any  # state of the recurrent model
+    neuron: Any  # state of the recurrent layer
     input: CorrelationState  # sensors of the input connection
     recurrent: CorrelationState  # sensors of the recurrent connection
 
 
-class CorrelationSensors(Dynamics[Any]):
-    r"""A recurrent model whose every synapse measures how the spikes before and after it follow one another.
+class CorrelationSensors(Composite):
+    r"""A recurrent layer with sensors in every synapse that measure correlations of pre- and postsynaptic spikes.
 
-    A spike of the target adds :math:`e^{-\Delta / \tau_\text{causal}}` to `causal`, where :math:`\Delta` is the time since the last spike of
-    the source; a spike of the source adds :math:`e^{-\Delta / \tau_\text{anticausal}}` to `anticausal`, where :math:`\Delta` is the time since
-    the last spike of the target (nearest neighbours only). A spike that arrives in the step in which the target fires is causal, with
-    :math:`\Delta = 0`. What a plasticity rule has read it sets back with `CorrelationState.cleared`.
+    A postsynaptic spike adds :math:`e^{-\Delta / \tau_\text{causal}}` to `causal`, where :math:`\Delta` is the time since the last presynaptic
+    spike; a presynaptic spike adds :math:`e^{-\Delta / \tau_\text{anticausal}}` to `anticausal`, where :math:`\Delta` is the time since the
+    last postsynaptic spike (nearest neighbors only). An input spike in the same step as the postsynaptic one is causal, with
+    :math:`\Delta = 0`. After reading the sensors, a plasticity rule resets them with `CorrelationState.cleared`.
 
-    Sensors do not act on the neurons, and no gradient passes through them: they are read off the spikes after a run, with decays that are
-    exact and one matrix product. Weights are tensors.
+    Sensors do not act on the neurons, and no gradient passes through them: they are computed from the spikes after a run, with exact
+    decays and one matrix product. Weights must be tensors.
 
     Reference: S. Friedmann et al., *Demonstrating hybrid learning in a flexible neuromorphic hardware system*, 2017.
 
     Args:
-        tau_causal: Time constant of the trace of the source, in seconds.
-        tau_anticausal: Time constant of the trace of the target, in seconds.
-    """
+        neuron: A recurrent layer, such as `LIFRecurrent(...)`.
+        tau_causal: Time constant of the presynaptic trace, in seconds.
+        tau_anticausal: Time constant of the postsynaptic trace, in seconds.
 
-    record_states: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]  (withdraws the option)
+    Raises:
+        TypeError: If `neuron` is not a recurrent layer whose weights are tensors.
+    """
 
     tau_causal: float = setting(default=10e-3, **_TAU)
     tau_anticausal: float = setting(default=10e-3, **_TAU)
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        for name in ("input_weights", "recurrent_weights"):
-            if not isinstance(weights := getattr(self, name, None), Tensor):
-                raise TypeError(
-                    f"{type(self).__name__} has a sensor for each of {name}, which must be a tensor, got {weights!r}."
-                )
+        name = type(self).__name__
+        if not isinstance(self.neuron, RecurrentMixin):
+            raise TypeError(f"{name} needs a recurrent layer, such as LIFRecurrent(2, 4), got {self.neuron}.")
+        for key in ("input_weights", "recurrent_weights"):
+            if not isinstance(weights := getattr(self.neuron, key), Tensor):
+                raise TypeError(f"{name} has a sensor for each of {key}, which must be a tensor, got {weights!r}.")
 
     def initial_state(self, x: Tensor) -> LIFCorrelationState:
-        neuron = super().initial_state(x)
+        """The state at rest, without correlations.
+
+        Args:
+            x: One step of the neurons' input, shape (..., neurons); it determines shape and device.
+        """
+        neuron = self.neuron.initial_state(x)
         return LIFCorrelationState(
-            neuron, *(self._unseen(neuron.z, self._sources(name)) for name in ("input_weights", "recurrent_weights"))
+            neuron,
+            self._initial_sensors(neuron.z, "input_weights"),
+            self._initial_sensors(neuron.z, "recurrent_weights"),
         )
 
-    def _sources(self, name: str) -> int:
-        return getattr(self, name).shape[1]
-
-    def _unseen(self, z: Tensor, sources: int) -> CorrelationState:
-        traces, synapses = z.new_zeros(*z.shape[:-1], sources), z.new_zeros(*z.shape, sources)
+    def _initial_sensors(self, z: Tensor, connection: str) -> CorrelationState:
+        sources = getattr(self.neuron, connection).shape[1]
+        traces = z.new_zeros(*z.shape[:-1], sources)
+        synapses = z.new_zeros(*z.shape, sources)
         return CorrelationState(PairState(traces, torch.zeros_like(z)), synapses, synapses)
 
     def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, LIFCorrelationState]:
-        """Run over time, or as a cell by one step, as the model does; the state holds the sensors too.
+        """Run over time.
+
+        Args:
+            xs: Input, shape (time, ..., inputs), or the previous module's `(output, state)` tuple; its state is ignored.
+            state: State to continue from. Default: at rest, without correlations.
+
+        Returns:
+            Spikes, shape (time, ..., neurons), and the state after the last step, sensors included.
 
         Raises:
-            TypeError: If `xs` is not a floating-point tensor, or `state` not a state of this model.
+            TypeError: If `xs` is not a floating-point tensor, or `state` is not a `LIFCorrelationState`.
             ValueError: If a part of `state` or a parameter does not fit the input.
         """
-        xs = self.check_input(xs)
-        one = isinstance(self, CellMixin)
-        shape = (*xs.shape[0 if one else 1 : -1], len(getattr(self, "recurrent_weights")))  # noqa: B009  (the model's)
-        rest = self.initial_state(xs.new_empty(()).expand(shape))
-        state = self._checked(rest if state is None else state, rest)
-        zs, neuron = super().forward(xs, state.neuron)
+        xs = unwrap_output(type(self).__name__, xs)
+        recurrent_weights: Any = self.neuron.recurrent_weights
+        x = xs.new_empty(()).expand(*xs.shape[1:-1], len(recurrent_weights))
+        start = self.initial_state(x)
+        if state is None:
+            state = start
+        self._check_state(state, start)
+        zs, neuron = self.neuron(xs, state.neuron)
         with torch.no_grad():
-            pre, post = (spikes.to(state.neuron.z.dtype)[None if one else ...] for spikes in (xs, zs))
+            dtype = state.neuron.z.dtype
+            pre, post = xs.to(dtype), zs.to(dtype)
             fed_back = torch.cat([state.neuron.z[None], post])[: len(post)]
-            return zs, LIFCorrelationState(
-                neuron, self._sensed(pre, post, state.input), self._sensed(fed_back, post, state.recurrent)
-            )
+            sensors = self._measure(pre, post, state.input), self._measure(fed_back, post, state.recurrent)
+        return zs, LIFCorrelationState(neuron, *sensors)
 
-    def _checked(self, state: Any, rest: LIFCorrelationState) -> LIFCorrelationState:
+    def _check_state(self, state: Any, start: LIFCorrelationState) -> None:
         if not isinstance(state, LIFCorrelationState):
-            raise TypeError(f"{type(self).__name__} continues from a LIFCorrelationState, got {type(state).__name__}.")
+            raise TypeError(
+                f"{type(self).__name__} expected a LIFCorrelationState as its state, got {type(state).__name__}."
+            )
         for connection in ("input", "recurrent"):
-            for (name, part), (_, expected) in zip(
-                leaves(getattr(state, connection)), leaves(getattr(rest, connection)), strict=True
-            ):
-                if part.shape != expected.shape:
-                    shapes = f"has shape {tuple(part.shape)}, but the input asks for {tuple(expected.shape)}"
-                    raise ValueError(f"LIFCorrelationState.{connection}.{name} {shapes}.")
-        return state
+            given, expected = (dict(leaves(getattr(s, connection))) for s in (state, start))
+            for name, part in given.items():
+                if part.shape != expected[name].shape:
+                    raise ValueError(
+                        f"LIFCorrelationState.{connection}.{name} has shape {tuple(part.shape)}, "
+                        f"but for this input it must have {tuple(expected[name].shape)}."
+                    )
 
-    def _sensed(self, pre: Tensor, post: Tensor, state: CorrelationState) -> CorrelationState:
-        pres = _traces(pre, state.traces.pre, self.dt / self.tau_causal)
-        posts = _traces(post, state.traces.post, self.dt / self.tau_anticausal)
-        earlier = math.exp(-self.dt / self.tau_anticausal) * posts[:-1]
-        causal = state.causal + torch.einsum("t...k,t...j->...kj", post, pres[1:])
+    def _measure(self, pre: Tensor, post: Tensor, state: CorrelationState) -> CorrelationState:
+        """The sensors of one connection after a run."""
+        dt = self.neuron.dt
+        pre_traces = _spike_traces(pre, state.traces.pre, dt / self.tau_causal)
+        post_traces = _spike_traces(post, state.traces.post, dt / self.tau_anticausal)
+        earlier = math.exp(-dt / self.tau_anticausal) * post_traces[:-1]
+        causal = state.causal + torch.einsum("t...k,t...j->...kj", post, pre_traces[1:])
         anticausal = state.anticausal + torch.einsum("t...k,t...j->...kj", earlier, pre)
-        return CorrelationState(PairState(pres[-1], posts[-1]), causal, anticausal)
+        return CorrelationState(PairState(pre_traces[-1], post_traces[-1]), causal, anticausal)
 
 
-def _traces(spikes: Tensor, before: Tensor, rate: float) -> Tensor:
+def _spike_traces(spikes: Tensor, before: Tensor, rate: float) -> Tensor:
     """The trace before a run and after every step: 1 at a spike, then decaying until the next."""
     steps = torch.arange(1, len(spikes) + 1, device=spikes.device).view(-1, *[1] * (spikes.dim() - 1))
     if not len(spikes):
@@ -124,9 +146,29 @@ def _traces(spikes: Tensor, before: Tensor, rate: float) -> Tensor:
     return torch.cat([before[None], traces])
 
 
-class LIFCorrelation(CorrelationSensors, LIFRecurrent):
-    """Recurrent `LIF` neurons with a correlation sensor in every synapse."""
+class LIFCorrelation(CorrelationSensors, wraps=LIFRecurrent):
+    """Recurrent `LIF` neurons with a correlation sensor in every synapse.
+
+    It takes the arguments of `LIFRecurrent` and of `CorrelationSensors`.
+    """
 
 
-class LIFCorrelationCell(CorrelationSensors, LIFRecurrentCell):
+class LIFCorrelationCell(LIFCorrelation):
     """One step of `LIFCorrelation`."""
+
+    def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, LIFCorrelationState]:
+        """Advance by one step.
+
+        Args:
+            xs: One step of input, shape (..., inputs), or the previous module's `(output, state)` tuple; its state is ignored.
+            state: State before the step. Default: at rest, without correlations.
+
+        Returns:
+            Spikes, shape (..., neurons), and the state after the step.
+
+        Raises:
+            TypeError: If `xs` is not a floating-point tensor, or `state` is not a `LIFCorrelationState`.
+            ValueError: If a part of `state` or a parameter does not fit the input.
+        """
+        zs, after = super().forward(unwrap_output(type(self).__name__, xs)[None], state)
+        return zs[0], after

@@ -4,7 +4,7 @@ from torch import Tensor
 
 from ..core.parameters import Parameter, parameter
 from .connection_view import ConnectionView
-from .pairing import PairState, initial_traces
+from .pairing import initial_traces, PairState
 from .rule import Rule
 
 

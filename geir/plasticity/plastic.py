@@ -1,15 +1,14 @@
 """A connection that learns while the network runs."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple, cast
+from typing import Any, cast, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from .._util.time_distributed import fold_time
-from .._util.validation import unwrap_output
 from ..core.neuron import Dynamics
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 from .intrinsic import IntrinsicPlasticity
 from .rule import AnyRule, Rule
 
@@ -76,7 +75,7 @@ class _PlasticBase(nn.Module):
         return cast(Tensor, self.connection.weight)
 
     def _check_input(self, x: object, layout: str, dims: int) -> Tensor:
-        x = unwrap_output(x)
+        x = x[0] if isinstance(x, tuple) else x
         if not isinstance(x, Tensor) or x.dim() < dims or x.shape[0] == 0:
             given = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
             raise ValueError(f"{type(self).__name__} of {type(self.connection).__name__} takes {layout}, got {given}.")
@@ -100,8 +99,8 @@ class _PlasticBase(nn.Module):
             if not zs:
                 # The first step's input determines the shapes and the precision of the states.
                 dtype = neuron.state_dtype(current)
-                neuron_state = neuron.check_state(current, neuron_state, dtype)
-                rule_state = rule.check_state(x, current, weight, rule_state)
+                neuron_state = neuron.start_state(current, neuron_state, dtype)
+                rule_state = rule.start_state(x, current, weight, rule_state)
             z, neuron_state = neuron.step(current.to(dtype), neuron_state, *prepared)
             rule_state = rule.update_(x, z, weight, rule_state, self.connection)
             if self.intrinsic is not None:

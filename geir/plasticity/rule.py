@@ -5,7 +5,7 @@ from abc import ABC, abstractmethod
 from typing import Any, Generic, TypeAlias, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from .._util.attributes import derived_attribute
 from .._util.state import leaves
@@ -104,7 +104,7 @@ class Rule(Declared, ABC, Generic[State]):
         weight = weight.detach().clone()
         pre = pre.to(weight.dtype)
         post = post.to(weight.dtype)
-        state = self.check_state(pre, post, weight, state)
+        state = self.start_state(pre, post, weight, state)
         return weight, self.update_(pre, post, weight, state, connection)
 
     @torch.no_grad()
@@ -114,7 +114,7 @@ class Rule(Declared, ABC, Generic[State]):
         """Make one step, changing the weight in place, and return the next state.
 
         For loops: arguments are as in `forward`, but nothing is checked. The first state comes from
-        `check_state`.
+        `start_state`.
         """
         view = ConnectionView(weight, connection)
         change, state = self.change(pre.to(weight.dtype), post.to(weight.dtype), weight, state, view)
@@ -123,8 +123,8 @@ class Rule(Declared, ABC, Generic[State]):
             _clamp_(weight.add_(change), self.w_min, self.w_max)
         return state
 
-    def check_state(self, pre: Tensor, post: Tensor, weight: Tensor, state: State | None = None) -> State:
-        """The given state, or the initial state if none is given.
+    def start_state(self, pre: Tensor, post: Tensor, weight: Tensor, state: State | None = None) -> State:
+        """The state that a run starts from: the given one, or the initial one if it is None.
 
         Raises:
             TypeError: If the state belongs to another rule.

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from .connection_view import ConnectionView
-from .pairing import NearestSpike, Pairing, PairRule, PairState, initial_traces
+from .pairing import initial_traces, NearestSpike, Pairing, PairRule, PairState
 
 
 class STDPSensor(PairRule[PairState]):

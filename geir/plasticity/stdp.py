@@ -5,7 +5,7 @@ from torch import Tensor
 from ..core.parameters import Parameter, parameter
 from .connection_view import ConnectionView
 from .dependence import Additive, WeightDependence
-from .pairing import PairRule, PairState, initial_traces
+from .pairing import initial_traces, PairRule, PairState
 
 
 class STDP(PairRule[PairState]):

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import LinearSegmentedColormap
 from torch import Tensor
 
-from .canvas import BLUE, ORANGE, array, axes_for, milliseconds, one_sample, whole_ticks
+from .canvas import array, axes_for, BLUE, milliseconds, one_sample, ORANGE, whole_ticks
 
 DIVERGING = LinearSegmentedColormap.from_list("blue_orange", [BLUE, "white", ORANGE])
 

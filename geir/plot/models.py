@@ -12,8 +12,8 @@ from torch import Tensor
 from .._util.state import leaves, tensors_of
 from ..core.neuron import Dynamics
 from ..core.ode import ODE
-from ..wrappers.forms import CellMixin
-from .canvas import BLUE, GREY, INK, ORANGE, array, axes_for, colors, over_time, symbol
+from ..wrappers import CellMixin
+from .canvas import array, axes_for, BLUE, colors, GREY, INK, ORANGE, over_time, symbol
 from .states import part_of, unwrapped
 
 

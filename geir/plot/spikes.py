@@ -8,7 +8,7 @@ from matplotlib.collections import PathCollection
 from matplotlib.path import Path
 from torch import Tensor
 
-from .canvas import BLUE, INK, array, axes_for, colors, milliseconds, number_neurons, one_sample, over_time
+from .canvas import array, axes_for, BLUE, colors, INK, milliseconds, number_neurons, one_sample, over_time
 
 # More marks than this are drawn as pixels in vector formats, whose files would be larger than the picture is worth.
 RASTERIZE_ABOVE = 50_000

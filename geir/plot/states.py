@@ -11,8 +11,8 @@ from .._util.state import leaves
 from ..core.neuron import Dynamics
 from ..core.ode import ODENeuron
 from ..core.resets import ResetToValue
-from ..wrappers.forms import Wrapper
-from .canvas import GREY, ORANGE, axes_for, colors, milliseconds, over_time, symbol
+from ..wrappers import Wrapper
+from .canvas import axes_for, colors, GREY, milliseconds, ORANGE, over_time, symbol
 
 
 def traces(

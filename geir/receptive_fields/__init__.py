@@ -8,6 +8,6 @@ from .spatial_layers import (
 )
 from .temporal import (
     SpatioTemporalReceptiveField as SpatioTemporalReceptiveField,
-    TemporalReceptiveField as TemporalReceptiveField,
     temporal_scale_distribution as temporal_scale_distribution,
+    TemporalReceptiveField as TemporalReceptiveField,
 )

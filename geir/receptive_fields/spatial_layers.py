@@ -5,8 +5,8 @@ from abc import ABC, abstractmethod
 from torch import Tensor
 from torch.nn import functional
 
-from ..core.parameters import Declared, Parameter, learnable, parameter, setting
-from .spatial import Derivatives, derivative_orders, distinct_fields, spatial_parameters, spatial_receptive_field
+from ..core.parameters import Declared, learnable, Parameter, parameter, setting
+from .spatial import derivative_orders, Derivatives, distinct_fields, spatial_parameters, spatial_receptive_field
 
 
 class _FieldConvolution(Declared, ABC):

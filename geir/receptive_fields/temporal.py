@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from ..containers.network import Run, Stateful
 from ..core.parameters import Learnable, learnable

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 
 
 class AlphaSynapseState(NamedTuple):
@@ -39,8 +39,8 @@ class AlphaSynapse(ODE[AlphaSynapseState], affine=True):
     def derivative(self, x: Tensor, state: AlphaSynapseState) -> AlphaSynapseState:
         return AlphaSynapseState(i=(state.h - state.i) / self.tau_syn, h=-state.h / self.tau_syn)
 
-    def step(self, x: Tensor, state: AlphaSynapseState, *prepared: Any) -> tuple[Tensor, AlphaSynapseState]:
-        state = self.advance(x, state, prepared)
+    def step(self, x: Tensor, state: AlphaSynapseState, coefficients: Any) -> tuple[Tensor, AlphaSynapseState]:
+        state = self.advance(x, state, coefficients)
         return state.i, state
 
 

@@ -5,8 +5,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._util.state import potential
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin, Wrapper
+from ..wrappers import CellMixin, Wrapper
 
 
 class ConductanceSynapseState(NamedTuple):
@@ -40,7 +41,7 @@ class ConductanceSynapse(Wrapper):
         neuron: A neuron with a potential `v` whose input is a current, such as `LIFBox`.
 
     Raises:
-        TypeError: On the first call, if the neuron has no potential `v`.
+        TypeError: If the neuron has no potential `v`.
     """
 
     tau_exc: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="excitatory time constant")
@@ -48,24 +49,37 @@ class ConductanceSynapse(Wrapper):
     E_exc: Parameter = parameter(default=6.0, doc="excitatory reversal potential")
     E_inh: Parameter = parameter(default=-2.0, doc="inhibitory reversal potential")
 
-    def resting_state(self) -> Any:
-        rest = super().resting_state()
-        if "v" not in rest._fields:
-            raise TypeError(
-                f"{type(self).__name__} needs a neuron with a potential `v`, "
-                f"but {type(rest).__name__} has only {', '.join(rest._fields)}."
-            )
-        return ConductanceSynapseState(rest, g_exc=torch.zeros(()), g_inh=torch.zeros(()))
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self.require_potential()
+
+    def check_state_type(self, state: Any) -> None:
+        self.expect_state(state, ConductanceSynapseState)
+        self.neuron.check_state_type(state.neuron)
+
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+        dtype = dtype or self.state_dtype(x)
+        closed = x.new_zeros((), dtype=dtype).expand(x.shape)
+        return ConductanceSynapseState(self.neuron.initial_state(x, dtype), g_exc=closed, g_inh=closed)
 
     def prepare(self) -> tuple[Any, ...]:
-        return (torch.exp(-self.dt / self.tau_exc), torch.exp(-self.dt / self.tau_inh), *super().prepare())
+        decay_exc = torch.exp(-self.dt / self.tau_exc)
+        decay_inh = torch.exp(-self.dt / self.tau_inh)
+        return decay_exc, decay_inh, self.neuron.prepare()
 
-    def step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
-        decay_exc, decay_inh, *inner = prepared or self.prepare()
+    def step(
+        self,
+        x: Tensor,
+        state: ConductanceSynapseState,
+        decay_exc: Tensor,
+        decay_inh: Tensor,
+        inner: tuple[Any, ...],
+    ) -> tuple[Tensor, ConductanceSynapseState]:
         g_exc = decay_exc * (state.g_exc + torch.relu(x))
         g_inh = decay_inh * (state.g_inh + torch.relu(-x))
-        v = state.neuron.v
-        z, neuron = self.neuron.step(g_exc * (self.E_exc - v) + g_inh * (self.E_inh - v), state.neuron, *inner)
+        v = potential(state.neuron)
+        current = g_exc * (self.E_exc - v) + g_inh * (self.E_inh - v)
+        z, neuron = self.neuron.step(current, state.neuron, *inner)
         return z, ConductanceSynapseState(neuron, g_exc, g_inh)
 
 

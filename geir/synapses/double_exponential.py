@@ -8,7 +8,7 @@ from torch import Tensor
 from ..core.integrators import phi1
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 
 
 class DoubleExponentialSynapseState(NamedTuple):
@@ -59,10 +59,9 @@ class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
         return DoubleExponentialSynapseState(i=(state.h - state.i) / self.tau_decay, h=-state.h / self.tau_rise)
 
     def step(
-        self, x: Tensor, state: DoubleExponentialSynapseState, *prepared: Any
+        self, x: Tensor, state: DoubleExponentialSynapseState, gain: Tensor, coefficients: Any
     ) -> tuple[Tensor, DoubleExponentialSynapseState]:
-        gain, *inner = prepared or self.prepare()
-        state = self.advance(gain * x, state, tuple(inner))
+        state = self.advance(gain * x, state, coefficients)
         return state.i, state
 
 

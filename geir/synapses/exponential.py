@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 
 
 class ExponentialSynapseState(NamedTuple):
@@ -36,8 +36,10 @@ class ExponentialSynapse(ODE[ExponentialSynapseState], affine=True):
     def derivative(self, x: Tensor, state: ExponentialSynapseState) -> ExponentialSynapseState:
         return ExponentialSynapseState(i=-state.i / self.tau_syn)
 
-    def step(self, x: Tensor, state: ExponentialSynapseState, *prepared: Any) -> tuple[Tensor, ExponentialSynapseState]:
-        state = self.advance(x, state, prepared)
+    def step(
+        self, x: Tensor, state: ExponentialSynapseState, coefficients: Any
+    ) -> tuple[Tensor, ExponentialSynapseState]:
+        state = self.advance(x, state, coefficients)
         return state.i, state
 
 

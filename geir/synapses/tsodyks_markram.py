@@ -7,7 +7,7 @@ from torch import Tensor
 
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
-from ..wrappers.forms import CellMixin
+from ..wrappers import CellMixin
 
 
 class TsodyksMarkramState(NamedTuple):
@@ -48,9 +48,9 @@ class TsodyksMarkram(ODE[TsodyksMarkramState], affine=True):
     def derivative(self, x: Tensor, state: TsodyksMarkramState) -> TsodyksMarkramState:
         return TsodyksMarkramState(u=-state.u / self.tau_facil, r=(1 - state.r) / self.tau_rec)
 
-    def step(self, x: Tensor, state: TsodyksMarkramState, *prepared: Any) -> tuple[Tensor, TsodyksMarkramState]:
+    def step(self, x: Tensor, state: TsodyksMarkramState, coefficients: Any) -> tuple[Tensor, TsodyksMarkramState]:
         released = self.receive(x, state).u * state.r * x
-        return released, self.advance(x, state, prepared)
+        return released, self.advance(x, state, coefficients)
 
 
 class TsodyksMarkramCell(CellMixin, TsodyksMarkram): ...

@@ -25,20 +25,20 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, cast, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from ..encode import poisson_encode
-from ..neurons import LIBox
-from ..wrappers.refractory import LIFRefracRecurrent
-from .digits import digits
+from ..encode import poisson
+from ..neurons import LIBox, LIFRefracRecurrent
+from .command_line import build_parser, main, stop_on_interrupt
+from .digits import load as load_digits
 from .figure import draw_fields
+from .files import write_atomically
 from .mnist import read
-from .training import main, parser, stop_on_interrupt, write_atomically
 
 # Rate of a white pixel at the initial brightness.
 MAX_RATE_HZ = 127.5
@@ -202,7 +202,7 @@ def present(
             batch = torch.cat([batch, added])
             brightness = torch.cat([brightness, torch.ones(len(added))])
             x = images[batch] * brightness[:, None] / MAX_BRIGHTNESS
-            xs = poisson_encode(x, steps, f_max=MAX_RATE_HZ * MAX_BRIGHTNESS, dt=settings.dt, generator=generator)
+            xs = poisson(x, steps, f_max=MAX_RATE_HZ * MAX_BRIGHTNESS, dt=settings.dt, generator=generator)
             zs = model(xs)
             if learn:
                 model.learn(xs, zs)
@@ -328,7 +328,7 @@ def run(data: Path | str | None = None, **settings: Any) -> dict[str, Any]:
 def load(data: Path | str | None) -> tuple[Images, Images]:
     """The training and the test images of MNIST, or of scikit-learn's digits if no path is given."""
     if data is None:
-        parts: Any = digits()
+        parts: Any = load_digits()
         pairs = parts.train.tensors, parts.test.tensors
     else:
         train_images, train_labels, test_images, test_labels = (torch.from_numpy(array) for array in read(Path(data)))
@@ -342,7 +342,7 @@ if __name__ == "__main__":
         "Learn features of handwritten digits without labels, by STDP. "
         "The last line of the output is a JSON object with the result."
     )
-    arguments = parser("stdp", description, DEFAULTS)
+    arguments = build_parser("stdp", description, DEFAULTS)
     arguments.add_argument(
         "--data",
         type=Path,

@@ -1,50 +1,19 @@
 """Features that apply to any neuron: cells, recurrence, refractoriness, noise, compartments."""
 
-from .compartments import (
-    LIFMC as LIFMC,
-    Compartments as Compartments,
-    CompartmentsCell as CompartmentsCell,
-    Coupling as Coupling,
-    LIFMCCell as LIFMCCell,
-    LIFMCRecurrent as LIFMCRecurrent,
-    LIFMCRecurrentCell as LIFMCRecurrentCell,
-    LIFMCRefrac as LIFMCRefrac,
-    LIFMCRefracCell as LIFMCRefracCell,
-    LIFMCRefracRecurrent as LIFMCRefracRecurrent,
-    LIFMCRefracRecurrentCell as LIFMCRefracRecurrentCell,
-)
-from .forms import CellMixin as CellMixin, Recurrent as Recurrent, RecurrentMixin as RecurrentMixin, Wrapper as Wrapper
-from .noise import (
-    EscapeNoise as EscapeNoise,
-    ExponentialHazard as ExponentialHazard,
-    Hazard as Hazard,
-    Noise as Noise,
-    Noisy as Noisy,
-    NoisyCell as NoisyCell,
-    NoisyLIF as NoisyLIF,
-    NoisyLIFCell as NoisyLIFCell,
-    NoisyLIFRecurrent as NoisyLIFRecurrent,
-    NoisyLIFRecurrentCell as NoisyLIFRecurrentCell,
-    RandomState as RandomState,
-    SigmoidalHazard as SigmoidalHazard,
-    Stochastic as Stochastic,
-    StochasticCell as StochasticCell,
-    StochasticLIF as StochasticLIF,
-    StochasticLIFCell as StochasticLIFCell,
-    StochasticLIFRecurrent as StochasticLIFRecurrent,
-    StochasticLIFRecurrentCell as StochasticLIFRecurrentCell,
-)
+from .cell import CellMixin as CellMixin
+from .compartments import Compartments as Compartments, CompartmentsCell as CompartmentsCell
+from .noise import Noisy as Noisy, NoisyCell as NoisyCell, RandomState as RandomState
+from .recurrent import Recurrent as Recurrent, RecurrentMixin as RecurrentMixin, RecurrentState as RecurrentState
 from .refractory import (
-    AdExRefrac as AdExRefrac,
-    AdExRefracCell as AdExRefracCell,
-    AdExRefracRecurrent as AdExRefracRecurrent,
-    AdExRefracRecurrentCell as AdExRefracRecurrentCell,
-    LIFRefrac as LIFRefrac,
-    LIFRefracCell as LIFRefracCell,
-    LIFRefracRecurrent as LIFRefracRecurrent,
-    LIFRefracRecurrentCell as LIFRefracRecurrentCell,
-    Refractoriness as Refractoriness,
     Refractory as Refractory,
     RefractoryCell as RefractoryCell,
     RefractoryState as RefractoryState,
 )
+from .stochastic import (
+    ExponentialHazard as ExponentialHazard,
+    Hazard as Hazard,
+    SigmoidalHazard as SigmoidalHazard,
+    Stochastic as Stochastic,
+    StochasticCell as StochasticCell,
+)
+from .wrapper import Composite as Composite, Wrapper as Wrapper

@@ -1,43 +1,44 @@
-"""Compartments: potentials that flow into one another, for any model."""
+"""Multi-compartment neurons with resistive coupling."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 from torch.nn import functional
 
-from .._util.state import has_potential, potential, with_potential
-from ..core.neuron import Dynamics
+from .._util.state import potential, with_potential
 from ..core.parameters import setting
-from ..neurons import LIF
-from .forms import CellMixin, RecurrentMixin, Wrapper
-from .refractory import Refractoriness
+from .cell import CellMixin
+from .wrapper import Wrapper
 
 
-class Coupling(Dynamics[Any]):
-    r"""Neurons as compartments, whose potentials `v` flow into one another at the rates :math:`G`:
+class Compartments(Wrapper):
+    r"""Any neurons as compartments, coupled by their potentials `v`: ``Compartments(ALIF(), 3)``.
 
-    .. math:: \dot v_k = \ldots + \sum_j G_{kj} (v_j - v_k).
+    .. math:: \dot v_k = \ldots + \sum_j G_{kj} (v_j - v_k)
 
-    Before every step of the model the potentials flow for :math:`\Delta t`, exactly; the model's own flow follows, so the two together are of
-    order 1 in :math:`\Delta t`. Compartments are the last dimension of the input. Their product is not elementwise: it runs on the
-    reference loop.
+    Before every step of the neurons the coupling is integrated exactly over :math:`\Delta t`; the neurons'
+    own dynamics follow, so the splitting is of order 1 in :math:`\Delta t`. Compartments are the last
+    dimension of the input. The coupling is not elementwise, so the reference loop is used.
 
     Args:
         hidden_size: Number of compartments.
-        coupling: Rates in 1/s, shape (hidden_size, hidden_size), of each compartment from each; the diagonal does not matter. They learn.
-            Default: 100 / hidden_size between any two.
+        coupling: Rates :math:`G` in 1/s, shape (hidden_size, hidden_size), to each compartment from each; the
+            diagonal is ignored. Learnable. Default: 100 / hidden_size between any two.
+
+    Raises:
+        TypeError: If the neuron has no potential `v`.
+        ValueError: If `coupling` has another shape.
     """
 
-    elementwise: ClassVar[bool] = False
-
     hidden_size: int = setting(
-        kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of neurons"
+        kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of compartments"
     )
     coupling: Tensor | None = setting(default=None, accepts=(Tensor, type(None)), expected="a tensor of rates")
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self.require_potential()
         given, shape = self.coupling, (self.hidden_size, self.hidden_size)
         if given is not None and given.shape != shape:
             raise ValueError(f"{type(self).__name__}.coupling must have shape {shape}, got {tuple(given.shape)}.")
@@ -46,57 +47,27 @@ class Coupling(Dynamics[Any]):
             del self.coupling
             self.register_parameter("coupling", nn.Parameter(rates))
 
-    def resting_state(self) -> Any:
-        rest = super().resting_state()
-        if not has_potential(rest):
-            raise TypeError(
-                f"{type(self).__name__} couples potentials `v`, but {type(rest).__name__} has only {', '.join(rest._fields)}."
-            )
-        return rest
+    @property
+    def elementwise(self) -> bool:
+        return False
 
     def prepare(self) -> tuple[Any, ...]:
-        rates: Any = self.coupling
-        return (torch.matrix_exp(self.dt * (rates - torch.diag(rates.sum(1)))), *super().prepare())
+        rates = self.coupling
+        assert rates is not None  # set at construction
+        flow = torch.matrix_exp(self.dt * (rates - torch.diag(rates.sum(1))))
+        return flow, self.neuron.prepare()
 
     def check_parameters(self, x: Tensor) -> None:
         super().check_parameters(x)
         if x.dim() == 0 or x.shape[-1] != self.hidden_size:
             raise ValueError(
-                f"{type(self).__name__} has {self.hidden_size} compartments in the last dimension, but one step of input has shape {tuple(x.shape)}."
+                f"{type(self).__name__} has {self.hidden_size} compartments in the last dimension, but one step of "
+                f"input has shape {tuple(x.shape)}."
             )
 
-    def step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
-        flow, *inner = prepared or self.prepare()
-        return super().step(x, with_potential(state, functional.linear(potential(state), flow)), *inner)
+    def step(self, x: Tensor, state: Any, flow: Tensor, inner: tuple[Any, ...]) -> tuple[Tensor, Any]:
+        v = functional.linear(potential(state), flow)
+        return self.neuron.step(x, with_potential(state, v), *inner)
 
 
-class Compartments(Coupling, Wrapper):  # pyright: ignore[reportIncompatibleVariableOverride]  (coupled, whatever is wrapped)
-    """Any neurons as compartments: ``Compartments(ALIF(), 3)``."""
-
-
-class CompartmentsCell(CellMixin, Compartments):
-    """One step of any neurons as compartments."""
-
-
-class LIFMC(Coupling, LIF): ...
-
-
-class LIFMCCell(CellMixin, LIFMC): ...
-
-
-class LIFMCRecurrent(RecurrentMixin, LIFMC): ...
-
-
-class LIFMCRecurrentCell(CellMixin, RecurrentMixin, LIFMC): ...
-
-
-class LIFMCRefrac(Refractoriness, LIFMC): ...
-
-
-class LIFMCRefracCell(CellMixin, LIFMCRefrac): ...
-
-
-class LIFMCRefracRecurrent(RecurrentMixin, LIFMCRefrac): ...
-
-
-class LIFMCRefracRecurrentCell(CellMixin, RecurrentMixin, LIFMCRefrac): ...
+class CompartmentsCell(CellMixin, Compartments): ...

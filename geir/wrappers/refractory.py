@@ -1,29 +1,35 @@
-"""Refractoriness, for any spiking model."""
+"""Refractoriness, for any spiking neuron."""
 
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._util.state import has_potential, potential, with_potential
-from ..core.neuron import Dynamics
+from .._util.state import potential, with_potential
+from ..core.neuron import emits_multiple_spikes
 from ..core.parameters import Parameter, parameter
-from ..neurons import LIF, AdEx
-from .forms import CellMixin, RecurrentMixin, Wrapper
+from .cell import CellMixin
+from .wrapper import Wrapper
 
 
 class RefractoryState(NamedTuple):
-    """State of a refractory model."""
+    """State of a refractory neuron."""
 
-    neuron: Any  # state of the model
-    wait: Tensor  # steps left in which it cannot spike
+    neuron: Any  # state of the wrapped neuron
+    wait: Tensor  # remaining refractory steps
 
 
-class Refractoriness(Dynamics[Any]):
-    """After a spike, the potential `v` stays where the reset put it for `period`, and the neuron does not spike.
+class Refractory(Wrapper):
+    """Any spiking neuron made refractory: ``Refractory(LIF(), period=5e-3)``.
 
-    All else (synaptic current, adaptation) goes on. The period is rounded to whole steps of `dt`. Being refractory is a threshold on the
-    steps left, so credit passes through it by the model's surrogate.
+    After a spike, the potential `v` stays where the reset put it for `period`, and the neuron does not spike.
+    Everything else (synaptic current, adaptation) goes on. The period is rounded to whole steps of `dt`.
+    Being refractory is a threshold on the number of remaining steps, so the gradient passes through it by the
+    neuron's surrogate derivative.
+
+    Raises:
+        TypeError: If the neuron does not spike or has no potential `v`.
+        ValueError: If it emits several spikes per step.
     """
 
     period: Parameter = parameter(
@@ -32,58 +38,31 @@ class Refractoriness(Dynamics[Any]):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        surrogate = getattr(self, "surrogate", None)
-        if getattr(surrogate, "multiple_spikes", False):
+        self.require_potential()
+        if not self.neuron.spiking:
+            raise TypeError(f"{type(self).__name__} needs a neuron that spikes, such as LIF(), got {self.neuron}.")
+        if emits_multiple_spikes(self.surrogate):
             raise ValueError(
-                f"{type(self).__name__} waits after every spike, but {surrogate} counts several in a step; take another surrogate."
+                f"{type(self).__name__} waits after every spike, but {self.surrogate} emits several per step; "
+                "use another surrogate."
             )
 
-    def resting_state(self) -> Any:
-        rest = super().resting_state()
-        if not has_potential(rest):
-            raise TypeError(
-                f"{type(self).__name__} holds the potential `v`, but {type(rest).__name__} has only {', '.join(rest._fields)}."
-            )
-        return RefractoryState(rest, torch.zeros(()))
+    def check_state_type(self, state: Any) -> None:
+        self.expect_state(state, RefractoryState)
+        self.neuron.check_state_type(state.neuron)
 
-    def step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
-        z, moved = super().step(x, state.neuron, *prepared)
-        surrogate: Any = getattr(self, "surrogate")  # noqa: B009  (the model's, which a mixin cannot declare)
-        held = surrogate(state.wait - 0.5)
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+        dtype = dtype or self.state_dtype(x)
+        return RefractoryState(self.neuron.initial_state(x, dtype), x.new_zeros((), dtype=dtype).expand(x.shape))
+
+    def step(self, x: Tensor, state: RefractoryState, inner: tuple[Any, ...]) -> tuple[Tensor, RefractoryState]:
+        z, after = self.neuron.step(x, state.neuron, *inner)
+        held = self.surrogate(state.wait - 0.5)
         z = (1 - held) * z
-        v = (1 - held) * potential(moved) + held * potential(state.neuron)
+        v = (1 - held) * potential(after) + held * potential(state.neuron)
         steps = torch.round(self.period / self.dt)
         wait = (1 - z) * torch.relu(state.wait - 1) + z * steps
-        return z, RefractoryState(with_potential(moved, v), wait)
+        return z, RefractoryState(with_potential(after, v), wait)
 
 
-class Refractory(Refractoriness, Wrapper):
-    """Any spiking neuron made refractory: ``Refractory(LIF(), period=5e-3)``."""
-
-
-class RefractoryCell(CellMixin, Refractory):
-    """One step of any spiking neuron made refractory."""
-
-
-class LIFRefrac(Refractoriness, LIF): ...
-
-
-class LIFRefracCell(CellMixin, LIFRefrac): ...
-
-
-class LIFRefracRecurrent(RecurrentMixin, LIFRefrac): ...
-
-
-class LIFRefracRecurrentCell(CellMixin, RecurrentMixin, LIFRefrac): ...
-
-
-class AdExRefrac(Refractoriness, AdEx): ...
-
-
-class AdExRefracCell(CellMixin, AdExRefrac): ...
-
-
-class AdExRefracRecurrent(RecurrentMixin, AdExRefrac): ...
-
-
-class AdExRefracRecurrentCell(CellMixin, RecurrentMixin, AdExRefrac): ...
+class RefractoryCell(CellMixin, Refractory): ...

@@ -6,7 +6,7 @@ import pickle
 
 import pytest
 import torch
-from connection_cases import DOUBLE, assert_close
+from connection_cases import assert_close, DOUBLE
 from torch import nn
 from torch.func import functional_call, vmap
 from torch.nn import functional
@@ -259,9 +259,9 @@ INVALID = {
     "integer input": (
         lambda: Delay()(torch.ones(3, 4, dtype=torch.int64)),
         TypeError,
-        "Delay takes a floating-point tensor, got torch.int64",
+        "Delay expected floating-point input, got torch.int64",
     ),
-    "a list as input": (lambda: DelayCell()([1.0]), TypeError, "DelayCell takes a floating-point tensor, got list"),
+    "a list as input": (lambda: DelayCell()([1.0]), TypeError, "DelayCell expected a tensor, got list"),
     "another number of inputs": (
         lambda: DelayedLinear(5, 4)(XS),
         ValueError,

@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from connection_cases import DOUBLE, assert_close
+from connection_cases import assert_close, DOUBLE
 
 from geir.connections import Delay, GaussianInterpolation, Interpolation, NearestStep
 

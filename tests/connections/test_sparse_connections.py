@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from connection_cases import DOUBLE, assert_close, output_and_gradients, sparse_input
+from connection_cases import assert_close, DOUBLE, output_and_gradients, sparse_input
 from torch import nn
 
 import geir

@@ -5,7 +5,7 @@ import torch
 from torch import nn
 
 import geir
-from geir import LI, LIF, LICell, LIFCell, LIFRecurrentCell, Lift, RecurrentSequential, SequentialState
+from geir import LI, LICell, LIF, LIFCell, LIFRecurrentCell, Lift, RecurrentSequential, SequentialState
 
 
 def stepped(module, xs, state=None):
@@ -187,13 +187,15 @@ def test_recurrent_sequential_refuses_what_cannot_be_fed_back():
 
 
 def test_lift_refuses_what_has_no_batch_or_mixes_it():
-    with pytest.raises(ValueError, match=r"Linear over time takes \(time, batch, ...\), got shape \(5,\)"):
+    with pytest.raises(
+        ValueError, match=r"Linear over time expected an input of shape \(time, batch, ...\), got shape \(5,\)"
+    ):
         Lift(nn.Linear(5, 2))(XS[0, 0])
     with pytest.raises(ValueError, match="Flatten over time must keep the batch"):
         Lift(nn.Flatten(0))(XS)
     with pytest.raises(RuntimeError) as error:
         Lift(nn.Linear(4, 2))(XS)
-    assert "ran over time" in error.value.__notes__[0]
+    assert "was applied over time" in error.value.__notes__[0]
     with pytest.raises(TypeError, match="Lift takes a module, got"):
         Lift(torch.relu)
 

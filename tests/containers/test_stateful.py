@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from geir import LI, LIF, LICell, LIFCell, Lift, LiftedSequential, SequentialState, Stateful
+from geir import LI, LICell, LIF, LIFCell, Lift, LiftedSequential, SequentialState, Stateful
 from geir.neurons import LIState
 
 XS = 6 * torch.rand(40, 3, 5, generator=torch.Generator().manual_seed(0))
@@ -114,7 +114,7 @@ CASES = {
     "no batch": (
         lambda: LiftedSequential(nn.Linear(5, 2))(XS[0, 0]),
         ValueError,
-        r"Linear over time takes \(time, batch, ...\), got shape \(5,\)",
+        r"Linear over time expected an input of shape \(time, batch, ...\), got shape \(5,\)",
     ),
     "no connect": (lambda: Unfinished()(XS), NotImplementedError, "Unfinished does not define `connect`"),
 }

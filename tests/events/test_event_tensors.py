@@ -11,7 +11,7 @@ from torch import nn
 from torch.utils.data import DataLoader, Dataset
 
 from geir.events import Events, transforms as T, write_events
-from geir.events.dataset import EventDataset, collate
+from geir.events.dataset import collate, EventDataset
 from geir.events.transforms import common
 
 SIZE = (9, 7)

@@ -20,21 +20,21 @@ import torch
 from hypothesis import given, strategies as st
 
 from geir.events import (
+    camera as camera_module,
+    CameraInput,
+    counts as counts_module,
+    EventFileError,
+    Events,
+    file_input as file_input_module,
+    FileInput,
+    input as input_module,
+    Overflow,
+    read_events,
     SPIF,
     T32,
     T64,
-    CameraInput,
-    EventFileError,
-    Events,
-    FileInput,
-    Overflow,
     UDPInput,
     UDPOutput,
-    camera as camera_module,
-    counts as counts_module,
-    file_input as file_input_module,
-    input as input_module,
-    read_events,
     write_events,
 )
 from geir.events.__main__ import main

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 import geir
-from geir import IAF, LI, LIF, LIFBox, learnable, models
+from geir import IAF, learnable, LI, LIF, LIFBox, models
 
 HEAD = {"num_classes": 10, "hidden_size": 64, "grid": 1}
 NETWORKS = {
@@ -66,7 +66,7 @@ def test_at_the_start_every_layer_spikes_and_every_parameter_gets_a_gradient(mak
     assert ys.shape == (32, 2, 10)
     # Two images are told apart.
     assert (ys[-1, 0] - ys[-1, 1]).norm() > 0.2 * ys[-1].norm()
-    geir.decode.max_membrane_loss(ys, torch.tensor([1, 2])).backward()
+    geir.decode.max_potential_loss(ys, torch.tensor([1, 2])).backward()
     silent = [
         name
         for name, p in model.named_parameters()

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 import geir
-from geir.plasticity import STDP, InhibitorySTDP, NearestSpike, SumOfRules, SynapticScaling, TripletSTDP
+from geir.plasticity import InhibitorySTDP, NearestSpike, STDP, SumOfRules, SynapticScaling, TripletSTDP
 
 DOUBLE = torch.float64
 UNBOUNDED = {"w_min": -float("inf"), "w_max": float("inf")}

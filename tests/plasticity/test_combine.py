@@ -6,7 +6,7 @@ import torch
 from plasticity_cases import DOUBLE, double, run, spike_trains
 
 import geir
-from geir.plasticity import STDP, RateBased, SumOfRules, SynapticScaling
+from geir.plasticity import RateBased, STDP, SumOfRules, SynapticScaling
 
 
 def test_a_rate_based_rule_receives_the_rates_of_spikes():

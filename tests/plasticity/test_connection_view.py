@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from plasticity_cases import DOUBLE, RULES, double, every_rule
+from plasticity_cases import DOUBLE, double, every_rule, RULES
 from torch import nn
 from torch.nn import functional
 

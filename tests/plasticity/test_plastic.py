@@ -11,7 +11,7 @@ from torch.nn import functional
 
 import geir
 from geir import LIF
-from geir.plasticity import STDP, IntrinsicPlasticity, Plastic, PlasticCell, RewardModulated, STDPSensor
+from geir.plasticity import IntrinsicPlasticity, Plastic, PlasticCell, RewardModulated, STDP, STDPSensor
 
 
 def plastic_layer(connection=None, rule=None, kind=Plastic):

@@ -6,7 +6,7 @@ import torch
 from plasticity_cases import DOUBLE, double, run
 
 import geir
-from geir.plasticity import STDP, RewardModulated
+from geir.plasticity import RewardModulated, STDP
 
 
 def eligible_by_one_pair(rule, batch=1):

@@ -5,12 +5,12 @@ import pickle
 
 import pytest
 import torch
-from plasticity_cases import DOUBLE, RULES, double, every_rule, run, spike_trains
+from plasticity_cases import DOUBLE, double, every_rule, RULES, run, spike_trains
 from torch import nn
 
 import geir
 from geir._util.state import leaves
-from geir.plasticity import STDP, InhibitorySTDP, NearestSpike, RewardModulated, Rule, TripletSTDP
+from geir.plasticity import InhibitorySTDP, NearestSpike, RewardModulated, Rule, STDP, TripletSTDP
 
 
 @every_rule

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from plasticity_cases import DOUBLE, RULES, double, run, spike_times, spike_trains
+from plasticity_cases import DOUBLE, double, RULES, run, spike_times, spike_trains
 
 import geir
 from geir.plasticity import STDP

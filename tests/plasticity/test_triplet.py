@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from plasticity_cases import DOUBLE, RULES, UNBOUNDED, double, run, spike_times, spike_trains
+from plasticity_cases import DOUBLE, double, RULES, run, spike_times, spike_trains, UNBOUNDED
 
 import geir
 from geir.plasticity import STDP, TripletSTDP

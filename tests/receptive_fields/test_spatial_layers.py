@@ -9,13 +9,13 @@ import pytest
 import torch
 from scipy import ndimage
 
-from geir import Lift, learnable
+from geir import learnable, Lift
 from geir.receptive_fields import (
     ParameterizedSpatialReceptiveField2d,
     SampledSpatialReceptiveField2d,
-    SpatialReceptiveField2d,
     spatial_parameters,
     spatial_receptive_field,
+    SpatialReceptiveField2d,
 )
 
 TABLE = spatial_parameters([1.0, 2.0], [0.0, 0.7], [1.0, 2.0], derivatives=1)

@@ -8,12 +8,12 @@ import torch
 from scipy import signal
 
 import geir
-from geir import LIF, Lift, learnable
+from geir import learnable, LIF, Lift
 from geir.receptive_fields import (
     SampledSpatialReceptiveField2d,
     SpatioTemporalReceptiveField,
-    TemporalReceptiveField,
     temporal_scale_distribution,
+    TemporalReceptiveField,
 )
 
 

@@ -8,8 +8,8 @@ import re
 import numpy as np
 import pytest
 import torch
-from test_contract import MODELS as ALL_MODELS
-from test_kernels import MODELS, OPERATIONS, UState, expect_caught, with_reference
+from model_table import MODELS as ALL_MODELS
+from test_kernels import expect_caught, MODELS, OPERATIONS, UState, with_reference
 from torch import nn
 
 import geir

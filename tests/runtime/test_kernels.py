@@ -15,7 +15,7 @@ from typing import NamedTuple
 import numpy as np
 import pytest
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 import geir
 from geir._runtime import memory, native, sparse

@@ -47,9 +47,9 @@ def test_the_potential_stays_between_the_reversal_potentials():
 
 
 def test_a_neuron_without_a_potential_is_rejected():
-    message = "ConductanceSynapse needs a neuron with a potential `v`, but TsodyksMarkramState has only u, r"
+    message = "ConductanceSynapse needs a neuron with a membrane potential `v`, but the state of TsodyksMarkram has only u, r"
     with pytest.raises(TypeError, match=message):
-        ConductanceSynapse(TsodyksMarkram())(torch.rand(5, 2))
+        ConductanceSynapse(TsodyksMarkram())
 
 
 def test_a_cell_is_one_step_of_the_layer():

@@ -21,10 +21,10 @@ from torch import nn
 
 from geir import LIBoxCell, LIFRefracCell, SequentialState
 from geir.events import EventFileError, Events, FileInput, UDPInput, UDPOutput
-from geir.tasks.edges import Detector, Player, Scene, film, network
+from geir.tasks.edges import Detector, film, network, Player, Scene
 from geir.tasks.edges.__main__ import main
-from geir.tasks.edges.detector import ANGLES, FLOOR, filtered, line_fields
-from geir.tasks.edges.picture import NO_EDGE, NO_EVENT, PALETTE, indexed, png
+from geir.tasks.edges.detector import ANGLES, filtered, FLOOR, line_fields
+from geir.tasks.edges.picture import indexed, NO_EDGE, NO_EVENT, PALETTE, png
 from geir.tasks.edges.player import Controls
 from geir.tasks.edges.server import Server
 

@@ -10,7 +10,7 @@ import pytest
 import torch
 from matplotlib import image
 
-from geir.tasks import figure, stdp, training
+from geir.tasks import command_line, figure, stdp
 
 QUICK = {"neurons": 50, "images": 160, "label_images": 64, "duration": 0.1}
 
@@ -172,7 +172,7 @@ def test_ctrl_c_saves_the_learned_weights(tmp_path, monkeypatch):
     result = stdp.run(**QUICK, out=tmp_path)
     assert result["interrupted"]
     assert "test_accuracy" not in result
-    assert learned(tmp_path)["cells.v_th"].std() > 0
+    assert learned(tmp_path)["cells.neuron.v_th"].std() > 0
 
 
 def test_any_number_of_fields_can_be_drawn(tmp_path):
@@ -198,8 +198,8 @@ def test_other_invalid_settings_are_rejected_with_the_valid_range(tmp_path, caps
         stdp.run(duration=5e-4)
     with pytest.raises(FileNotFoundError, match="There is no MNIST at .*missing.npz; give --data an .npz"):
         stdp.run(data=tmp_path / "missing.npz")
-    arguments = training.parser("stdp", "", stdp.DEFAULTS)
-    assert training.main(arguments, stdp.run, ["--neurons", "0"]) == 1
+    arguments = command_line.build_parser("stdp", "", stdp.DEFAULTS)
+    assert command_line.main(arguments, stdp.run, ["--neurons", "0"]) == 1
     assert capsys.readouterr().err == "error: --neurons must be positive, got 0.\n"
 
 

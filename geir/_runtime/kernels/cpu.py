@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from .. import memory, native
-from .emit import C, Language, emit, filled
+from .emit import C, emit, filled, Language
 from .program import Program
 
 # Neurons that a thread takes at a time, at most; below so many neuron steps one thread is faster than two.

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from .. import native
-from .emit import TRITON, Language, emit, filled
+from .emit import emit, filled, Language, TRITON
 from .program import Program
 
 _TRITON = Language(

@@ -1,4 +1,4 @@
-"""The definition of a run: the step, again and again."""
+"""The definition of a run: the step, repeated."""
 
 from typing import Any
 
@@ -6,21 +6,31 @@ import torch
 from torch import Tensor
 
 from ..._util.state import map_state
+from ..stepper import Stepper
 
 
-def reference(neuron: Any, xs: Tensor, state: Any, record_states: bool = False) -> tuple[Tensor, Any]:
-    """Loop over time in Python. Every other kernel must agree with this one, gradients included."""
-    prepared, dtype = neuron.prepare(), neuron.state_dtype(xs)
+def reference(stepper: Stepper, xs: Tensor, state: Any, record_states: bool = False) -> tuple[Tensor, Any]:
+    """Loop over time in Python. Every kernel must agree with this loop, gradients included.
+
+    Args:
+        stepper: The model, ready to run.
+        xs: Input, shape (time, ...).
+        state: State before the first step.
+        record_states: Whether to return the states after every step instead of only the last.
+
+    Returns:
+        Output, shape (time, ...), and the last state, or all states, each part of shape (time, ...).
+    """
     outputs, states = [], []
-    # Not `xs[t]`: the backward of indexing is quadratic in the number of steps.
-    for x in xs.to(dtype).unbind(0):
-        z, state = neuron.step(x, state, *prepared)
+    # Not `xs[t]`: the backward pass of indexing is quadratic in the number of steps.
+    for x in xs.to(stepper.dtype).unbind(0):
+        z, state = stepper.step(x, state, *stepper.prepared)
         outputs.append(z)
         if record_states:
             states.append(state)
     if not outputs:
         empty = map_state(lambda part: part.new_empty(0, *part.shape), state)
         return torch.empty_like(xs), empty if record_states else state
-    return torch.stack(outputs).to(xs.dtype), map_state(
-        lambda *parts: torch.stack(parts), *states
-    ) if record_states else state
+    if record_states:
+        state = map_state(lambda *parts: torch.stack(parts), *states)
+    return torch.stack(outputs).to(xs.dtype), state

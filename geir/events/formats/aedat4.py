@@ -14,8 +14,8 @@ import torch
 from ..errors import EventFileError
 from .compression import Compression, compressor_of, decompressor_of, expected_size
 from .decode import Array, Columns, gather
-from .flatbuffer import I32, I64, U32, Buffer, DamagedError, flatbuffer
-from .reader import Parts, Reader, Target, checked_size, new_columns, part
+from .flatbuffer import Buffer, DamagedError, flatbuffer, I32, I64, U32
+from .reader import checked_size, new_columns, part, Parts, Reader, Target
 
 _MAGIC = b"#!AER-DAT4.0\r\n"
 _RECORD = 16

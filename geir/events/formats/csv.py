@@ -6,8 +6,8 @@ from collections.abc import Iterator
 import numpy
 
 from ..events import ALIASES
-from .decode import READ, WRITTEN, WRONG, Array, Columns, decode, new_state
-from .reader import BLOCK, Parts, Reader, Target, checked_size, new_columns, part
+from .decode import Array, Columns, decode, new_state, READ, WRITTEN, WRONG
+from .reader import BLOCK, checked_size, new_columns, part, Parts, Reader, Target
 
 # No line is longer.
 _LONGEST = 1 << 12

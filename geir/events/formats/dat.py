@@ -2,7 +2,7 @@
 
 import numpy
 
-from .reader import Parts, RecordReader, Target, checked_size, text_header, whole_number
+from .reader import checked_size, Parts, RecordReader, Target, text_header, whole_number
 
 # Types of events that have the same layout: 2D, and contrast detection, which is what they are.
 _CHANGES = (0, 12)

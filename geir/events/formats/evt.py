@@ -7,7 +7,7 @@ from typing import ClassVar
 import numpy
 
 from .decode import Array
-from .reader import Parts, RecordReader, Target, checked_size, text_header, whole_number
+from .reader import checked_size, Parts, RecordReader, Target, text_header, whole_number
 
 # Of sensors whose recordings do not say their size, by the plugin that made them.
 _SIZES = {"gen3": (640, 480), "gen4": (1280, 720), "imx636": (1280, 720), "imx646": (1280, 720), "genx320": (320, 320)}

@@ -7,7 +7,7 @@ import numpy
 
 from ..events import ALIASES, COLUMNS
 from .decode import Columns
-from .reader import Parts, Reader, Target, as_column, checked_size
+from .reader import as_column, checked_size, Parts, Reader, Target
 
 _NEEDED = "HDF5 files are read and written with h5py; install it: pip install 'geir[events]'"
 # A chunk is decompressed as a whole.

@@ -7,14 +7,14 @@ import tempfile
 import zipfile
 import zlib
 from collections.abc import Iterator
-from typing import IO, Any
+from typing import Any, IO
 
 import numpy
 from numpy.lib import format as npy
 
 from ..events import ALIASES, COLUMNS
 from .decode import Columns
-from .reader import Parts, Reader, Target, as_column, checked_size
+from .reader import as_column, checked_size, Parts, Reader, Target
 
 # What a damaged archive makes its readers raise.
 _DAMAGED = (

@@ -6,7 +6,7 @@ import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import IO, Any, ClassVar
+from typing import Any, ClassVar, IO
 
 import numpy
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 from ..._runtime import memory
 from ..errors import EventFileError
 from ..events import COLUMNS, Events
-from .decode import READ, UNTIMED, WRITTEN, WRONG, Array, Columns, decode, new_state
+from .decode import Array, Columns, decode, new_state, READ, UNTIMED, WRITTEN, WRONG
 
 Parts = Iterable[Events]
 Target = IO[bytes]

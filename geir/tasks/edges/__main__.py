@@ -17,7 +17,7 @@ from torch import Tensor
 from ...events import FileInput, UDPInput
 from ...events.input import Input
 from . import film
-from .detector import THRESHOLD, Detector
+from .detector import Detector, THRESHOLD
 from .player import Controls, Player, slices, steps_per_picture
 from .scene import Scene
 from .server import Server

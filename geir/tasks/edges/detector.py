@@ -7,14 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 from ..._runtime import memory
 from ...containers.sequential import Lift, SequentialState
 from ...events import Events
-from ...neurons import LIBox
+from ...neurons import LIBox, LIFRefrac
 from ...receptive_fields import spatial_receptive_field
-from ...wrappers.refractory import LIFRefrac
 from .picture import indexed
 
 # One event alone lifts a neuron's potential to 0.25, so that above this threshold it takes two within a few milliseconds.

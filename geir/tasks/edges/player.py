@@ -13,7 +13,7 @@ from torch import Tensor
 
 from ...events import Events, FileInput
 from ...events.input import Input
-from .detector import THRESHOLD, Detector, Due
+from .detector import Detector, Due, THRESHOLD
 
 PICTURES_PER_SECOND = 30
 # Seconds over which rates are measured.

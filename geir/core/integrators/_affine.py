@@ -1,0 +1,86 @@
+r"""Affine differential equations, :math:`\dot s = A s + B x + c`: their structure, found by probing, and their terms.
+
+A term is addressed by the index of the part of the state that changes and of its source: another part, the
+input or a constant.
+"""
+
+from typing import NamedTuple, Protocol
+
+import torch
+from torch import Tensor
+
+from ..._util.state import map_state
+from .base import Flow, parameter_device, parameter_shape
+
+Terms = dict[tuple[int, int], Tensor]
+Structure = frozenset[tuple[int, int]]
+INPUT, CONSTANT = -1, -2
+
+
+class LinearSystem(NamedTuple):
+    """The terms of an affine equation, times `dt`, in float64."""
+
+    rates: Terms  # the matrix A
+    drives: Terms  # input weights B and constants c
+
+
+class _DeclaredFlow(Flow, Protocol):
+    def with_values(self, values: dict[str, Tensor]) -> Flow: ...
+
+
+def find_structure(flow: _DeclaredFlow) -> Structure:
+    """The terms of an affine derivative that are not always zero.
+
+    Found by evaluating it with NaN in one place at a time. Parameters are replaced by arbitrary numbers, so
+    that a dependence is found even if the present values hide it.
+    """
+    with torch.device("cpu"):
+        names = list(flow.declared_parameters())
+        values = {name: 0.3 + 0.4 * k / len(names) for k, name in enumerate(names)}
+        probe = flow.with_values({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
+        zero = torch.zeros((), dtype=torch.float64)
+        nan = torch.full((), torch.nan, dtype=torch.float64)
+        rest = probe.rest()
+        silent = map_state(lambda _: zero, rest)
+        found = {(k, CONSTANT) for k, f in enumerate(probe.derivative(zero, silent)) if f != 0}
+        found |= {(k, INPUT) for k, f in enumerate(probe.derivative(nan, silent)) if f.isnan()}
+        for j, name in enumerate(rest._fields):
+            derivative = probe.derivative(zero, silent._replace(**{name: nan}))
+            found |= {(k, j) for k, f in enumerate(derivative) if f.isnan()}
+    return frozenset(found)
+
+
+def linear_system(flow: Flow) -> LinearSystem:
+    """The terms of an affine derivative in its structure, by evaluating it at zero and at unit vectors."""
+    parameters = flow.declared_parameters().values()
+    device = parameter_device(parameters)
+    # MPS has no float64.
+    dtype = torch.float32 if device is not None and device.type == "mps" else torch.float64
+    zero = torch.zeros(parameter_shape(parameters), dtype=dtype, device=device)
+    one = torch.ones_like(zero)
+    rest = flow.rest()
+    silent = type(rest)(*(zero for _ in rest))
+    constant = flow.derivative(zero, silent)
+    columns = [flow.derivative(zero, silent._replace(**{name: one})) for name in rest._fields]
+    drive = flow.derivative(one, silent)
+    rates: Terms = {}
+    drives: Terms = {}
+    for k, source in sorted(flow.structure):
+        if source == CONSTANT:
+            drives[k, source] = flow.dt * constant[k]
+        elif source == INPUT:
+            drives[k, source] = flow.dt * (drive[k] - constant[k])
+        else:
+            rates[k, source] = flow.dt * (columns[source][k] - constant[k])
+    for k in range(len(rest)):
+        rates.setdefault((k, k), zero)
+    return LinearSystem(rates, drives)
+
+
+def connected_groups(structure: Structure, parts: int) -> list[list[int]]:
+    """The parts of the state grouped so that parts of different groups do not influence each other."""
+    group = list(range(parts))
+    for k, j in structure:
+        if j >= 0 and group[k] != group[j]:
+            group = [group[j] if g == group[k] else g for g in group]
+    return [[k for k in range(parts) if group[k] == g] for g in sorted(set(group))]

@@ -1,0 +1,44 @@
+"""The interface of integrators."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+
+class Flow(Protocol):
+    """The interface of a differential equation: its derivative, resting state, step size and parameters."""
+
+    dt: float
+    structure: frozenset[tuple[int, int]]
+
+    def rest(self) -> Any: ...
+    def derivative(self, x: Tensor, state: Any) -> Any: ...
+    def declared_parameters(self) -> dict[str, Tensor]: ...
+
+
+@dataclass(frozen=True)
+class Integrator(ABC):
+    """A numerical method. Abstract: a subclass defines `advance`, and `prepare` if it has coefficients."""
+
+    def prepare(self, flow: Flow) -> Any:
+        """Coefficients that depend on parameters only; nested tuples and dictionaries of tensors."""
+        return ()
+
+    @abstractmethod
+    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: Any) -> Any:
+        """The state after `dt`."""
+
+
+def parameter_shape(parameters: Iterable[Tensor]) -> torch.Size:
+    """The shape to which parameters broadcast."""
+    # Not `torch.broadcast_shapes`: its first call imports symbolic mathematics, which takes half a second.
+    return torch.broadcast_tensors(torch.zeros(()), *parameters)[0].shape
+
+
+def parameter_device(parameters: Iterable[Tensor]) -> torch.device | None:
+    """The device of the parameters; None if there are none."""
+    return next((t.device for t in parameters), None)

@@ -1,0 +1,222 @@
+"""The base class of modules that declare their parameters and settings as annotated class attributes."""
+
+import copy
+import dataclasses
+import difflib
+import inspect
+import re
+from collections.abc import Mapping
+from types import FunctionType
+from typing import Any, ClassVar, dataclass_transform, Self
+
+from torch import nn, Tensor
+
+from .parameter import Parameter, parameter
+from .setting import plain_setting, Setting, setting
+
+Declaration = Parameter | Setting
+
+
+@dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(parameter, setting))
+class Declared(nn.Module):
+    """An `nn.Module` whose constructor takes the arguments that its class and its base classes declare, by name.
+
+    A class declares an argument by an annotated attribute: `parameter(...)`, `setting(...)` or a plain
+    default. When a subclass is defined, this class
+
+    1. collects its declarations; a declared name assigned without annotation, ``dt = 1e-4``, changes the
+    inherited default; 2. withdraws inherited declarations that it replaces by a property or annotates as
+    `ClassVar`; 3. removes the class attributes of settings, which would hide the attributes of the instances;
+    4. sets ``__signature__``, so that `help` and editors show all arguments; 5. lists all arguments in the
+    docstring.
+
+    Raises:
+        TypeError: When a subclass gives a declared name a value that cannot be a default.
+    """
+
+    _declarations: ClassVar[Mapping[str, Declaration]] = {}
+    _own_declarations: ClassVar[Mapping[str, Declaration | None]] = {}
+
+    def __init_subclass__(cls, **keywords: Any) -> None:
+        super().__init_subclass__(**keywords)
+        cls._own_declarations = _collect(cls, inherited=_merge(cls.__mro__[1:]))
+        cls._declarations = _merge(cls.__mro__)
+        cls.__signature__ = cls._make_signature()
+        cls.__doc__ = _document(cls)
+
+    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+        super().__init__()
+        for name, value in self._bind_arguments(arguments, keywords).items():
+            setattr(self, name, value)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Called once every declared attribute is set."""
+
+    @classmethod
+    def _argument_sources(cls) -> tuple[type, ...]:
+        """Further classes whose docstrings describe arguments of this class."""
+        return ()
+
+    @classmethod
+    def _make_signature(cls) -> inspect.Signature:
+        """The constructor's arguments: positional settings, then parameters, then other settings."""
+        entries = []
+        for name, declaration in cls._declarations.items():
+            positional = isinstance(declaration, Setting) and not declaration.kw_only
+            kind = inspect.Parameter.POSITIONAL_OR_KEYWORD if positional else inspect.Parameter.KEYWORD_ONLY
+            entries.append(inspect.Parameter(name, kind, default=declaration.default))
+
+        def rank(entry: inspect.Parameter) -> tuple[int, bool]:
+            return entry.kind, not isinstance(cls._declarations[entry.name], Parameter)
+
+        return inspect.Signature(sorted(entries, key=rank))
+
+    @classmethod
+    def _bind_arguments(cls, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
+        """Match arguments to declared names, defaults included."""
+        signature = inspect.signature(cls)
+        for keyword in keywords.keys() - signature.parameters.keys():
+            close = difflib.get_close_matches(keyword, signature.parameters, n=1)
+            hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(signature.parameters)}."
+            raise TypeError(f"{cls.__name__} has no parameter {keyword!r}. {hint}")
+        try:
+            bound = signature.bind(*arguments, **keywords)
+        except TypeError as error:
+            raise TypeError(f"{cls.__name__}: {error}.") from None
+        bound.apply_defaults()
+        return bound.arguments
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        declaration = type(self)._declarations.get(name)
+        if isinstance(declaration, Parameter):
+            return declaration.__set__(self, value)
+        if declaration is not None:
+            declaration.validate(type(self).__name__, name, value)
+        super().__setattr__(name, value)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *arguments: Any, **keywords: Any) -> None:
+        for declaration in self.declarations().values():
+            declaration.check_state_dict(self, state_dict, prefix)
+        super()._load_from_state_dict(state_dict, prefix, *arguments, **keywords)
+
+    def extra_repr(self) -> str:
+        texts = []
+        for name, declaration in type(self)._declarations.items():
+            if isinstance(declaration, Parameter):
+                texts.append(declaration.describe(self))
+            elif not isinstance(value := getattr(self, name), nn.Module | Tensor) and value != declaration.default:
+                texts.append(f"{name}={value!r}")
+        return ", ".join(text for text in texts if text)
+
+    def declared_parameters(self) -> dict[str, Tensor]:
+        """The values of the declared parameters by name, learnable or not."""
+        return {name: getattr(self, name) for name in self.declarations()}
+
+    def with_values(self, values: Mapping[str, Tensor]) -> Self:
+        """A shallow copy whose tensors are these values of declared parameters, and no others."""
+        twin = copy.copy(self)
+        twin.__dict__ |= {"_parameters": {}, "_buffers": dict(values)}
+        return twin
+
+    @classmethod
+    def declarations(cls) -> dict[str, Parameter]:
+        """The declared parameters by name: default, unit, range."""
+        return {name: d for name, d in cls._declarations.items() if isinstance(d, Parameter)}
+
+
+def _merge(mro: tuple[type, ...]) -> dict[str, Declaration]:
+    """The declarations of a class and its base classes, given in method resolution order."""
+    merged: dict[str, Declaration | None] = {}
+    for base in reversed(mro):
+        own = vars(base).get("_own_declarations", {})
+        # A name that a class declares again moves to where that class declares it, so that its arguments keep
+        # their order.
+        merged = {name: declaration for name, declaration in merged.items() if name not in own} | own
+    return {name: declaration for name, declaration in merged.items() if declaration is not None}
+
+
+def _collect(cls: type[Declared], inherited: Mapping[str, Declaration]) -> dict[str, Declaration | None]:
+    """The declarations in the body of a class, and None for inherited ones that it withdraws."""
+    annotations = inspect.get_annotations(cls)
+    collected: dict[str, Declaration | None] = {}
+    for name, value in list(vars(cls).items()):
+        withdrawn = isinstance(value, property) and name in inherited
+        if withdrawn or _is_class_variable(annotations.get(name)):
+            collected[name] = None
+        elif name in inherited or (name in annotations and not name.startswith("_")):
+            declaration = _declare(cls, name, value, annotations.get(name), inherited.get(name))
+            collected[name] = declaration
+            if isinstance(declaration, Setting):
+                # A class attribute would hide the instance's attribute of this name.
+                delattr(cls, name)
+            elif declaration is not value:
+                setattr(cls, name, declaration)
+                declaration.__set_name__(cls, name)
+    for name, annotation in annotations.items():
+        if _is_class_variable(annotation):
+            collected[name] = None
+    return collected
+
+
+def _is_class_variable(annotation: Any) -> bool:
+    return "ClassVar" in str(annotation)
+
+
+def _declare(cls: type, name: str, value: Any, annotation: Any, inherited: Declaration | None) -> Declaration:
+    """The declaration made by assigning `value` to `name` in the body of a class."""
+    if isinstance(value, Declaration):
+        return value
+    if isinstance(value, FunctionType | classmethod | staticmethod) and inherited is not None:
+        kind = "parameter" if isinstance(inherited, Parameter) else "setting"
+        raise TypeError(
+            f"{cls.__name__}.{name} is a declared {kind}, not a method; assign a default or rename the method."
+        )
+    if isinstance(inherited, Parameter):
+        if not isinstance(value, int | float):
+            raise TypeError(
+                f"{cls.__name__}.{name} is a declared parameter; its default must be a number, got {value!r}."
+            )
+        return inherited.with_default(float(value))
+    if isinstance(inherited, Setting):
+        inherited.validate(cls.__name__, name, value)
+        return dataclasses.replace(inherited, default=value)
+    return plain_setting(value, annotation)
+
+
+_ARGUMENTS = re.compile(r"^Args:\n((?:[ \t]+.*\n?|\n(?=[ \t]))*)", re.MULTILINE)
+_AFTER_ARGUMENTS = re.compile(r"^(Returns:|Raises:|>>> )", re.MULTILINE)
+_ENTRY = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
+
+
+def _document(cls: type[Declared]) -> str:
+    """The class docstring with every constructor argument, own and inherited, in its `Args` section."""
+    doc = inspect.cleandoc(vars(cls).get("__doc__") or "") or _combine_docstrings(cls)
+    described: dict[str, str] = {}
+    for base in (*reversed(cls.__mro__), *cls._argument_sources()):
+        described |= _argument_entries(inspect.cleandoc(vars(base).get("__doc__") or ""))
+    described |= _argument_entries(doc)
+    described |= {name: declaration.summary for name, declaration in cls.declarations().items()}
+    entries = [f"    {name}: {described[name]}" for name in inspect.signature(cls).parameters if name in described]
+    if not entries:
+        return doc
+    section = "Args:\n" + "\n".join(entry.rstrip() for entry in entries) + "\n"
+    if _ARGUMENTS.search(doc):
+        return _ARGUMENTS.sub(lambda _: section + "\n", doc, count=1).rstrip("\n") + "\n"
+    following = _AFTER_ARGUMENTS.search(doc)
+    end = following.start() if following else len(doc)
+    return f"{doc[:end].rstrip()}\n\n{section}\n{doc[end:]}".rstrip("\n") + "\n"
+
+
+def _argument_entries(doc: str) -> dict[str, str]:
+    found = _ARGUMENTS.search(doc)
+    return dict(_ENTRY.findall(found[1])) if found else {}
+
+
+def _combine_docstrings(cls: type[Declared]) -> str:
+    """A docstring for a class without its own: that of the model, and which mixins it adds."""
+    *mixins, model = cls.__bases__
+    if not mixins:
+        return ""
+    added = " and ".join(f"`{mixin.__name__}`" for mixin in mixins)
+    return f"`{model.__name__}` with {added}.\n\n" + (inspect.getdoc(model) or "")

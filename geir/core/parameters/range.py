@@ -1,0 +1,78 @@
+"""The range of a parameter, and the transform that keeps a learnable parameter inside it."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Range:
+    """An interval of the real numbers.
+
+    A learnable parameter is stored as an unconstrained number: as it is if the range is unbounded, as the
+    logarithm of its distance from the lower bound if there is only that, and as a logit if there are two
+    bounds. Optimizers can then do as they like.
+
+    Args:
+        above: Lower bound, excluded.
+        at_least: Lower bound, included.
+        below: Upper bound, excluded; needs a lower bound.
+    """
+
+    above: float | None = None
+    at_least: float | None = None
+    below: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.above is not None and self.at_least is not None:
+            raise ValueError("a parameter takes `above` or `at_least`, not both.")
+        if self.below is not None and self.lower is None:
+            raise ValueError("a parameter with `below` needs a lower bound too: pass `above` or `at_least`.")
+
+    @property
+    def lower(self) -> float | None:
+        """The lower bound, excluded or included."""
+        return self.above if self.above is not None else self.at_least
+
+    @property
+    def transform(self) -> str | None:
+        """Name of the transform under which a learnable value is stored: `log`, `logit` or None."""
+        if self.below is not None:
+            return "logit"
+        return None if self.lower is None else "log"
+
+    def describe(self, unit: str = "") -> str:
+        """The range in words, such as `Must be > 0.0 s.`; empty if unbounded."""
+        words = [f"{sign} {bound}{unit}" for sign, bound, _ in self._bounds()]
+        return f"Must be {' and '.join(words)}." if words else ""
+
+    def find_violation(self, values: Tensor) -> tuple[str, float] | None:
+        """The first violated bound in words, such as `> 0.0`, and an offending value; None if all values are inside."""
+        for sign, bound, violates in self._bounds():
+            outside = violates(values, bound)
+            if bool(outside.any()):
+                return f"{sign} {bound}", float(f"{values[outside].flatten()[0].item():.6g}")
+        return None
+
+    def _bounds(self) -> list[tuple[str, float, Callable[[Tensor, float], Tensor]]]:
+        bounds = [(">", self.above, torch.le), (">=", self.at_least, torch.lt), ("<", self.below, torch.ge)]
+        return [(sign, bound, violates) for sign, bound, violates in bounds if bound is not None]
+
+    def to_unconstrained(self, value: Tensor) -> Tensor:
+        """The unconstrained number under which a value is stored."""
+        if self.lower is None:
+            return value
+        distance = value - self.lower
+        if self.below is not None:
+            return torch.logit(distance / (self.below - self.lower))
+        return torch.log(distance)
+
+    def from_unconstrained(self, stored: Tensor) -> Tensor:
+        """The value of a stored number: the inverse of `to_unconstrained`."""
+        if self.lower is None:
+            return stored
+        if self.below is not None:
+            return self.lower + (self.below - self.lower) * torch.sigmoid(stored)
+        return self.lower + torch.exp(stored)

@@ -1,0 +1,36 @@
+"""The cell form of a model: one step instead of a run over time."""
+
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from ..core.neuron import Dynamics
+
+
+class CellMixin(Dynamics[Any]):
+    """Turns a model into a cell, which advances by one step when called.
+
+    Written in front of the model: ``class LIFCell(CellMixin, LIF): ...``.
+    """
+
+    record_states: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]  (withdraws the setting)
+    unroll: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride]  (likewise)
+
+    def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
+        """Advance by one step.
+
+        Args:
+            xs: One step of input, shape (...), or the previous module's `(output, state)` tuple; its state is ignored.
+            state: State before the step, each part of shape (...). Default: the resting state.
+
+        Returns:
+            Output, shape (...), in the dtype of the input, and the state after the step.
+
+        Raises:
+            TypeError: If `xs` is not a floating-point tensor, or `state` is not a state of this model.
+            ValueError: If a part of `state` or a parameter does not fit the input.
+        """
+        x = self.transform_input(self.check_input(xs), over_time=False)
+        dtype = self.state_dtype(x)
+        z, state = self.step(x.to(dtype), self.start_state(x, state, dtype), *self.prepare())
+        return z.to(x.dtype), state

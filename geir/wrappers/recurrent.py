@@ -1,0 +1,142 @@
+"""Recurrent connections, for any neuron."""
+
+import math
+from typing import Any, NamedTuple, TYPE_CHECKING
+
+import torch
+from torch import nn, Tensor
+from torch.nn import functional
+
+from .._runtime.sparse import linear
+from .._runtime.stepper import Feedback, Stepper
+from .._util.time_distributed import fold_time
+from ..core.neuron import Dynamics
+from ..core.parameters import setting
+from .wrapper import Wrapper
+
+Weights = nn.Module | Tensor | None
+
+
+class RecurrentState(NamedTuple):
+    """State of a recurrent neuron."""
+
+    neuron: Any  # state of the neuron
+    z: Tensor  # its last output
+
+
+def _size(noun: str) -> Any:
+    return setting(kw_only=False, accepts=int, check=lambda size: size > 0, expected=f"a positive number of {noun}")
+
+
+def _weights() -> Any:
+    return setting(default=None, accepts=(nn.Module, Tensor, type(None)), expected="a module or a tensor")
+
+
+class RecurrentMixin(Dynamics[Any]):
+    r"""Makes a model recurrent: its input is :math:`W_\text{in} x_t + W_\text{rec} z_{t-1}` instead of :math:`x_t`.
+
+    Written in front of the model: ``class LIFRecurrent(RecurrentMixin, LIF): ...``. `Recurrent` does the same
+    for an instance.
+
+    Weights are initialized from :math:`N(0, 2 / \text{fan-in})`.
+
+    Args:
+        input_size: Number of inputs.
+        hidden_size: Number of neurons.
+        autapses: Whether neurons connect to themselves; if not, the diagonal of the recurrent weights stays zero.
+        input_weights: Module or tensor of shape (hidden_size, input_size) in place of the dense, randomly
+            initialized connection.
+        recurrent_weights: The same for the recurrent connection, (hidden_size, hidden_size). A module ignores
+            `autapses`.
+    """
+
+    input_size: int = _size("inputs")
+    hidden_size: int = _size("neurons")
+    autapses: bool = False
+    input_weights: Weights = _weights()
+    recurrent_weights: Weights = _weights()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        given = self.recurrent_weights
+        self._register_weights("input_weights", self.input_size)
+        self._register_weights("recurrent_weights", self.hidden_size)
+        if self.recurrent_weights is not given and isinstance(self.recurrent_weights, Tensor):
+            with torch.no_grad():
+                self.recurrent_weights.copy_(self._mask_autapses(self.recurrent_weights))
+
+    def _register_weights(self, name: str, fan_in: int) -> None:
+        given, shape = getattr(self, name), (self.hidden_size, fan_in)
+        if isinstance(given, nn.Module):
+            return
+        if given is not None and given.shape != shape:
+            raise ValueError(f"{type(self).__name__}.{name} must have shape {shape}, got {tuple(given.shape)}.")
+        if not isinstance(given, nn.Parameter):
+            weights = torch.randn(shape) * math.sqrt(2 / fan_in) if given is None else given.detach().clone()
+            delattr(self, name)
+            self.register_parameter(name, nn.Parameter(weights))
+
+    def _mask_autapses(self, weights: Tensor) -> Tensor:
+        if self.autapses:
+            return weights
+        return weights * (1 - torch.eye(self.hidden_size, dtype=weights.dtype, device=weights.device))
+
+    def check_state_type(self, state: Any) -> None:
+        self.expect_state(state, RecurrentState)
+        super().check_state_type(state.neuron)
+
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+        dtype = dtype or self.state_dtype(x)
+        return RecurrentState(super().initial_state(x, dtype), x.new_zeros((), dtype=dtype).expand(x.shape))
+
+    def prepare(self) -> tuple[Any, ...]:
+        weights = self.recurrent_weights
+        matrix = self._mask_autapses(weights) if isinstance(weights, Tensor) else None
+        return matrix, super().prepare()
+
+    def transform_input(self, x: Tensor, over_time: bool) -> Tensor:
+        weights: Any = self.input_weights
+        if isinstance(weights, nn.Module):
+            return fold_time(weights, x) if over_time else weights(x)
+        if x.dim() == 0 or x.shape[-1] != self.input_size:
+            raise ValueError(
+                f"{type(self).__name__} expected {self.input_size} inputs in the last dimension, got shape "
+                f"{tuple(x.shape)}."
+            )
+        return linear(x, weights)
+
+    if TYPE_CHECKING:
+        # A signature compatible with the step of any model.
+        def step(self, *arguments: Any, **keywords: Any) -> tuple[Tensor, Any]: ...
+
+    else:
+
+        def step(self, x, state, matrix, inner):
+            connection = self.recurrent_weights
+            feedback = connection(state.z) if matrix is None else functional.linear(state.z.to(matrix.dtype), matrix)
+            z, after = self.inner_step(x + feedback, state.neuron, *inner)
+            return z, RecurrentState(after, z)
+
+    def inner_step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
+        """The step of the model without recurrence, given input and feedback added up."""
+        return super().step(x, state, *prepared)
+
+    def stepper(self, dtype: torch.dtype) -> Stepper:
+        matrix, inner = prepared = self.prepare()
+        connection: Any = self.recurrent_weights if matrix is None else matrix
+        feedback = Feedback(self.inner_step, inner, connection)
+        return Stepper(self, self.step, prepared, dtype, self.elementwise, feedback)
+
+
+class _Plain(Wrapper):
+    """A wrapper that adds nothing."""
+
+    def prepare(self) -> tuple[Any, ...]:
+        return self.neuron.prepare()
+
+    def step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
+        return self.neuron.step(x, state, *prepared)
+
+
+class Recurrent(RecurrentMixin, _Plain):
+    """Any neuron made recurrent: ``Recurrent(Refractory(LIF()), 100, 100)`` has 100 inputs and 100 neurons."""

@@ -1,0 +1,60 @@
+"""The models of all contract tests. A new model is one row."""
+
+import geir
+from geir.neurons import AlphaLIF, CubaLIF, EIF, GatedLIF, HodgkinHuxley, KLIF, ParametricLIF, QIF, ResonateAndFire
+from geir.surrogates import MultiGaussian, MultiSpike, Sigmoid, Triangle
+from geir.synapses import (
+    AlphaSynapse,
+    ConductanceSynapse,
+    DoubleExponentialSynapse,
+    ExponentialSynapse,
+    TsodyksMarkram,
+)
+from geir.wrappers import SigmoidalHazard
+
+# Every neuron with its default settings.
+NEURONS = [
+    geir.LIF(),
+    geir.LI(),
+    geir.LIBox(),
+    geir.LIFBox(),
+    geir.IAF(),
+    geir.ALIF(),
+    geir.AdEx(),
+    geir.LIFEx(),
+    geir.Izhikevich(),
+    geir.CobaLIF(),
+    geir.LIFRefrac(period=3e-3),
+    geir.AdExRefrac(),
+    geir.LIFMC(4),
+    geir.LIFMCRefrac(4),
+    EIF(),
+    QIF(),
+    HodgkinHuxley(),
+    ResonateAndFire(),
+    AlphaLIF(),
+    CubaLIF(),
+    GatedLIF(),
+    KLIF(),
+    ParametricLIF(),
+]
+# Other settings, wrappers and synapses.
+VARIATIONS = [
+    geir.LIF(tau_syn=10e-3, reset_mechanism=geir.ResetBySubtraction()),
+    geir.LIF(integrator=geir.Euler(), reset_mechanism=geir.ResetBySubtraction(detach=False), surrogate=Triangle()),
+    geir.ALIF(surrogate=MultiGaussian()),
+    geir.AdEx(integrator=geir.RungeKutta4(), surrogate=Sigmoid()),
+    geir.IAF(surrogate=MultiSpike(), reset_mechanism=geir.ResetBySubtraction()),
+    geir.Refractory(geir.ALIF(), period=2e-3),
+    geir.Noisy(geir.LIF(), seed=1),
+    geir.Stochastic(geir.ALIF(), hazard=SigmoidalHazard(), seed=1),
+    geir.Refractory(geir.Noisy(geir.Stochastic(geir.LIF(), seed=1), seed=1)),
+    geir.Compartments(geir.AdEx(), 4),
+    ExponentialSynapse(),
+    AlphaSynapse(),
+    DoubleExponentialSynapse(),
+    DoubleExponentialSynapse(tau_rise=3e-3, tau_decay=3e-3, normalized=False),
+    ConductanceSynapse(geir.LIFBox()),
+    TsodyksMarkram(),
+]
+MODELS = NEURONS + VARIATIONS
