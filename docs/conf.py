@@ -142,7 +142,7 @@ def page(name: str) -> str:
         "Give each as a number, as a tensor with one value per neuron, or as {py:func}`~geir.learnable`. "
         "What every model takes besides is in {doc}`/contract`.",
         "## State",
-        table(("part", "meaning"), *((f"`{part}`", meaning) for part, meaning, _ in pictures.parts(rest))),
+        table(("part", "meaning"), *((f"`{part}`", meaning) for part, meaning, _ in pictures.state_variables(rest))),
         directives(state) if state == f"{name}State" else f"It is a {{py:class}}`~geir.{state}`.",
         "## Forms",
         table(

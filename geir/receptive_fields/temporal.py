@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn, Tensor
 
-from ..containers.network import Run, Stateful
+from ..containers import Network, StateThread
 from ..core.parameters import Learnable, learnable
 from ..neurons import LIBox
 
@@ -47,7 +47,7 @@ def temporal_scale_distribution(
     return torch.logspace(math.log2(min_scale), math.log2(max_scale), n_scales, base=2)
 
 
-class TemporalReceptiveField(Stateful):
+class TemporalReceptiveField(Network):
     r"""Temporal receptive fields at several scales: a cascade of leaky integrators, each driven by the
     previous one.
 
@@ -99,7 +99,7 @@ class TemporalReceptiveField(Stateful):
             neuron(tau_mem=learnable(tau_mem) if is_learnable else tau_mem, dt=dt) for tau_mem in time_constants
         )
 
-    def connect(self, xs: Tensor, run: Run) -> Tensor:
+    def forward_over_time(self, xs: Tensor, run: StateThread) -> Tensor:
         """Compute the responses over time.
 
         Args:
@@ -121,7 +121,7 @@ class TemporalReceptiveField(Stateful):
         return torch.cat(responses, 2)
 
 
-class SpatioTemporalReceptiveField(Stateful):
+class SpatioTemporalReceptiveField(Network):
     """Space-time separable receptive fields: spatial fields, followed by temporal fields at every point.
 
     Args:
@@ -147,5 +147,5 @@ class SpatioTemporalReceptiveField(Stateful):
         self.spatial = spatial
         self.temporal = temporal
 
-    def connect(self, xs: Tensor, run: Run) -> Tensor:
+    def forward_over_time(self, xs: Tensor, run: StateThread) -> Tensor:
         return run(xs, self.spatial, self.temporal)

@@ -11,7 +11,7 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from ..containers.sequential import Lift, SequentialState
+from ..containers import Lift, SequentialState
 from ..neurons import LI, LIF
 from .command_line import build_parser, main, Result
 from .training import Data, Settings, train

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import plot
-from ..containers.sequential import SequentialState
+from ..containers import SequentialState
 from ..core.neuron import Dynamics, Neuron
 from .checkpoint import EpochResult
 from .files import write_atomically

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 
-from ..containers.sequential import Lift, SequentialState
+from ..containers import Lift, SequentialState
 from ..events import Events
 from ..events.dataset import collate, EventDataset
 from ..events.transforms import count_frames, CountFrames, DropEvents, RandomAffine

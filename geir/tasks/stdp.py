@@ -112,8 +112,8 @@ class DiehlCook(nn.Module):
         self.v_th = self.threshold_rate * self.tau_syn * self.weight_sum
         tau_mem = 100e-3
         self.cells = LIFRefracRecurrent(
-            inputs,
-            neurons,
+            input_size=inputs,
+            hidden_size=neurons,
             tau_mem=tau_mem,
             tau_syn=self.tau_syn,
             period=5e-3,
@@ -131,6 +131,11 @@ class DiehlCook(nn.Module):
     def weights(self) -> Tensor:
         """The field of each neuron, shape (neurons, inputs)."""
         return cast(Tensor, self.cells.input_weights)
+
+    @property
+    def thresholds(self) -> Tensor:
+        """The threshold of each neuron, shape (neurons,)."""
+        return cast(Tensor, self.cells.v_th)
 
     def forward(self, xs: Tensor) -> Tensor:
         """Run from rest: input spikes (time, batch, inputs) to spikes (time, batch, neurons)."""
@@ -156,8 +161,8 @@ class DiehlCook(nn.Module):
         self.normalize()
         steps, batch, _ = xs.shape
         seconds = steps * batch * self.trace.dt
-        excess = (self.cells.v_th - self.v_th) * math.exp(-seconds / self.tau_threshold)
-        self.cells.v_th.copy_(self.v_th + excess + self.threshold_rise * self.v_th * zs.sum((0, 1)))
+        excess = (self.thresholds - self.v_th) * math.exp(-seconds / self.tau_threshold)
+        self.thresholds.copy_(self.v_th + excess + self.threshold_rise * self.v_th * zs.sum((0, 1)))
 
     def normalize(self) -> None:
         """Scale the weights of each neuron to their fixed sum."""

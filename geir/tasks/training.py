@@ -13,7 +13,7 @@ from torch import nn, Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, RandomSampler
 from tqdm import tqdm
 
-from ..containers.sequential import SequentialState
+from ..containers import SequentialState
 from ..decode import max_potential, max_potential_loss
 from .checkpoint import EpochResult, load_checkpoint, Progress, save_checkpoint
 from .command_line import check_positive_settings, Result, stop_on_interrupt

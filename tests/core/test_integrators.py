@@ -314,7 +314,13 @@ def test_coefficients_first_computed_in_inference_mode_do_not_block_training():
 
 def test_coefficients_are_computed_once_in_inference_mode_and_reused_outside(monkeypatch):
     computed, prepare = [], geir.Exact.prepare
-    monkeypatch.setattr(geir.Exact, "prepare", lambda self, model: computed.append(model) or prepare(self, model))
+
+    def counting(self, model):
+        computed.append(model)
+        return prepare(self, model)
+
+    counting.__module__ = prepare.__module__
+    monkeypatch.setattr(geir.Exact, "prepare", counting)
     neuron, x = geir.LIFCell(), torch.full((3,), 10.0)
     with torch.inference_mode():
         _, state = neuron(x)

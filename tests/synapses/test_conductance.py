@@ -47,7 +47,9 @@ def test_the_potential_stays_between_the_reversal_potentials():
 
 
 def test_a_neuron_without_a_potential_is_rejected():
-    message = "ConductanceSynapse needs a neuron with a membrane potential `v`, but the state of TsodyksMarkram has only u, r"
+    message = (
+        "ConductanceSynapse needs a neuron with a membrane potential `v`, but the state of TsodyksMarkram has only u, r"
+    )
     with pytest.raises(TypeError, match=message):
         ConductanceSynapse(TsodyksMarkram())
 

@@ -10,7 +10,7 @@ import torch
 from torch import nn, Tensor
 
 from ..._runtime import memory
-from ...containers.sequential import Lift, SequentialState
+from ...containers import Lift, SequentialState
 from ...events import Events
 from ...neurons import LIBox, LIFRefrac
 from ...receptive_fields import spatial_receptive_field
