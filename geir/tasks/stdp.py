@@ -112,8 +112,8 @@ class DiehlCook(nn.Module):
         self.v_th = self.threshold_rate * self.tau_syn * self.weight_sum
         tau_mem = 100e-3
         self.cells = LIFRefracRecurrent(
-            input_size=inputs,
-            hidden_size=neurons,
+            inputs,
+            neurons,
             tau_mem=tau_mem,
             tau_syn=self.tau_syn,
             period=5e-3,
