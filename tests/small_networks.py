@@ -28,4 +28,8 @@ def spike_counts(model: SequentialState) -> list[int]:
     model.return_hidden = True
     outputs, _ = model(XS)
     model.return_hidden = False
-    return [int(zs.sum()) for module, zs in zip(model, outputs, strict=True) if isinstance(module, geir.Dynamics) and module.spiking]
+    return [
+        int(zs.sum())
+        for module, zs in zip(model, outputs, strict=True)
+        if isinstance(module, geir.Dynamics) and module.spiking
+    ]
