@@ -32,7 +32,10 @@ JOBS = {
             [str(BIN / "lint-imports")],
         ],
     ),
-    "docs": ("docs", [[PYTHON, "-m", "sphinx", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html"]]),
+    "docs": (
+        "docs",
+        [[PYTHON, "-m", "sphinx", "-W", "--keep-going", "-j", "auto", "-b", "html", "docs", "docs/_build/html"]],
+    ),
 }
 
 

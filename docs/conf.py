@@ -4,6 +4,7 @@ The page of each neuron is generated from its class, and lists of public names a
 a neuron or a function is added. The build fails if a public name is not documented on any page.
 """
 
+import hashlib
 import inspect
 import os
 import pydoc
@@ -44,7 +45,6 @@ from geir import (  # noqa: E402  (likewise)
     surrogates,
     synapses,
     tensorboard,
-    testing,
     wrappers,
 )
 
@@ -69,7 +69,15 @@ python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 myst_enable_extensions = ["dollarmath", "substitution"]
-nb_execution_mode = "force"
+# The results of a page are reused until its code, or anything that it may depend on, changes.
+SOURCES = [
+    *sorted(path for path in (HERE.parent / "geir").rglob("*") if path.is_file()),
+    HERE / "conf.py",
+    HERE / "pictures.py",
+]
+DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES if "__pycache__" not in path.parts)).hexdigest()
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE / "_build" / "executed" / DIGEST)
 nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_output_stderr = "warn"
@@ -91,7 +99,6 @@ NAMESPACES = (
     surrogates,
     synapses,
     tensorboard,
-    testing,
     wrappers,
 )
 VARIANTS = {
@@ -188,12 +195,15 @@ def page(name: str) -> str:
 
 
 def write_neuron_pages(app: Sphinx) -> None:
+    """Write the pages of all models, unless they are up to date."""
     folder = HERE / "neurons"
+    stamp = folder / "digest.txt"
+    if stamp.exists() and stamp.read_text() == DIGEST:
+        return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for name, model in MODELS.items():
+    for name in MODELS:
         (folder / f"{name.lower()}.md").write_text(page(name))
-        pictures.draw_response(model, folder / f"{name.lower()}.svg")
     rows = [
         (
             f"{{doc}}`{name} <{name.lower()}>`",
@@ -206,6 +216,14 @@ def write_neuron_pages(app: Sphinx) -> None:
     (folder / "index.md").write_text(
         "\n\n".join(["# Neurons", table(("model", "description", "variants"), *rows), contents]) + "\n"
     )
+    stamp.write_text(DIGEST)
+
+
+def draw_response(app: Sphinx, document: str, source: list[str]) -> None:
+    """Draw the picture of a model when its page is read: pages are read in parallel processes."""
+    for name, model in MODELS.items():
+        if document == f"neurons/{name.lower()}":
+            pictures.draw_response(model, HERE / f"{document}.svg")
 
 
 # Before napoleon, which has priority 500, turns the sections of a docstring into fields.
@@ -216,6 +234,8 @@ def edit_docstring(app: Sphinx, what: str, path: str, thing: Any, options: Any, 
     """Put the picture of a model above its arguments, and shorten what would repeat the page."""
     if what != "class":
         return
+    # Descriptions of parameters are shown by plots and tables too, which write formulas between dollars.
+    lines[:] = [re.sub(r"\$([^$]+)\$", r":math:`\1`", line) for line in lines]
     name = thing.__name__
     if thing is MODELS.get(name):
         image = [
@@ -247,6 +267,7 @@ def check_inventory(app: Sphinx, env: BuildEnvironment) -> None:
 
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_neuron_pages)
+    app.connect("source-read", draw_response)
     app.connect("autodoc-process-docstring", edit_docstring, priority=BEFORE_NAPOLEON)
     app.connect("env-check-consistency", check_inventory)
 

@@ -1,4 +1,4 @@
-"""A Sphinx extension that renders formulas as MathML, which browsers display without scripts, fonts or network access."""
+"""A Sphinx extension that renders formulas as MathML, which browsers display without scripts or network access."""
 
 from docutils import nodes
 from latex2mathml.converter import convert
@@ -13,9 +13,9 @@ def visit_inline(translator: HTML5Translator, node: nodes.math) -> None:
 
 def visit_display(translator: HTML5Translator, node: nodes.math_block) -> None:
     translator.body.append(translator.starttag(node, "div", CLASS="math"))
-    for equation in node.astext().split("\n\n"):
-        source = rf"\begin{{aligned}}{equation}\end{{aligned}}" if r"\\" in equation else equation
-        translator.body.append(convert(source.strip(), display="block"))
+    for equation in filter(str.strip, node.astext().split("\n\n")):
+        source = rf"\begin{{split}}{equation}\end{{split}}" if r"\\" in equation else equation
+        translator.body.append(convert(source, display="block"))
     translator.body.append("</div>")
     raise nodes.SkipNode
 
