@@ -1,7 +1,7 @@
 """Configuration of the documentation: Sphinx with the furo theme and MyST pages, whose code cells are executed.
 
-The page of each neuron is generated from its class, and lists of public names are taken from the packages, so that neither needs editing when
-a neuron or a function is added. The build fails if a public name is not documented on any page.
+The page of each neuron is generated from its class, and lists of public names are taken from the packages, so that
+neither needs editing when a neuron or a function is added. The build fails if a public name is documented nowhere.
 """
 
 import hashlib
@@ -110,7 +110,7 @@ VARIANTS = {
 
 
 def public(module: ModuleType) -> dict[str, Any]:
-    """The classes and functions of geir that a namespace offers: all that a package exports, or that a plain module defines."""
+    """The public names of a namespace that belong to geir: the exports of a package, the definitions of a module."""
     is_package = hasattr(module, "__path__")
     source = "geir" if is_package else module.__name__
     return {
