@@ -186,7 +186,7 @@ def page(name: str) -> str:
         f"# {name}",
         autodoc(path_of(name)),
         "## State",
-        table(("part", "meaning"), *((f"`{part}`", meaning) for part, meaning, _ in pictures.parts(state))),
+        table(("part", "meaning"), *((f"`{part}`", meaning) for part, meaning, _ in pictures.state_variables(state))),
         autodoc(path_of(kind)) if kind == f"{name}State" else f"It is a {{py:class}}`~{path_of(kind)}`.",
         "## Variants" if others else "",
         autodoc(*map(path_of, others)),
