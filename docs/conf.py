@@ -65,7 +65,6 @@ autodoc_member_order = "bysource"
 autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 python_use_unqualified_type_names = True
-python_maximum_signature_line_length = 88
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 myst_enable_extensions = ["dollarmath", "substitution"]
@@ -148,6 +147,11 @@ def variants(name: str) -> dict[str, str]:
     """The variants of a model by name, and what each is."""
     available = public(neurons) | public(wrappers)
     return {name + suffix: meaning for suffix, meaning in VARIANTS.items() if name + suffix in available}
+
+
+def is_variant(thing: type) -> bool:
+    """Whether this is a variant of a model, such as `LIFCell`."""
+    return thing.__name__ not in MODELS and any(thing.__name__ in variants(model) for model in MODELS)
 
 
 def autodoc(*paths: str) -> str:
@@ -244,12 +248,22 @@ def edit_docstring(app: Sphinx, what: str, path: str, thing: Any, options: Any, 
         ]
         end = lines.index("Args:") if "Args:" in lines else len(lines)
         lines[end:end] = [*image, ""]
-    elif any(name in variants(model) for model in MODELS):
+    elif is_variant(thing):
         # The first paragraph says which variant of which model it is.
         del lines[lines.index("") :]
     elif issubclass(thing, tuple) and lines and lines[0].startswith(f"{name}("):
         # The docstring that Python gives to a named tuple repeats its signature.
         lines.clear()
+
+
+def shorten_signature(
+    app: Sphinx, what: str, path: str, thing: Any, options: Any, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """Show only the required arguments of a variant: the others are those of its model."""
+    if what != "class" or not is_variant(thing):
+        return None
+    required = [p.name for p in inspect.signature(thing).parameters.values() if p.default is p.empty]
+    return f"({', '.join([*required, '...'])})", ""
 
 
 def check_inventory(app: Sphinx, env: BuildEnvironment) -> None:
@@ -269,6 +283,7 @@ def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_neuron_pages)
     app.connect("source-read", draw_response)
     app.connect("autodoc-process-docstring", edit_docstring, priority=BEFORE_NAPOLEON)
+    app.connect("autodoc-process-signature", shorten_signature)
     app.connect("env-check-consistency", check_inventory)
 
 
