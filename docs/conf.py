@@ -302,8 +302,3 @@ myst_substitutions = {
     "operations": autodoc_all(measures, "operations"),
     "penalties": autodoc_all(measures, "penalties"),
 }
-# Former names of the last two, until their pages change.
-myst_substitutions |= {
-    "synops": myst_substitutions["operations"],
-    "regularise": myst_substitutions["penalties"],
-}
