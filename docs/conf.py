@@ -48,6 +48,13 @@ from geir import (  # noqa: E402  (likewise)
     wrappers,
 )
 
+
+def digest(*files: Path) -> str:
+    """A hash of the sources of geir and of further files. What was made from them is reused while it stays the same."""
+    sources = sorted(path for path in (HERE.parent / "geir").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, *files])).hexdigest()
+
+
 project = "geir"
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "myst_nb"]
 html_math_renderer = "mathml"
@@ -68,15 +75,8 @@ python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 myst_enable_extensions = ["dollarmath", "substitution"]
-# The results of a page are reused until its code, or anything that it may depend on, changes.
-SOURCES = [
-    *sorted(path for path in (HERE.parent / "geir").rglob("*") if path.is_file()),
-    HERE / "conf.py",
-    HERE / "pictures.py",
-]
-DIGEST = hashlib.sha256(b"".join(path.read_bytes() for path in SOURCES if "__pycache__" not in path.parts)).hexdigest()
 nb_execution_mode = "cache"
-nb_execution_cache_path = str(HERE / "_build" / "executed" / DIGEST)
+nb_execution_cache_path = str(HERE / "_build" / "executed" / digest(HERE / "pictures.py"))
 nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_output_stderr = "warn"
@@ -202,7 +202,8 @@ def write_neuron_pages(app: Sphinx) -> None:
     """Write the pages of all models, unless they are up to date."""
     folder = HERE / "neurons"
     stamp = folder / "digest.txt"
-    if stamp.exists() and stamp.read_text() == DIGEST:
+    current = digest(HERE / "pictures.py", HERE / "conf.py")
+    if stamp.exists() and stamp.read_text() == current:
         return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
@@ -220,7 +221,7 @@ def write_neuron_pages(app: Sphinx) -> None:
     (folder / "index.md").write_text(
         "\n\n".join(["# Neurons", table(("model", "description", "variants"), *rows), contents]) + "\n"
     )
-    stamp.write_text(DIGEST)
+    stamp.write_text(current)
 
 
 def draw_response(app: Sphinx, document: str, source: list[str]) -> None:
