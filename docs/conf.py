@@ -226,9 +226,10 @@ def write_neuron_pages(app: Sphinx) -> None:
 
 def draw_response(app: Sphinx, document: str, source: list[str]) -> None:
     """Draw the picture of a model when its page is read: pages are read in parallel processes."""
+    picture = HERE / f"{document}.svg"
     for name, model in MODELS.items():
-        if document == f"neurons/{name.lower()}":
-            pictures.draw_response(model, HERE / f"{document}.svg")
+        if document == f"neurons/{name.lower()}" and not picture.exists():
+            pictures.draw_response(model, picture)
 
 
 # Before napoleon, which has priority 500, turns the sections of a docstring into fields.
