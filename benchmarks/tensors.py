@@ -131,7 +131,7 @@ def clocked(bench: Bench, events: Events) -> str:
     network, lazy = geir.SequentialState(geir.Lift(conv), lif), LazyLIF(lif, conv)
     lines = []
     for share in (1.0, 0.1, 0.01):
-        part = T.drop_events(events, 1 - share, generator=torch.Generator().manual_seed(0)).between(
+        part = T.drop_events(events, 1 - share, generator=torch.Generator().manual_seed(0)).slice_time(
             None, int(events.t[0]) + 100_000
         )
 

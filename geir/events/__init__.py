@@ -4,11 +4,11 @@ from .buffer import Overflow as Overflow
 from .camera import CameraInput as CameraInput
 from .dataset import EventDataset as EventDataset, collate as collate
 from .errors import EventFileError as EventFileError
-from .events import Events as Events
+from .store import Events as Events
 from .file_input import FileInput as FileInput
-from .files import (
+from .recording import (
     Recording as Recording,
-    info as info,
+    describe as describe,
     open_events as open_events,
     read_events as read_events,
     write_events as write_events,
@@ -36,7 +36,7 @@ __all__ = [
     "UDPInput",
     "UDPOutput",
     "collate",
-    "info",
+    "describe",
     "open_events",
     "read_events",
     "write_events",

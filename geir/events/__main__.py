@@ -12,9 +12,9 @@ from typing import Any
 
 from tqdm import tqdm
 
-from .events import Events
+from .store import Events
 from .file_input import FileInput
-from .files import info, write_events
+from .recording import describe, write_events
 from .input import Input, LiveInput, Stats
 from .layouts import SPIF, T32, T64
 from .pipe import Pipe
@@ -67,7 +67,7 @@ def batches(source: Input) -> Iterator[Events]:
 def total(source: Input) -> int | None:
     """How many events there are, if that is known."""
     if isinstance(source, FileInput) and isinstance(source.path, str):
-        return info(source.path, sensor_size=source.sensor_size)["events"]
+        return describe(source.path, sensor_size=source.sensor_size)["events"]
     return None
 
 
@@ -87,7 +87,7 @@ def convert(options: argparse.Namespace) -> None:
 def show_info(options: argparse.Namespace) -> None:
     """Say what files hold."""
     for path in options.paths:
-        found = info(path, sensor_size=options.sensor_size)
+        found = describe(path, sensor_size=options.sensor_size)
         if options.json:
             print(json.dumps(found, default=str))
         else:

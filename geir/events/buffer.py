@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from .counts import add_counts
-from .events import Events
+from .store import Events
 
 
 class Overflow(enum.Enum):

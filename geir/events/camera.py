@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from .buffer import Overflow
-from .events import Events
+from .store import Events
 from .input import LiveInput
 
 # How long to wait when a camera has nothing.

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from .._runtime import native
-from .events import Events
+from .store import Events
 
 
 @functools.cache

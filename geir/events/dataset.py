@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from .events import Events
-from .files import read_events
+from .store import Events
+from .recording import read_events
 
 
 class EventDataset(Dataset[tuple[Any, int]]):

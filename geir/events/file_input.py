@@ -8,8 +8,8 @@ from contextlib import ExitStack, contextmanager
 from os import PathLike
 from typing import Any, Literal, Protocol, runtime_checkable
 
-from .events import Events
-from .files import open_events
+from .store import Events
+from .recording import open_events
 from .input import Bin, Input
 
 # Events decoded at a time: enough for speed, few enough for the first ones to come at once.

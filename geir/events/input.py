@@ -16,7 +16,7 @@ from torch import Tensor
 from .._runtime import memory
 from .buffer import Buffer, Overflow
 from .counts import add_counts, positions
-from .events import Events
+from .store import Events
 
 T = TypeVar("T")
 
@@ -250,7 +250,7 @@ class Input(ABC):
         self._buffer.drop_excess()
         if self.device.type == "cpu":
             return events
-        return Events.trusted(
+        return Events.unchecked(
             *(_moved(column, self.device) for column in events.columns()), sensor_size=self.sensor_size
         )
 

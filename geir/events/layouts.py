@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy
 import torch
 
-from .events import Events
+from .store import Events
 
 
 class Columns(NamedTuple):
@@ -159,7 +159,7 @@ class Decoder:
             t, x, y, p = t[inside], x[inside], y[inside], p[inside]
         # Copies, for the bytes are overwritten by the next datagrams.
         tensors = [torch.from_numpy(numpy.array(c, dtype)) for c, dtype in ((t, "i8"), (x, "i2"), (y, "i2"), (p, "u1"))]
-        return Events.trusted(*tensors, sensor_size=self.sensor_size)
+        return Events.unchecked(*tensors, sensor_size=self.sensor_size)
 
     def _times(self, columns: Columns, arrival: int) -> numpy.ndarray:
         count, stamps, timed = len(columns.x), columns.t, columns.timed

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from .._runtime import native
 from ..core.resets import ResetBySubtraction
 from ..neurons import LIF, LIFBox
-from .events import Events
+from .store import Events
 from .transforms.common import source
 
 # How many spikes there is room for at a time.

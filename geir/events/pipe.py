@@ -8,7 +8,7 @@ from typing import IO
 import numpy
 
 from .errors import EventFileError
-from .events import Events
+from .store import Events
 from .layouts import T64, Decoder
 
 # Seconds between looks at whether anybody still wants to read.

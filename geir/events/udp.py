@@ -13,7 +13,7 @@ from typing import Any, NamedTuple, Self
 import numpy
 
 from .buffer import Overflow
-from .events import Events
+from .store import Events
 from .input import LiveInput
 from .layouts import DEFAULT, Decoder, Layout
 

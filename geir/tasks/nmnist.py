@@ -131,7 +131,7 @@ def stream(model: SequentialState, chunks: Iterable[Events]) -> Iterator[Tensor]
         nonlocal state, held, start
         if stop > start:
             vs, state = model(count_frames(held, dt=DT, start=start, stop=stop)[:, None], state)
-            held, start = held.between(stop), stop
+            held, start = held.slice_time(stop), stop
             yield from vs[:, 0]
 
     for chunk in chunks:

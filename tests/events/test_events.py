@@ -26,12 +26,12 @@ def test_columns_have_their_dtypes_and_are_contiguous(events):
 
 def test_slices_and_times_share_memory(events):
     assert events[1:3].t.data_ptr() == events.t[1:].data_ptr()
-    middle = events.between(20, 35)
+    middle = events.slice_time(20, 35)
     assert middle.t.tolist() == [20, 20]
     assert middle.x.data_ptr() == events.x[1:].data_ptr()
-    assert events.between().equal(events)
-    assert events.between(stop=20).t.tolist() == [10]
-    assert len(events.between(36)) == 0
+    assert events.slice_time().equal(events)
+    assert events.slice_time(stop=20).t.tolist() == [10]
+    assert len(events.slice_time(36)) == 0
     assert events[-1].t.tolist() == [35]
     assert events[events.p == 0].x.tolist() == [1]
 
@@ -110,7 +110,7 @@ def test_other_wrong_uses_are_refused(events):
     with pytest.raises(ValueError, match="got 0 parts"):
         Events.cat([])
     with pytest.raises(ValueError, match="stop must not lie before start, got 3 and 2"):
-        events.between(3, 2)
+        events.slice_time(3, 2)
     with pytest.raises(ValueError, match=r"needs a field t or timestamp or ts, got x, y, p\."):
         Events.from_structured(events.to_structured("xyp"), (4, 7))
 

@@ -133,7 +133,7 @@ def test_frames_count_events_and_refuse_those_outside(compiled, monkeypatch):
         wrong = [c.clone() for c in events.columns()]
         wrong[column][7] = torch.tensor(value)
         with pytest.raises(ValueError, match="1 events lie outside of the sensor of 17x11 pixels"):
-            add_counts(Events.trusted(*wrong, sensor_size=SIZE), frame)
+            add_counts(Events.unchecked(*wrong, sensor_size=SIZE), frame)
 
 
 @pytest.mark.parametrize("size", [1, 7, 999, 1000, None])
@@ -155,7 +155,7 @@ def test_slices_are_the_events_between_edges(count, dt_us, size, seed):
     assert len(slices) == events.duration // dt_us + 1
     for k, part in enumerate(slices):
         start = int(events.t[0]) + k * dt_us
-        assert part.equal(events.between(start, start + dt_us))
+        assert part.equal(events.slice_time(start, start + dt_us))
 
 
 def test_bins_of_no_whole_number_of_microseconds_do_not_drift():
@@ -195,11 +195,11 @@ def test_reading_and_bins_mix_without_loss():
         rest = list(file.slices())
     assert torch.stack(frames).equal(counted(events, 1000)[:7])
     # Bins go on where the last one ended, though nothing was there,
-    assert then.equal(events.between(start + 7000, start + 9000))
+    assert then.equal(events.slice_time(start + 7000, start + 9000))
     # and after a read with the first event that is left.
-    assert Events.cat([read, *rest]).equal(events.between(start + 9000))
+    assert Events.cat([read, *rest]).equal(events.slice_time(start + 9000))
     assert all(
-        part.equal(events.between(rest[0].t[0] + 1000 * k, rest[0].t[0] + 1000 * (k + 1)))
+        part.equal(events.slice_time(rest[0].t[0] + 1000 * k, rest[0].t[0] + 1000 * (k + 1)))
         for k, part in enumerate(rest)
     )
 

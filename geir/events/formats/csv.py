@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import numpy
 
-from ..events import ALIASES
+from ..store import ALIASES
 from .decode import READ, WRITTEN, WRONG, Array, Columns, decode, new_state
 from .reader import BLOCK, Parts, Reader, Target, checked_size, new_columns, part
 

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy
 
-from ..events import ALIASES, COLUMNS
+from ..store import ALIASES, COLUMNS
 from .decode import Columns
 from .reader import Parts, Reader, Target, as_column, checked_size
 

@@ -12,7 +12,7 @@ from typing import IO, Any
 import numpy
 from numpy.lib import format as npy
 
-from ..events import ALIASES, COLUMNS
+from ..store import ALIASES, COLUMNS
 from .decode import Columns
 from .reader import Parts, Reader, Target, as_column, checked_size
 

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..._runtime import memory
 from ..errors import EventFileError
-from ..events import COLUMNS, Events
+from ..store import COLUMNS, Events
 from .decode import READ, UNTIMED, WRITTEN, WRONG, Array, Columns, decode, new_state
 
 Parts = Iterable[Events]

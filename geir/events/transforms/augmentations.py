@@ -10,7 +10,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..._util.function_module import module_of
-from ..events import Events
+from ..store import Events
 from .common import batched, microseconds
 
 
@@ -54,7 +54,7 @@ def crop_time(events: Events, duration: float, start: float = 0.0) -> Events:
     if not len(events):
         return events
     first = int(events.t[0]) + round(start * 1e6)
-    return events.between(first, first + round(span))
+    return events.slice_time(first, first + round(span))
 
 
 @batched
@@ -62,9 +62,9 @@ def flip(events: Events, x: bool = False, y: bool = False, polarity: bool = Fals
     """Mirror: left and right, top and bottom, brighter and darker, first and last (what became brighter then becomes darker)."""
     width, height = events.sensor_size
     if time and len(events):
-        events = Events.trusted(*(column.flip(0) for column in events.columns()), sensor_size=events.sensor_size)
+        events = Events.unchecked(*(column.flip(0) for column in events.columns()), sensor_size=events.sensor_size)
         events = replace(events, t=events.t[0] + events.t[-1] - events.t)
-    return Events.trusted(
+    return Events.unchecked(
         events.t,
         width - 1 - events.x if x else events.x,
         height - 1 - events.y if y else events.y,
@@ -149,7 +149,7 @@ def downsample(events: Events, space: int = 1, time: float | None = None) -> Eve
     if time is not None:
         step = round(microseconds("downsample", time=time))
         t = t.div(step, rounding_mode="floor") * step
-    return Events.trusted(t, events.x // space, events.y // space, events.p, (width, height))
+    return Events.unchecked(t, events.x // space, events.y // space, events.p, (width, height))
 
 
 @batched
@@ -233,14 +233,14 @@ def uniform_noise(events: Events, rate: float, generator: Generator | None = Non
     )
     t = int(events.t[0]) + torch.randint(events.duration + 1, (number,), **where)
     x, y, p = (torch.randint(n, (number,), **where) for n in (width, height, 2))
-    noise = Events.trusted(t, x.to(torch.int16), y.to(torch.int16), p.to(torch.uint8), events.sensor_size)
+    noise = Events.unchecked(t, x.to(torch.int16), y.to(torch.int16), p.to(torch.uint8), events.sensor_size)
     return Events.cat([events, noise]).sorted()
 
 
 def _within(t: Tensor, x: Tensor, y: Tensor, p: Tensor, size: tuple[int, int]) -> Events:
     """Those of some events that lie on the sensor."""
     inside = (x >= 0) & (x < size[0]) & (y >= 0) & (y < size[1])
-    return Events.trusted(t[inside], x[inside].to(torch.int16), y[inside].to(torch.int16), p[inside], size)
+    return Events.unchecked(t[inside], x[inside].to(torch.int16), y[inside].to(torch.int16), p[inside], size)
 
 
 def _device(generator: Generator | None) -> torch.device | None:

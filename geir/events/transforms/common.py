@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..._runtime import native
-from ..events import Events
+from ..store import Events
 
 Settings = ParamSpec("Settings")
 

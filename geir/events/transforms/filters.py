@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..._util.function_module import module_of
-from ..events import Events
+from ..store import Events
 from .common import batched, call, check_sorted, compiled, microseconds, places
 
 # Before any event, and far enough from the least number that a duration can be taken off.

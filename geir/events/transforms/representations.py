@@ -15,7 +15,7 @@ from torch import Tensor
 
 from ..._runtime import memory
 from ..._util.function_module import module_of
-from ..events import Events
+from ..store import Events
 from .common import batched, call, check_sorted, compiled, microseconds, places, threads_for
 
 _C_NUMBERS = {torch.uint8: "uint8_t", torch.int16: "int16_t", torch.int32: "int32_t", torch.float32: "float"}

@@ -51,7 +51,7 @@ class Scene:
         for turn in range(1, 1 << 31):
             for events in self._turn:
                 t = events.t + turn * round(_TURN * 1e6)
-                yield Events.trusted(t, events.x, events.y, events.p, self.sensor_size)
+                yield Events.unchecked(t, events.x, events.y, events.p, self.sensor_size)
 
     def _look(self, intensity: Tensor, reference: Tensor, k: int, generator: torch.Generator) -> tuple[Events, Tensor]:
         width, height = self.sensor_size
@@ -63,7 +63,7 @@ class Scene:
         change = steps.flatten()[at]
         brighter = torch.where(change == 0, times < 0.5, change > 0)
         x, y = at % width, at // width
-        events = Events.trusted(
+        events = Events.unchecked(
             t, x[order].short(), y[order].short(), brighter[order].to(torch.uint8), self.sensor_size
         )
         return events, reference + steps * _CONTRAST

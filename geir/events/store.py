@@ -31,7 +31,7 @@ class Events:
     >>> events = Events(t=[10, 20, 30], x=[0, 1, 2], y=[5, 5, 6], p=[1, 0, 1], sensor_size=(3, 7))
     >>> events
     Events(3 events of a 3x7 sensor, 10 to 30 us)
-    >>> events.between(15, 30).x
+    >>> events.slice_time(15, 30).x
     tensor([1], dtype=torch.int16)
     """
 
@@ -61,7 +61,7 @@ class Events:
                 )
 
     @classmethod
-    def trusted(cls, t: Tensor, x: Tensor, y: Tensor, p: Tensor, sensor_size: tuple[int, int]) -> "Events":
+    def unchecked(cls, t: Tensor, x: Tensor, y: Tensor, p: Tensor, sensor_size: tuple[int, int]) -> "Events":
         """From columns that are known to be right: as the constructor, without looking at them."""
         events = object.__new__(cls)
         for field, value in zip(fields(cls), (t, x, y, p, sensor_size), strict=True):
@@ -88,7 +88,7 @@ class Events:
         elif isinstance(which, Tensor) and which.dtype == torch.bool:
             # Found once, not once a column.
             which = which.nonzero().squeeze(1)
-        return Events.trusted(*(column[which] for column in self.columns()), sensor_size=self.sensor_size)
+        return Events.unchecked(*(column[which] for column in self.columns()), sensor_size=self.sensor_size)
 
     def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """t, x, y and p."""
@@ -114,26 +114,26 @@ class Events:
         """The same in the order of time; events of one time stay in their order."""
         return self if self.is_sorted else self[torch.argsort(self.t, stable=True)]
 
-    def between(self, start: int | None = None, stop: int | None = None) -> "Events":
+    def slice_time(self, start: int | None = None, stop: int | None = None) -> "Events":
         """The events at `start` <= t < `stop` microseconds, which must be sorted; they share memory.
 
         Raises:
             ValueError: If `stop` lies before `start`.
         """
         if start is not None and stop is not None and stop < start:
-            raise ValueError(f"Events.between: stop must not lie before start, got {start} and {stop}.")
+            raise ValueError(f"Events.slice_time: stop must not lie before start, got {start} and {stop}.")
         first, last = (None if limit is None else int(torch.searchsorted(self.t, limit)) for limit in (start, stop))
         return self[first:last]
 
     def to(self, device: torch.device | str, non_blocking: bool = False) -> "Events":
         """The same on a device."""
-        return Events.trusted(
+        return Events.unchecked(
             *(c.to(device, non_blocking=non_blocking) for c in self.columns()), sensor_size=self.sensor_size
         )
 
     def pin_memory(self) -> "Events":
         """The same in memory from which a GPU copies quickly."""
-        return Events.trusted(*(c.pin_memory() for c in self.columns()), sensor_size=self.sensor_size)
+        return Events.unchecked(*(c.pin_memory() for c in self.columns()), sensor_size=self.sensor_size)
 
     @staticmethod
     def cat(parts: Iterable["Events"]) -> "Events":
@@ -146,7 +146,7 @@ class Events:
         sizes = {part.sensor_size for part in parts}
         if len(sizes) != 1:
             raise ValueError(f"Events.cat takes events of one sensor, got {len(parts)} parts of sizes {sorted(sizes)}.")
-        return Events.trusted(
+        return Events.unchecked(
             *(torch.cat(columns) for columns in zip(*(p.columns() for p in parts), strict=True)),
             sensor_size=sizes.pop(),
         )

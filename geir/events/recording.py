@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from .errors import EventFileError
-from .events import Events
+from .store import Events
 from .formats import FORMATS, WRITERS
 from .formats.decode import FAR, sound
 from .formats.reader import Reader, Source, part
@@ -74,7 +74,7 @@ class Recording:
         for offset, columns in self._reader.batches(size):
             length = len(columns[0])
             first, latest = sound(columns, self.sensor_size, STEP_BACK, latest)
-            if good := Events.trusted(*part(columns, 0, first), sensor_size=self.sensor_size):
+            if good := Events.unchecked(*part(columns, 0, first), sensor_size=self.sensor_size):
                 yield good
             if first < length:
                 t, x, y, p = (int(column[first]) for column in columns)
@@ -143,7 +143,7 @@ def read_events(
         return Events.cat([Events.empty(recording.sensor_size), *recording.chunks()])
 
 
-def info(path: PathLike, *, sensor_size: tuple[int, int] | None = None, format: str | None = None) -> dict[str, Any]:
+def describe(path: PathLike, *, sensor_size: tuple[int, int] | None = None, format: str | None = None) -> dict[str, Any]:
     """What a file says about itself, without decoding its events.
 
     Returns:
