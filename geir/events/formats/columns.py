@@ -100,7 +100,7 @@ def to_column(source: Source, name: str, values: NDArray[numpy.generic]) -> Tens
 class ValidPrefix(NamedTuple):
     """The events of a batch before the first invalid one."""
 
-    count: int
+    length: int
     latest: int  # the latest time so far, in microseconds
 
 

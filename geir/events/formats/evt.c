@@ -64,12 +64,12 @@ static __attribute__((noinline)) int64_t write_vector(uint32_t mask, int bits, i
 
 // EVT 2.0. Word of an event: type (4 bits), lower bits of time (6), x (11), y (11). Word of time: type (4),
 // upper bits (28).
-void decode_evt2(const uint8_t *words, int64_t count, const EventColumns *out, DecoderState *state) {
+void decode_evt2(const uint8_t *words, int64_t count, const EventColumns *out, DecoderState *restrict state) {
   int64_t *restrict t = out->t;
   int16_t *restrict x = out->x, *restrict y = out->y;
   uint8_t *restrict p = out->p;
   const int64_t capacity = out->capacity;
-  int64_t high = state->time_high, has_time = state->has_time, untimed = 0, i = 0, k = 0;
+  int64_t high = state->time_high, has_time = state->has_time, i = 0, k = 0;
   state->invalid = 0;
   for (; i < count && k < capacity; i++) {
     const uint32_t word = load_u32(words + 4 * i), type = word >> 28;
@@ -81,7 +81,7 @@ void decode_evt2(const uint8_t *words, int64_t count, const EventColumns *out, D
     const int64_t is_event = type <= EVT2_ON;
     k += is_event & has_time;
     if (is_event) {
-      untimed += !has_time;
+      state->untimed_events += !has_time;
       continue;
     }
     if (type == EVT2_TIME_HIGH) {
@@ -93,7 +93,6 @@ void decode_evt2(const uint8_t *words, int64_t count, const EventColumns *out, D
     }
   }
   state->time_high = high;
-  state->untimed_events += untimed;
   state->records_read = i;
   state->events_written = k;
 }

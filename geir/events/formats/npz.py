@@ -41,7 +41,7 @@ class Member(NamedTuple):
 
     file: IO[bytes]
     dtype: numpy.dtype
-    count: int
+    length: int
 
     def read(self, name: str, count: int) -> NDArray[numpy.generic]:
         """The next numbers."""
@@ -94,8 +94,8 @@ class Npz(Reader):
     def _read_size(self) -> tuple[int, int]:
         member = open_member(self.archive, _SIZE_MEMBER, "sensor_size")
         with member.file:
-            if member.count != 2:
-                raise ValueError(f"sensor_size must be two integers, got {member.count}")
+            if member.length != 2:
+                raise ValueError(f"sensor_size must be two integers, got {member.length}")
             width, height = member.read("sensor_size", 2).tolist()
         return check_sensor_size(self.source, int(width), int(height))
 
@@ -108,15 +108,15 @@ class Npz(Reader):
 
     def _open_members(self) -> dict[str, Member]:
         members = {name: open_member(self.archive, member, name) for name, member in self._members.items()}
-        counts = {member.count for member in members.values()}
-        if len(counts) != 1:
-            raise ValueError(f"its arrays differ in length: {sorted(counts)}")
+        lengths = {member.length for member in members.values()}
+        if len(lengths) != 1:
+            raise ValueError(f"its arrays differ in length: {sorted(lengths)}")
         return members
 
     def batches(self, size: int) -> Iterator[Batch]:
         try:
             members = self._open_members()
-            left = members["t"].count
+            left = members["t"].length
             while left:
                 count = min(size, left)
                 columns = [to_column(self.source, name, member.read(name, count)) for name, member in members.items()]
@@ -130,7 +130,7 @@ class Npz(Reader):
 
     def summary(self) -> Summary:
         try:
-            return {"events": self._open_members()["t"].count}
+            return {"events": self._open_members()["t"].length}
         except _ARCHIVE_ERRORS as error:
             raise self._file_error(error) from None
 
