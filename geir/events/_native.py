@@ -8,7 +8,7 @@ from importlib.resources import files
 from .._runtime import native
 
 
-def read_source(path: str, **values: str) -> str:
+def read_source(filename: str, **values: str) -> str:
     """Read a C source of `geir.events`.
 
     ``#include "x.h"`` is replaced by the content of ``x.h`` if that file is in the same folder as
@@ -17,11 +17,11 @@ def read_source(path: str, **values: str) -> str:
     compiled library is cached.
 
     Args:
-        path: Path of the source below ``geir/events``.
+        filename: Path of the source below ``geir/events``.
         values: Text that replaces ``{{name}}`` in the source.
     """
-    source = files("geir.events").joinpath(path)
-    folder = files("geir.events").joinpath(path.rpartition("/")[0])
+    source = files("geir.events").joinpath(filename)
+    folder = files("geir.events").joinpath(filename.rpartition("/")[0])
 
     def inline(include: re.Match[str]) -> str:
         header = folder.joinpath(include[1])
@@ -34,13 +34,13 @@ def read_source(path: str, **values: str) -> str:
 
 
 @functools.cache
-def load_library(path: str, **values: str) -> ctypes.CDLL | None:
+def load(filename: str, **values: str) -> ctypes.CDLL | None:
     """Compile a C source of `geir.events` and load it; takes the arguments of `read_source`.
 
     Returns:
         The library, loaded once per process, or None if there is no C compiler or it fails.
     """
     try:
-        return native.load(read_source(path, **values))
+        return native.load(read_source(filename, **values))
     except native.NoCompilerError:
         return None

@@ -49,8 +49,8 @@ class Events:
         size = tuple(self.sensor_size) if isinstance(self.sensor_size, Sequence) else ()
         if len(size) != 2 or not all(isinstance(side, int) and 0 < side <= _MAX_SENSOR_SIDE for side in size):
             raise TypeError(
-                "Events.sensor_size must be the width and height in pixels, "
-                f"two integers from 1 to {_MAX_SENSOR_SIDE}, got {self.sensor_size!r}."
+                f"Events.sensor_size must be the width and the height in pixels, got {self.sensor_size!r}; "
+                f"both must be integers from 1 to {_MAX_SENSOR_SIDE:,}."
             )
         object.__setattr__(self, "sensor_size", size)
         for name, dtype in COLUMNS.items():
