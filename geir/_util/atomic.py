@@ -22,9 +22,6 @@ def atomic_write(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     Yields:
         Path of the temporary file, which does not exist yet.
-
-    >>> with atomic_write("greeting.txt") as draft:  # doctest: +SKIP
-    ...     draft.write_text("hello")
     """
     target = Path(path)
     draft = target.with_name(f".{target.stem}.{secrets.token_hex(6)}{target.suffix}")

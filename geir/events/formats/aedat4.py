@@ -12,7 +12,7 @@ from xml.etree import ElementTree
 import numpy
 import torch
 
-from .._native import load
+from .. import _native
 from ..errors import EventFileError
 from .aedat4_table import parse_table
 from .columns import Bytes, EventColumns
@@ -275,7 +275,7 @@ def _type_of(stream: ElementTree.Element) -> str:
 def gather(packets: list[Bytes]) -> EventColumns:
     """Convert the records of several packets to columns."""
     columns = EventColumns.allocate(sum(map(len, packets)) // RECORD.itemsize)
-    library = load("formats/aedat4.c")
+    library = _native.load("formats/aedat4.c")
     if library is None:
         reference_aedat4(packets, columns)
         return columns

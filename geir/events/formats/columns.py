@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ..._runtime import memory
-from .._native import load
+from .. import _native
 from ..store import COLUMNS
 from .source import Source
 
@@ -119,7 +119,7 @@ def valid_prefix(
         The number of events before it, and the latest time among these and the events before them.
     """
     limits = ValidityLimits(*sensor_size, max_backward_step, MAX_ABS_TIME)
-    library = load("formats/columns.c")
+    library = _native.load("formats/columns.c")
     if library is None:
         return reference_valid_prefix(columns, limits, latest)
     library.valid_prefix.restype = ctypes.c_int64

@@ -14,7 +14,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy
 
-from .._native import load
+from .. import _native
 from ..errors import EventFileError
 from .columns import Bytes, EventColumns
 from .source import Block
@@ -102,7 +102,7 @@ class Decoder:
             columns: Where events are written.
             state: Updated; says how many records were read and events written.
         """
-        library = load(f"formats/{self.source}")
+        library = _native.load(f"formats/{self.source}")
         if library is None:
             _warn_about_reference()
             self._run_reference(records, count, columns, state)
