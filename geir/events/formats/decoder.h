@@ -2,6 +2,8 @@
 // long as the columns have room for the events of one more record, and reports in the state how far
 // it came. Called again with the rest of the records and new columns, it continues where it
 // stopped.
+#ifndef GEIR_EVENTS_DECODER_H
+#define GEIR_EVENTS_DECODER_H
 #include <stdint.h>
 #include <string.h>
 
@@ -44,3 +46,4 @@ static inline uint64_t load_u64(const uint8_t *from) {
   memcpy(&value, from, sizeof value);
   return value;
 }
+#endif

@@ -12,7 +12,7 @@ import zstandard
 from event_samples import aedat4_file, random_events, rows, write_sample
 
 from geir.events import Compression, EventFileError, describe, open_events, read_events
-from geir.events.formats.compression import make_compressor
+from geir.events.formats.compression import make_compressor, make_decompressor
 from geir.events.formats.flatbuffer import DamagedError, build_flatbuffer
 
 
