@@ -77,7 +77,7 @@ class Events:
 
     @classmethod
     def empty(cls, sensor_size: tuple[int, int]) -> "Events":
-        """No events.
+        """Return no events.
 
         Raises:
             TypeError: If `sensor_size` is not a pair of positive integers.

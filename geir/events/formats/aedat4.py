@@ -166,7 +166,7 @@ class Aedat4(Reader):
             yield PacketGroup(group, None)
 
     def _records(self, packet: Packet) -> Bytes:
-        """The bytes of a packet's records."""
+        """Return the bytes of a packet's records."""
         try:
             data = self._decompress(packet.data)
             begin, count = self._find_records(data)
@@ -175,12 +175,12 @@ class Aedat4(Reader):
         return numpy.frombuffer(data, numpy.uint8, count * RECORD.itemsize, begin)
 
     def _find_records(self, data: bytes) -> tuple[int, int]:
-        """The place of a packet's first record, and the number of records.
+        """Find a packet's first record, and return its position and the number of records.
 
         The packets of one writer begin alike: the same type, offsets and layout between the size of
         the buffer and the number of records. Parsing them takes longer than decoding a small
         packet, so the bytes in between are kept from the last packet that was parsed (`_layout`). A
-        packet that has the same bytes has its records at the same place; only the two sizes remain
+        packet that has the same bytes has its records at the same position; only the two sizes remain
         to be checked. Several threads read and replace `_layout` without a lock: each uses one
         consistent value.
         """
@@ -250,7 +250,7 @@ class Aedat4(Reader):
             raise self.source.error(f"the file table lists {stated:,} events, found {total:,}", self.table)
 
     def summary(self) -> Summary:
-        """From the file table, where there is one."""
+        """Summarize the file table; empty if the file has none."""
         if not 0 < self.table < self.source.size:
             return {}
         data = self.source.read(self.table, self.source.size - self.table, "the file table")
@@ -267,7 +267,7 @@ class Aedat4(Reader):
 
 
 def _type_of(stream: ElementTree.Element) -> str:
-    """The type that the description states for a stream."""
+    """Return the type that the description states for a stream."""
     attributes = stream.findall("attr")
     return next((a.text or "" for a in attributes if a.get("key") == "typeIdentifier"), "")
 

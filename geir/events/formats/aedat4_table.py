@@ -26,21 +26,23 @@ class WrittenPacket(NamedTuple):
 
     stream: int
     size: int  # compressed, without the packet header
-    place: int  # byte of the file at which its content begins
+    position: int  # byte of the file at which its content begins
     events: int
     start: int  # first and last time in microseconds
     stop: int
 
 
 def parse_table(buffer: FlatBuffer) -> FileTable:
-    """Parse the file table, all entries at once: like `FlatBuffer.field`, but with arrays of places.
+    """Parse the file table.
+
+    All entries are parsed at once: as `FlatBuffer.field` does, but with arrays of positions.
 
     Raises:
         DamagedError: If it refers to bytes that it does not have.
     """
     begin, count = buffer.vector(buffer.root, 0, _MIN_TABLE_ENTRY)
-    places = begin + 4 * numpy.arange(count)
-    entries = places + buffer.numbers("<u4", places)
+    positions = begin + 4 * numpy.arange(count)
+    entries = positions + buffer.numbers("<u4", positions)
     layouts = entries - buffer.numbers("<i4", entries)
     layout_sizes = buffer.numbers("<u2", layouts)
 
@@ -51,18 +53,19 @@ def parse_table(buffer: FlatBuffer) -> FileTable:
         exists &= offsets > 0
         return numpy.where(exists, buffer.numbers(dtype, numpy.where(exists, entries + offsets, 0)), 0)
 
-    # Field 0 is the place of a packet; field 1 a struct of stream and size, of which only the stream is read.
+    # Field 0 is the position of a packet; field 1 a struct of stream and size, of which only the stream is
+    # read.
     return FileTable(field(1, "<i4"), field(2, "<i8"), field(3, "<i8"), field(4, "<i8"))
 
 
 def build_table(packets: list[WrittenPacket]) -> bytes:
-    """A FlatBuffer of a vector of tables, one for each packet, which share one layout.
+    """Build a FlatBuffer of a vector of tables, one per packet, all with the same layout.
 
     The layout follows the offsets to the tables, and is preceded by padding so that the numbers of
     the tables are aligned.
     """
     entry_size, vector_begin = 48, 32
-    # Sizes of layout and entry, then where an entry has: place, stream and size, events, start, stop.
+    # Sizes of layout and entry, then where an entry has: position, stream and size, events, start, stop.
     layout = struct.pack("<7H2x", 14, entry_size, 16, 4, 24, 32, 40)
     offsets_end = vector_begin + 4 * len(packets)
     begin = -(-(offsets_end + len(layout)) // 8) * 8
@@ -74,7 +77,7 @@ def build_table(packets: list[WrittenPacket]) -> bytes:
             entry_size * k + len(layout),
             packet.stream,
             packet.size,
-            packet.place,
+            packet.position,
             packet.events,
             packet.start,
             packet.stop,

@@ -21,7 +21,7 @@ class Header(NamedTuple):
     """The beginning of a file."""
 
     data: bytes
-    table_place: int  # byte at which the place of the file table is to be written, a little-endian 64-bit integer
+    table_position: int  # byte at which the position of the file table is to be written, a little-endian 64-bit integer
 
 
 def write(
@@ -44,15 +44,15 @@ def write(
         for first in range(0, len(chunk), _PACKET_EVENTS):
             events = chunk[first : first + _PACKET_EVENTS]
             data = compress(build_flatbuffer(b"EVTS", len(events), _encode(events)))
-            place = file.tell() + PACKET_HEADER.size
+            position = file.tell() + PACKET_HEADER.size
             packets.append(
-                WrittenPacket(_STREAM, len(data), place, len(events), int(events.t.min()), int(events.t.max()))
+                WrittenPacket(_STREAM, len(data), position, len(events), int(events.t.min()), int(events.t.max()))
             )
             file.write(PACKET_HEADER.pack(_STREAM, len(data)) + data)
-    table_place = file.tell()
+    table_position = file.tell()
     file.write(compress(build_table(packets)))
-    file.seek(header.table_place)
-    file.write(struct.pack("<q", table_place))
+    file.seek(header.table_position)
+    file.write(struct.pack("<q", table_position))
 
 
 def _encode(events: Events) -> bytes:
@@ -65,7 +65,7 @@ def _encode(events: Events) -> bytes:
 def build_header(sensor_size: tuple[int, int], compression: Compression) -> Header:
     """Build the magic number and the FlatBuffer of the header.
 
-    Its fields are the compression, the place of the file table (-1 for now) and the description of
+    Its fields are the compression, the position of the file table (-1 for now) and the description of
     the streams.
     """
     text = _describe_streams(sensor_size, compression).encode()
@@ -83,12 +83,12 @@ def build_header(sensor_size: tuple[int, int], compression: Compression) -> Head
     )
     body += text + b"\0"
     start = len(MAGIC) + 4
-    # The place of the file table is 28 bytes into the FlatBuffer.
+    # The position of the file table is 28 bytes into the FlatBuffer.
     return Header(MAGIC + struct.pack("<I", len(body)) + body, start + 28)
 
 
 def _describe_streams(sensor_size: tuple[int, int], compression: Compression) -> str:
-    """The XML description of the streams, as DV writes it."""
+    """Return the XML description of the streams, as DV writes it."""
     path = "/mainloop/Recorder/outInfo/"
     width, height = sensor_size
     stream = {

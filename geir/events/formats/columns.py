@@ -55,7 +55,7 @@ class EventColumns(NamedTuple):
 
     @classmethod
     def allocate(cls, size: int) -> "EventColumns":
-        """Uninitialized columns for `size` events, in one piece of memory."""
+        """Allocate uninitialized columns for `size` events, in one piece of memory."""
         widths = [dtype.itemsize for dtype in COLUMNS.values()]
         whole = memory.empty([size * sum(widths)], torch.empty(0), torch.uint8)
         pieces = whole.split([size * width for width in widths])
@@ -63,15 +63,15 @@ class EventColumns(NamedTuple):
 
     @property
     def size(self) -> int:
-        """Number of events, or of those for which there is room."""
+        """Number of events for which there is room."""
         return len(self.t)
 
     def part(self, first: int, last: int | None = None) -> "EventColumns":
-        """Events `first` to `last` (exclusive); shares memory."""
+        """Select events `first` to `last` (exclusive), which share memory."""
         return EventColumns(*(column[first:last] for column in self))
 
     def pointers(self) -> ColumnPointers:
-        """The columns as C takes them. They must be kept alive for as long as C uses them."""
+        """Return pointers for C. The columns must be kept alive while C uses them."""
         return ColumnPointers(*(column.data_ptr() for column in self), self.size)
 
 

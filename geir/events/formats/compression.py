@@ -47,9 +47,9 @@ def _zstd() -> ModuleType:
 
 
 def make_decompressor(compression: int) -> Callable[[bytes], bytes]:
-    """A function that decompresses a packet. Any thread may call it.
+    """Return a function that decompresses a packet, which any thread may call.
 
-    On invalid bytes it raises `DamagedError` or the errors of the package that it uses.
+    For invalid bytes the function raises `DamagedError` or the errors of the package that it uses.
 
     Raises:
         ImportError: If the package that it needs is not installed.
@@ -110,7 +110,7 @@ def estimate_size(data: bytes, compression: int) -> int:
 
 
 def make_compressor(compression: Compression) -> Callable[[bytes], bytes]:
-    """A function that compresses a packet.
+    """Return a function that compresses a packet.
 
     Raises:
         ImportError: If the package that it needs is not installed.

@@ -3,7 +3,7 @@
 
 // The same fields as `LineLayout` in csv.py.
 typedef struct {
-  int64_t t_field, x_field, y_field, p_field;  // places of the columns in a line, at most 15
+  int64_t t_field, x_field, y_field, p_field;  // indices of the columns in a line, at most 15
   int64_t field_count;                         // fields that a line has at least, all of them numbers
   int64_t separator;                           // a character; a space stands for any run of spaces and tabs
 } LineLayout;

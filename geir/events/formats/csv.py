@@ -27,7 +27,7 @@ class LineLayout(ctypes.Structure):
     """Layout of a line; `LineLayout` in csv.c.
 
     Attributes:
-        t_field: Place of the time among the fields of a line; likewise `x_field`, `y_field`, `p_field`.
+        t_field: Index of the time among the fields of a line; likewise `x_field`, `y_field`, `p_field`.
         field_count: Number of fields that a line must have, all of them integers; further ones are
             ignored.
         separator: Code of the character between fields; a space stands for any run of spaces and tabs.
@@ -73,7 +73,7 @@ def reference_csv(text: bytes, count: int, capacity: int, state: DecoderState, l
 
 
 def _parse_line(line: bytes, layout: LineLayout) -> Row | None:
-    """The event of a line; None if it is invalid."""
+    """Return the event of a line, or None if the line is invalid."""
     separator = bytes([layout.separator])
     cells = re.split(rb"[ \t\r]+" if separator == b" " else re.escape(separator), line)[: layout.field_count]
     cells = [cell.strip(b" \t\r") for cell in cells]
@@ -87,7 +87,7 @@ def _parse_line(line: bytes, layout: LineLayout) -> Row | None:
 
 
 def csv_decoder(layout: LineLayout) -> Decoder:
-    """A decoder of lines with a layout."""
+    """Return a decoder of lines with a layout."""
     reference = functools.partial(reference_csv, layout=layout)
     return Decoder("csv.c", "decode_csv", reference, record_size=1, parameters=layout)
 
@@ -132,7 +132,7 @@ class Csv(Reader):
         return line
 
     def _parse_names(self, cells: list[str], text: str) -> tuple[int, int, int, int]:
-        """The places of t, x, y and p in a line of names, which may state the sensor size."""
+        """Return the indices of t, x, y and p in a line of names, which may also state the sensor size."""
         names = [cell.partition("@")[0] for cell in cells]
         sizes = [cell.partition("@")[2] for cell in cells]
         t, x, y, p = (
@@ -152,7 +152,7 @@ class Csv(Reader):
         return decode_blocks(decoder, self._blocks_of_lines(), size, DecoderState(), self._invalid_line)
 
     def _blocks_of_lines(self) -> Iterator[Block]:
-        """Blocks of whole lines: what follows the last newline of a block is moved to the next one."""
+        """Read blocks of whole lines: bytes after the last newline of a block are moved to the next one."""
         text = numpy.empty(0, numpy.uint8)
         for offset, data in self.source.blocks(self.start, BLOCK_BYTES):
             begin = offset - len(text)

@@ -16,13 +16,13 @@ static inline void decode_dat(const uint8_t *records, int64_t count, const Event
     state->has_time = 1;
   }
   for (; i < count && i < capacity; i++) {
-    const uint32_t stamp = load_u32(records + 8 * i), place = load_u32(records + 8 * i + 4);
+    const uint32_t stamp = load_u32(records + 8 * i), fields = load_u32(records + 8 * i + 4);
     // A difference of 32 bits with a sign, because the counter of time wraps around.
     time += (int32_t)(stamp - (uint32_t)time);
     t[i] = time;
-    x[i] = place & ((1 << x_bits) - 1);
-    y[i] = place >> x_bits & ((1 << y_bits) - 1);
-    p[i] = place >> (x_bits + y_bits) & ((1 << p_bits) - 1);
+    x[i] = fields & ((1 << x_bits) - 1);
+    y[i] = fields >> x_bits & ((1 << y_bits) - 1);
+    p[i] = fields >> (x_bits + y_bits) & ((1 << p_bits) - 1);
   }
   state->time_high = time;
   state->records_read = i;

@@ -20,16 +20,16 @@ def reference_dat(
 ) -> list[Row]:
     """Decode records of two words: time (32 bits), and x, y and polarity from the least significant bit on."""
     rows: list[Row] = []
-    for stamp, place in struct.iter_unpack("<II", records[: capacity * _RECORD_SIZE]):
+    for stamp, fields in struct.iter_unpack("<II", records[: capacity * _RECORD_SIZE]):
         if state.has_time:
             # A difference of 32 bits with a sign, because the counter of time wraps around.
             state.time_high += (stamp - state.time_high + (1 << 31)) % (1 << 32) - (1 << 31)
         else:
             state.time_high = stamp
             state.has_time = 1
-        x = place & ((1 << x_bits) - 1)
-        y = place >> x_bits & ((1 << y_bits) - 1)
-        p = place >> (x_bits + y_bits) & ((1 << p_bits) - 1)
+        x = fields & ((1 << x_bits) - 1)
+        y = fields >> x_bits & ((1 << y_bits) - 1)
+        p = fields >> (x_bits + y_bits) & ((1 << p_bits) - 1)
         rows.append((state.time_high, x, y, p))
     state.records_read = len(rows)
     return rows

@@ -14,8 +14,8 @@ typedef struct {
   int64_t events_written;
   int64_t invalid;          // 1 if the record after those that were read is invalid
   // Kept from call to call; all zero at the start of a file.
-  int64_t has_time;         // 1 once a word of time has been read
-  int64_t untimed_events;   // events dropped because they precede the first word of time
+  int64_t has_time;         // 1 once a time word has been read
+  int64_t untimed_events;   // events dropped because they precede the first time word
   int64_t time_high;        // upper bits of the current time, with wraparounds added
   int64_t time_low;         // lower bits of the current time (EVT 3.0)
   int64_t row;              // current row (EVT 3.0)

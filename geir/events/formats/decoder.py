@@ -32,8 +32,8 @@ class DecoderState(ctypes.Structure):
         records_read: Records that the call read; bytes for text.
         events_written: Events that the call wrote.
         invalid: 1 if the record after those that were read is invalid.
-        has_time: 1 once a word of time has been read.
-        untimed_events: Events dropped because they precede the first word of time.
+        has_time: 1 once a time word has been read.
+        untimed_events: Events dropped because they precede the first time word.
         time_high: Upper bits of the current time, with wraparounds added.
         time_low: Lower bits of the current time (EVT 3.0).
         row: Current row (EVT 3.0).
@@ -127,7 +127,7 @@ class Decoder:
 
 @functools.cache
 def _warn_about_reference() -> None:
-    """Warn once per process."""
+    """Warn, once per process, that the reference decoders are used."""
     warnings.warn(
         "Event files are decoded in Python, about 100 times slower than in C, because there is no C compiler; "
         "install gcc or clang, or run `pip install ziglang`.",

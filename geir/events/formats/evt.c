@@ -17,7 +17,7 @@ static inline int64_t unwrap(int64_t last, uint64_t bits_now, int bits) {
   return last + ((int64_t)((bits_now - (uint64_t)last) << (64 - bits)) >> (64 - bits));
 }
 
-// The upper bits of time after a word of time. The first word is taken as it is, because there is no time
+// The upper bits of time after a time word. The first word is taken as it is, because there is no time
 // before it.
 static inline int64_t next_time_high(DecoderState *state, int64_t last, uint64_t bits_now, int bits) {
   const int64_t high = state->has_time ? unwrap(last, bits_now, bits) : (int64_t)bits_now;
@@ -62,7 +62,7 @@ static __attribute__((noinline)) int64_t write_vector(uint32_t mask, int bits, i
   return k;
 }
 
-// EVT 2.0. Word of an event: type (4 bits), lower bits of time (6), x (11), y (11). Word of time: type (4),
+// EVT 2.0. Event word: type (4 bits), lower bits of time (6), x (11), y (11). Time word: type (4),
 // upper bits (28).
 void decode_evt2(const uint8_t *words, int64_t count, const EventColumns *out, DecoderState *restrict state) {
   int64_t *restrict t = out->t;

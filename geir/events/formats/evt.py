@@ -46,7 +46,7 @@ def _unwrap(last: int, bits_now: int, bits: int) -> int:
 
 
 def _next_time_high(state: DecoderState, last: int, bits_now: int, bits: int) -> int:
-    """Return the upper bits of time after a word of time.
+    """Return the upper bits of time after a time word.
 
     The first word of a file is taken as it is, because there is no time before it.
     """
@@ -56,14 +56,14 @@ def _next_time_high(state: DecoderState, last: int, bits_now: int, bits: int) ->
 
 
 def _set_bits(mask: int) -> list[int]:
-    """Positions of the bits of a mask that are set, in order."""
+    """Return the positions of the set bits of a mask, in order."""
     return [bit for bit in range(mask.bit_length()) if mask >> bit & 1]
 
 
 def reference_evt2(records: bytes, count: int, capacity: int, state: DecoderState) -> list[Row]:
     """Decode EVT 2.0.
 
-    Word of an event: type (4 bits), lower bits of time (6), x (11), y (11). Word of time: type (4),
+    Event word: type (4 bits), lower bits of time (6), x (11), y (11). Time word: type (4),
     upper bits (28).
     """
     rows: list[Row] = []

@@ -12,7 +12,7 @@ from .evt import COORDINATE_LIMIT, EVT2_TIME_HIGH, EVT3_EVENT, EVT3_ROW, EVT3_TI
 from .reader import BinaryFile, EventChunks
 
 Integers: TypeAlias = NDArray[numpy.int64]
-# Words of time that may be needed in addition to one per event of a chunk: beyond this the file would consist
+# Time words that may be needed in addition to one per event of a chunk: beyond this the file would consist
 # of them.
 _MAX_EXTRA_TIME_WORDS = 1 << 20
 
@@ -40,8 +40,8 @@ class EvtVersion:
     Args:
         name: As in the header.
         time_low_bits: Lower bits of time, which events or words beside them hold.
-        time_high_bits: Upper bits of time in a word of time.
-        encode: Makes the words of a chunk from its words of time, its events, and the last event of
+        time_high_bits: Upper bits of time in a time word.
+        encode: Makes the words of a chunk from its time words, its events, and the last event of
             the chunk before.
     """
 
@@ -51,14 +51,14 @@ class EvtVersion:
     encode: Callable[[TimeWords, Fields, Fields], NDArray[numpy.unsignedinteger]]
 
     def header(self, sensor_size: tuple[int, int]) -> str:
-        """The header without its last line."""
+        """Return the header without its last line."""
         width, height = sensor_size
         number = self.name.replace(".0", "").replace(".", "")
         return f"% evt {self.name}\n% format EVT{number};height={height};width={width}\n% geometry {width}x{height}\n"
 
 
 def encode_evt2(times: TimeWords, fields: Fields, last: Fields) -> NDArray[numpy.unsignedinteger]:
-    """Make the words of EVT 2.0. Each event is preceded by its words of time."""
+    """Make the words of EVT 2.0. Each event is preceded by its time words."""
     position = numpy.cumsum(times.counts + 1) - 1
     words = numpy.empty(len(times.counts) + len(times.values), "<u4")
     is_time = numpy.ones(len(words), bool)
@@ -71,7 +71,7 @@ def encode_evt2(times: TimeWords, fields: Fields, last: Fields) -> NDArray[numpy
 def encode_evt3(times: TimeWords, fields: Fields, last: Fields) -> NDArray[numpy.unsignedinteger]:
     """Make the words of EVT 3.0.
 
-    Each event is preceded by its words of time, and by its lower bits of time and its row if they
+    Each event is preceded by its time words, and by its lower bits of time and its row if they
     changed.
     """
     time_low, x, y, p = fields
@@ -129,12 +129,12 @@ def _write(file: BinaryFile, chunks: EventChunks, sensor_size: tuple[int, int], 
         if not len(events):
             continue
         if previous_high is None:
-            # The header states the part of the first time that the words of time cannot hold, as faery's
+            # The header states the part of the first time that the time words cannot hold, as faery's
             # files do.
             first = int(events.t[0])
             origin = first >> (low_bits + version.time_high_bits) << (low_bits + version.time_high_bits)
             file.write(f"{header}% t0 {origin}\n% end\n".encode())
-            # One less, so that the first event is preceded by a word of time.
+            # One less, so that the first event is preceded by a time word.
             previous_high = (first - origin >> low_bits) - 1
         high, fields = _split(events, origin, low_bits)
         words = version.encode(_time_words(high, previous_high, version.time_high_bits), fields, last)
@@ -146,18 +146,18 @@ def _write(file: BinaryFile, chunks: EventChunks, sensor_size: tuple[int, int], 
 
 
 def _split(events: Events, origin: int, low_bits: int) -> tuple[Integers, Fields]:
-    """Upper bits of time, and the other columns."""
+    """Split events into the upper bits of time and the other columns."""
     t, x, y, p = (column.numpy().astype(numpy.int64) for column in events.columns())
     t -= origin
     return t >> low_bits, Fields(t & ((1 << low_bits) - 1), x, y, p)
 
 
 def _time_words(high: Integers, previous: int, bits: int) -> TimeWords:
-    """Words of time before each event, which lead from the time of the event before to its own.
+    """Make the time words that precede each event.
 
-    A reader takes a change of the counter by half of its range or more for a step in the other
-    direction, so a large step needs several words: steps of the largest size, and at last the time
-    of the event.
+    They lead from the time of the previous event to its own. A reader interprets a change of the
+    counter by half of its range or more as a step in the other direction, so a large step needs
+    several words: steps of the largest size, and finally the time of the event.
 
     Raises:
         ValueError: If there would be far more of these words than events.

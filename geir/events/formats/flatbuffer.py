@@ -3,7 +3,7 @@
 A FlatBuffer holds, in this order: its size; the offset of its root table; its type; the layout of
 the table (the sizes of layout and table, and the offset of each field in the table); the table (the
 offset of its layout, and the fields); and the content that the fields refer to. All offsets are
-relative to the place where they are stored.
+relative to the position where they are stored.
 """
 
 import struct
@@ -32,7 +32,7 @@ class FlatBuffer:
         root: Place of the root table.
 
     Raises:
-        DamagedError: If it is truncated or of another type; likewise in all methods, if the place
+        DamagedError: If it is truncated or of another type; likewise in all methods, if the position
             is outside the data.
     """
 
@@ -44,27 +44,29 @@ class FlatBuffer:
             raise DamagedError(f"must be of type {identifier.decode()}, got {data[8:12]!r}")
         self.root = self.follow(4)
 
-    def number(self, kind: struct.Struct, place: int) -> int:
+    def number(self, kind: struct.Struct, position: int) -> int:
         """Read one number."""
-        # A negative place would count from the end.
-        if place < 0 or place + kind.size > len(self.data):
-            raise DamagedError(f"refers to byte {place:,} of its {len(self.data):,} bytes")
-        return kind.unpack_from(self.data, place)[0]
+        # A negative position would count from the end.
+        if position < 0 or position + kind.size > len(self.data):
+            raise DamagedError(f"refers to byte {position:,} of its {len(self.data):,} bytes")
+        return kind.unpack_from(self.data, position)[0]
 
-    def numbers(self, dtype: str, places: NDArray[numpy.int64]) -> NDArray[numpy.int64]:
-        """Read numbers of a NumPy dtype from many places at once."""
+    def numbers(self, dtype: str, positions: NDArray[numpy.int64]) -> NDArray[numpy.int64]:
+        """Read numbers of a NumPy dtype from many positions at once."""
         size = numpy.dtype(dtype).itemsize
-        if len(places) and not 0 <= places.min() <= places.max() <= len(self.data) - size:
-            raise DamagedError(f"refers to bytes {places.min():,} to {places.max():,} of its {len(self.data):,} bytes")
+        if len(positions) and not 0 <= positions.min() <= positions.max() <= len(self.data) - size:
+            raise DamagedError(
+                f"refers to bytes {positions.min():,} to {positions.max():,} of its {len(self.data):,} bytes"
+            )
         data = numpy.frombuffer(self.data, numpy.uint8)
-        return data[places[:, None] + numpy.arange(size)].view(dtype)[:, 0].astype(numpy.int64)
+        return data[positions[:, None] + numpy.arange(size)].view(dtype)[:, 0].astype(numpy.int64)
 
-    def follow(self, place: int) -> int:
-        """The place that the offset stored at `place` refers to."""
-        return place + self.number(U32, place)
+    def follow(self, position: int) -> int:
+        """Return the position that the offset stored at `position` refers to."""
+        return position + self.number(U32, position)
 
     def field(self, table: int, index: int) -> int | None:
-        """The place of a field of a table; None if the table does not have it."""
+        """Return the position of a field of a table, or None if the table does not have it."""
         layout = table - self.number(I32, table)
         # The layout begins with two numbers that are no fields.
         entry = 4 + 2 * index
@@ -74,22 +76,22 @@ class FlatBuffer:
         return table + offset if offset else None
 
     def vector(self, table: int, index: int, item_size: int) -> tuple[int, int]:
-        """Return the place of the first item of a vector and the number of items.
+        """Return the position of the first item of a vector and the number of items.
 
         Both are 0 if the table does not have the vector.
         """
         field = self.field(table, index)
         if field is None:
             return 0, 0
-        place = self.follow(field)
-        count = self.number(U32, place)
-        if count * item_size > len(self.data) - place - 4:
+        position = self.follow(field)
+        count = self.number(U32, position)
+        if count * item_size > len(self.data) - position - 4:
             raise DamagedError(f"states {count:,} items, for which it is too short")
-        return place + 4, count
+        return position + 4, count
 
 
 def build_flatbuffer(identifier: bytes, count: int, items: bytes) -> bytes:
-    """A FlatBuffer whose table has one field, a vector of `count` items."""
+    """Build a FlatBuffer whose table has one field, a vector of `count` items."""
     root, layout_size, table_size, field_offset = 16, 6, 8, 4
     layout_offset, vector_offset = 8, 4
     body = struct.pack(

@@ -6,7 +6,6 @@ from typing import Any
 
 import numpy
 
-from ..errors import EventFileError
 from ..store import ALIASES, COLUMNS
 from .columns import EventColumns, to_column
 from .decoder import Batch
@@ -58,10 +57,10 @@ class Hdf5(Reader):
                 raise self.source.error("its datasets differ in length")
             self.metadata |= {key: value for key, value in self._attributes.items() if numpy.ndim(value) == 0}
         except _H5PY_ERRORS as error:
-            raise self._file_error(error) from None
+            raise self.file_error(error) from None
 
     def _member(self, group: _Group, name: str) -> _Group | _Dataset | None:
-        """The member of a group with a name. None if it is a link, which may lead to another file."""
+        """Return a member of a group, or None if it is a link, which may lead to another file."""
         link = group.get(name, getlink=True)
         return group[name] if type(link).__name__ == "HardLink" else None
 
@@ -77,10 +76,6 @@ class Hdf5(Reader):
         if data.chunks and data.chunks[0] * data.dtype.itemsize > _MAX_CHUNK_BYTES:
             raise self.source.error(f"events/{column} has chunks of {data.chunks[0]:,} numbers, which are too large")
         return data
-
-    def _file_error(self, error: Exception) -> EventFileError:
-        """An error of this reader as it is, one of h5py as an EventFileError."""
-        return error if isinstance(error, EventFileError) else self.source.error(f"the file is damaged: {error}")
 
     def stated_size(self) -> tuple[int, int] | None:
         if "sensor_size" not in self._attributes:
@@ -98,7 +93,7 @@ class Hdf5(Reader):
                 ]
                 yield Batch(None, EventColumns(*columns))
         except _H5PY_ERRORS as error:
-            raise self._file_error(error) from None
+            raise self.file_error(error) from None
 
     def summary(self) -> Summary:
         return {"events": len(self._columns["t"])}

@@ -69,7 +69,7 @@ def check_sensor_size(source: Source, width: int, height: int) -> tuple[int, int
 def stated_sensor_size(
     source: Source, header: Mapping[str, str], width_key: str, height_key: str
 ) -> tuple[int, int] | None:
-    """The sensor size that a header states in two of its lines, or None if it has neither.
+    """Return the sensor size that a header states in two of its lines, or None if it has neither.
 
     Raises:
         EventFileError: If it has only one of them, or the size is invalid.

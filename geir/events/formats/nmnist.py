@@ -9,7 +9,7 @@ _OVERFLOW_ROW = 240
 
 
 def reference_nmnist(records: bytes, count: int, capacity: int, state: DecoderState) -> list[Row]:
-    """Records of x (8 bits), y (8), polarity (1) and time (23), most significant byte first."""
+    """Decode records of x (8 bits), y (8), polarity (1) and time (23), most significant byte first."""
     rows: list[Row] = []
     read = 0
     while read < count and len(rows) < capacity:

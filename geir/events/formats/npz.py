@@ -13,7 +13,6 @@ import numpy
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from ..errors import EventFileError
 from ..store import ALIASES, COLUMNS
 from .columns import EventColumns, to_column
 from .decoder import Batch
@@ -44,7 +43,7 @@ class Member(NamedTuple):
     length: int
 
     def read(self, name: str, count: int) -> NDArray[numpy.generic]:
-        """The next numbers."""
+        """Read the next numbers."""
         data = self.file.read(count * self.dtype.itemsize)
         if len(data) < count * self.dtype.itemsize:
             raise ValueError(f"{name} has fewer numbers than it states")
@@ -81,7 +80,7 @@ class Npz(Reader):
             self._members = {column: self._find_member(names, column) for column in COLUMNS}
             self._size = self._read_size() if _SIZE_MEMBER in names else None
         except _ARCHIVE_ERRORS as error:
-            raise self._file_error(error) from None
+            raise self.file_error(error) from None
 
     def _find_member(self, names: set[str], column: str) -> str:
         found = next((member for alias in ALIASES[column] if (member := f"{alias}.npy") in names), None)
@@ -98,10 +97,6 @@ class Npz(Reader):
                 raise ValueError(f"sensor_size must be two integers, got {member.length}")
             width, height = member.read("sensor_size", 2).tolist()
         return check_sensor_size(self.source, int(width), int(height))
-
-    def _file_error(self, error: Exception) -> EventFileError:
-        """An error of this reader as it is, one of zipfile or NumPy as an EventFileError."""
-        return error if isinstance(error, EventFileError) else self.source.error(f"the archive is damaged: {error}")
 
     def stated_size(self) -> tuple[int, int] | None:
         return self._size
@@ -126,13 +121,13 @@ class Npz(Reader):
             if any(member.file.read(1) for member in members.values()):
                 raise ValueError("an array is longer than it states")
         except _ARCHIVE_ERRORS as error:
-            raise self._file_error(error) from None
+            raise self.file_error(error) from None
 
     def summary(self) -> Summary:
         try:
             return {"events": self._open_members()["t"].length}
         except _ARCHIVE_ERRORS as error:
-            raise self._file_error(error) from None
+            raise self.file_error(error) from None
 
 
 def write(file: BinaryFile, chunks: EventChunks, sensor_size: tuple[int, int], compressed: bool = True) -> None:

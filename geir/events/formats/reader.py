@@ -67,7 +67,7 @@ class Reader(ABC):
 
     @abstractmethod
     def stated_size(self) -> tuple[int, int] | None:
-        """Width and height as the file states them."""
+        """Return width and height as the file states them, or None."""
 
     @abstractmethod
     def batches(self, size: int) -> Iterator[Batch]:
@@ -78,8 +78,12 @@ class Reader(ABC):
         """
 
     def summary(self) -> Summary:
-        """What is known about the events without decoding them."""
+        """Return what is known about the events without decoding them."""
         return {}
+
+    def file_error(self, error: Exception) -> EventFileError:
+        """Convert an error that a library raised on this file; an `EventFileError` is returned as it is."""
+        return error if isinstance(error, EventFileError) else self.source.error(f"the file is damaged: {error}")
 
     def close(self) -> None:
         """Close the file."""

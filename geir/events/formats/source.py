@@ -43,7 +43,7 @@ class Source:
         self.size = os.fstat(self.file.fileno()).st_size
 
     def error(self, reason: str, offset: int | None = None) -> EventFileError:
-        """An error about this file, for the caller to raise."""
+        """Make an error about this file, for the caller to raise."""
         return EventFileError(self.path, offset, reason)
 
     def read(self, offset: int, size: int, content: str) -> bytes:

@@ -79,10 +79,10 @@ def evt3_words(*pairs):
 
 
 def aedat4_file(*packets, compression=Compression.NONE, table=-1):
-    """An AEDAT 4 file of packets (stream, data, stated size or None), with the stated place of its file table."""
+    """An AEDAT 4 file of packets (stream, data, stated size or None), with the stated position of its file table."""
     header = build_header(SIZE, compression)
     content = bytearray(header.data)
-    content[header.table_place : header.table_place + 8] = struct.pack("<q", table)
+    content[header.table_position : header.table_position + 8] = struct.pack("<q", table)
     for stream, data, size in packets:
         content += struct.pack("<ii", stream, len(data) if size is None else size) + data
     return bytes(content)

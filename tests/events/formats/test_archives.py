@@ -44,7 +44,7 @@ def test_an_archive_with_damaged_arrays_is_rejected(tmp_path):
     content = bytearray(path.read_bytes())
     content[9500] ^= 1
     path.write_bytes(content)
-    with pytest.raises(EventFileError, match="the archive is damaged: Bad CRC-32"):
+    with pytest.raises(EventFileError, match="the file is damaged: Bad CRC-32"):
         read_events(path)
     header = {"descr": "<i8", "fortran_order": False, "shape": (1 << 60,)}
     with zipfile.ZipFile(path, "w") as archive:

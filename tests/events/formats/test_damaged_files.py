@@ -118,7 +118,7 @@ HEADS = {
         b"time,x,y,p\n1,2,3,1\n",
         "the first line must name the fields t, x, y and p, got 'time,x,y,p'",
     ),
-    "no archive": ("a.npz", b"PK\x03\x04 and so on", "the archive is damaged: File is not a zip file"),
+    "no archive": ("a.npz", b"PK\x03\x04 and so on", "the file is damaged: File is not a zip file"),
     "no HDF5": ("a.h5", b"\x89HDF\r\n\x1a\n and so on", "the file is damaged:"),
     "an unknown word": (
         "a.raw",

@@ -33,7 +33,7 @@ def test_faery_reads_the_same_events(real_data, file):
     assert events[:].x.equal(theirs.x)
     assert events.y.equal(theirs.y)
     assert events.p.equal(theirs.p)
-    # A word of time in EVT 3 that is 11 us ahead is corrected by the next one, before any event; faery's clock then
+    # A time word in EVT 3 that is 11 us ahead is corrected by the next one, before any event; faery's clock then
     # stands still for 11 us.
     assert (theirs.t - events.t).aminmax() == ((0, 11) if "evt3" in file else (0, 0))
 
@@ -46,7 +46,7 @@ def test_expelliarmus_reads_the_same_events(real_data, file, encoding):
         expelliarmus.Wizard(encoding=encoding).read(real_data / "events" / file), events.sensor_size
     )
     assert all(ours.equal(other) for ours, other in zip(events.columns()[1:], theirs.columns()[1:], strict=True))
-    # expelliarmus takes the corrected word of time in EVT 3 for a wraparound of the counter.
+    # expelliarmus takes the corrected time word in EVT 3 for a wraparound of the counter.
     bits = 12 if encoding == "evt3" else 63
     assert (events.t % (1 << bits)).equal(theirs.t % (1 << bits))
 
