@@ -138,7 +138,7 @@ class Aedat4(Reader):
                 raise source.error(f"packet {number} is of stream {stream}, which the header does not name", offset)
             if not 0 <= size <= end - content:
                 raise source.error(
-                    f"packet {number} is truncated: expected {size:,} bytes, {end - content:,} are left", offset
+                    f"packet {number} is truncated: expected {size:,} bytes, got {end - content:,}", offset
                 )
             if stream == self.stream:
                 yield Packet(number, offset, source.read(content, size, f"packet {number}"))

@@ -59,7 +59,7 @@ class Source:
         """
         left = self.size - offset
         if not 0 <= size <= left:
-            raise self.error(f"{content} is truncated: expected {size:,} bytes, {max(0, left):,} are left", offset)
+            raise self.error(f"{content} is truncated: expected {size:,} bytes, got {max(0, left):,}", offset)
         if self.file.tell() != offset:
             self.file.seek(offset)
         data = self.file.read(size)

@@ -22,7 +22,7 @@ def test_a_truncated_packet_is_located_and_the_events_before_it_are_readable(tmp
     path.write_bytes(path.read_bytes()[:-200_000])
     with pytest.raises(
         EventFileError,
-        match=r"a\.aedat4 at byte [0-9,]+: packet 1 is truncated: expected [0-9,]+ bytes, [0-9,]+ are left; "
+        match=r"a\.aedat4 at byte [0-9,]+: packet 1 is truncated: expected [0-9,]+ bytes, got [0-9,]+; "
         r'the 65,536 events before it are readable with errors="truncate"',
     ):
         read_events(path)
@@ -54,17 +54,17 @@ VALID_PACKET = (0, flatbuffer(b"EVTS", 1, RECORD), None)
 FILES = {
     "a negative length": (
         aedat4_file(VALID_PACKET, (0, b"", -1)),
-        "packet 1 is truncated: expected -1 bytes, 0 are left",
+        "packet 1 is truncated: expected -1 bytes, got 0",
     ),
     "a huge length": (
         aedat4_file(VALID_PACKET, (0, b"", 2**31 - 1)),
         "packet 1 is truncated: expected 2,147,483,647 bytes",
     ),
-    "no such stream": (
+    "an unknown stream": (
         aedat4_file(VALID_PACKET, (7, b"", None)),
         "packet 1 is of stream 7, which the header does not name",
     ),
-    "half a length": (aedat4_file(VALID_PACKET) + b"\0\0", "packet 1 is truncated: expected 8 bytes, 2 are left"),
+    "a truncated length": (aedat4_file(VALID_PACKET) + b"\0\0", "packet 1 is truncated: expected 8 bytes, got 2"),
     "more records than bytes": (
         aedat4_file(VALID_PACKET, (0, flatbuffer(b"EVTS", 2**32 - 1, RECORD), None)),
         "packet 1 states 4,294,967,295 items",
@@ -77,25 +77,31 @@ FILES = {
         aedat4_file(VALID_PACKET, (0, flatbuffer(b"FRME", 1, RECORD), None)),
         "packet 1 must be of type EVTS, got b'FRME'",
     ),
-    "no buffer": (aedat4_file(VALID_PACKET, (0, b"abc", None)), "packet 1 refers to byte 0 of its 3 bytes"),
-    "a root outside": (
+    "a packet of three bytes": (
+        aedat4_file(VALID_PACKET, (0, b"abc", None)),
+        "packet 1 refers to byte 0 of its 3 bytes",
+    ),
+    "a root outside the packet": (
         aedat4_file(VALID_PACKET, (0, struct.pack("<II4s", 8, 2**32 - 9, b"EVTS"), None)),
         "packet 1 refers to byte 4,294,967,291 of its 12 bytes",
     ),
-    "a layout outside": (
+    "a layout outside the packet": (
         aedat4_file(VALID_PACKET, (0, struct.pack("<II4si", 12, 8, b"EVTS", 99), None)),
         "packet 1 refers to byte -87 of its 16 bytes",
     ),
-    "what is not compressed": (
+    "data that is not LZ4": (
         aedat4_file((0, b"hello, world", None), compression=Compression.LZ4),
         "packet 0 cannot be decompressed",
     ),
-    "what is not compressed either": (
+    "data that is not Zstandard": (
         aedat4_file((0, b"hello, world", None), compression=Compression.ZSTD),
         "packet 0 cannot be decompressed",
     ),
-    "half an end": (aedat4_file(VALID_PACKET, table=9999), "the file is truncated: its packets end at byte 9,999"),
-    "a table that is none": (
+    "an end beyond the file": (
+        aedat4_file(VALID_PACKET, table=9999),
+        "the file is truncated: its packets end at byte 9,999",
+    ),
+    "an invalid file table": (
         aedat4_file(VALID_PACKET, (0, b"", None), table=len(aedat4_file(VALID_PACKET))),
         "the file table must be of type FTAB, got b''",
     ),

@@ -52,75 +52,87 @@ def test_flipped_bits_raise_nothing_but_event_file_errors(tmp_path, name):
     path = write_sample(tmp_path, name, events)
     whole = path.read_bytes()
     random = np.random.default_rng(1)
-    refused = 0
+    rejected = 0
     for bit in random.choice(len(whole) * 8, min(len(whole) * 8, 80), replace=False):
         changed = bytearray(whole)
         changed[bit // 8] ^= 1 << bit % 8
         path.write_bytes(changed)
         reason, part = read_strictly_and_truncated(path)
-        refused += reason is not None
+        rejected += reason is not None
         assert part is None or Events(*part.columns(), part.sensor_size).equal(part)
-    assert refused > 8
+    assert rejected > 8
 
 
 # Name of a file, its content, and the error.
-HEADS = {
-    "nothing": ("a.raw", b"", "the file is empty"),
-    "something else": ("a.jpg", b"\xff\xd8\xff\xe0", r"unrecognized file format; pass format=\.\.\."),
-    "an older AEDAT": ("a.aedat", b"#!AER-DAT3.1\r\n", r"unsupported version of AEDAT; geir reads 4\.0"),
-    "no end of a line": ("a.raw", b"% evt 3.0\n% geometry 640x480", "a line of the header does not end"),
-    "no size": (
+INVALID_FILES = {
+    "an empty file": ("a.raw", b"", "the file is empty"),
+    "an unknown format": ("a.jpg", b"\xff\xd8\xff\xe0", r"unrecognized file format; pass format=\.\.\."),
+    "an older version of AEDAT": ("a.aedat", b"#!AER-DAT3.1\r\n", r"unsupported version of AEDAT; geir reads 4\.0"),
+    "an unterminated header line": ("a.raw", b"% evt 3.0\n% geometry 640x480", "a line of the header does not end"),
+    "no sensor size": (
         "a.raw",
         b"% evt 3.0\n% end\n",
         r"does not state its sensor size; pass sensor_size=\(width, height\)",
     ),
-    "no sensor": (
+    "an impossible sensor size": (
         "a.raw",
         b"% evt 3.0\n% geometry 99999x480\n% end\n",
         "the stated sensor size of 99999x480 pixels is invalid; each side must be 1 to 32,768",
     ),
-    "no number": (
+    "a width that is not a number": (
         "a.dat",
         b"% Version 2\n% Width wide\n% Height 4\n\x0c\x08",
         "header's Width must be an integer, got 'wide'",
     ),
-    "a version of DAT": (
+    "an unknown version of DAT": (
         "a.dat",
         b"% Version 3\n% Width 9\n% Height 4\n\x0c\x08",
         "unknown version 3 of DAT; geir reads versions 1 and 2",
     ),
-    "no type": (
+    "a truncated event type": (
         "a.dat",
         b"% Version 2\n% Width 9\n% Height 4\n\x0c",
-        "the event type is truncated: expected 2 bytes, 1 are left",
+        "the event type is truncated: expected 2 bytes, got 1",
     ),
-    "triggers": ("a.dat", b"% Version 2\n% Width 9\n% Height 4\n\x0e\x08", "unsupported event type 14 with 8 bytes"),
-    "half an AEDAT 4": ("a.aedat4", aedat4_file()[:60], "the header is truncated: expected"),
-    "a compression": (
+    "a file of triggers": (
+        "a.dat",
+        b"% Version 2\n% Width 9\n% Height 4\n\x0e\x08",
+        "unsupported event type 14 with 8 bytes",
+    ),
+    "a truncated AEDAT 4 header": ("a.aedat4", aedat4_file()[:60], "the header is truncated: expected"),
+    "an unknown compression": (
         "a.aedat4",
         aedat4_file()[:42] + b"\x11" + aedat4_file()[43:],
         "unknown compression 17 of AEDAT 4",
     ),
-    "an end before the start": (
+    "packets that end before they begin": (
         "a.aedat4",
         aedat4_file(table=5),
         "the header states that packets end at byte 5, but they begin at byte [0-9]+",
     ),
-    "a line of text": (
+    "a line with too few fields": (
         "a.csv",
         b"t,x@4,y@4,p\n1,2,3,1\n1,2\n",
         "invalid line, expected integers t, x, y and p: '1,2'; the 1 events before it",
     ),
-    "seconds": ("a.txt", b"x@4 y@4 t p\n0 0 0.5 1\n", "invalid line, expected integers t, x, y and p: '0 0 0.5 1'"),
-    "a long line": ("a.csv", b"t,x@4,y@4,p\n" + b"1" * (BLOCK_BYTES + 5000), "a line has more than 4,096 characters"),
-    "names of fields": (
+    "times in seconds": (
+        "a.txt",
+        b"x@4 y@4 t p\n0 0 0.5 1\n",
+        "invalid line, expected integers t, x, y and p: '0 0 0.5 1'",
+    ),
+    "a line that is too long": (
+        "a.csv",
+        b"t,x@4,y@4,p\n" + b"1" * (BLOCK_BYTES + 5000),
+        "a line has more than 4,096 characters",
+    ),
+    "unknown names of fields": (
         "a.csv",
         b"time,x,y,p\n1,2,3,1\n",
         "the first line must name the fields t, x, y and p, got 'time,x,y,p'",
     ),
-    "no archive": ("a.npz", b"PK\x03\x04 and so on", "the file is damaged: File is not a zip file"),
-    "no HDF5": ("a.h5", b"\x89HDF\r\n\x1a\n and so on", "the file is damaged:"),
-    "an unknown word": (
+    "an invalid archive": ("a.npz", b"PK\x03\x04 and so on", "the file is damaged: File is not a zip file"),
+    "an invalid HDF5 file": ("a.h5", b"\x89HDF\r\n\x1a\n and so on", "the file is damaged:"),
+    "an unknown type of word": (
         "a.raw",
         b"% evt 2.0\n% geometry 640x480\n% end\n" + time_high(5) + 2 * evt2_word(1, 63, 639, 479) + evt2_word(5),
         "invalid evt2 record; the 2 events before it",
@@ -138,9 +150,9 @@ HEADS = {
 }
 
 
-@pytest.mark.parametrize("name", HEADS)
+@pytest.mark.parametrize("name", INVALID_FILES)
 def test_invalid_files_are_rejected(tmp_path, name):
-    file, content, message = HEADS[name]
+    file, content, message = INVALID_FILES[name]
     (tmp_path / file).write_bytes(content)
     with pytest.raises(EventFileError, match=message):
         read_events(tmp_path / file)

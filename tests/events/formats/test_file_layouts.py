@@ -7,6 +7,7 @@ from event_samples import SIZE, evt2_word, evt3_words, evt21_word, read_outcome,
 
 from geir.events import describe, open_events, read_events
 
+# Name of a file, its content, and its events.
 FILES = {
     "evt2": (
         "a.raw",
@@ -16,7 +17,6 @@ FILES = {
         + evt2_word(10, 3, 1, 1)  # a trigger
         + evt2_word(14)
         + evt2_word(15)
-        + evt2_word(0, 0, 0, 0)[:0]
         + time_high(6)
         + evt2_word(0, 1, 7, 9),
         [(5 * 64 + 63, 639, 479, 1), (6 * 64 + 1, 7, 9, 0)],
@@ -86,7 +86,7 @@ FILES = {
     "dat of version 2": (
         "a.dat",
         b"% Data file containing CD events\n% Version 2\n% Date 2020-09-14\n% Height 480\n% Width 640\n\x0c\x08"
-        + struct.pack("<IIII", 7, 1 << 28 | 479 << 14 | 639, 0xFFFFFFFF - 5, 3)[:8]
+        + struct.pack("<II", 7, 1 << 28 | 479 << 14 | 639)
         + struct.pack("<II", 9, 2 << 14 | 3),
         [(7, 639, 479, 1), (9, 3, 2, 0)],
     ),
@@ -118,7 +118,7 @@ FILES = {
     ),
     "text with spaces": ("a.txt", b"10 1 2 1\n11  3\t4 0 \n", [(10, 1, 2, 1), (11, 3, 4, 0)]),
     "text with tabs": ("a.txt", b"t\tx\ty\tp\n10\t1\t2\t1\n", [(10, 1, 2, 1)]),
-    "csv with semicolons, of faery": ("a.csv", b"t;x@640;y@480;on\r\n10;1;5;1\r\n", [(10, 1, 5, 1)]),
+    "csv with semicolons, as faery writes it": ("a.csv", b"t;x@640;y@480;on\r\n10;1;5;1\r\n", [(10, 1, 5, 1)]),
 }
 
 
