@@ -102,7 +102,7 @@ class Recording:
                 event = f"event {count + valid:,}"
                 if offset is not None:
                     # The byte of the event itself is unknown, because decoders do not keep it.
-                    event += f" (in the batch at byte {offset:,})"
+                    event += " (in the batch that starts here)"
                 raise EventFileError(self.path, offset, f"{event} {self._describe_invalid(columns, valid, latest)}")
             count += columns.size
 
