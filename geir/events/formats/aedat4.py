@@ -223,7 +223,8 @@ class Aedat4(Reader):
         """
         threads = torch.get_num_threads()
         if threads == 1:
-            yield from map(self._decode_group, self.packet_groups())
+            # Not `map`: it frees a group before the next is read, and malloc then returns the memory to the system.
+            yield from (self._decode_group(group) for group in self.packet_groups())
             return
         waiting: collections.deque[Future[DecodedGroup]] = collections.deque()
         pool = ThreadPoolExecutor(threads)
