@@ -28,7 +28,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..events import Events
+from ..store import Events
 from .accumulate import accumulate
 
 
