@@ -163,7 +163,7 @@ def autodoc(*paths: str) -> str:
 
 
 def autodoc_all(module: ModuleType, submodule: str = "") -> str:
-    """The same for all names of a namespace, or for those that one of its submodules defines."""
+    """`autodoc` for all names of a namespace, or for those that one of its submodules defines."""
     source = f"{module.__name__}.{submodule}".rstrip(".")
     found = {name: thing for name, thing in public(module).items() if thing.__module__.startswith(source)}
     return autodoc(*(f"{module.__name__}.{name}" for name, thing in found.items() if thing.__name__ == name))

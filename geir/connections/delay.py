@@ -134,7 +134,7 @@ class _DelayBase(Declared, ABC):
         inputs = unwrap_output(caller, xs)
         if inputs.dim() == 0:
             raise ValueError(
-                f"{caller} runs over time: it takes (time, ...), got a tensor without dimensions; "
+                f"{caller} runs over time: expected input of shape (time, ...), got a tensor without dimensions; "
                 "use a cell for one step."
             )
         past = self._checked_past(inputs, state)

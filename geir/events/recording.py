@@ -27,7 +27,7 @@ ErrorMode: TypeAlias = Literal["strict", "truncate"]
 
 
 class Description(TypedDict):
-    """What is known about a file without decoding its events."""
+    """Properties of a file that are known without decoding its events."""
 
     path: Path
     format: str

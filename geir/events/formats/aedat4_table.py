@@ -22,7 +22,7 @@ class FileTable(NamedTuple):
 
 
 class WrittenPacket(NamedTuple):
-    """What the file table says about a packet."""
+    """The entry of the file table for a packet."""
 
     stream: int
     size: int  # compressed, without the packet header

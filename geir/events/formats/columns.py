@@ -32,7 +32,7 @@ class ColumnPointers(ctypes.Structure):
 
 
 class ValidityLimits(ctypes.Structure):
-    """What valid events satisfy; `ValidityLimits` in C."""
+    """The conditions on valid events; `ValidityLimits` in C."""
 
     _fields_ = [
         ("width", ctypes.c_int64),

@@ -33,7 +33,7 @@ from .accumulate import accumulate
 
 
 class Overflow(enum.Enum):
-    """What happens when events arrive faster than they are read and the buffer is full.
+    """The policy for events that arrive while the buffer is full.
 
     ``BLOCK``: The source waits until half of the buffer is free. Files can wait; for a socket, the
     operating system drops datagrams meanwhile and counts them.
