@@ -111,7 +111,8 @@ class DiehlCook(nn.Module):
         self.weight_sum = 0.1 * inputs
         self.v_th = self.threshold_rate * self.tau_syn * self.weight_sum
         tau_mem = 100e-3
-        self.cells = LIFRefracRecurrent(
+        # Type checkers do not know the signatures of named variants.
+        self.cells = cast(Any, LIFRefracRecurrent)(
             inputs,
             neurons,
             tau_mem=tau_mem,
