@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from . import memory, native
+from . import compiler, memory, threads as native
 
 # Below these shares of firing neurons, reading only the weights of those that fire is faster than a matrix product or a convolution.
 SPARSE, SPARSE_IMAGE = 0.25, 0.1
@@ -25,8 +25,8 @@ def _library(dtype: torch.dtype) -> ctypes.CDLL | None:
     for name, value in (("double", int(dtype == torch.float64)), ("block", _BLOCK), ("lanes", _LANES)):
         text = text.replace("{{" + name + "}}", str(value))
     try:
-        return native.load(text)
-    except native.NoCompilerError:
+        return compiler.load(text)
+    except compiler.NoCompilerError:
         return None
 
 

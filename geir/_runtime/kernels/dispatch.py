@@ -1,0 +1,30 @@
+"""Choose how a run is called."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Route(NamedTuple):
+    """How to call a run."""
+
+    functional: bool  # by the autograd function for function transforms, instead of the faster old-style one
+    operator: bool  # by PyTorch's dispatcher, instead of calling the implementation directly
+
+
+def dispatch(xs: Tensor) -> Route:
+    """Choose the route of a call.
+
+    | situation                                        | autograd function | implementation | why                                          |
+    |--------------------------------------------------|-------------------|----------------|----------------------------------------------|
+    | under `torch.compile` or `torch.export`          | old style         | operator       | the operator becomes one node of the graph   |
+    | under `torch.func` transforms (`grad`, `vmap`)   | functional        | by other rows  | they need `setup_context` and `vmap`         |
+    | a dispatch mode is active, `xs` is of a subclass | old style         | operator       | the mode or the subclass must see it         |
+    | otherwise                                        | old style         | direct         | saves the overhead of the dispatcher         |
+
+    An old-style function saves tensors in `forward(ctx, ...)`. It is called faster than a functional one, and `torch.compile` traces it.
+    """
+    compiling = torch.compiler.is_compiling()
+    functional = not compiling and torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+    return Route(functional, compiling or type(xs) is not Tensor or torch._C._len_torch_dispatch_stack() > 0)
