@@ -146,11 +146,12 @@ NEEDED, EVERYTHING = f"*needed*: input, {STEPS} backward, 2 gradients", f"*all*:
 @contextmanager
 def gathering_below(share: float) -> Iterator[None]:
     """Within it geir goes by way of the spikes where this share of them or less is there, and multiplies densely above."""
-    kept, sparse.SPARSE, sparse.SPARSE_IMAGE = (sparse.SPARSE, sparse.SPARSE_IMAGE), share, share
+    gate = sparse._gate
+    kept, gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D = (gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D), share, share
     try:
         yield
     finally:
-        sparse.SPARSE, sparse.SPARSE_IMAGE = kept
+        gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D = kept
 
 
 def section(bench: Bench) -> str:

@@ -61,7 +61,7 @@ def section(bench: Bench) -> str:
     torch.manual_seed(0)
     texts = [
         "The event-driven way taken at every share of inputs that are not zero, to see where the dense one becomes faster; in use, the layers "
-        f"take the dense one above {100 * geir._runtime.sparse.SPARSE:.0f} % (linear) and {100 * geir._runtime.sparse.SPARSE_IMAGE:.0f} % (convolution). "
+        f"take the dense one above {100 * geir._runtime.sparse._gate.MAX_DENSITY:.0f} % (linear) and {100 * geir._runtime.sparse._gate.MAX_DENSITY_CONV2D:.0f} % (convolution). "
         "Each cell: ms, and how many times faster than dense."
     ]
     for title, (make, make_dense, shape) in LAYERS.items():

@@ -55,10 +55,10 @@ def events(monkeypatch):
     def dense(*arguments, **keywords):
         raise AssertionError("dense")
 
-    monkeypatch.setattr(sparse, "SPARSE", 1.0)
-    monkeypatch.setattr(sparse, "SPARSE_IMAGE", 1.0)
-    monkeypatch.setattr(sparse.functional, "linear", dense)
-    monkeypatch.setattr(sparse.functional, "conv2d", dense)
+    monkeypatch.setattr(sparse._gate, "MAX_DENSITY", 1.0)
+    monkeypatch.setattr(sparse._gate, "MAX_DENSITY_CONV2D", 1.0)
+    monkeypatch.setattr(torch.nn.functional, "linear", dense)
+    monkeypatch.setattr(torch.nn.functional, "conv2d", dense)
     yield
     monkeypatch.undo()
 
@@ -301,13 +301,13 @@ class TestEventConv2d:
         plain.load_state_dict(ours.state_dict())
         x = spikes(5, 4, 11, 9, share=share)
         expected = outcome(plain, x)
-        monkeypatch.setattr(sparse, "SPARSE_IMAGE", 1.0)
+        monkeypatch.setattr(sparse._gate, "MAX_DENSITY_CONV2D", 1.0)
         actual = outcome(ours, x)
         assert actual[0].grad_fn.name() == "_Conv2dBackward"
         close(actual, expected)
 
     def test_wide_images_take_several_chunks(self, monkeypatch):
-        monkeypatch.setattr(sparse, "SPARSE_IMAGE", 1.0)
+        monkeypatch.setattr(sparse._gate, "MAX_DENSITY_CONV2D", 1.0)
         ours, x = EventConv2d(1, 4, 3).double(), spikes(2, 1, 4, 300)
         close(ours(x), functional.conv2d(x, ours.weight, ours.bias))
 
@@ -331,7 +331,7 @@ class TestEventConv2d:
         assert torch.equal(ours(x), plain(x))
 
     def test_gradients_are_those_of_finite_differences_twice(self, monkeypatch):
-        monkeypatch.setattr(sparse, "SPARSE_IMAGE", 1.0)
+        monkeypatch.setattr(sparse._gate, "MAX_DENSITY_CONV2D", 1.0)
         x, weights, bias = (
             spikes(2, 2, 4, 4, share=0.4).requires_grad_(),
             torch.randn(4, 2, 2, 2, dtype=DOUBLE),
@@ -476,7 +476,7 @@ class TestManners:
     def test_works_without_a_compiler(self, name, monkeypatch):
         layer, x = self.make(name)
         expected = outcome(layer, x)
-        monkeypatch.setattr(sparse, "_library", lambda dtype: None)
+        monkeypatch.setattr(sparse._gate.Source, "available", lambda *_: False)
         close(outcome(layer, x), expected)
 
     def test_several_threads_at_once_get_what_one_does(self, name):

@@ -1,36 +1,14 @@
 """The arguments of the kernels, declared once.
 
 The C struct, the `ctypes` structure that fills it and the parameter list of the Triton function are all made from these lists, and every
-caller passes arguments by name. The constants of a program follow the declared arguments: for each a pointer to its values, named as the
-constant, and the numbers ``NAME_size`` and ``NAME_repeat``. Neuron k reads value ``k / NAME_repeat % NAME_size``.
+caller passes arguments by name. Types of elements are `in_t` (storage of the input), `out_t` (storage of the output) and `real` (arithmetic).
+The constants of a program follow the declared arguments: for each a pointer to its values, named as the constant, and the numbers
+``NAME_size`` and ``NAME_repeat``. Neuron k reads value ``k / NAME_repeat % NAME_size``.
 """
 
-import ctypes
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
-from torch import Tensor
-
-Value = Tensor | int | None
-
-
-class Pointer(NamedTuple):
-    """A pointer to the first element of a contiguous array."""
-
-    name: str
-    type: str  # of the elements: `in_t` (storage of the input), `out_t` (storage of the output) or `real` (arithmetic)
-    shape: str
-    optional: bool = False  # whether it may be null
-
-
-class Number(NamedTuple):
-    """A 64-bit integer."""
-
-    name: str
-    meaning: str = ""
-
-
-Argument = Pointer | Number
+from ..arguments import Argument, Number, Pointer
 
 SIZES = (
     Number("steps", "number of time steps"),
@@ -75,29 +53,6 @@ def with_constants(declared: Sequence[Argument], constants: Sequence[str]) -> li
     for name in constants:
         arguments += [Pointer(name, "real", f"({name}_size)"), Number(f"{name}_size"), Number(f"{name}_repeat")]
     return arguments
-
-
-def c_struct(name: str, arguments: Sequence[Argument]) -> str:
-    """The declaration of the arguments as a C struct."""
-    lines = ["typedef struct {"]
-    for argument in arguments:
-        if isinstance(argument, Pointer):
-            note = argument.shape + (", or null" if argument.optional else "")
-            lines.append(f"  {argument.type} *{argument.name};  // {note}")
-        else:
-            lines.append(f"  int64_t {argument.name};" + (f"  // {argument.meaning}" if argument.meaning else ""))
-    return "\n".join([*lines, f"}} {name};"])
-
-
-def ctypes_structure(arguments: Sequence[Argument]) -> type[ctypes.Structure]:
-    """The class of the same struct for `ctypes`."""
-    fields = [(each.name, ctypes.c_void_p if isinstance(each, Pointer) else ctypes.c_int64) for each in arguments]
-    return type("Arguments", (ctypes.Structure,), {"_fields_": fields})
-
-
-def fill_structure(structure: type[ctypes.Structure], values: Mapping[str, Value]) -> ctypes.Structure:
-    """A struct with arguments by name; those that are not given are null or 0. The tensors must outlive its use."""
-    return structure(**{name: v.data_ptr() if isinstance(v, Tensor) else v for name, v in values.items() if v is not None})
 
 
 def triton_parameters(arguments: Sequence[Argument]) -> list[str]:

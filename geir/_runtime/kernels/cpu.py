@@ -8,9 +8,9 @@ from typing import NamedTuple
 import torch
 
 from .. import compiler, memory, threads
+from ..arguments import Argument, c_struct, ctypes_structure, fill_structure, Value
 from ..template import render_template
 from . import arguments as declared
-from .arguments import Value
 from .emit import C, Code, emit, Language
 from .program import Program
 
@@ -101,8 +101,8 @@ def _declarations(
         "to_grad_input": stored_input.store,
         "to_output": stored_output.store,
         "from_grad_output": stored_output.load,
-        "forward_arguments": declared.c_struct("forward_arguments", _forward_arguments(program)),
-        "backward_arguments": declared.c_struct("backward_arguments", _backward_arguments(program)),
+        "forward_arguments": c_struct("forward_arguments", _forward_arguments(program)),
+        "backward_arguments": c_struct("backward_arguments", _backward_arguments(program)),
         "states": str(len(program.states)),
         "block": str(_BLOCK),
         "tape_rows": str(len(tape)),
@@ -192,11 +192,11 @@ def _join(*parts: str | Sequence[str]) -> str:
     return "\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts)
 
 
-def _forward_arguments(program: Program) -> list[declared.Argument]:
+def _forward_arguments(program: Program) -> list[Argument]:
     return declared.with_constants([*declared.FORWARD, *declared.RECURRENCE], program.constants)
 
 
-def _backward_arguments(program: Program) -> list[declared.Argument]:
+def _backward_arguments(program: Program) -> list[Argument]:
     return declared.with_constants([*declared.BACKWARD, declared.WORKSPACE], program.constants)
 
 
@@ -217,21 +217,21 @@ def kernel(
     library = compiler.load(source(program, shared, needs_grad, input_dtype, output_dtype))
     tape_rows = len(program.tape(program.gradients(needs_grad)))
     real = torch.empty(0, dtype=getattr(torch, program.real))
-    forward_struct = declared.ctypes_structure(_forward_arguments(program))
-    backward_struct = declared.ctypes_structure(_backward_arguments(program))
+    forward_struct = ctypes_structure(_forward_arguments(program))
+    backward_struct = ctypes_structure(_backward_arguments(program))
 
     def forward(arguments: Mapping[str, Value]) -> None:
         block, count = _split(arguments)
-        threads.run(library.forward, declared.fill_structure(forward_struct, arguments), block, count)
+        threads.run(library.forward, fill_structure(forward_struct, arguments), block, count)
 
     def forward_recurrent(arguments: Mapping[str, Value]) -> None:
         block, count = _split_samples(arguments)
-        threads.run(library.forward_recurrent, declared.fill_structure(forward_struct, arguments), block, count)
+        threads.run(library.forward_recurrent, fill_structure(forward_struct, arguments), block, count)
 
     def backward(arguments: Mapping[str, Value]) -> None:
         block, count = _split(arguments)
         workspace = memory.empty([count * tape_rows * _integer(arguments, "checkpoint_every") * _BLOCK], real)
-        filled = declared.fill_structure(backward_struct, {**arguments, "workspace": workspace})
+        filled = fill_structure(backward_struct, {**arguments, "workspace": workspace})
         threads.run(library.backward, filled, block, count)
 
     return Kernel(program.constants, forward, forward_recurrent, backward)

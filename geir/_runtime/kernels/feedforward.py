@@ -8,8 +8,8 @@ import torch
 from torch import Tensor
 
 from .. import memory
+from ..arguments import Value
 from . import cpu, gpu
-from .arguments import Value
 from .cpu import Kernel
 from .plan import BackwardTensors, Gradients, Outcome, Plan, Tensors
 

@@ -15,9 +15,9 @@ import torch
 from torch import Tensor
 
 from .. import compiler
+from ..arguments import Argument, Value
 from ..template import render_template
 from . import arguments as declared
-from .arguments import Value
 from .cpu import Kernel
 from .emit import Code, emit, Language, TRITON
 from .program import Program
@@ -187,11 +187,11 @@ def _assign(target: str, names: Sequence[str], values: Sequence[str]) -> str:
     return targets + " = " + ", ".join(f"tl.broadcast_to({value}, [BLOCK])" for value in values)
 
 
-def _forward_arguments(program: Program) -> list[declared.Argument]:
+def _forward_arguments(program: Program) -> list[Argument]:
     return declared.with_constants(declared.FORWARD, program.constants)
 
 
-def _backward_arguments(program: Program) -> list[declared.Argument]:
+def _backward_arguments(program: Program) -> list[Argument]:
     return declared.with_constants([*declared.BACKWARD, declared.WORKSPACE], program.constants)
 
 

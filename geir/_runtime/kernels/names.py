@@ -66,12 +66,12 @@ def _identifier(name: str, taken: set[str]) -> str:
     """A valid identifier as close to a name as possible.
 
     Characters other than ASCII letters, digits and underscores become underscores. On a clash, with a word of C, Python or the generated
-    code or with an identifier in `taken`, the name gets a suffix: `x_`, `x_2`, `x_3`.
+    code or with an identifier in `taken`, the name gets a suffix: `x_`, `x_v2`, `x_v3`, ...
     """
     valid = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "unnamed"
     if valid[0].isdigit():
         valid = f"n{valid}"
-    for candidate in itertools.chain([valid, f"{valid}_"], (f"{valid}_{k}" for k in itertools.count(2))):
+    for candidate in itertools.chain([valid, f"{valid}_"], (f"{valid}_v{k}" for k in itertools.count(2))):
         forms = {form.format(candidate) for form in FORMS}
         if not any(form in taken or _is_reserved(form) for form in forms):
             taken |= forms
@@ -95,11 +95,13 @@ def reserved_words() -> frozenset[str]:
     for word in re.findall(r"[A-Za-z_]\w*", functions):
         # Type-generic functions such as `sqrt` stand for functions of one type.
         words |= {word, f"{word}f", f"{word}l", f"c{word}", f"c{word}f", f"c{word}l"}
-    for template, comment in (("kernels/template.c", "//"), ("kernels/template.triton", "# "), ("mathematics.triton", "# ")):
-        code = re.sub(comment + r".*|\{\{\w+\}\}", " ", runtime.joinpath(template).read_text())
+    for template, comment in (("template.c", "//"), ("template.triton", "# ")):
+        text = runtime.joinpath("kernels", template).read_text()
+        code = re.sub(comment + r".*|\{\{\w+\}\}|\"[^\"]*\"", " ", text)
         words |= set(re.findall(r"[A-Za-z_]\w*", code))
-    header = runtime.joinpath("native.h").read_text()
-    # Functions and macros of the header, but not the local variables of its functions.
-    words |= set(re.findall(r"\b([A-Za-z_]\w*)\s*\(", header)) | set(re.findall(r"#define\s+(\w+)", header))
+    # Functions and macros of what the templates include, but not the local variables of its functions.
+    header, mathematics = (runtime.joinpath(file).read_text() for file in ("native.h", "mathematics.triton"))
+    words |= set(re.findall(r"\b([A-Za-z_]\w*)\s*\(", header + mathematics))
+    words |= set(re.findall(r"#define\s+(\w+)", header)) | set(re.findall(r"import\s+.*?(\w+)$", mathematics, re.M))
     return frozenset(words | {"real", "mask", "job", "wide"})
 
