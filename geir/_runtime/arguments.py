@@ -1,4 +1,5 @@
-"""Arguments of compiled functions, declared once: the C struct and the `ctypes` structure that fills it are made from the same list."""
+"""Arguments of compiled functions, declared once: the C struct and the `ctypes` structure that fills it are
+made from the same list."""
 
 import ctypes
 from collections.abc import Mapping, Sequence

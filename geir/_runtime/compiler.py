@@ -42,7 +42,8 @@ def find_compiler() -> list[str] | None:
 
 @functools.cache
 def _machine() -> str:
-    """What a library depends on besides its source: the compiler, its flags, and the processor that `-march=native` stands for."""
+    """What a library depends on besides its source: the compiler, its flags, and the processor that
+    `-march=native` stands for."""
     command = find_compiler()
     version = ""
     if command:
@@ -57,7 +58,8 @@ def _machine() -> str:
 
 @functools.cache
 def cache_folder() -> Path:
-    """The folder of compiled libraries: in the user's cache directory, or a temporary one if that cannot be written."""
+    """The folder of compiled libraries: in the user's cache directory, or a temporary one if that cannot be
+    written."""
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache"
     folder = Path(base).expanduser() / "geir"
     try:
@@ -80,9 +82,9 @@ def cache_folder() -> Path:
 def load(source: str) -> ctypes.CDLL:
     """Compile C and load the library, or load it from the cache.
 
-    The name of a library in the cache is a digest of its source, of the header and of all that `_machine` lists. So a library is compiled
-    again when any of them changes, and two machines that share a home directory do not load each other's. Nothing is ever deleted but
-    damaged files.
+    The name of a library in the cache is a digest of its source, of the header and of all that `_machine`
+    lists. So a library is compiled again when any of them changes, and two machines that share a home directory
+    do not load each other's. Nothing is ever deleted but damaged files.
 
     Raises:
         NoCompilerError: If the source must be compiled, and there is no compiler or it fails.

@@ -1,8 +1,10 @@
-"""Memory for large results, cached for reuse: the first touch of fresh memory takes longer than a whole run of neurons.
+"""Memory for large results, cached for reuse: the first touch of fresh memory takes longer than a whole run of
+neurons.
 
-A tensor made by `empty` lives in an anonymous memory map and holds a lease on it. PyTorch keeps the memoryview that the tensor was made from for
-as long as any tensor, view or slice needs the memory, so the death of the memoryview is the end of the lease; a weak reference to it notices and puts
-the map into the list of free ones. Nothing is copied, and results that the user keeps are never overwritten.
+A tensor made by `empty` lives in an anonymous memory map and holds a lease on it. PyTorch keeps the memoryview
+that the tensor was made from for as long as any tensor, view or slice needs the memory, so the death of the
+memoryview is the end of the lease; a weak reference to it notices and puts the map into the list of free ones.
+Nothing is copied, and results that the user keeps are never overwritten.
 """
 
 import math
@@ -80,7 +82,8 @@ def _acquire(size: int) -> mmap.mmap:
 
 
 def _release(lease: weakref.ref[memoryview]) -> None:
-    """Put the memory of an ended lease into the cache, and free the memory released longest ago if there is too much."""
+    """Put the memory of an ended lease into the cache, and free the memory released longest ago if there is too
+    much."""
     assert isinstance(lease, _Lease)
     del _leases[id(lease)]
     _free.append(lease.memory)

@@ -8,7 +8,8 @@ from textwrap import indent
 def render_template(template: str, regions: Mapping[str, str]) -> str:
     """Replace the regions of a template, ``{{name}}``, by text.
 
-    The lines of a region that stands alone on its line are indented as the region is; if it is empty, its line is removed.
+    The lines of a region that stands alone on its line are indented as the region is; if it is empty, its line
+    is removed.
 
     Raises:
         KeyError: If the template has a region that is not given.

@@ -27,8 +27,8 @@ class Split(NamedTuple):
 class Job(ctypes.Structure):
     """One call, shared by all its threads. `job` in native.h is the same struct.
 
-    `arguments` points to the function's own struct of arguments. A function that takes a few arrays can do without a struct: `pointers`
-    and `numbers` hold what was given to `call`, by position.
+    `arguments` points to the function's own struct of arguments. A function that takes a few arrays can do
+    without a struct: `pointers` and `numbers` hold what was given to `call`, by position.
     """
 
     _fields_ = [
@@ -79,9 +79,9 @@ def call(
 def _start(function: Function, job: Job, threads: int) -> None:
     """Run a job on PyTorch's own OpenMP threads where possible, else on a pool of Python threads.
 
-    The threads of OpenMP are preferred because they exist already and are pinned and awake between the operations of a network. They do not
-    survive a fork, after which the child would wait for them forever; so a process that is not the one that imported this module uses the
-    pool, and has its own.
+    The threads of OpenMP are preferred because they exist already and are pinned and awake between the
+    operations of a network. They do not survive a fork, after which the child would wait for them forever; so a
+    process that is not the one that imported this module uses the pool, and has its own.
     """
     if threads == 1:
         function(ctypes.byref(job))

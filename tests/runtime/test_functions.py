@@ -23,7 +23,29 @@ FUNCTIONS = [torch.exp, torch.exp2, torch.expm1, torch.tanh, torch.log, torch.lo
 @pytest.mark.parametrize("operation", [*FUNCTIONS, torch.sigmoid, torch.relu, lambda x: torch.clamp(x, -1, 1)])
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 def test_functions_of_extreme_numbers_equal_pytorch(operation, dtype):
-    numbers = [0.0, -0.0, 1e-30, -1e-7, 1e-3, 0.34, 0.35, -0.35, 1.0, -1.0, 20, -20, 87.0, 88.5, 88.72, 89, -87, -88, -100, -103, -104]
+    numbers = [
+        0.0,
+        -0.0,
+        1e-30,
+        -1e-7,
+        1e-3,
+        0.34,
+        0.35,
+        -0.35,
+        1.0,
+        -1.0,
+        20,
+        -20,
+        87.0,
+        88.5,
+        88.72,
+        89,
+        -87,
+        -88,
+        -100,
+        -103,
+        -104,
+    ]
     numbers += [300, -300, 709, 710, -708, -740, -750, float("inf"), -float("inf"), float("nan")]
     xs = torch.tensor(numbers, dtype=dtype)[None]
     expected, actual = (apply_in_step(operation, xs, unroll=unroll) for unroll in (geir.reference, geir.Fused()))
@@ -80,7 +102,9 @@ def test_sine_and_cosine_are_nan_beyond_their_range():
 def test_every_loop_is_vectorized(dtype, tmp_path):
     if (
         "Free Software"
-        not in subprocess.run([*compiler.find_compiler(), "--version"], capture_output=True, text=True, check=True).stdout
+        not in subprocess.run(
+            [*compiler.find_compiler(), "--version"], capture_output=True, text=True, check=True
+        ).stdout
     ):
         pytest.skip("gcc alone says which loops do")
     if torch.backends.cpu.get_cpu_capability() not in ("AVX2", "AVX512"):
@@ -110,6 +134,8 @@ def test_every_loop_is_vectorized(dtype, tmp_path):
     ]
     said = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True).stderr
     vectors = set(map(int, re.findall(r"kernel\.c:(\d+):\d+: optimized: loop vectorized", said)))
-    loops = {number for number, line in enumerate(source.splitlines(), 1) if line.lstrip().startswith("EACH_LANE_OF_STRIP")}
+    loops = {
+        number for number, line in enumerate(source.splitlines(), 1) if line.lstrip().startswith("EACH_LANE_OF_STRIP")
+    }
     assert len(loops) == 3
     assert loops <= vectors

@@ -169,7 +169,11 @@ PLANTED = {
     "gradient of the last state is not read": ("load_gradient", r"grad_final_state \?", "grad_final_state == 0 ?"),
     "some neurons are skipped": (None, r"lane < strip_end;", "lane < strip_end - 1;"),
     "a read of uninitialized memory": ("load_checkpoint", r"memcpy\(v_block.*?\);", "(void)0;"),
-    "neurons are mistaken for their neighbors": ("state_from_block", r"i_block\[lane\]", "i_block[lane ? lane - 1 : 0]"),
+    "neurons are mistaken for their neighbors": (
+        "state_from_block",
+        r"i_block\[lane\]",
+        "i_block[lane ? lane - 1 : 0]",
+    ),
 }
 
 

@@ -80,7 +80,26 @@ def test_identifiers_are_valid_and_no_two_share_a_form():
 
 
 def test_ordinary_names_stay_as_they_are():
-    names = ["v", "i", "w", "m", "h", "n", "u", "a", "b", "tau_mem", "v_th", "E_exc", "log_tau_mem", "dt", "R", "C", "g_l", "delta_T"]
+    names = [
+        "v",
+        "i",
+        "w",
+        "m",
+        "h",
+        "n",
+        "u",
+        "a",
+        "b",
+        "tau_mem",
+        "v_th",
+        "E_exc",
+        "log_tau_mem",
+        "dt",
+        "R",
+        "C",
+        "g_l",
+        "delta_T",
+    ]
     assert state_names(names, set()) == names
     assert constant_names(names, (), set()) == names
 
@@ -93,12 +112,25 @@ def test_prepared_values_are_named_by_their_paths():
     one = torch.zeros(())
     values = (Coefficients({("v", "i"): one, ("i", "i"): one}, [one, one]), one, {"decay": one})
     names = constant_names(["neuron.tau_mem"], values, set())
-    assert names == ["neuron_tau_mem", "propagator_v_i", "propagator_i_i", "prepared_0_rest_0", "prepared_0_rest_1", "prepared_1", "decay"]
+    assert names == [
+        "neuron_tau_mem",
+        "propagator_v_i",
+        "propagator_i_i",
+        "prepared_0_rest_0",
+        "prepared_0_rest_1",
+        "prepared_1",
+        "decay",
+    ]
 
 
 def test_the_source_of_a_model_contains_the_names_of_its_parameters_and_states():
     text = source_of(geir.LIF(integrator=geir.Euler(), tau_mem=geir.learnable(8e-3)))
-    for line in ("const real tau_mem =", "const real v = v_block[lane]", "const real i = i_block[lane]", "grad_tau_mem_block[lane] +="):
+    for line in (
+        "const real tau_mem =",
+        "const real v = v_block[lane]",
+        "const real i = i_block[lane]",
+        "grad_tau_mem_block[lane] +=",
+    ):
         assert line.replace("tau_mem", "log_tau_mem") in text or line in text, line
     text = source_of(geir.LIF())
     assert "const real propagator_v_i = args->propagator_v_i[0];" in text

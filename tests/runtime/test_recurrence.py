@@ -29,7 +29,9 @@ class TestRecurrent:
         close(actual, expected)
 
     @pytest.mark.parametrize(
-        ("gain", "least", "most"), [(1.0, 0.005, sparse._gate.MAX_DENSITY), (30.0, sparse._gate.MAX_DENSITY, 1.0)], ids=["few", "many"]
+        ("gain", "least", "most"),
+        [(1.0, 0.005, sparse._gate.MAX_DENSITY), (30.0, sparse._gate.MAX_DENSITY, 1.0)],
+        ids=["few", "many"],
     )
     @pytest.mark.parametrize("size", [40, 1500])  # one thread and several; more neurons than a block holds
     def test_few_spikes_and_many_give_the_references(self, gain, least, most, size):

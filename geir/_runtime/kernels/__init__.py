@@ -1,4 +1,5 @@
-"""The code that runs a step over time: kernels derived from the step, and the reference loop that defines the result."""
+"""The code that runs a step over time: kernels derived from the step, and the reference loop that defines the
+result."""
 
 from .fused import Fused as Fused, fused as fused
 from .reference import reference as reference

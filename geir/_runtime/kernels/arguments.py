@@ -1,9 +1,10 @@
 """The arguments of the kernels, declared once.
 
-The C struct, the `ctypes` structure that fills it and the parameter list of the Triton function are all made from these lists, and every
-caller passes arguments by name. Types of elements are `in_t` (storage of the input), `out_t` (storage of the output) and `real` (arithmetic).
-The constants of a program follow the declared arguments: for each a pointer to its values, named as the constant, and the numbers
-``NAME_size`` and ``NAME_repeat``. Neuron k reads value ``k / NAME_repeat % NAME_size``.
+The C struct, the `ctypes` structure that fills it and the parameter list of the Triton function are all made
+from these lists, and every caller passes arguments by name. Types of elements are `in_t` (storage of the
+input), `out_t` (storage of the output) and `real` (arithmetic). The constants of a program follow the declared
+arguments: for each a pointer to its values, named as the constant, and the numbers ``NAME_size`` and
+``NAME_repeat``. Neuron k reads value ``k / NAME_repeat % NAME_size``.
 """
 
 from collections.abc import Sequence
@@ -41,7 +42,8 @@ BACKWARD = (
     Pointer("grad_constants", "real", "(constants that need a gradient, neurons), added to"),
     *SIZES,
 )
-# Memory for the values of the steps between two checkpoints: the tape of every thread in C, the states of every program in Triton.
+# Memory for the values of the steps between two checkpoints: the tape of every thread in C, the states of every
+# program in Triton.
 WORKSPACE = Pointer("workspace", "real", "memory for one chunk of steps, for every thread or program")
 
 ARGUMENT_NAMES = {argument.name for argument in (*FORWARD, *RECURRENCE, *BACKWARD, WORKSPACE)}

@@ -51,7 +51,8 @@ def map_backward(
     if grad_state is not None:
         grad_state = _move_batch(grad_state, dims.grad_state, 2 if plan.record else 1, batch_size)
     checkpoints = _move_batch(tensors.checkpoints, dims.checkpoints, 2, batch_size)
-    # Under vmap, every sample has a gradient of a constant that all share; so the constant is repeated for every sample, its batch first.
+    # Under vmap, every sample has a gradient of a constant that all share; so the constant is repeated for
+    # every sample, its batch first.
     constants: list[Tensor] = []
     shapes: list[torch.Size] = []
     for constant, dim, needed in zip(tensors.constants, dims.constants, plan.needs_grad, strict=True):

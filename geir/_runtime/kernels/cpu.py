@@ -124,7 +124,8 @@ def _forward(states: Sequence[str], step: Code) -> dict[str, str]:
     z, *next_state = step.results
     return {
         "load_state": _each(
-            "real {name}_block[BLOCK]; memcpy({name}_block, initial_state + {k} * neurons + first, count * sizeof(real));",
+            "real {name}_block[BLOCK]; "
+            "memcpy({name}_block, initial_state + {k} * neurons + first, count * sizeof(real));",
             states,
         ),
         "store_checkpoint": _each(
@@ -157,7 +158,8 @@ def _backward(states: Sequence[str], learned: Sequence[str], tape: Sequence[str]
         ),
         "load_checkpoint": _each(
             "real {name}_block[BLOCK]; "
-            "memcpy({name}_block, checkpoints + (first_step / every * STATES + {k}) * neurons + first, count * sizeof(real));",
+            "memcpy({name}_block, checkpoints + (first_step / every * STATES + {k}) * neurons + first, "
+            "count * sizeof(real));",
             states,
         ),
         "tape_rows_of_step": _each("real *restrict tape_{name} = tape + BLOCK * (every * {k} + t - first_step);", tape),

@@ -16,14 +16,15 @@ class Route(NamedTuple):
 def dispatch(xs: Tensor) -> Route:
     """Choose the route of a call.
 
-    | situation                                        | autograd function | implementation | why                                          |
-    |--------------------------------------------------|-------------------|----------------|----------------------------------------------|
-    | under `torch.compile` or `torch.export`          | old style         | operator       | the operator becomes one node of the graph   |
-    | under `torch.func` transforms (`grad`, `vmap`)   | functional        | by other rows  | they need `setup_context` and `vmap`         |
-    | a dispatch mode is active, `xs` is of a subclass | old style         | operator       | the mode or the subclass must see it         |
-    | otherwise                                        | old style         | direct         | saves the overhead of the dispatcher         |
+    | situation                             | function   | implementation | why                                |
+    |---------------------------------------|------------|----------------|------------------------------------|
+    | `torch.compile`, `torch.export`       | old style  | operator       | the operator is a node of a graph  |
+    | `torch.func` transforms               | functional | see next rows  | they need `setup_context`, `vmap`  |
+    | a dispatch mode, a subclass of Tensor | old style  | operator       | mode and subclass must see it      |
+    | otherwise                             | old style  | direct         | saves the overhead of dispatching  |
 
-    An old-style function saves tensors in `forward(ctx, ...)`. It is called faster than a functional one, and `torch.compile` traces it.
+    An old-style function saves tensors in `forward(ctx, ...)`. It is called faster than a functional one, and
+    `torch.compile` traces it.
     """
     compiling = torch.compiler.is_compiling()
     functional = not compiling and torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)

@@ -86,7 +86,8 @@ def forward_arguments(
 
 
 def allocate_gradients(plan: Plan, xs: Tensor, checkpoints: Tensor) -> tuple[Gradients[Tensor], Tensor]:
-    """Memory for the gradients of input and state, and zeros to which those of the constants are added for every neuron."""
+    """Memory for the gradients of input and state, and zeros to which those of the constants are added for
+    every neuron."""
     gradients = Gradients(memory.empty(xs.shape, xs), memory.empty(checkpoints.shape[1:], checkpoints), None, ())
     return gradients, memory.empty([sum(plan.needs_grad), *xs.shape[1:]], checkpoints).zero_()
 
@@ -105,7 +106,8 @@ def sum_to_constants(plan: Plan, accumulators: Tensor, constants: Sequence[Tenso
 def layout_constants(names: Sequence[str], constants: Sequence[Tensor], shape: torch.Size) -> dict[str, Value]:
     """The arguments of the constants; see `geir._runtime.kernels.arguments`.
 
-    A constant whose values repeat regularly over the neurons is passed as it is, any other is expanded to one value for each neuron.
+    A constant whose values repeat regularly over the neurons is passed as it is, any other is expanded to one
+    value for each neuron.
     """
     arguments: dict[str, Value] = {}
     for name, constant in zip(names, constants, strict=True):
@@ -119,7 +121,8 @@ def layout_constants(names: Sequence[str], constants: Sequence[Tensor], shape: t
 
 @functools.lru_cache
 def _repeat(small: torch.Size, shape: torch.Size) -> int:
-    """For how many consecutive neurons a constant of shape `small` keeps its value; 0 if its values do not repeat regularly."""
+    """For how many consecutive neurons a constant of shape `small` keeps its value; 0 if its values do not
+    repeat regularly."""
     sizes = [1] * (len(shape) - len(small)) + list(small)
     used = [k for k, n in enumerate(sizes) if n > 1]
     first, last = min(used, default=0), max(used, default=-1)

@@ -21,13 +21,15 @@ from .reference import reference
 class Fused:
     """Runs a model over time inside kernels derived from its step. The default.
 
-    A step that is not elementwise runs on the reference loop, with one warning, and so does every step on a machine without a C compiler.
-    Forward-mode differentiation uses the reference loop without a warning.
+    A step that is not elementwise runs on the reference loop, with one warning, and so does every step on a
+    machine without a C compiler. Forward-mode differentiation uses the reference loop without a warning.
 
     Args:
-        checkpoint_every: Number of steps between the states kept for the backward pass, which recomputes the others. Gradients do not
-            depend on it. Default: such that the kept states are small compared with the input.
-        output_dtype: ``torch.bool`` or ``torch.uint8`` for spikes in a quarter of the memory of float32; they carry no gradient.
+        checkpoint_every: Number of steps between the states kept for the backward pass, which recomputes the
+            others. Gradients do not depend on it. Default: such that the kept states are small compared with
+            the input.
+        output_dtype: ``torch.bool`` or ``torch.uint8`` for spikes in a quarter of the memory of float32; they
+            carry no gradient.
             Default: the dtype of the input.
 
     Raises:
@@ -44,9 +46,7 @@ class Fused:
         if self.output_dtype not in (None, torch.bool, torch.uint8):
             raise ValueError(f"Fused.output_dtype must be torch.bool or torch.uint8, got {self.output_dtype!r}.")
 
-    def __call__(
-        self, stepper: Stepper, xs: Tensor, state: State, record_states: bool = False
-    ) -> tuple[Tensor, State]:
+    def __call__(self, stepper: Stepper, xs: Tensor, state: State, record_states: bool = False) -> tuple[Tensor, State]:
         """Like `reference`."""
         possible = stepper.elementwise and xs.numel() and xs.device.type in ("cpu", "cuda")
         if not possible or torch.autograd.forward_ad._current_level >= 0:

@@ -66,9 +66,9 @@ _FLOAT64 = {
     "ln2_high": "-6.93147180369123816490e-01",
     "ln2_low": "-1.90821492927058770002e-10",
 }
-# Fusion of products and sums by the compiler would break equality with PyTorch to the bit; where that does not matter, the program contains
-# fused operations already. Backward needs about 128 registers. Given as many as it asks for, a multiprocessor could not run enough threads
-# to keep the memory busy.
+# Fusion of products and sums by the compiler would break equality with PyTorch to the bit; where that does not
+# matter, the program contains fused operations already. Backward needs about 128 registers. Given as many as it
+# asks for, a multiprocessor could not run enough threads to keep the memory busy.
 _OPTIONS = {"enable_fp_fusion": False} | ({} if torch.version.hip else {"maxnreg": 128})
 # Steps in flight: the one that runs and those whose input is being loaded.
 _STAGES = 4
@@ -143,12 +143,11 @@ def _forward(states: Sequence[str], step: Code, output_dtype: torch.dtype) -> di
 def _backward(states: Sequence[str], learned: Sequence[str], code: Code, input_dtype: torch.dtype) -> dict[str, str]:
     grad_x, *gradients = code.results
     of_states, of_constants = gradients[: len(states)], gradients[len(states) :]
-    row, in_workspace = "{k} * size + start + lane", "workspace_ptr + {k} * chunk_size + (t - first_step) * BLOCK + lane"
+    row = "{k} * size + start + lane"
+    in_workspace = "workspace_ptr + {k} * chunk_size + (t - first_step) * BLOCK + lane"
     return {
         "zero_gradient": _each("grad_{name} = tl.full([BLOCK], 0.0, real)", states),
-        "load_gradient": _each(
-            f"grad_{{name}} = tl.load(grad_final_state_ptr + {row}, mask=valid, other=0.0)", states
-        ),
+        "load_gradient": _each(f"grad_{{name}} = tl.load(grad_final_state_ptr + {row}, mask=valid, other=0.0)", states),
         "load_constant_gradients": _each(
             f"grad_{{name}} = tl.load(grad_constants_ptr + {row}, mask=valid, other=0.0)", learned
         ),
@@ -182,7 +181,8 @@ def _join(*parts: Any) -> str:
 
 
 def _assign(target: str, names: Sequence[str], values: Sequence[str]) -> str:
-    """Assign all values at once, because they read each other. A number becomes a block: loop variables keep their type."""
+    """Assign all values at once, because they read each other. A number becomes a block: loop variables keep
+    their type."""
     targets = ", ".join(target.format(name=name) for name in names)
     return targets + " = " + ", ".join(f"tl.broadcast_to({value}, [BLOCK])" for value in values)
 
@@ -203,7 +203,8 @@ def kernel(
     input_dtype: torch.dtype,
     output_dtype: torch.dtype,
 ) -> Kernel:
-    """The kernels of a program; for the arguments see `geir._runtime.kernels.cpu.source`. Triton compiles them at their first call.
+    """The kernels of a program; for the arguments see `geir._runtime.kernels.cpu.source`. Triton compiles them
+    at their first call.
 
     Raises:
         NoCompilerError: Here or at a call, if Triton is not installed or fails.

@@ -9,10 +9,11 @@ from torch import nn
 def guard_on_settings(module: nn.Module) -> None:
     """Touch every setting of a module and its submodules, so that dynamo installs guards on them.
 
-    The program of a step is a constant of the compiled code, and tracing it is invisible to dynamo. But dynamo guards on everything that
-    compiled code reads. Because the settings are read here, in code that dynamo sees, a change of one invalidates the compiled code. The
-    comparisons below have no other purpose; their results are not used. Settings are numbers, strings, dataclasses of these, or
-    other objects, which are guarded by their type and identity.
+    The program of a step is a constant of the compiled code, and tracing it is invisible to dynamo. But dynamo
+    guards on everything that compiled code reads. Because the settings are read here, in code that dynamo sees,
+    a change of one invalidates the compiled code. The comparisons below have no other purpose; their results
+    are not used. Settings are numbers, strings, dataclasses of these, or other objects, which are guarded by
+    their type and identity.
     """
     for part in module.modules():
         _touch(vars(part))

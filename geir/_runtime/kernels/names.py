@@ -17,11 +17,12 @@ from .operators import OPERATORS
 FORMS = ("{}", "grad_{}", "{}_block", "grad_{}_block", "tape_{}", "{}_ptr", "{}_size", "{}_repeat")
 
 C_KEYWORDS = """
-alignas alignof asm auto bool break case char const constexpr continue default do double else enum extern float for goto if inline int
-long nullptr register restrict return short signed sizeof static static_assert struct switch thread_local typedef typeof union unsigned
-void volatile while
+alignas alignof asm auto bool break case char const constexpr continue default do double else enum
+extern float for goto if inline int long nullptr register restrict return short signed sizeof static
+static_assert struct switch thread_local typedef typeof union unsigned void volatile while
 """
-# Macros of C's headers and compilers that do not look like macros. Those in capital letters are recognized by their letters.
+# Macros of C's headers and compilers that do not look like macros. Those in capital letters are recognized by
+# their letters.
 C_MACROS = "I alloca complex errno imaginary linux math_errhandling stderr stdin stdout unix i386"
 # The traced input, the gradient of the output, and the names of temporaries.
 TRACED = "x grad_x grad_z"
@@ -34,12 +35,13 @@ def state_names(names: Iterable[str], taken: set[str]) -> list[str]:
 
 
 def constant_names(parameters: Iterable[str], prepared: Any, taken: set[str]) -> list[str]:
-    """Identifiers for the constants of a step: parameters and buffers by their own names, prepared values by their paths.
+    """Identifiers for the constants of a step: parameters and buffers by their own names, prepared values by
+    their paths.
 
     Args:
         parameters: Names of parameters and buffers, such as `neuron.tau_mem`.
-        prepared: The prepared values: the tensor ``prepared[0].propagator["v", "i"]`` becomes `propagator_v_i`, ``prepared[1]`` becomes
-            `prepared_1`.
+        prepared: The prepared values: the tensor ``prepared[0].propagator["v", "i"]`` becomes `propagator_v_i`,
+            ``prepared[1]`` becomes `prepared_1`.
         taken: Identifiers that are in use; the new ones are added.
     """
     paths: list[str] = []
@@ -65,8 +67,9 @@ def _collect_paths(value: Any, path: tuple[str, ...], place: str, paths: list[st
 def _identifier(name: str, taken: set[str]) -> str:
     """A valid identifier as close to a name as possible.
 
-    Characters other than ASCII letters, digits and underscores become underscores. On a clash, with a word of C, Python or the generated
-    code or with an identifier in `taken`, the name gets a suffix: `x_`, `x_v2`, `x_v3`, ...
+    Characters other than ASCII letters, digits and underscores become underscores. On a clash, with a word of
+    C, Python or the generated code or with an identifier in `taken`, the name gets a suffix: `x_`, `x_v2`,
+    `x_v3`, ...
     """
     valid = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "unnamed"
     if valid[0].isdigit():
@@ -104,4 +107,3 @@ def reserved_words() -> frozenset[str]:
     words |= set(re.findall(r"\b([A-Za-z_]\w*)\s*\(", header + mathematics))
     words |= set(re.findall(r"#define\s+(\w+)", header)) | set(re.findall(r"import\s+.*?(\w+)$", mathematics, re.M))
     return frozenset(words | {"real", "mask", "job", "wide"})
-

@@ -1,7 +1,9 @@
-"""A run as operators of PyTorch, so that it can be compiled, exported, differentiated, batched and transformed like any other.
+"""A run as operators of PyTorch, so that it can be compiled, exported, differentiated, batched and transformed
+like any other.
 
-`geir::run` and its vector-Jacobian product `geir::run_backward` take the traced program itself, as text, so that an exported model runs
-wherever geir is installed, even without the class of the neuron. Operators have flat schemas; inside Python a run has a `Plan` and `Tensors`.
+`geir::run` and its vector-Jacobian product `geir::run_backward` take the traced program itself, as text, so
+that an exported model runs wherever geir is installed, even without the class of the neuron. Operators have
+flat schemas; inside Python a run has a `Plan` and `Tensors`.
 """
 
 from collections.abc import Sequence
@@ -15,12 +17,12 @@ from .plan import BackwardTensors, Feedback, Gradients, Outcome, Plan, SavedFeed
 
 _library = torch.library.Library("geir", "DEF")
 _library.define(
-    "run(str program, Tensor xs, Tensor state, Tensor[] constants, Tensor[] feedback, int checkpoint_every, ScalarType output_dtype,"
-    " bool record) -> Tensor[]"
+    "run(str program, Tensor xs, Tensor state, Tensor[] constants, Tensor[] feedback, int checkpoint_every,"
+    " ScalarType output_dtype, bool record) -> Tensor[]"
 )
 _library.define(
-    "run_backward(str program, Tensor xs, Tensor grad_zs, Tensor? grad_state, Tensor checkpoints, Tensor[] constants, bool[] needs_grad,"
-    " Tensor[] feedback, int checkpoint_every, bool record) -> Tensor[]"
+    "run_backward(str program, Tensor xs, Tensor grad_zs, Tensor? grad_state, Tensor checkpoints,"
+    " Tensor[] constants, bool[] needs_grad, Tensor[] feedback, int checkpoint_every, bool record) -> Tensor[]"
 )
 
 

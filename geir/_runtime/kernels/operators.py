@@ -58,5 +58,19 @@ REAL = {
 OPERATORS = LOGIC | REAL
 # Functions whose results are rounded differently by every library.
 ROUNDED = {
-    "exp", "exp2", "expm1", "log", "log2", "log1p", "rsqrt", "pow", "tanh", "sigmoid", "erf", "erfc", "sin", "cos", "atan",
-}  # fmt: skip
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log1p",
+    "rsqrt",
+    "pow",
+    "tanh",
+    "sigmoid",
+    "erf",
+    "erfc",
+    "sin",
+    "cos",
+    "atan",
+}

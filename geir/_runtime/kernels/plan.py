@@ -1,6 +1,7 @@
 """A run as values: everything but tensors in a `Plan`, and the tensors that enter and leave it by name.
 
-PyTorch's operators and autograd functions take and return flat lists of tensors. `flatten` and `unflatten` are the only code that knows their
+PyTorch's operators and autograd functions take and return flat lists of tensors. `flatten` and `unflatten` are
+the only code that knows their
 order: first the tensors that are always there, then those of recurrence, then as many constants as there are.
 """
 
@@ -9,7 +10,6 @@ from dataclasses import dataclass
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
-from torch import Tensor
 
 # A tensor argument, or a fact about it: whether it needs a gradient, or its batch dimension.
 T = TypeVar("T")

@@ -1,4 +1,5 @@
-"""Programs: a traced step as two straight lines of elementwise operations, which PyTorch's operators carry as text and languages print."""
+"""Programs: a traced step as two straight lines of elementwise operations, which PyTorch's operators carry as
+text and languages print."""
 
 import json
 from collections.abc import Collection, Sequence
@@ -25,9 +26,10 @@ class Line(NamedTuple):
 class Program(NamedTuple):
     """A step and its vector-Jacobian product: two straight lines of elementwise operations in one list.
 
-    Inputs are `x`, the parts of the state and the constants (parameters, buffers and prepared values, which do not change over time), by
-    their names. Those of `backward` are also `grad_z`, the gradient of the output, and ``grad_NAME``, the gradient of the next state.
-    All names are valid identifiers in every language that programs are printed in.
+    Inputs are `x`, the parts of the state and the constants (parameters, buffers and prepared values, which do
+    not change over time), by their names. Those of `backward` are also `grad_z`, the gradient of the output,
+    and ``grad_NAME``, the gradient of the next state. All names are valid identifiers in every language that
+    programs are printed in.
     """
 
     real: str  # dtype of the arithmetic
@@ -66,12 +68,15 @@ class Program(NamedTuple):
     def tape(self, gradients: Sequence[Argument]) -> list[str]:
         """The tape: the values of a step that backward needs, saved while the step is repeated.
 
-        Memory traffic limits the kernels, so the tape should have few rows. A candidate is any set of values from which the gradients
-        follow without the rest of the step. Two are compared, and the shorter is taken:
+        Memory traffic limits the kernels, so the tape should have few rows. A candidate is any set of values
+        from which the gradients follow without the rest of the step. Two are compared, and the shorter is
+        taken:
 
-        1. The state before the step, and the functions in `ROUNDED` (`exp` and the like), which take long to compute again; all else is
+        1. The state before the step, and the functions in `ROUNDED` (`exp` and the like), which take long to
+           compute again; all else is
            computed again from these.
-        2. The values where backward leaves the step: those that it reads and that the step computes too. Of these, every value is dropped
+        2. The values where backward leaves the step: those that it reads and that the step computes too. Of
+           these, every value is dropped
            that follows from the others by cheap operations. For LIF the distance to the threshold alone remains.
         """
         common = self._lines_of_step_and_backward()
@@ -95,10 +100,9 @@ class Program(NamedTuple):
                 common[line.name] = line
         return common
 
-    def _values_read(
-        self, gradients: Sequence[Argument], known: Collection[str], common: Collection[str]
-    ) -> list[str]:
-        """The parts of the state and the `known` lines that the gradients read, when the `known` lines are not computed again."""
+    def _values_read(self, gradients: Sequence[Argument], known: Collection[str], common: Collection[str]) -> list[str]:
+        """The parts of the state and the `known` lines that the gradients read, when the `known` lines are not
+        computed again."""
         backward = self.dependencies(gradients, known)
         read = {*gradients, *(argument for line in backward for argument in line.arguments)}
         return [name for name in (*self.states, *common) if name in read and (name in self.states or name in known)]
@@ -114,13 +118,16 @@ class Program(NamedTuple):
 
     @property
     def exact(self) -> bool:
-        """Whether every operation of the step has one correct result, so that the step can and must equal PyTorch's to the bit."""
+        """Whether every operation of the step has one correct result, so that the step can and must equal
+        PyTorch's to the bit."""
         return not any(line.operator in ROUNDED for line in self.dependencies(self.step))
 
     def fuse_multiply_add(self) -> "Program":
-        """The program with fewer operations, where it need not equal PyTorch's to the bit: in the gradient, or everywhere if not `exact`.
+        """The program with fewer operations, where it need not equal PyTorch's to the bit: in the gradient, or
+        everywhere if not `exact`.
 
-        Divisions by constants become products with their inverses, and a product with a sum becomes one operation with one rounding.
+        Divisions by constants become products with their inverses, and a product with a sum becomes one
+        operation with one rounding.
         """
         strict = {line.name for line in self.dependencies(self.step)} if self.exact else set[str]()
         steady: set[Argument] = {*self.constants}

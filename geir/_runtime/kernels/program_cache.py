@@ -1,13 +1,15 @@
 """The programs of steps, traced once for all models that differ in nothing but the values of tensors.
 
-An entry is found by a `ProgramKey`. The key sees the names and the number of tensors, the dtype, and every public attribute of the module and
-its submodules: numbers and strings by value, other objects by type and, three levels deep, by the attributes in their ``__dict__``, everything
-else by identity and, if it is not callable, by its `repr`. So changing `dt`, replacing a surrogate, or changing an attribute of a surrogate finds
-another entry, and the step is traced again. The key does not see attributes that begin with an underscore, `training`, objects deeper than
-three levels, variables that a function closes over, global variables, nor code: after a method is replaced on a class, the old program is still used.
+An entry is found by a `ProgramKey`. The key sees the names and the number of tensors, the dtype, and every
+public attribute of the module and its submodules: numbers and strings by value, other objects by type and,
+three levels deep, by the attributes in their ``__dict__``, everything else by identity and, if it is not
+callable, by its `repr`. So changing `dt`, replacing a surrogate, or changing an attribute of a surrogate finds
+another entry, and the step is traced again. The key does not see attributes that begin with an underscore,
+`training`, objects deeper than three levels, variables that a function closes over, global variables, nor code:
+after a method is replaced on a class, the old program is still used.
 
-Entries are never removed. Each holds the settings of its key, so that no object whose identity is part of a key is freed and its address
-used by another.
+Entries are never removed. Each holds the settings of its key, so that no object whose identity is part of a key
+is freed and its address used by another.
 """
 
 import itertools
@@ -94,7 +96,8 @@ def _program_for_compile(module: nn.Module, dtype: torch.dtype) -> TracedProgram
 
 
 def _constants_of(stepper: Stepper) -> tuple[list[str], list[Tensor]]:
-    """Names of parameters and buffers, and all constants of a step: these and then the tensors among the prepared values."""
+    """Names of parameters and buffers, and all constants of a step: these and then the tensors among the
+    prepared values."""
     named = tensors_of(stepper.module)
     constants = [*named.values()]
     map_tensors(constants.append, (stepper.feedback or stepper).prepared)
@@ -132,7 +135,8 @@ def _cached_program(
 
 
 def _fingerprint(value: Any, depth: int = 3) -> Any:
-    """A hashable value that tells a setting from others: the value itself, or type and attributes, or type and identity."""
+    """A hashable value that tells a setting from others: the value itself, or type and attributes, or type and
+    identity."""
     if value is None or isinstance(value, int | float | str | frozenset):
         return value
     if depth and (attributes := getattr(value, "__dict__", None)):

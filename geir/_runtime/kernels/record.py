@@ -107,7 +107,8 @@ class Recorder(TorchDispatchMode):
         return decomposed
 
     def _decompose(self, func: Any, args: Any, kwargs: Any) -> Any:
-        """The result by PyTorch's own definition in simpler operators, or None if it has none or these are not supported."""
+        """The result by PyTorch's own definition in simpler operators, or None if it has none or these are not
+        supported."""
         from torch._decomp import decomposition_table
 
         if func not in decomposition_table or func._schema.is_mutable:
@@ -260,8 +261,8 @@ def _divide(recorder: Recorder, values: list[Any], keywords: Mapping[str, Any]) 
     return recorder.line(rounding, recorder.line("div", *values)) if rounding else None
 
 
-# PyTorch's operators in terms of those of programs. A lowering gets the recorder, the arguments as names and numbers, and the keywords; it
-# returns None if the operator itself should be looked up.
+# PyTorch's operators in terms of those of programs. A lowering gets the recorder, the arguments as names and
+# numbers, and the keywords; it returns None if the operator itself should be looked up.
 Lowering = Callable[[Recorder, list[Any], Mapping[str, Any]], Argument | None]
 LOWERINGS: dict[str, Lowering] = {
     "add": _with_alpha,

@@ -18,8 +18,8 @@ def run_recurrent(
 ) -> tuple[Tensor, State]:
     """Run a recurrent model over time.
 
-    A matrix of weights, or an `nn.Linear` without hooks, feeds back inside the kernel on the CPU. Any other connection is called between
-    two runs of one step each, and so is every connection on a GPU.
+    A matrix of weights, or an `nn.Linear` without hooks, feeds back inside the kernel on the CPU. Any other
+    connection is called between two runs of one step each, and so is every connection on a GPU.
     """
     inner_state, z = state
     assert stepper.feedback is not None

@@ -1,6 +1,8 @@
-"""From a model's step to a program: straight lines of elementwise operations for the step and for its vector-Jacobian product.
+"""From a model's step to a program: straight lines of elementwise operations for the step and for its
+vector-Jacobian product.
 
-The step runs once, on a few numbers, while a dispatch mode records every operation; then autograd's backward pass of it is recorded too.
+The step runs once, on a few numbers, while a dispatch mode records every operation; then autograd's backward
+pass of it is recorded too.
 """
 
 import functools
@@ -44,7 +46,8 @@ def trace(
         module: The module that the step belongs to.
         step: From x, state and prepared values to z and the next state.
         state: A state of the structure that the step takes.
-        names: Names of the parameters and buffers of the module. They and the tensors in `prepared` are the constants of the program.
+        names: Names of the parameters and buffers of the module. They and the tensors in `prepared` are the
+            constants of the program.
         prepared: Prepared values of the structure that the step takes.
         dtype: Dtype of the arithmetic.
 
@@ -89,7 +92,8 @@ def _trace_at(step: PureStep, state: State, names: _Names, dtype: torch.dtype, s
             z, after = step(x, start, constants)
             outputs = [z, *(part for _, part in leaves(after))]
             forward = [recorder.result(output) for output in outputs]
-        # `grad` of a scalar, because with given cotangents its first call imports half a second of symbolic mathematics.
+        # `grad` of a scalar, because with given cotangents its first call imports half a second of symbolic
+        # mathematics.
         products = [(output * cotangent).sum() for output, cotangent in zip(outputs, cotangents, strict=True)]
         total = functools.reduce(operator.add, products)
         with recorder:

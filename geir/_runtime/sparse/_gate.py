@@ -11,7 +11,8 @@ from .. import compiler
 from ..arguments import Argument, c_struct, ctypes_structure
 from ..template import render_template
 
-# Shares of nonzero inputs below which reading only the weights of these is faster than a dense matrix product, or a dense convolution.
+# Shares of nonzero inputs below which reading only the weights of these is faster than a dense matrix product,
+# or a dense convolution.
 MAX_DENSITY = 0.25
 MAX_DENSITY_CONV2D = 0.1
 # Below this number of multiplications one thread is faster than several.
@@ -25,8 +26,8 @@ class Source:
 
     Args:
         file: Name of the file.
-        arguments: The arguments of its functions, declared as the struct that ``{{arguments}}`` in the file stands for.
-        **constants: Other regions of the file.
+        arguments: The arguments of its functions, declared as the struct that ``{{arguments}}`` in the file
+            stands for. **constants: Other regions of the file.
     """
 
     def __init__(self, file: str, arguments: list[Argument], **constants: int):
@@ -74,8 +75,8 @@ def is_sparse(x: Tensor, max_density: float) -> bool:
 def is_concrete(x: Tensor, weights: Tensor) -> bool:
     """Whether these are numbers in memory that C can read and autograd functions can differentiate.
 
-    They are not while being compiled, under function transforms or dispatch modes (fake tensors have no data), under autocast, and in
-    forward-mode differentiation.
+    They are not while being compiled, under function transforms or dispatch modes (fake tensors have no data),
+    under autocast, and in forward-mode differentiation.
     """
     if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
         return False

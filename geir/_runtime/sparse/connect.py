@@ -88,9 +88,7 @@ class _Connect(torch.autograd.Function):
         return grad_x, grad_weights, None, None, None
 
 
-def _call(
-    function: str, x: Tensor, starts: Tensor, targets: Tensor, weights: Tensor, y: Tensor, items: int
-) -> None:
+def _call(function: str, x: Tensor, starts: Tensor, targets: Tensor, weights: Tensor, y: Tensor, items: int) -> None:
     """Call a function of connect.c, which distributes `items` over threads."""
     count = _gate.count_threads(len(targets) * len(x) * _LANES)
     values = {

@@ -19,7 +19,11 @@ _SOURCE = _gate.Source(
     "conv2d.c",
     [
         Pointer("image", "const real", "(samples, channels, height, width)"),
-        Pointer("weights", "real", "(channels, kernel_height, kernel_width reversed, outputs of a group), or one for each thread"),
+        Pointer(
+            "weights",
+            "real",
+            "(channels, kernel_height, kernel_width reversed, outputs of a group), or one for each thread",
+        ),
         Pointer("bias", "const real", "(out_channels)", optional=True),
         Pointer("output", "real", "(samples, out_channels, out_height, out_width), or its gradient"),
         Pointer("sums", "real", "memory for one sample of the output, for each thread"),

@@ -48,7 +48,8 @@ def add_product(z: Tensor, weights: Tensor, out: Tensor) -> None:
 
 
 def linear(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
-    """``x @ weights.T + bias``, differentiable, faster if `x` is sparse; fastest where ``weights.T`` is contiguous."""
+    """``x @ weights.T + bias``, differentiable, faster if `x` is sparse; fastest where ``weights.T`` is
+    contiguous."""
     sparse = x.dim() >= 2 and _gate.is_concrete(x, weights) and _gate.is_sparse(x.flatten(0, -2), _gate.MAX_DENSITY)
     if not sparse:
         return functional.linear(x, weights, bias)
