@@ -1,29 +1,41 @@
 #!/usr/bin/env python3
-"""Set up and run, on a machine with Python and git:
+"""Install geir into .venv and run it. Needs only Python 3.11 or newer, and a network for the first run.
 
     python3 run.py digits      train a spiking network on handwritten digits
     python3 run.py tests       run the tests
-    python3 run.py checks      lint, types, import rules
+    python3 run.py checks      run the linter, the type checker and the import rules
     python3 run.py docs        build the documentation into docs/_build/html
 
-Everything is installed into .venv, once. More arguments are passed on: python3 run.py digits --help
+Further arguments go to the command itself, for example: python3 run.py digits --help
 """
+
+# An older Python must get as far as the check of its version.
+from __future__ import annotations
 
 import os
 import subprocess
 import sys
 import venv
 from pathlib import Path
+from typing import NamedTuple
 
-HERE = Path(__file__).resolve().parent
-BIN = HERE / ".venv" / ("Scripts" if os.name == "nt" else "bin")
+ROOT = Path(__file__).resolve().parent
+VENV = ROOT / ".venv"
+BIN = VENV / ("Scripts" if os.name == "nt" else "bin")
 PYTHON = str(BIN / "python")
 
-# What each job needs installed, and its commands.
+
+class Job(NamedTuple):
+    """The extra of geir that a job needs installed, and its commands."""
+
+    extra: str
+    commands: list[list[str]]
+
+
 JOBS = {
-    "digits": ("tasks", [[PYTHON, "-m", "geir.tasks.digits"]]),
-    "tests": ("test", [[PYTHON, "-m", "pytest", "-n", "2"]]),
-    "checks": (
+    "digits": Job("tasks", [[PYTHON, "-m", "geir.tasks.digits"]]),
+    "tests": Job("test", [[PYTHON, "-m", "pytest", "-n", "2"]]),
+    "checks": Job(
         "dev",
         [
             [PYTHON, "-m", "ruff", "check"],
@@ -32,35 +44,38 @@ JOBS = {
             [str(BIN / "lint-imports")],
         ],
     ),
-    "docs": ("docs", [[PYTHON, "-m", "sphinx", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html"]]),
+    "docs": Job("docs", [[PYTHON, "-m", "sphinx", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html"]]),
 }
 
 
-def install(extra):
-    """Make .venv and install geir with an extra, unless that was done for the same requirements before."""
-    mark = HERE / ".venv" / f"geir-{extra}"
-    wanted = (HERE / "pyproject.toml").read_text() + (HERE / "constraints.txt").read_text()
-    if mark.exists() and mark.read_text() == wanted:
+def install(extra: str) -> None:
+    """Create .venv and install geir with an extra, unless the same requirements are already installed.
+
+    A marker file in .venv, one for each extra, holds the requirements that were installed.
+    """
+    marker = VENV / f"geir-{extra}"
+    requirements = (ROOT / "pyproject.toml").read_text() + (ROOT / "constraints.txt").read_text()
+    if marker.exists() and marker.read_text() == requirements:
         return
     if not Path(PYTHON).exists():
-        print("Making .venv ...", file=sys.stderr)
-        venv.create(HERE / ".venv", with_pip=True)
+        print("Creating .venv ...", file=sys.stderr)
+        venv.create(VENV, with_pip=True)
     print("Installing ...", file=sys.stderr)
-    subprocess.run([PYTHON, "-m", "pip", "install", "-c", "constraints.txt", "-e", f".[{extra}]"], cwd=HERE, check=True)
-    mark.write_text(wanted)
+    subprocess.run([PYTHON, "-m", "pip", "install", "-c", "constraints.txt", "-e", f".[{extra}]"], cwd=ROOT, check=True)
+    marker.write_text(requirements)
 
 
-def main():
-    """Run the job that the command line names."""
-    job, *arguments = sys.argv[1:] or ["--help"]
-    if job not in JOBS:
+def main() -> None:
+    """Run the job named on the command line; exits with the code of the first command that fails."""
+    name, *arguments = sys.argv[1:] or ["--help"]
+    if name not in JOBS:
         sys.exit(__doc__)
-    if sys.version_info < (3, 11):  # noqa: UP036  (who runs this may have an older one)
-        sys.exit(f"geir needs Python 3.11 or newer; this is {sys.version.split()[0]}.")
-    extra, commands = JOBS[job]
-    install(extra)
-    for command in commands:
-        code = subprocess.run(command + arguments, cwd=HERE).returncode
+    if sys.version_info < (3, 11):  # noqa: UP036  (the user's Python may be older than those geir supports)
+        sys.exit(f"geir needs Python 3.11 or newer; this is Python {sys.version.split()[0]}.")
+    job = JOBS[name]
+    install(job.extra)
+    for command in job.commands:
+        code = subprocess.run(command + arguments, cwd=ROOT).returncode
         if code:
             sys.exit(code)
 

@@ -1,4 +1,7 @@
-"""Measure on the CPU and write a page, `python -m benchmarks`. Peers are measured where they are installed: `pip install geir[bench]`."""
+"""Measure layers and networks on the CPU and write a page: `python -m benchmarks`.
+
+Other libraries are measured if they are installed: `pip install geir[bench]`.
+"""
 
 import argparse
 import time
@@ -8,67 +11,86 @@ from pathlib import Path
 
 import torch
 
-from . import connected, events, layers, network, picture, probes
-from .report import head
-from .timing import Bench, progress
+from . import figure, layers, network, probes, recurrent, sparse_inputs
+from .report import page_header
+from .timing import Bench, show_progress
 
 RESULTS = Path(__file__).parent / "results"
 
+# Measures, and returns the text of its section. The first line of its docstring is the title.
 Section = Callable[[Bench], str]
 
 SECTIONS: dict[str, Section] = {
     "peers": layers.against_peers,
     "length": layers.by_length,
     "models": layers.against_copy,
-    "recurrent": connected.section,
-    "events": events.section,
-    "network": network.section,
+    "recurrent": recurrent.against_matrix_products,
+    "sparse-inputs": sparse_inputs.against_dense_layers,
+    "network": network.training_steps,
     "growth": layers.growth,
-    "memory": probes.peaks,
-    "first": probes.first_calls,
+    "memory": probes.peak_memory,
+    "first-call": probes.first_calls,
 }
 
 
-def measure(bench: Bench, sections: dict[str, Section]) -> str:
-    """Run sections, whose titles are the first lines of their docstrings: the page."""
-    # A kernel that cannot be made must not be measured as if it were one.
+def write_page(bench: Bench, sections: dict[str, Section]) -> str:
+    """Run sections, print each as it is done, and return the page."""
+    # A model that runs on the reference loop must not be measured as if it had a kernel.
     warnings.filterwarnings("error", message=".*runs on the reference loop")
-    parts = [head(bench)]
+    parts = [page_header(bench)]
     for name, section in sections.items():
-        progress(f"{name} ", end="")
+        show_progress(f"{name} ", end="")
         start = time.perf_counter()
-        parts.append(f"## {section.__doc__}\n\n{section(bench)}\n")
-        progress(f" {time.perf_counter() - start:.0f} s")
+        title = (section.__doc__ or name).splitlines()[0].removesuffix(".")
+        parts.append(f"## {title}\n\n{section(bench)}\n")
+        show_progress(f" {time.perf_counter() - start:.0f} s")
         print(parts[-1], flush=True)
     return "\n".join(parts)
 
 
-def bandwidth(bench: Bench) -> float:
-    """Bytes a second that `copy_` of 1 GiB reads and writes."""
+def measure_bandwidth(bench: Bench) -> float:
+    """Bytes per second that `copy_` of 1 GiB reads and writes."""
     source = torch.zeros(2**28, device=bench.device)
     target = torch.zeros_like(source)
-    return 2 * source.nbytes / bench.medians({"copy_": lambda: target.copy_(source)})["copy_"] * 1e3
+    milliseconds = bench.time_jobs({"copy_": lambda: target.copy_(source)})["copy_"]
+    return 2 * source.nbytes / milliseconds * 1e3
 
 
-def run(device: str, arguments: list[str] | None = None) -> None:
-    """Measure all, or what was asked for; only the whole goes to the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks" if device == "cpu" else "python -m benchmarks.gpu")
-    parser.add_argument("--rounds", type=int, default=7, help="how often each contestant takes its turn (default: 7)")
-    parser.add_argument("--only", choices=SECTIONS, help="one section alone; it is printed, and no page written")
-    parser.add_argument(
-        "--no-compile", action="store_true", help="leave out torch.compile, which takes half a minute to compile"
+def build_parser(device: str) -> argparse.ArgumentParser:
+    """Build the command line."""
+    module, page = ("benchmarks", "cpu") if device == "cpu" else ("benchmarks.gpu", "gpu")
+    parser = argparse.ArgumentParser(
+        prog=f"python -m {module}",
+        description="Measure layers and networks of geir, PyTorch and the other libraries that are installed. "
+        f"Prints the sections, and writes them to benchmarks/results/{page}.md with a figure, {page}.png.",
     )
-    options = parser.parse_args(arguments)
+    parser.add_argument("--rounds", type=int, default=7, help="number of turns of each contestant (default: 7)")
+    parser.add_argument("--only", choices=SECTIONS, help="measure one section and print it, without writing the page")
+    parser.add_argument(
+        "--no-compile", action="store_true", help="skip torch.compile, which takes half a minute to compile"
+    )
+    return parser
+
+
+def main(device: str, arguments: list[str] | None = None) -> None:
+    """Measure on a device.
+
+    Args:
+        device: `cpu` or `cuda`.
+        arguments: Command-line arguments. Default: those of the process.
+    """
+    options = build_parser(device).parse_args(arguments)
     bench = Bench(torch.device(device), options.rounds, compile=not options.no_compile)
-    chosen = {options.only: SECTIONS[options.only]} if options.only else SECTIONS
-    bench.bandwidth = bandwidth(bench)
-    page, name = measure(bench, chosen), "cpu" if device == "cpu" else "gpu"
+    sections = {options.only: SECTIONS[options.only]} if options.only else SECTIONS
+    bench.bandwidth = measure_bandwidth(bench)
+    page = write_page(bench, sections)
     if not options.only:
+        path = RESULTS / ("cpu.md" if device == "cpu" else "gpu.md")
         RESULTS.mkdir(exist_ok=True)
-        (RESULTS / f"{name}.md").write_text(page)
-        picture.draw(bench, RESULTS / f"{name}.png")
-        progress(f"written: {RESULTS / name}.md and .png")
+        path.write_text(page)
+        figure.draw(bench, path.with_suffix(".png"))
+        show_progress(f"written: {path} and {path.with_suffix('.png').name}")
 
 
 if __name__ == "__main__":
-    run("cpu")
+    main("cpu")

@@ -1,22 +1,25 @@
-"""Who runs: names, and what makes their modules; the first word of a name is the library that must be installed."""
+"""The contestants: functions that build their modules, by name.
+
+The first word of a name is the library that it needs.
+"""
 
 import importlib.util
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 import geir
 
 from .peers import (
     ALPHA,
-    Output,
-    SpikingJelly,
-    norse_cell,
+    norse_cell_loop,
     norse_lif,
+    OutputOnly,
     sinabs_lif,
     snntorch_synaptic,
+    SpikingJelly,
     spikingjelly_flex,
     spikingjelly_node,
 )
@@ -29,7 +32,7 @@ class QIFState(NamedTuple):
 
 
 class QIF(geir.Neuron[QIFState]):
-    """A user's neuron, as in the README."""
+    """A user-defined neuron, as in the README."""
 
     tau: geir.Parameter = geir.parameter(default=20e-3, unit="s", above=0.0)
 
@@ -42,66 +45,79 @@ class QIF(geir.Neuron[QIFState]):
         return z, QIFState(v=v * (1 - z))
 
 
-Makers = dict[str, Callable[[], nn.Module]]
+Builders = Mapping[str, Callable[[], nn.Module]]
 
-GEIR, BOX, LOOP, COMPILED = "geir LIF", "geir LIFBox", "geir LIF, reference loop", "torch.compile of the reference loop"
+GEIR = "geir LIF"
+BOX = "geir LIFBox"
+LOOP = "geir LIF, reference loop"
+COMPILED = "torch.compile of the reference loop"
 
-LIFS: Makers = {
-    GEIR: lambda: Output(geir.LIF()),
-    LOOP: lambda: Output(geir.LIF(unroll=geir.reference)),
-    BOX: lambda: Output(geir.LIFBox(v_th=1 - ALPHA)),
+LIFS: Builders = {
+    GEIR: lambda: OutputOnly(geir.LIF()),
+    LOOP: lambda: OutputOnly(geir.LIF(unroll=geir.reference)),
+    BOX: lambda: OutputOnly(geir.LIFBox(v_th=1 - ALPHA)),
     "SpikingJelly LIFNode": lambda: SpikingJelly(spikingjelly_node()),
     "SpikingJelly FlexSN": spikingjelly_flex,
     "snnTorch Synaptic": snntorch_synaptic,
     "Norse LIF": norse_lif,
-    "Norse LIFCell in a loop": norse_cell,
+    "Norse LIFCell in a loop": norse_cell_loop,
     "sinabs LIF": sinabs_lif,
 }
 
-# Their backward pass is quadratic in T, for they read `xs[t]`.
+# These index `xs[t]`, so the time of their backward pass is quadratic in T.
 QUADRATIC = ("SpikingJelly FlexSN", "Norse LIF", "sinabs LIF")
 
-MODELS: Makers = {
+LI = "geir LI"
+
+MODELS: Builders = {
     GEIR: LIFS[GEIR],
-    "geir LI": lambda: Output(geir.LI()),
-    "geir ALIF": lambda: Output(geir.ALIF()),
-    "geir Refractory(LIF)": lambda: Output(geir.Refractory(geir.LIF())),
-    "geir AdEx": lambda: Output(geir.AdEx()),
-    "user's QIF": lambda: Output(QIF()),
+    LI: lambda: OutputOnly(geir.LI()),
+    "geir ALIF": lambda: OutputOnly(geir.ALIF()),
+    "geir Refractory(LIF)": lambda: OutputOnly(geir.Refractory(geir.LIF())),
+    "geir AdEx": lambda: OutputOnly(geir.AdEx()),
+    "user's QIF": lambda: OutputOnly(QIF()),
 }
 
 
-def installed(makers: Makers) -> Makers:
-    """Those whose library, the first word of their name, is there."""
-    libraries = {name: name.split()[0].strip(",").lower() for name in makers}
-    return {
-        name: make
-        for name, make in makers.items()
-        if libraries[name] == "user's" or importlib.util.find_spec(libraries[name])
-    }
+def select_installed(builders: Builders) -> Builders:
+    """Select the contestants whose library is installed."""
+
+    def is_installed(name: str) -> bool:
+        library = name.split()[0].strip(",").lower()
+        return library == "user's" or importlib.util.find_spec(library) is not None
+
+    return {name: build for name, build in builders.items() if is_installed(name)}
 
 
-def iterates_over_time(run: nn.Module, xs: Tensor, at: int) -> bool:
-    """Whether a change of the input at one time changes the output from then on, and never before; tried at several strengths of input."""
-    seen = False
+def iterates_over_time(module: nn.Module, xs: Tensor, step: int) -> bool:
+    """Whether a change of the input at a step changes the output at later steps, and never at earlier ones.
+
+    Several strengths of input are tried; the output must change with at least one of them.
+    """
+    changes_later = False
     for gain in (0.02, 0.2, 1.0, 10.0):
         changed = gain * xs
-        changed[at] += 50
-        before, after = run(gain * xs).detach(), run(changed).detach()
-        if not torch.equal(before[:at], after[:at]):
+        changed[step] += 50
+        before, after = module(gain * xs).detach(), module(changed).detach()
+        if not torch.equal(before[:step], after[:step]):
             return False
-        seen = seen or not torch.equal(before[at + 1 :], after[at + 1 :])
-    return seen
+        changes_later = changes_later or not torch.equal(before[step + 1 :], after[step + 1 :])
+    return changes_later
 
 
-def made(makers: Makers, shape: tuple[int, ...], device: torch.device) -> dict[str, nn.Module]:
-    """The installed ones, each of which must really iterate over time.
+def build_installed(builders: Builders, shape: tuple[int, ...], device: torch.device) -> dict[str, nn.Module]:
+    """Build the installed contestants.
+
+    Args:
+        builders: Functions that build the contestants.
+        shape: Shape of an input to try them with, (time, ...).
+        device: Where to build them.
 
     Raises:
-        RuntimeError: If one does not.
+        RuntimeError: If one of them does not iterate over time.
     """
-    found = {name: make().to(device) for name, make in installed(makers).items()}
-    for name, run in found.items():
-        if not iterates_over_time(run, torch.rand(shape, device=device), shape[0] // 2):
-            raise RuntimeError(f"{name} does not iterate over time: what it does is not comparable.")
-    return found
+    modules = {name: build().to(device) for name, build in select_installed(builders).items()}
+    for name, module in modules.items():
+        if not iterates_over_time(module, torch.rand(shape, device=device), step=shape[0] // 2):
+            raise RuntimeError(f"{name} does not iterate over time, so its timing cannot be compared.")
+    return modules

@@ -1,4 +1,7 @@
-"""Edge detection in events of an event camera, as fast as it comes: `python -m benchmarks.edges`."""
+"""Measure how fast edges are detected in the events of an event camera: `python -m benchmarks.edges`.
+
+Writes the page `benchmarks/results/edges.md`. Norse is measured too if it is installed.
+"""
 
 import argparse
 import importlib.util
@@ -7,48 +10,66 @@ import os
 import time
 import warnings
 from collections import deque
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable
+from types import ModuleType
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 import geir
-from geir.events import FileInput
-from geir.tasks.edges import Detector, Player, Scene, network
-from geir.tasks.edges.detector import STEPS_AT_A_TIME
-from geir.tasks.edges.picture import png
+from geir.events import Events, FileInput
+from geir.tasks.edges import Detector, network, Player, Scene
+from geir.tasks.edges.detector import STEPS_PER_CALL
+from geir.tasks.edges.image import encode_png
 
 from .__main__ import RESULTS
-from .report import machine, number, table
-from .timing import progress
+from .report import describe_machine, format_number, format_table
+from .timing import show_progress
 
-SIZES = ((320, 240), (640, 480))
-# As many steps of the scene as are gone through again and again.
-STEPS = 66
+SENSOR_SIZES = ((320, 240), (640, 480))
 
-Feed = Callable[[int], object]
+# Number of steps of the scene, which are repeated.
+SCENE_STEPS = 66
+
+# Calls of a contestant in a turn, of which the first ones are not timed.
+CALLS_PER_TURN, UNTIMED_CALLS = 20, 4
 
 
-def cells(model: nn.Module, frames: Tensor) -> Feed:
-    """A network of cells, a step at a time."""
-    state: Any = None
+class Contestant(NamedTuple):
+    """Something to time."""
 
-    def feed(k: int) -> None:
+    call: Callable[[int], object]  # called with a running number
+    steps: int = 1  # number of steps in a call
+
+
+def run_cells(model: nn.Module, frames: Tensor) -> Contestant:
+    """Run a network of cells on one frame per call."""
+    state: object = None
+
+    def call(k: int) -> None:
         nonlocal state
-        _, state = model(frames[k % STEPS], state)
+        _, state = model(frames[k % SCENE_STEPS], state)
 
-    return feed
+    return Contestant(call)
 
 
-def talk(package: Any) -> nn.Module:
-    """The network of the talk on Norse, by whichever package."""
+def run_detector(detector: Detector, steps: list[Events], steps_per_call: int) -> Contestant:
+    """Run a detector on the events of one or several steps per call."""
+
+    def call(k: int) -> None:
+        detector.feed(steps[k * steps_per_call % SCENE_STEPS :][:steps_per_call])
+
+    return Contestant(call, steps_per_call)
+
+
+def norse_talk_network(package: ModuleType) -> nn.Module:
+    """The network of the talk on Norse, with the modules of a package: `geir` or `norse.torch`."""
     return package.SequentialState(package.LIFRefracCell(), nn.Conv2d(1, 1, 5))
 
 
-def page_in_cells() -> nn.Module:
-    """The network of the page, one step at a time with the receptive fields in every step."""
+def page_network_of_cells() -> nn.Module:
+    """The network of the page as cells, with the receptive fields in every step."""
     layers = network()
     model = geir.SequentialState(geir.LIFRefracCell(), geir.LIBoxCell(), nn.Conv2d(1, 4, 9, padding=4, bias=False))
     for cell, layer in zip(model, (*layers[:2], layers[2].module), strict=True):
@@ -56,105 +77,114 @@ def page_in_cells() -> nn.Module:
     return model
 
 
-def contestants(size: tuple[int, int]) -> dict[str, tuple[Feed, int]]:
-    """What is measured on one sensor, and how many steps each takes in a call."""
-    with FileInput(Scene(size), speed=None, capacity=1 << 16) as stream:
-        steps = list(itertools.islice(stream.slices(), STEPS))
-    frames = torch.zeros(STEPS, 1, 1, size[1], size[0])
+def count_events(steps: list[Events], size: tuple[int, int]) -> Tensor:
+    """Count the events of each step; returns frames of shape (steps, 1, 1, height, width)."""
+    width, height = size
+    frames = torch.zeros(len(steps), 1, 1, height, width)
     for frame, events in zip(frames, steps, strict=True):
-        frame.view(-1).index_add_(0, events.y.long() * size[0] + events.x, torch.ones(len(events)))
-    found: dict[str, tuple[Feed, int]] = {}
+        frame.view(-1).index_add_(0, events.y.long() * width + events.x, torch.ones(len(events)))
+    return frames
+
+
+def build_contestants(size: tuple[int, int]) -> dict[str, Contestant]:
+    """Build the contestants for a sensor, by name."""
+    with FileInput(Scene(size), speed=None, capacity=1 << 16) as stream:
+        steps = list(itertools.islice(stream.slices(), SCENE_STEPS))
+    frames = count_events(steps, size)
+    contestants: dict[str, Contestant] = {}
     if importlib.util.find_spec("norse"):
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             import norse.torch
-        found["Norse: `SequentialState(LIFRefracCell(), Conv2d(1, 1, 5))`"] = cells(talk(norse.torch), frames), 1
-    found["geir: `SequentialState(LIFRefracCell(), Conv2d(1, 1, 5))`"] = cells(talk(geir), frames), 1
-    found["the page's network in cells, `Conv2d(1, 4, 9)` in every step"] = cells(page_in_cells(), frames), 1
-    for most in (1, STEPS_AT_A_TIME):
-        detector = Detector(size)
-
-        def feed(k: int, detector: Detector = detector, most: int = most) -> None:
-            detector.feed(steps[k * most % STEPS :][:most])
-
-        found[f"`Detector`, from events, {most} step{'s' if most > 1 else ''} at a time"] = feed, most
-    seen = Detector(size)
-    seen.feed(steps)
-    found["a picture (30 in a second): `Conv2d(1, 4, 9)`, colours, PNG"] = lambda k: png(seen.picture()), 1
-    return found
+        name = "Norse: `SequentialState(LIFRefracCell(), Conv2d(1, 1, 5))`"
+        contestants[name] = run_cells(norse_talk_network(norse.torch), frames)
+    name = "geir: `SequentialState(LIFRefracCell(), Conv2d(1, 1, 5))`"
+    contestants[name] = run_cells(norse_talk_network(geir), frames)
+    name = "network of the page as cells, `Conv2d(1, 4, 9)` in every step"
+    contestants[name] = run_cells(page_network_of_cells(), frames)
+    for steps_per_call in (1, STEPS_PER_CALL):
+        name = f"`Detector`, from events, {steps_per_call} step{'s' if steps_per_call > 1 else ''} per call"
+        contestants[name] = run_detector(Detector(size), steps, steps_per_call)
+    drawn = Detector(size)
+    drawn.feed(steps)
+    name = "one picture (30 per second): `Conv2d(1, 4, 9)`, colors, PNG"
+    contestants[name] = Contestant(lambda k: encode_png(drawn.render()))
+    return contestants
 
 
 @torch.inference_mode()
-def times(jobs: dict[str, tuple[Feed, int]], rounds: int) -> Iterator[tuple[str, list[float]]]:
-    """Milliseconds a step of each, which take turns."""
-    taken: dict[str, list[float]] = {name: [] for name in jobs}
+def time_contestants(contestants: dict[str, Contestant], rounds: int) -> dict[str, list[float]]:
+    """Time the contestants, which take turns; returns the sorted milliseconds per step of each."""
+    times: dict[str, list[float]] = {name: [] for name in contestants}
     for turn in range(rounds):
-        progress(".", end="")
-        for name, (feed, steps) in jobs.items():
-            for k in range(turn * 20, turn * 20 + 20):
+        show_progress(".", end="")
+        for name, contestant in contestants.items():
+            for k in range(CALLS_PER_TURN):
                 start = time.perf_counter()
-                feed(k)
-                # The first ones warm up.
-                if k % 20 >= 4:
-                    taken[name].append((time.perf_counter() - start) * 1e3 / steps)
-    for name, ms in taken.items():
-        yield name, sorted(ms)
+                contestant.call(turn * CALLS_PER_TURN + k)
+                if k >= UNTIMED_CALLS:
+                    times[name].append((time.perf_counter() - start) * 1e3 / contestant.steps)
+    return {name: sorted(milliseconds) for name, milliseconds in times.items()}
 
 
-def played(size: tuple[int, int], seconds: float = 5.0) -> list[object]:
-    """How fast the whole page goes when it is to play in real time, without a browser."""
+def measure_player(size: tuple[int, int], seconds: float = 5.0) -> list[object]:
+    """Play the scene as the page does, in real time if possible, but without a browser; returns a row of the table."""
     scene = Scene(size)
-    # A whole turn of the scene, which from then on is played again.
+    # Generate one whole turn of the scene; later turns repeat it.
     deque(itertools.islice(scene.chunks(), 1001), maxlen=0)
     player = Player(lambda: FileInput(scene, capacity=1 << 16))
     player.start()
-    first = player.newer(30, 60)
-    start, busy = time.perf_counter(), time.process_time()
+    first = player.wait_for_frame(30, 60)
+    start, processor_start = time.perf_counter(), time.process_time()
     assert first is not None
     time.sleep(seconds)
-    passed, busy = time.perf_counter() - start, time.process_time() - busy
-    last = player.shown
+    elapsed = time.perf_counter() - start
+    processor_seconds = time.process_time() - processor_start
+    last = player.frame
     player.stop()
     assert last is not None
-    reading = last.reading
-    speed = (reading.time - first.reading.time) / passed
-    pictures = (last.number - first.number) / passed
+    stats = last.stats
+    speed = (stats.time - first.stats.time) / elapsed
+    pictures_per_second = (last.number - first.number) / elapsed
     return [
         f"{size[0]}x{size[1]}",
-        reading.events_per_second / 1e6,
+        stats.events_per_second / 1e6,
         speed,
-        pictures,
-        reading.latency_ms,
-        busy / passed / speed,
+        pictures_per_second,
+        stats.latency_ms,
+        processor_seconds / elapsed / speed,
     ]
+
+
+def section(size: tuple[int, int], times: dict[str, list[float]]) -> str:
+    """The section of a sensor."""
+    rows: Iterable[list[object]] = (
+        [name, values[len(values) // 2], values[int(0.99 * len(values))], values[0]] for name, values in times.items()
+    )
+    return f"## {size[0]}x{size[1]}\n\n" + format_table(["", "median", "p99", "minimum"], rows)
 
 
 def main() -> None:
-    """Measure, print, and write the page."""
+    """Measure, print the page, and write it."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.edges", description=__doc__)
-    parser.add_argument(
-        "--rounds", type=int, default=40, help="how often each contestant takes its turn of 16 calls (default: 40)"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch; the task takes one (default: 1)")
+    parser.add_argument("--rounds", type=int, default=40, help="turns of 16 timed calls per contestant (default: 40)")
+    parser.add_argument("--threads", type=int, default=1, help="threads of PyTorch; the task uses one (default: 1)")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     parts = [
-        f"# Edges in events\n\n{machine(torch.device('cpu'))}\n\nThe scene of `geir.tasks.edges`, steps of 1 ms; milliseconds a step."
+        f"# Edges in events\n\n{describe_machine(torch.device('cpu'))}",
+        "The scene of `geir.tasks.edges` in steps of 1 ms; times in milliseconds per step.",
     ]
-    for size in SIZES:
-        rows = [
-            [name, ms[len(ms) // 2], ms[int(0.99 * len(ms))], ms[0]]
-            for name, ms in times(contestants(size), options.rounds)
-        ]
-        parts.append(f"## {size[0]}x{size[1]}\n\n" + table(["", "median", "p99", "least"], rows))
-    head = ["sensor", "Mevents/s", "speed (1 is real time)", "pictures/s", "latency, ms", "processors, at speed 1"]
-    title = "## Played\n\nEvents of the scene binned, seen and drawn, in real time if that holds."
+    parts += [section(size, time_contestants(build_contestants(size), options.rounds)) for size in SENSOR_SIZES]
+    header = ["sensor", "Mevents/s", "speed (1 is real time)", "pictures/s", "latency, ms", "processors, at speed 1"]
     parts.append(
-        f"{title}\n\n{table(head, map(played, SIZES))}\n\nLoad of the machine: {', '.join(map(number, os.getloadavg()))}.\n"
+        "## The whole page\n\nThe scene is binned, processed and drawn, in real time if the machine is fast enough."
     )
+    parts.append(format_table(header, map(measure_player, SENSOR_SIZES)))
+    parts.append(f"Load averages of the machine: {', '.join(map(format_number, os.getloadavg()))}.\n")
     page = "\n\n".join(parts)
     print(page)
-    Path(RESULTS / "edges.md").write_text(page)
+    (RESULTS / "edges.md").write_text(page)
 
 
 if __name__ == "__main__":

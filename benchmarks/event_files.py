@@ -1,4 +1,7 @@
-"""How fast event files are decoded, `python -m benchmarks.event_files`, beside faery, expelliarmus, dv-processing and aedat where installed."""
+"""Measure how fast event files are decoded: `python -m benchmarks.event_files`.
+
+faery, expelliarmus, dv-processing and aedat are measured too if they are installed.
+"""
 
 import argparse
 import importlib.util
@@ -9,40 +12,44 @@ import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy
 import torch
 
 from geir.events import Compression, Events, open_events, write_events
 
-Reader = Callable[[str], int]
-
-SIZE = (640, 480)
+SENSOR_SIZE = (640, 480)
 
 
-def synthetic(count: int) -> Events:
-    """Neighbours in a row that fire together, up to twelve of them."""
+def make_events(count: int) -> Events:
+    """Make rows of up to twelve neighboring pixels that fire at the same time."""
     rng = numpy.random.default_rng(0)
     lengths = rng.integers(1, 12, count // 5)
     row = numpy.repeat(numpy.arange(len(lengths)), lengths)[:count]
     offset = numpy.arange(len(row)) - numpy.repeat(numpy.cumsum(lengths) - lengths, lengths)[:count]
-    t, first = numpy.cumsum(rng.integers(0, 3, len(lengths))), rng.integers(0, SIZE[0] - 12, len(lengths))
-    y, p = rng.integers(0, SIZE[1], len(lengths)), rng.integers(0, 2, len(lengths))
-    return Events(1000 + t[row], first[row] + offset, y[row], p[row], SIZE)
+    t = numpy.cumsum(rng.integers(0, 3, len(lengths)))
+    x = rng.integers(0, SENSOR_SIZE[0] - 12, len(lengths))
+    y = rng.integers(0, SENSOR_SIZE[1], len(lengths))
+    p = rng.integers(0, 2, len(lengths))
+    return Events(1000 + t[row], x[row] + offset, y[row], p[row], SENSOR_SIZE)
 
 
-def _geir(path: str) -> int:
+def read_with_geir(path: str) -> int:
+    """Read a file with geir; returns the number of events, as all readers do."""
     with open_events(path) as recording:
         return sum(map(len, recording.chunks()))
 
 
-def _faery(path: str) -> int:
+def read_with_faery(path: str) -> int:
+    """Read a file with faery."""
     import faery
 
     return sum(len(packet) for packet in faery.events_stream_from_file(path))
 
 
-def _expelliarmus(path: str) -> int:
+def read_with_expelliarmus(path: str) -> int:
+    """Read a file with expelliarmus. The stem of a `.raw` file must be its encoding."""
     import expelliarmus
 
     encoding = "dat" if path.endswith("dat") else Path(path).stem
@@ -51,97 +58,142 @@ def _expelliarmus(path: str) -> int:
     return sum(len(chunk) for chunk in wizard.read_chunk())
 
 
-def _dv(path: str) -> int:
+def read_with_dv(path: str) -> int:
+    """Read a file with dv-processing."""
     import dv_processing as dv
 
-    reader, count = dv.io.MonoCameraRecording(path), 0
+    reader = dv.io.MonoCameraRecording(path)
+    count = 0
     while (batch := reader.getNextEventBatch()) is not None:
         count += len(batch.numpy())
     return count
 
 
-def _aedat(path: str) -> int:
+def read_with_aedat(path: str) -> int:
+    """Read a file with aedat."""
     import aedat
 
     return sum(len(packet["events"]) for packet in aedat.Decoder(path) if "events" in packet)
 
 
-# Who reads what.
-READERS: dict[str, tuple[str, Reader, tuple[str, ...]]] = {
-    "geir": ("geir", _geir, ("",)),
-    "faery": ("faery", _faery, (".aedat4", ".raw", ".dat", ".csv")),
-    "expelliarmus": ("expelliarmus", _expelliarmus, (".raw", ".dat")),
-    "dv-processing": ("dv_processing", _dv, (".aedat4",)),
-    "aedat": ("aedat", _aedat, (".aedat4",)),
+class Library(NamedTuple):
+    """A library that reads event files."""
+
+    module: str  # to import
+    read: Callable[[str], int]
+    suffixes: tuple[str, ...]  # of the files that it reads
+
+
+ALL_SUFFIXES = (".aedat4", ".raw", ".dat", ".csv", ".h5", ".npz")
+
+LIBRARIES = {
+    "geir": Library("geir", read_with_geir, ALL_SUFFIXES),
+    "faery": Library("faery", read_with_faery, (".aedat4", ".raw", ".dat", ".csv")),
+    "expelliarmus": Library("expelliarmus", read_with_expelliarmus, (".raw", ".dat")),
+    "dv-processing": Library("dv_processing", read_with_dv, (".aedat4",)),
+    "aedat": Library("aedat", read_with_aedat, (".aedat4",)),
 }
 
 
-def files(events: Events, folder: Path) -> dict[str, Path]:
-    """The same events in all formats, by faery if it is there, since its EVT 3 has vectors."""
-    made: dict[str, Path] = {}
-    for name, compression in (("none", Compression.NONE), ("LZ4", Compression.LZ4), ("Zstandard", Compression.ZSTD)):
-        made[f"AEDAT 4, {name}"] = folder / f"{name}.aedat4"
-        write_events(events, made[f"AEDAT 4, {name}"], compression=compression)
-    for name, file in (
-        ("DAT 2", "dat.dat"),
-        ("EVT 2", "evt2.raw"),
-        ("EVT 3", "evt3.raw"),
-        ("CSV", "a.csv"),
-        ("HDF5", "a.h5"),
-        ("NPZ, stored", "a.npz"),
-    ):
-        made[name] = folder / file
-        options = {"format": "evt2"} if name == "EVT 2" else {"compressed": False} if name == "NPZ, stored" else {}
-        write_events(events, made[name], **options)
+def write_files(events: Events, folder: Path) -> dict[str, Path]:
+    """Write the events in all formats.
+
+    EVT 3 is written by faery if it is installed, because faery uses the vector words of that format.
+
+    Returns:
+        The paths by name of the format.
+    """
+    paths = {
+        "AEDAT 4, none": folder / "none.aedat4",
+        "AEDAT 4, LZ4": folder / "LZ4.aedat4",
+        "AEDAT 4, Zstandard": folder / "Zstandard.aedat4",
+        "DAT 2": folder / "dat.dat",
+        "EVT 2": folder / "evt2.raw",
+        "EVT 3": folder / "evt3.raw",
+        "CSV": folder / "a.csv",
+        "HDF5": folder / "a.h5",
+        "NPZ, stored": folder / "a.npz",
+    }
+    options = {
+        "AEDAT 4, none": {"compression": Compression.NONE},
+        "AEDAT 4, LZ4": {"compression": Compression.LZ4},
+        "AEDAT 4, Zstandard": {"compression": Compression.ZSTD},
+        "EVT 2": {"format": "evt2"},
+        "NPZ, stored": {"compressed": False},
+    }
+    for name, path in paths.items():
+        write_events(events, path, **options.get(name, {}))
     if importlib.util.find_spec("faery"):
         import faery
 
         array = events.to_structured(("t", "x", "y", "on")).astype(faery.EVENTS_DTYPE)
-        faery.events_stream_from_array(array, SIZE).to_file(made["EVT 3"], version="evt3")
-    return made
+        faery.events_stream_from_array(array, SENSOR_SIZE).to_file(paths["EVT 3"], version="evt3")
+    return paths
+
+
+class Seconds(NamedTuple):
+    """Seconds of one run."""
+
+    wall: float
+    processor: float
+
+
+def time_jobs(jobs: dict[str, Callable[[], int]], rounds: int) -> dict[str, list[Seconds]]:
+    """Time jobs, which take turns in random order."""
+    times: dict[str, list[Seconds]] = {name: [] for name in jobs}
+    order = list(jobs)
+    for _ in range(rounds):
+        random.shuffle(order)
+        for name in order:
+            wall, processor = time.perf_counter(), time.process_time()
+            jobs[name]()
+            times[name].append(Seconds(time.perf_counter() - wall, time.process_time() - processor))
+    return times
+
+
+def format_rates(times: list[Seconds], count: int) -> str:
+    """Format a cell: million events per second, of median and best wall-clock time and best processor time."""
+    wall = [seconds.wall for seconds in times]
+    processor = [seconds.processor for seconds in times]
+    median, best, best_processor = (
+        count / seconds / 1e6 for seconds in (statistics.median(wall), min(wall), min(processor))
+    )
+    return f"{median:.0f} ({best:.0f}; {best_processor:.0f})"
 
 
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.event_files", description=__doc__)
-    parser.add_argument("--events", type=int, default=10_000_000)
-    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--events", type=int, default=10_000_000, help="number of events (default: 10,000,000)")
+    parser.add_argument("--rounds", type=int, default=5, help="number of turns of each library (default: 5)")
     options = parser.parse_args()
-    events = synthetic(options.events)
-    source = [column.clone() for column in events.columns()]
-    print(f"{len(events):,} events of {SIZE[0]}x{SIZE[1]}, {torch.get_num_threads()} threads.")
-    print("Million events a second: median of wall-clock time (best; best of processor time)\n")
-    names = [name for name, (module, _, _) in READERS.items() if importlib.util.find_spec(module)]
-    print(f"| | {' | '.join([*names, 'memcpy'])} |\n|{'---|' * (len(names) + 2)}")
+    events = make_events(options.events)
+    columns = [column.clone() for column in events.columns()]
+
+    def copy_columns() -> int:
+        copies = [column.clone() for column in columns]
+        return len(copies[0])
+
+    print(f"{len(events):,} events of {SENSOR_SIZE[0]}x{SENSOR_SIZE[1]} pixels, {torch.get_num_threads()} threads.")
+    print("Million events per second: median of wall-clock time (best; best of processor time).\n")
+    installed = {name: library for name, library in LIBRARIES.items() if importlib.util.find_spec(library.module)}
+    names = [*installed, "memcpy"]
+    print(f"| | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
     with tempfile.TemporaryDirectory() as folder:
-        for name, path in files(events, Path(folder)).items():
-            jobs = {
-                who: (lambda read=READERS[who][1], path=path: read(str(path)))
-                for who in names
-                if path.suffix in READERS[who][2] or who == "geir"
+        for format_name, path in write_files(events, Path(folder)).items():
+            jobs: dict[str, Callable[[], int]] = {
+                name: (lambda read=library.read, path=path: read(str(path)))
+                for name, library in installed.items()
+                if path.suffix in library.suffixes
             }
-            jobs["memcpy"] = lambda: [column.clone() for column in source] and len(events)
-            times: dict[str, list[tuple[float, float]]] = {who: [] for who in jobs}
-            for caller, job in jobs.items():
-                if job() != len(events):
-                    sys.exit(f"{caller} read another number of events from {path}")
-            order = list(jobs)
-            for _ in range(options.rounds):
-                random.shuffle(order)
-                for who in order:
-                    wall, processor = time.perf_counter(), time.process_time()
-                    jobs[who]()
-                    times[who].append((time.perf_counter() - wall, time.process_time() - processor))
-            cells = []
-            for who in [*names, "memcpy"]:
-                wall, processor = zip(*times[who], strict=True) if who in times else ((), ())
-                rate = (
-                    [len(events) / seconds / 1e6 for seconds in (statistics.median(wall), min(wall), min(processor))]
-                    if wall
-                    else []
-                )
-                cells.append(f"{rate[0]:.0f} ({rate[1]:.0f}; {rate[2]:.0f})" if rate else "-")
-            print(f"| {name} | {' | '.join(cells)} |", flush=True)
+            jobs["memcpy"] = copy_columns
+            for name, job in jobs.items():
+                count = job()
+                if count != len(events):
+                    sys.exit(f"{name} read {count:,} instead of {len(events):,} events from {path}.")
+            times = time_jobs(jobs, options.rounds)
+            cells = [format_rates(times[name], len(events)) if name in times else "-" for name in names]
+            print(f"| {format_name} | {' | '.join(cells)} |", flush=True)
 
 
 if __name__ == "__main__":

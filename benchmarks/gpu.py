@@ -1,12 +1,12 @@
-"""The same on a CUDA machine, against the measured bandwidth of `copy_`: `python -m benchmarks.gpu`. Writes `results/gpu.md`."""
+"""Measure layers and networks on a CUDA device and write a page: `python -m benchmarks.gpu`."""
 
 import sys
 
 import torch
 
-from .__main__ import run
+from .__main__ import main
 
 if __name__ == "__main__":
     if not torch.cuda.is_available():
-        sys.exit("There is no CUDA device here; `python -m benchmarks` measures the CPU.")
-    run("cuda")
+        sys.exit("No CUDA device is available; `python -m benchmarks` measures the CPU.")
+    main("cuda")

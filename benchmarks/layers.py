@@ -1,175 +1,200 @@
-"""Layers of neurons: against the peers, against `copy_`, against each other, and how they grow."""
+"""Layers of neurons, compared with other libraries, with `copy_` and with each other, and their growth with size."""
 
 import os
 import tempfile
 import time
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
-from .contestants import COMPILED, GEIR, LIFS, LOOP, MODELS, iterates_over_time, made
-from .report import extent, number, table
-from .timing import Bench, Job, both_ways, forward_only, progress
+from .contestants import build_installed, COMPILED, GEIR, iterates_over_time, LI, LIFS, LOOP, MODELS
+from .report import describe_size, format_number, format_table
+from .timing import Bench, forward_backward_job, forward_job, Job, show_progress
 
-# How often forward, and backward, read or write all of an input, an output or a gradient; states kept between them come on top.
+# How often a forward, and a backward pass, read or write a whole input, output or gradient. States come on top.
 PASSES_FORWARD, PASSES_BACKWARD = 2, 3
 
+# Shape of the input with which contestants show that they iterate over time.
+TRIAL_SHAPE = (12, 2, 5)
 
-class Layer(NamedTuple):
-    """A contestant's milliseconds."""
+NAN = float("nan")
+
+
+class LayerTimes(NamedTuple):
+    """Milliseconds of a contestant, and the fraction of its neurons that spike in a step."""
 
     forward: float
-    both: float
+    both: float  # forward + backward
     spikes: float
 
 
-def data(bench: Bench, *shape: int) -> tuple[Tensor, Tensor]:
-    """Input and the gradient of the output."""
+class Times(NamedTuple):
+    """Milliseconds of `copy_` of the input, and of the contestants."""
+
+    copy: float
+    layers: dict[str, LayerTimes]
+
+
+def make_data(bench: Bench, *shape: int) -> tuple[Tensor, Tensor]:
+    """Make the input and the gradient of the output."""
     torch.manual_seed(0)
     return torch.rand(shape, device=bench.device, requires_grad=True), torch.randn(shape, device=bench.device)
 
 
-def measure(
-    bench: Bench, contestants: dict[str, nn.Module], *shape: int, forward: bool = True
-) -> tuple[float, dict[str, Layer]]:
-    """Time layers, and `copy_` of their input for scale."""
-    xs, dzs = data(bench, *shape)
-    other = torch.empty_like(dzs)
-    jobs: dict[Any, Job] = {("copy_", ""): lambda: other.copy_(xs.detach())}
+def time_layers(bench: Bench, contestants: dict[str, nn.Module], *shape: int, forward: bool = True) -> Times:
+    """Time layers, and `copy_` of their input as a reference.
+
+    Args:
+        bench: Where to measure.
+        contestants: Modules by name.
+        *shape: Shape of the input, (time, batch, neurons).
+        forward: Whether to time the forward pass alone, too.
+    """
+    xs, grad_out = make_data(bench, *shape)
+    target = torch.empty_like(grad_out)
+    jobs: dict[tuple[str, str], Job] = {("copy_", ""): lambda: target.copy_(xs.detach())}
     spikes: dict[str, float] = {}
-    for name, run in contestants.items():
-        spikes[name] = run(xs).detach().mean().item() if name != "geir LI" else float("nan")
-        jobs[name, "both"] = both_ways(run, xs, dzs)
-        if forward and name != COMPILED:  # which would compile anew
-            jobs[name, "forward"] = forward_only(run, xs)
-    times = bench.medians(jobs)
-    nan = float("nan")
-    return times["copy_", ""], {
-        name: Layer(times.get((name, "forward"), nan), times[name, "both"], spikes[name]) for name in contestants
+    for name, module in contestants.items():
+        spikes[name] = NAN if name == LI else module(xs).detach().mean().item()
+        jobs[name, "both"] = forward_backward_job(module, xs, grad_out)
+        if forward and name != COMPILED:  # without gradients it would be compiled once more
+            jobs[name, "forward"] = forward_job(module, xs)
+    times = bench.time_jobs(jobs)
+    layers = {
+        name: LayerTimes(times.get((name, "forward"), NAN), times[name, "both"], spikes[name]) for name in contestants
     }
+    return Times(times["copy_", ""], layers)
 
 
-def compiled(bench: Bench, shape: tuple[int, ...]) -> tuple[nn.Module, float]:
-    """`torch.compile` of the reference loop for one shape, and the seconds that it took."""
-    run: Any = torch.compile(LIFS[LOOP]().to(bench.device), fullgraph=True, dynamic=False)
-    xs, dzs = data(bench, *shape)
+def compile_reference_loop(bench: Bench, shape: tuple[int, ...]) -> tuple[nn.Module, float]:
+    """Compile the reference loop of LIF for one shape; returns the module and the seconds of the first call."""
+    module = torch.compile(LIFS[LOOP]().to(bench.device), fullgraph=True, dynamic=False)
+    assert isinstance(module, nn.Module)
+    xs, grad_out = make_data(bench, *shape)
     with tempfile.TemporaryDirectory() as cache:
         os.environ["TORCHINDUCTOR_CACHE_DIR"] = cache
         start = time.perf_counter()
-        bench.timed(both_ways(run, xs, dzs))
-        return run, time.perf_counter() - start
+        bench.time_once(forward_backward_job(module, xs, grad_out))
+        return module, time.perf_counter() - start
 
 
-def same(run: nn.Module, other: nn.Module, xs: Tensor) -> None:
-    """What is said to compute the same must.
+def check_equal(module: nn.Module, other: nn.Module, xs: Tensor) -> None:
+    """Check that two modules compute the same spikes and the same gradient of the input.
 
     Raises:
-        RuntimeError: If it does not.
+        RuntimeError: If they do not.
     """
-    first, second = run(xs), other(xs)
-    a, b = (torch.autograd.grad(zs.sum(), xs)[0] for zs in (first, second))
-    if (first != second).float().mean() > 1e-4 or (a - b).abs().mean() > 1e-3 * b.abs().mean():
+    zs, other_zs = module(xs), other(xs)
+    (grad,) = torch.autograd.grad(zs.sum(), xs)
+    (other_grad,) = torch.autograd.grad(other_zs.sum(), xs)
+    different_spikes = (zs != other_zs).float().mean()
+    if different_spikes > 1e-4 or (grad - other_grad).abs().mean() > 1e-3 * other_grad.abs().mean():
         raise RuntimeError("Two contestants that should compute the same LIF do not.")
 
 
 def against_peers(bench: Bench) -> str:
-    """LIF against the peers"""
-    shape, runs = (64, 64, 1024), made(LIFS, (12, 2, 5), bench.device)
-    note = ""
+    """LIF compared with other libraries."""
+    shape = (64, 64, 1024)
+    modules = build_installed(LIFS, TRIAL_SHAPE, bench.device)
     xs = torch.rand(shape, device=bench.device, requires_grad=True)
-    same(runs[GEIR], runs[LOOP], xs)
+    check_equal(modules[GEIR], modules[LOOP], xs)
+    note = ""
     if bench.compile:
-        progress("compiling ", end="")
-        runs[COMPILED], seconds = compiled(bench, shape)
-        same(runs[GEIR], runs[COMPILED], xs)
-        if not iterates_over_time(runs[COMPILED], xs.detach(), 32):
+        show_progress("compiling ", end="")
+        modules[COMPILED], seconds = compile_reference_loop(bench, shape)
+        check_equal(modules[GEIR], modules[COMPILED], xs)
+        if not iterates_over_time(modules[COMPILED], xs.detach(), step=32):
             raise RuntimeError(f"{COMPILED} does not iterate over time.")
-        note = f"`torch.compile` (fullgraph, the {shape[0]} steps unrolled) took {seconds:.0f} s for this one shape; geir's kernels take any.\n\n"
-    copy, layers = measure(bench, runs, *shape)
+        note = (
+            f"Compiling the reference loop with `torch.compile` (fullgraph, {shape[0]} unrolled steps) took "
+            f"{seconds:.0f} s for this shape alone; geir's kernels run any shape.\n\n"
+        )
+    copy, layers = time_layers(bench, modules, *shape)
     bench.bars = {name: layer.both for name, layer in layers.items()}
-    base = layers[GEIR]
+    geir = layers[GEIR]
     rows = [
-        [name, it.forward, it.forward / base.forward, it.both, it.both / base.both, it.spikes]
-        for name, it in layers.items()
+        [name, layer.forward, layer.forward / geir.forward, layer.both, layer.both / geir.both, layer.spikes]
+        for name, layer in sorted(layers.items(), key=lambda item: item[1].both)
     ]
-    rows.sort(key=lambda row: row[3])
-    head = ["", "forward, ms", "times geir", "forward + backward, ms", "times geir", "spikes"]
-    return f"B=64, N=1024. {extent(bench.device, 64, 65536)}. `copy_` of the input: {number(copy)} ms.\n\n{note}{table(head, rows)}"
+    header = ["", "forward, ms", "ratio to geir", "forward + backward, ms", "ratio to geir", "spikes"]
+    size = describe_size(bench.device, 64, 65536)
+    return (
+        f"B=64, N=1024. {size}. `copy_` of the input: {format_number(copy)} ms.\n\n{note}{format_table(header, rows)}"
+    )
 
 
 def against_copy(bench: Bench) -> str:
-    """Models against `copy_` and LIF"""
-    parts = []
+    """Models compared with `copy_` and LIF."""
+    passes = PASSES_FORWARD + PASSES_BACKWARD
+    header = ["", "forward, ms", "ratio to `copy_`", "forward + backward, ms", "ratio to `copy_`"]
+    header += ["share of bandwidth", "ratio to LIF", "spikes"]
+    parts = [
+        f"*Share of bandwidth*: relative to the {bench.bandwidth / 1e9:.0f} GB/s that `copy_` of 1 GiB reads and "
+        f"writes. Counted are {PASSES_FORWARD} passes over (T, N) forward (read x, write z) and {PASSES_BACKWARD} "
+        "backward (read x and dz, write dx), but not the states that are saved for the backward pass."
+    ]
     for steps, neurons in ((64, 4096), (64, 65536), (1024, 65536)):
-        progress(f"T={steps}, {neurons} ", end="")
-        copy, layers = measure(bench, made(MODELS, (12, 2, 5), bench.device), steps, 1, neurons)
-        base = layers[GEIR].both
-        passes = PASSES_FORWARD + PASSES_BACKWARD
+        show_progress(f"T={steps}, {neurons} ", end="")
+        modules = build_installed(MODELS, TRIAL_SHAPE, bench.device)
+        copy, layers = time_layers(bench, modules, steps, 1, neurons)
+        lif = layers[GEIR].both
         least = passes * 4 * steps * neurons / bench.bandwidth * 1e3
         rows = [
-            [name, it.forward, it.forward / copy, it.both, it.both / copy, least / it.both, it.both / base, it.spikes]
-            for name, it in layers.items()
+            [
+                name,
+                layer.forward,
+                layer.forward / copy,
+                layer.both,
+                layer.both / copy,
+                least / layer.both,
+                layer.both / lif,
+                layer.spikes,
+            ]
+            for name, layer in layers.items()
         ]
-        head = [
-            "",
-            "forward, ms",
-            "times `copy_`",
-            "forward + backward, ms",
-            "times `copy_`",
-            "share of bandwidth",
-            "times LIF",
-            "spikes",
-        ]
-        parts.append(
-            f"{extent(bench.device, steps, neurons)}. `copy_` of the input: {number(copy)} ms.\n\n{table(head, rows)}"
-        )
-    note = (
-        f"Share of bandwidth: of the {bench.bandwidth / 1e9:.0f} GB/s that `copy_` of 1 GiB reads and writes, by {PASSES_FORWARD} passes over (T, N) "
-        f"forward (read x, write z) and {PASSES_BACKWARD} backward (read x and dz, write dx); the states kept between them are not counted."
-    )
-    return "\n\n".join([note, *parts])
+        size = describe_size(bench.device, steps, neurons)
+        parts.append(f"{size}. `copy_` of the input: {format_number(copy)} ms.\n\n{format_table(header, rows)}")
+    return "\n\n".join(parts)
 
 
 def by_length(bench: Bench) -> str:
-    """Growth with T against the peers"""
-    lengths, runs = (16, 64, 256, 1024), made(LIFS, (12, 2, 5), bench.device)
-    found: dict[str, dict[int, float]] = {name: {} for name in runs}
+    """Growth with T compared with other libraries."""
+    lengths = (16, 64, 256, 1024)
+    modules = build_installed(LIFS, TRIAL_SHAPE, bench.device)
+    lines: dict[str, dict[int, float]] = {name: {} for name in modules}
     for steps in lengths:
-        progress(f"T={steps} ", end="")
-        for name, layer in measure(bench, runs, steps, 4, 1024, forward=False)[1].items():
-            found[name][steps] = layer.both
-    bench.lines = found
-    head = ["", *(f"T={steps}" for steps in lengths)]
-    times = table(head, [[name, *ms.values()] for name, ms in found.items()])
-    ratios = table(head, [[name, *(ms[t] / found[GEIR][t] for t in lengths)] for name, ms in found.items()])
-    title = "B=4, N=1024, 4,096 neurons: so few that the peers mostly pay for calling operators."
-    return f"{title} Forward + backward, ms:\n\n{times}\n\nTimes geir:\n\n{ratios}"
+        show_progress(f"T={steps} ", end="")
+        for name, layer in time_layers(bench, modules, steps, 4, 1024, forward=False).layers.items():
+            lines[name][steps] = layer.both
+    bench.lines = lines
+    header = ["", *(f"T={steps}" for steps in lengths)]
+    times = format_table(header, [[name, *line.values()] for name, line in lines.items()])
+    ratios = format_table(
+        header, [[name, *(line[steps] / lines[GEIR][steps] for steps in lengths)] for name, line in lines.items()]
+    )
+    return (
+        "B=4, N=1024. With only 4,096 neurons, the other libraries mostly pay for calling operators. "
+        f"Forward + backward, ms:\n\n{times}\n\nRatio to geir:\n\n{ratios}"
+    )
 
 
 def growth(bench: Bench) -> str:
-    """Growth of geir's LIF with T, B and N"""
-    run = made({GEIR: LIFS[GEIR]}, (12, 2, 5), bench.device)
+    """Growth of geir's LIF with T, B and N."""
+    modules = build_installed({GEIR: LIFS[GEIR]}, TRIAL_SHAPE, bench.device)
     shapes = {
         "T": [(steps, 1, 4096) for steps in (16, 64, 256, 1024, 4096)],
         "B": [(64, batch, 1024) for batch in (1, 4, 16, 64, 256)],
         "N": [(64, 16, size) for size in (64, 256, 1024, 4096, 16384)],
     }
-    parts = []
-    for name, varied in shapes.items():
+    header = ["T × B × N", "ms", "µs per step", "ns per neuron and step", "MiB in total"]
+    parts = ["Forward + backward. *In total*: input, output and their gradients."]
+    for varied, shapes_of_dimension in shapes.items():
         rows: list[list[object]] = []
-        for shape in varied:
-            ms, (steps, batch, size) = measure(bench, run, *shape, forward=False)[1][GEIR].both, shape
-            rows.append(
-                [
-                    f"{steps} × {batch} × {size:,}",
-                    ms,
-                    1e3 * ms / steps,
-                    1e6 * ms / (steps * batch * size),
-                    16 * steps * batch * size / 2**20,
-                ]
-            )
-        parts.append(
-            f"With {name}:\n\n" + table(["T × B × N", "ms", "µs a step", "ns a neuron and step", "MiB in all"], rows)
-        )
-    return "Forward + backward. *In all*: input, output and their gradients.\n\n" + "\n\n".join(parts)
+        for steps, batch, size in shapes_of_dimension:
+            ms = time_layers(bench, modules, steps, batch, size, forward=False).layers[GEIR].both
+            updates = steps * batch * size
+            row = [f"{steps} × {batch} × {size:,}", ms, 1e3 * ms / steps, 1e6 * ms / updates, 16 * updates / 2**20]
+            rows.append(row)
+        parts.append(f"With {varied}:\n\n{format_table(header, rows)}")
+    return "\n\n".join(parts)

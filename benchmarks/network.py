@@ -1,67 +1,80 @@
-"""A training step of the convolutional network of `geir.tasks.mnist`, with everybody's neurons."""
+"""A training step of the convolutional network of `geir.tasks.mnist`, with the neurons of each library."""
 
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
 import geir
-from geir.decode import max_membrane_loss
+from geir.decode import max_potential_loss
 from geir.tasks import mnist
 
-from .contestants import Makers, made
-from .peers import ALPHA, BETA, Output, Sinabs, SpikingJelly, sinabs_settings, snntorch_settings, spikingjelly_node
-from .report import table
+from .contestants import build_installed, Builders
+from .peers import ALPHA, BETA, OutputOnly, Sinabs, sinabs_settings, snntorch_settings, SpikingJelly, spikingjelly_node
+from .report import format_table
 from .timing import Bench, Job
 
 STEPS, BATCH = mnist.DEFAULTS.steps, mnist.DEFAULTS.batch_size
 
-# Standard deviation of a convolution's weights, times the root of what comes in.
+# Standard deviation of a convolution's weights, times the square root of its fan-in.
 GAIN = 1.5
 
+# Share of the pixels of MNIST that are not black.
+BRIGHT_SHARE = 0.26
 
-def stack(
+# Class names of the spiking layers in all libraries.
+SPIKING_LAYERS = ("LIF", "LIFNode", "Synaptic")
+
+
+def build_layers(
     neuron: Callable[[], nn.Module], readout: nn.Module, lift: Callable[[nn.Module], nn.Module] = lambda module: module
 ) -> list[nn.Module]:
-    """The layers of the network with one's neurons; `lift` makes a layer without state one over time."""
+    """Build the layers of the network.
+
+    Args:
+        neuron: Builds a spiking layer.
+        readout: The last layer.
+        lift: Wraps a layer without state so that it runs over time.
+    """
     torch.manual_seed(0)
-    layers = mnist.network()
-    for layer in layers.modules():
-        if isinstance(layer, nn.Conv2d):  # as they start, hardly a neuron of the second layer fires
+    network = mnist.network()
+    for layer in network.modules():
+        # With PyTorch's initialization, hardly any neuron of the second layer spikes.
+        if isinstance(layer, nn.Conv2d):
             nn.init.normal_(layer.weight, std=GAIN * layer.weight[0].numel() ** -0.5)
-    found: list[nn.Module] = []
-    for layer in layers.children():
+    layers: list[nn.Module] = []
+    for layer in network.children():
         if isinstance(layer, geir.LIF):
-            found.append(neuron())
+            layers.append(neuron())
         elif isinstance(layer, geir.LI):
-            found.append(readout)
+            layers.append(readout)
         else:
-            found.append(lift(next(layer.children())))
-    return found
+            layers.append(lift(next(layer.children())))
+    return layers
 
 
-def of_geir(neuron: Callable[[], nn.Module], readout: nn.Module) -> nn.Module:
-    """As in the task: layers without state on all steps at once."""
-    return Output(geir.SequentialState(*stack(neuron, readout, geir.Lift)))
+def geir_network(neuron: Callable[[], nn.Module], readout: nn.Module) -> nn.Module:
+    """The network of the task: layers without state run on all steps at once."""
+    return OutputOnly(geir.SequentialState(*build_layers(neuron, readout, geir.Lift)))
 
 
-def norse() -> nn.Module:
-    """Its documentation's way: its own containers, which lift by a loop over time."""
+def norse_network() -> nn.Module:
+    """As in Norse's documentation: its containers, which lift layers by a loop over time."""
     import norse.torch
 
-    return Output(norse.torch.SequentialState(*stack(norse.torch.LIF, norse.torch.LI(), norse.torch.Lift)))
+    return OutputOnly(norse.torch.SequentialState(*build_layers(norse.torch.LIF, norse.torch.LI(), norse.torch.Lift)))
 
 
 class SnnTorchNetwork(nn.Module):
-    """Its documentation's way: a loop over time around the whole network."""
+    """As in snnTorch's documentation: a loop over time around the whole network."""
 
     def __init__(self) -> None:
         super().__init__()
         import snntorch
 
         readout = snntorch.Synaptic(alpha=ALPHA, beta=BETA, reset_mechanism="none")
-        self.layers = nn.ModuleList(stack(lambda: snntorch.Synaptic(**snntorch_settings()), readout))
+        self.layers = nn.ModuleList(build_layers(lambda: snntorch.Synaptic(**snntorch_settings()), readout))
 
     def forward(self, xs: Tensor) -> Tensor:
         stateful: list[Any] = [layer for layer in self.layers if hasattr(layer, "reset_mem")]
@@ -75,17 +88,8 @@ class SnnTorchNetwork(nn.Module):
         return torch.stack(potentials)
 
 
-def spikingjelly() -> nn.Module:
-    """Its documentation's way: multi-step modules, layers without state on all steps at once."""
-    from spikingjelly.activation_based import layer, neuron
-
-    # A neuron that never spikes is its leaky integrator that gives potentials over time.
-    readout = neuron.NonSpikingLIFNode(tau=10.0)
-    return SpikingJelly(*stack(spikingjelly_node, Stacked(readout), layer.SeqToANNContainer))
-
-
-class Stacked(nn.Module):
-    """From a list over time to a tensor."""
+class StackList(nn.Module):
+    """Stacks the list over time that a module returns into a tensor."""
 
     def __init__(self, module: nn.Module):
         super().__init__()
@@ -95,8 +99,20 @@ class Stacked(nn.Module):
         return torch.stack(self.module(xs))
 
 
-class Folded(nn.Module):
-    """Batch and time as one for layers without state, which is what the squeezing layers of sinabs do to the others."""
+def spikingjelly_network() -> nn.Module:
+    """As in SpikingJelly's documentation: multi-step modules; layers without state run on all steps at once."""
+    from spikingjelly.activation_based import layer, neuron
+
+    # The leaky integrator of SpikingJelly that returns its potential over time.
+    readout = neuron.NonSpikingLIFNode(tau=10.0)
+    return SpikingJelly(*build_layers(spikingjelly_node, StackList(readout), layer.SeqToANNContainer))
+
+
+class FoldTime(nn.Module):
+    """Runs a layer without state on all steps at once, with batch and time as one dimension.
+
+    The layers named "squeeze" in sinabs do the same to its stateful layers.
+    """
 
     def __init__(self, module: nn.Module):
         super().__init__()
@@ -106,76 +122,87 @@ class Folded(nn.Module):
         return self.module(xs.flatten(0, 1)).unflatten(0, xs.shape[:2])
 
 
-def sinabs() -> nn.Module:
-    """Layers without state on all steps at once."""
-    from sinabs.layers import LIF, ExpLeak
+def sinabs_network() -> nn.Module:
+    """sinabs: layers without state run on all steps at once."""
+    from sinabs.layers import ExpLeak, LIF
 
-    return Sinabs(*stack(lambda: LIF(**sinabs_settings()), ExpLeak(tau_mem=10.0), Folded))
+    return Sinabs(*build_layers(lambda: LIF(**sinabs_settings()), ExpLeak(tau_mem=10.0), FoldTime))
 
 
+GEIR = "geir"
 RELU = "ReLU in place of the neurons"
-NETWORKS: Makers = {
-    "geir": lambda: of_geir(geir.LIF, geir.LI()),
-    "geir, reference loop": lambda: of_geir(lambda: geir.LIF(unroll=geir.reference), geir.LI(unroll=geir.reference)),
-    "SpikingJelly": spikingjelly,
+NETWORKS: Builders = {
+    GEIR: lambda: geir_network(geir.LIF, geir.LI()),
+    "geir, reference loop": lambda: geir_network(
+        lambda: geir.LIF(unroll=geir.reference), geir.LI(unroll=geir.reference)
+    ),
+    "SpikingJelly": spikingjelly_network,
     "snnTorch": SnnTorchNetwork,
-    "Norse": norse,
-    "sinabs": sinabs,
+    "Norse": norse_network,
+    "sinabs": sinabs_network,
 }
 
 
-def training_step(model: nn.Module, xs: Tensor, labels: Tensor) -> Job:
-    """Forward, backward and optimizer, which takes steps too small to change how many neurons fire."""
+def make_training_step(model: nn.Module, xs: Tensor, labels: Tensor) -> Job:
+    """A forward pass, a backward pass and a step of Adam, too small to change how many neurons spike."""
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-7)
 
     def step() -> None:
         optimizer.zero_grad()
-        max_membrane_loss(model(xs), labels).backward()
+        max_potential_loss(model(xs), labels).backward()
         optimizer.step()
 
     return step
 
 
-def spikes(model: nn.Module, xs: Tensor) -> list[float]:
-    """The share of neurons that fire in a step, in both spiking layers."""
-    seen: dict[nn.Module, list[Tensor]] = {}
+def measure_spikes(model: nn.Module, xs: Tensor) -> list[float]:
+    """The share of neurons that spike in a step, for both spiking layers."""
+    means: dict[nn.Module, list[Tensor]] = {}
 
-    def watch(module: nn.Module, _: Any, output: Any) -> None:
-        seen.setdefault(module, []).append((output[0] if isinstance(output, tuple) else output).mean())
+    def record(module: nn.Module, _: object, output: Tensor | tuple[Tensor, ...]) -> None:
+        zs = output[0] if isinstance(output, tuple) else output
+        means.setdefault(module, []).append(zs.mean())
 
-    # Their names in the libraries; snnTorch's readout, a Synaptic too, comes last.
-    neurons = [m for m in model.modules() if type(m).__name__ in ("LIF", "LIFNode", "Synaptic")][:2]
-    handles = [m.register_forward_hook(watch) for m in neurons]
+    # snnTorch's readout is a Synaptic, too; it comes last.
+    layers = [module for module in model.modules() if type(module).__name__ in SPIKING_LAYERS][:2]
+    handles = [layer.register_forward_hook(record) for layer in layers]
     with torch.no_grad():
         model(xs)
     for handle in handles:
         handle.remove()
-    return [torch.stack(means).mean().item() for means in seen.values()]
+    return [torch.stack(values).mean().item() for values in means.values()]
 
 
-def section(bench: Bench) -> str:
-    """A training step of a convolutional network"""
+def make_images(device: torch.device) -> Tensor:
+    """Make random images with the brightness of MNIST's, standardized like them."""
+    shape = (BATCH, 1, 28, 28)
+    pixels = torch.rand(shape, device=device) * (torch.rand(shape, device=device) < BRIGHT_SHARE)
+    return (pixels - mnist.PIXEL_MEAN) / mnist.PIXEL_STD
+
+
+def training_steps(bench: Bench) -> str:
+    """A training step of a convolutional network."""
     torch.manual_seed(0)
-    # As bright as MNIST's pixels, and standardised like them.
-    pixels = torch.rand(BATCH, 1, 28, 28, device=bench.device) * (
-        torch.rand(BATCH, 1, 28, 28, device=bench.device) < 0.26
-    )
-    xs = ((pixels - mnist.MEAN) / mnist.DEVIATION).expand(STEPS, BATCH, 1, 28, 28)
+    xs = make_images(bench.device).expand(STEPS, BATCH, 1, 28, 28)
     labels = torch.randint(10, (BATCH,), device=bench.device)
-    # ReLU does not iterate over time, which is what it is there to show.
-    models = {RELU: of_geir(nn.ReLU, nn.Identity()).to(bench.device)} | made(
-        NETWORKS, (STEPS, 2, 1, 28, 28), bench.device
-    )
-    fired = {name: spikes(model, xs) for name, model in models.items()}
-    times = bench.medians({name: training_step(model, xs, labels) for name, model in models.items()})
-    rows: list[list[Any]] = [
-        [n, ms, ms / times[RELU], ms / times["geir"], " / ".join(f"{s:.3f}" for s in fired[n]) or "–"]
-        for n, ms in times.items()
+    # ReLU has no state, so it is not among the contestants that must iterate over time.
+    models = {RELU: geir_network(nn.ReLU, nn.Identity()).to(bench.device)}
+    models |= build_installed(NETWORKS, (STEPS, 2, 1, 28, 28), bench.device)
+    spikes = {name: measure_spikes(model, xs) for name, model in models.items()}
+    times = bench.time_jobs({name: make_training_step(model, xs, labels) for name, model in models.items()})
+    rows = [
+        [name, times[name], times[name] / times[RELU], times[name] / times[GEIR], _format_shares(spikes[name])]
+        for name in sorted(times, key=times.__getitem__)
     ]
-    rows.sort(key=lambda row: row[1])
     return (
-        f"The network of `geir.tasks.mnist` (convolutions to 20 and 50 channels, a leaky readout), T={STEPS}, B={BATCH}, 28 × 28: forward, backward, "
-        "Adam. Each is built as its documentation does: geir, SpikingJelly and sinabs convolve all steps at once, snnTorch and Norse step by step. "
-        "The network with ReLU has no readout either. All have the same weights, such that both layers spike. "
-        "*Spikes*: of the first / the second layer.\n\n" + table(["", "ms", "times ReLU", "times geir", "spikes"], rows)
+        "The network of `geir.tasks.mnist` (convolutions to 20 and 50 channels, a leaky readout), "
+        f"T={STEPS}, B={BATCH}, 28 × 28: forward, backward, Adam. Each is built as its documentation recommends: "
+        "geir, SpikingJelly and sinabs convolve all steps at once, snnTorch and Norse step by step. "
+        "The network with ReLU has no readout. All have the same weights, chosen so that both layers spike. "
+        "*Spikes*: of the first / the second layer.\n\n"
+        + format_table(["", "ms", "ratio to ReLU", "ratio to geir", "spikes"], rows)
     )
+
+
+def _format_shares(shares: list[float]) -> str:
+    return " / ".join(f"{share:.3f}" for share in shares) or "–"

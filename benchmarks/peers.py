@@ -1,18 +1,24 @@
-"""The peers, with equations as near to geir's LIF as each allows: a synaptic current of 5 ms, a membrane of 10 ms, threshold 1, steps of 1 ms, a
-reset that passes no gradient. All are modules from input over time, (time, batch, neurons), to output over time."""
+"""The neurons of other libraries, as modules from input over time, (time, batch, neurons), to output over time.
+
+Their equations are as close as each library allows to those of geir's LIF: a synaptic current of 5
+ms, a membrane of 10 ms, threshold 1, steps of 1 ms, and a reset that passes no gradient.
+"""
 
 import importlib.util
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import nn, Tensor
 
-# exp(-1 ms / tau) of the current and the membrane, for those who ask for it.
+# exp(-dt / tau) of the current and the membrane, for the libraries that take decay factors.
 ALPHA, BETA = 0.8187, 0.9048
 
+# Increase of the membrane per unit of current in a step of geir's exact integration.
+CURRENT_GAIN = 0.0861
 
-class Output(nn.Module):
-    """The output alone of a module that returns it with its state."""
+
+class OutputOnly(nn.Module):
+    """Drops the state that a module returns with its output."""
 
     def __init__(self, module: nn.Module):
         super().__init__()
@@ -23,7 +29,7 @@ class Output(nn.Module):
 
 
 class SnnTorch(nn.Module):
-    """A neuron of snnTorch in a loop over time, as its documentation has it."""
+    """A neuron of snnTorch in a loop over time, as in its documentation."""
 
     def __init__(self, cell: Any):
         super().__init__()
@@ -35,7 +41,10 @@ class SnnTorch(nn.Module):
 
 
 class NorseLoop(nn.Module):
-    """A cell of Norse over time; time is unbound, for the backward pass of ``xs[t]``, as in its layers, is quadratic in T."""
+    """A cell of Norse in a loop over `xs.unbind(0)`.
+
+    The backward pass of Norse's layers is quadratic in T, because they index `xs[t]`.
+    """
 
     def __init__(self, cell: nn.Module):
         super().__init__()
@@ -56,21 +65,22 @@ class SpikingJelly(nn.Module):
         super().__init__()
         from spikingjelly.activation_based import functional
 
-        self.modules_, self.reset = nn.Sequential(*modules), functional.reset_net
+        self.layers = nn.Sequential(*modules)
+        self.reset = functional.reset_net
 
     def forward(self, xs: Tensor) -> Tensor:
-        self.reset(self.modules_)
-        return self.modules_(xs)
+        self.reset(self.layers)
+        return self.layers(xs)
 
 
 class Sinabs(nn.Module):
-    """Layers of sinabs, which have the batch first, reset before each run."""
+    """Layers of sinabs, which take (batch, time, ...), reset before each run."""
 
     def __init__(self, *layers: nn.Module):
         super().__init__()
         self.layers = nn.Sequential(*layers)
         for module in self.layers.modules():
-            for name in ("tau_mem", "tau_syn"):  # learnable in sinabs and not in the others
+            for name in ("tau_mem", "tau_syn"):  # learnable in sinabs, but not in the other libraries
                 if isinstance(getattr(module, name, None), nn.Parameter):
                     getattr(module, name).requires_grad_(False)
 
@@ -81,22 +91,26 @@ class Sinabs(nn.Module):
         return self.layers(xs.transpose(0, 1)).transpose(0, 1)
 
 
-def norse_cell() -> nn.Module:
-    """Without its quadratic backward pass."""
+def norse_cell_loop() -> nn.Module:
+    """Norse's LIFCell in a loop, without the quadratic backward pass of its layer."""
     import norse.torch
 
     return NorseLoop(norse.torch.LIFCell())
 
 
 def norse_lif() -> nn.Module:
-    """Its layer over time."""
+    """Norse's LIF layer."""
     import norse.torch
 
-    return Output(norse.torch.LIF())
+    return OutputOnly(norse.torch.LIF())
 
 
-def snntorch_settings() -> dict[str, Any]:
-    """Its membrane adds up the current where the others average it, so its threshold is higher; reset by subtraction, its default and quickest."""
+def snntorch_settings() -> dict[str, object]:
+    """Settings of snnTorch's Synaptic.
+
+    Its membrane sums the current where the other libraries average it, so its threshold is higher. Its reset is by
+    subtraction, which is its default and its fastest.
+    """
     import snntorch
 
     scale = 1 / (1 - BETA)
@@ -109,18 +123,21 @@ def snntorch_settings() -> dict[str, Any]:
 
 
 def snntorch_synaptic() -> nn.Module:
-    """Its LIF with a synaptic current."""
+    """snnTorch's LIF with a synaptic current."""
     import snntorch
 
     return SnnTorch(snntorch.Synaptic(**snntorch_settings()))
 
 
-def spikingjelly_node(**settings: Any) -> nn.Module:
-    """It has no synaptic current, which makes the same input 5.5 times as strong; so its threshold is lower."""
+def spikingjelly_node(step_mode: str = "m") -> nn.Module:
+    """SpikingJelly's LIFNode.
+
+    It has no synaptic current, so the same input is 5.5 times as strong; therefore its threshold is lower.
+    """
     from spikingjelly.activation_based import neuron
 
-    node = neuron.LIFNode(tau=10.0, v_threshold=1 - ALPHA, detach_reset=True, **{"step_mode": "m", **settings})
-    # Version 2 chooses the fastest kernel itself; before, one asks.
+    node = neuron.LIFNode(tau=10.0, v_threshold=1 - ALPHA, detach_reset=True, step_mode=step_mode)
+    # Version 2 selects the fastest kernel itself; earlier versions must be told.
     if (
         torch.cuda.is_available()
         and "cupy" in getattr(node, "supported_backends", ())
@@ -131,12 +148,15 @@ def spikingjelly_node(**settings: Any) -> nn.Module:
 
 
 def spikingjelly_flex() -> nn.Module:
-    """The equations of geir's LIF as a user's neuron of SpikingJelly: on CUDA it derives Triton kernels from them."""
+    """The equations of geir's LIF as a user-defined neuron of SpikingJelly.
+
+    On CUDA, SpikingJelly derives Triton kernels from them.
+    """
     from spikingjelly.activation_based import neuron, surrogate
 
     def step(x: Tensor, v: Tensor, i: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         i = i + x
-        v = BETA * v + 0.0861 * i
+        v = BETA * v + CURRENT_GAIN * i
         z = surrogate.sigmoid.apply(v - 1, 4.0)
         return z, v * (1 - z.detach()), ALPHA * i
 
@@ -144,12 +164,12 @@ def spikingjelly_flex() -> nn.Module:
 
 
 def super_spike(v: Tensor, threshold: Tensor) -> Tensor:
-    """geir's surrogate derivative."""
+    """The surrogate derivative of geir's LIF, for sinabs."""
     return 1 / (1 + 100 * (v - threshold).abs()) ** 2
 
 
-def sinabs_settings() -> dict[str, Any]:
-    """One spike a step at most, and a reset to zero, instead of its defaults."""
+def sinabs_settings() -> dict[str, object]:
+    """Settings of sinabs' LIF: at most one spike per step and a reset to zero, unlike its defaults."""
     from sinabs.activation import MembraneReset, SingleSpike
 
     return {
@@ -162,7 +182,7 @@ def sinabs_settings() -> dict[str, Any]:
 
 
 def sinabs_lif() -> nn.Module:
-    """Its layer over time."""
+    """sinabs' LIF layer."""
     from sinabs.layers import LIF
 
     return Sinabs(LIF(**sinabs_settings()))

@@ -1,4 +1,7 @@
-"""What only a new process can tell: peak memory, and how long the first call takes. Run as a module, it is that process."""
+"""Measurements that need a new process: peak memory, and the time of the first call.
+
+`python -m benchmarks.probes DEVICE PROBE ARGUMENTS` runs one probe and prints its result as JSON.
+"""
 
 import json
 import os
@@ -8,98 +11,125 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
 import geir
 
-from .contestants import LIFS, QUADRATIC, installed
-from .report import table
-from .timing import Bench, progress
+from .contestants import LIFS, QUADRATIC, select_installed
+from .report import format_table
+from .timing import Bench, show_progress
 
 NEURONS, STEPS = 65536, 1000
 
-# The least memory that a contestant can do with: without it, the peak of the loops changes threefold from run to run.
-EXACT = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+# A probe that takes longer has failed.
+TIMEOUT_SECONDS = 1800
+
+# Makes glibc map each large tensor separately. Otherwise its heap fragments under the loops over time, and their peak
+# varies threefold from run to run; this shows the least memory that a contestant needs.
+MAP_EACH_TENSOR = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
 
-def memory(device: torch.device) -> tuple[int, int]:
-    """Bytes that are used now, and the most that ever were. (getrusage would count the parent's.)"""
+class Memory(NamedTuple):
+    """Memory of this process on a device, in bytes."""
+
+    used: int
+    peak: int
+
+
+def read_memory(device: torch.device) -> Memory:
+    """Read how much memory is used, and the peak so far."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
-        return torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device)
+        return Memory(torch.cuda.memory_allocated(device), torch.cuda.max_memory_allocated(device))
+    # Not getrusage, which counts the memory of the parent process from before `exec`.
     status = dict(line.split(":") for line in Path("/proc/self/status").read_text().splitlines())
-    now, most = (int(status[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
-    return now, most
+    used, peak = (int(status[name].split()[0]) * 1024 for name in ("VmRSS", "VmHWM"))
+    return Memory(used, peak)
 
 
-def peak(device: torch.device, name: str, steps: str) -> dict[str, float]:
-    """What forward and backward add to input and output's gradient, in bytes."""
-    run, shape = LIFS[name]().to(device), (int(steps), 1, NEURONS)
-    run(torch.rand(50, 1, 64, requires_grad=True, device=device)).sum().backward()
-    xs, dzs = torch.rand(shape, requires_grad=True, device=device), torch.rand(shape, device=device)
-    before = memory(device)[0]
-    run(xs).backward(dzs)
-    return {"added": memory(device)[1] - before}
+def probe_peak(device: torch.device, name: str, steps: str) -> dict[str, float]:
+    """Bytes that forward and backward of a contestant use in addition to the input and the output's gradient."""
+    module = LIFS[name]().to(device)
+    shape = (int(steps), 1, NEURONS)
+    module(torch.rand(50, 1, 64, requires_grad=True, device=device)).sum().backward()
+    xs = torch.rand(shape, requires_grad=True, device=device)
+    grad_out = torch.rand(shape, device=device)
+    before = read_memory(device).used
+    module(xs).backward(grad_out)
+    return {"added": read_memory(device).peak - before}
 
 
-def first(device: torch.device) -> dict[str, float]:
-    """Seconds of the first forward and backward, autograd itself having run before."""
+def probe_first_call(device: torch.device) -> dict[str, float]:
+    """Seconds of the first forward and backward pass of LIF. Autograd itself has run before."""
     xs = torch.rand(50, 100, requires_grad=True, device=device)
     torch.rand(3, requires_grad=True, device=device).sum().backward()
     start = time.perf_counter()
     geir.LIF()(xs)[0].sum().backward()
-    memory(device)  # waits for the device
+    if device.type == "cuda":
+        torch.cuda.synchronize(device)
     return {"seconds": time.perf_counter() - start}
 
 
-def ask(bench: Bench, *arguments: str, **environment: str) -> dict[str, float]:
-    """Run a probe in a new process."""
+PROBES = {"peak": probe_peak, "first": probe_first_call}
+
+
+def run_probe(bench: Bench, *arguments: str, **environment: str) -> dict[str, float]:
+    """Run a probe in a new process.
+
+    Args:
+        bench: Where to run it.
+        *arguments: Name of the probe, and its arguments.
+        **environment: Environment variables to add.
+    """
     command = [sys.executable, "-m", "benchmarks.probes", str(bench.device), *arguments]
-    # Both packages where they are now, wherever this runs.
+    # The new process imports the same two packages as this one, whatever its working directory.
     paths = [str(Path(__file__).parents[1]), str(Path(geir.__file__).parents[1])]
-    settings = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment
-    return json.loads(
-        subprocess.run(command, env=settings, capture_output=True, text=True, check=True).stdout.splitlines()[-1]
-    )
+    variables = os.environ | {"PYTHONPATH": os.pathsep.join(paths)} | environment
+    result = subprocess.run(command, env=variables, capture_output=True, text=True, check=True, timeout=TIMEOUT_SECONDS)
+    return json.loads(result.stdout.splitlines()[-1])
 
 
-def peaks(bench: Bench) -> str:
-    """Peak memory of one LIF layer"""
+def peak_memory(bench: Bench) -> str:
+    """Peak memory of one LIF layer."""
     rows: list[list[object]] = []
-    for name in installed(LIFS):
-        # Their time grows with the square of T: at 1000 it is minutes.
+    for name in select_installed(LIFS):
+        # With T=1000, those whose time is quadratic in T would take minutes.
         steps = STEPS // 4 if name in QUADRATIC else STEPS
-        progress(f"{name} ", end="")
-        added, one = ask(bench, "peak", name, str(steps), **EXACT)["added"], 4 * steps * NEURONS
-        # Output and the input's gradient are two of what is added.
-        beyond = added / one - 2
-        rows.append([name, steps, (4 + beyond) * one / 2**20, beyond, f"{100 * beyond / 4:.1f} %"])
+        show_progress(f"{name} ", end="")
+        added = run_probe(bench, "peak", name, str(steps), **MAP_EACH_TENSOR)["added"]
+        input_bytes = 4 * steps * NEURONS
+        # The added memory includes the output and the gradient of the input.
+        extra = added / input_bytes - 2
+        rows.append([name, steps, (4 + extra) * input_bytes / 2**20, extra, f"{100 * extra / 4:.1f} %"])
     source = "max_memory_allocated" if bench.device.type == "cuda" else "VmHWM"
-    head = ["", "T", "peak, MiB", "beyond, in sizes of the input", "beyond, in percent of those four"]
+    header = ["", "T", "peak, MiB", "extra, relative to the input", "extra, relative to all four"]
     return (
-        f"{NEURONS:,} neurons, forward + backward, a new process each ({source}). *Beyond*: what is used besides input, output and their gradients. "
-        "Where time is quadratic in T a smaller one is run; the shares hardly depend on it. "
-        "glibc maps each tensor on its own here (`MALLOC_MMAP_THRESHOLD_`); by default its heap fragments under the loops, by luck up to several "
-        "times as much.\n\n" + table(head, rows)
+        f"{NEURONS:,} neurons, forward + backward, each in a new process ({source}). *Extra*: memory in addition to "
+        "input, output and their gradients. Where the time is quadratic in T, T is smaller; the relative memory hardly "
+        "depends on it. Here glibc maps each tensor separately (`MALLOC_MMAP_THRESHOLD_`); by default its heap "
+        "fragments under the loops over time, and the peak may be several times these values.\n\n"
+        + format_table(header, rows)
     )
 
 
 def first_calls(bench: Bench) -> str:
-    """First call"""
+    """First call."""
     with tempfile.TemporaryDirectory() as cache:
 
         def call() -> float:
-            return ask(bench, "first", XDG_CACHE_HOME=cache, TRITON_CACHE_DIR=cache)["seconds"]
+            return run_probe(bench, "first", XDG_CACHE_HOME=cache, TRITON_CACHE_DIR=cache)["seconds"]
 
-        cold, warm = call(), statistics.median(call() for _ in range(3))
+        cold = call()
+        warm = statistics.median(call() for _ in range(3))
     rows: list[list[object]] = [
-        ["cold: nothing in the disk cache, the compiler runs", cold],
+        ["cold: the disk cache is empty, the compiler runs", cold],
         ["warm: kernels from the disk cache, median of 3", warm],
     ]
-    return f"The first forward and backward of `geir.LIF()` in a new process.\n\n{table(['', 'seconds'], rows)}"
+    return f"The first forward and backward of `geir.LIF()` in a new process.\n\n{format_table(['', 'seconds'], rows)}"
 
 
 if __name__ == "__main__":
-    where, kind, *arguments = sys.argv[1:]
-    print(json.dumps({"first": first, "peak": peak}[kind](torch.device(where), *arguments)))
+    device_name, probe_name, *probe_arguments = sys.argv[1:]
+    print(json.dumps(PROBES[probe_name](torch.device(device_name), *probe_arguments)))

@@ -23,7 +23,7 @@ import geir  # noqa: E402
 from geir import encode, models, neurons, plasticity, receptive_fields, surrogates  # noqa: E402
 from geir.core.parameters import Declared  # noqa: E402
 from geir.decode import decoders as decode
-from geir.measures import distances, filters, logic, operations as synops, penalties as regularise, statistics
+from geir.measures import distances, filters, logic, operations, penalties, statistics
 from geir.neurons import parametric
 from geir.wrappers import noise, refractory
 
@@ -142,7 +142,7 @@ def page(name: str) -> str:
         "Give each as a number, as a tensor with one value per neuron, or as {py:func}`~geir.learnable`. "
         "What every model takes besides is in {doc}`/contract`.",
         "## State",
-        table(("part", "meaning"), *((f"`{part}`", meaning) for part, meaning, _ in pictures.parts(rest))),
+        table(("part", "meaning"), *((f"`{part}`", meaning) for part, meaning, _ in pictures.state_variables(rest))),
         directives(state) if state == f"{name}State" else f"It is a {{py:class}}`~geir.{state}`.",
         "## Forms",
         table(
@@ -198,7 +198,7 @@ myst_substitutions = {
     "logic": directives(*logic.__all__),
     "distances": directives(*distances.__all__),
     "statistics": directives(*statistics.__all__),
-    "synops": directives(*synops.__all__),
-    "regularise": directives(*regularise.__all__),
+    "operations": directives(*operations.__all__),
+    "penalties": directives(*penalties.__all__),
     "plasticity": rules(plasticity.__all__),
 }

@@ -1,12 +1,13 @@
-"""What the executed pages draw with: the look of every picture, and the picture of a model's response."""
+"""Figures of the executed pages: their style, and the figure of a model's response."""
 
 import inspect
 import re
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib_inline.backend_inline import set_matplotlib_formats
 from torch import Tensor
@@ -14,10 +15,10 @@ from torch import Tensor
 import geir
 import geir.plot
 from geir._util.state import map_state
-from geir.plot import BLUE as BLUE, GREY as GREY, ORANGE as ORANGE
-from geir.plot.models import input_jumps
+from geir.plot import BLUE as BLUE, GRAY as GRAY, ORANGE as ORANGE
+from geir.plot.curves import input_is_impulse
 
-# On a page: no background, and the same file at every build.
+# Transparent background, and the same SVG file in every build.
 STYLE = geir.plot.STYLE | {
     "figure.facecolor": "none",
     "axes.facecolor": "none",
@@ -30,15 +31,30 @@ STYLE = geir.plot.STYLE | {
     "svg.hashsalt": "geir",
 }
 
+# A typical input makes a neuron spike at least this many times.
+MIN_SPIKES = 6
+
+
+class Variable(NamedTuple):
+    """A state variable."""
+
+    name: str  # dotted name
+    meaning: str
+    value: Tensor
+
+    @property
+    def short_name(self) -> str:
+        return self.name.split(".")[-1]
+
 
 def setup() -> None:
-    """Set the look of the pictures of an executed page."""
+    """Set the style of the figures of an executed page."""
     plt.rcParams.update(STYLE)
     set_matplotlib_formats("svg", metadata={"Date": None}, bbox_inches=None)
 
 
-def draw_response(model: type, path: Path) -> None:
-    """Write the picture of a model's response as SVG."""
+def draw_response(model: type[geir.Dynamics], path: Path) -> None:
+    """Save the figure of a model's response as SVG."""
     with plt.rc_context(STYLE):
         response(example(model)).savefig(path, metadata={"Date": None})
 
@@ -48,78 +64,90 @@ def milliseconds(values: Tensor, dt: float = 1e-3) -> Tensor:
     return 1e3 * dt * torch.arange(len(values))
 
 
-def meanings(state: type) -> dict[str, str]:
-    """What each part of a state means: the comments at the fields of its named tuple."""
-    found = re.findall(r"^    (\w+):[^#\n]*#\s*(.+)$", inspect.getsource(state), re.MULTILINE)
-    return dict(found)
+def field_comments(state_class: type) -> dict[str, str]:
+    """The comment at each field of a state, which describes it."""
+    return dict(re.findall(r"^    (\w+):[^#\n]*#\s*(.+)$", inspect.getsource(state_class), re.MULTILINE))
 
 
-def parts(state: Any, prefix: str = "") -> list[tuple[str, str, Tensor]]:
-    """Name, meaning and value of every tensor in a state, nested ones included."""
-    found = []
-    for name, part in zip(state._fields, state, strict=True):
-        meaning = meanings(type(state)).get(name, "")
-        found += parts(part, f"{prefix}{name}.") if isinstance(part, tuple) else [(prefix + name, meaning, part)]
-    return found
+def state_variables(state: tuple, prefix: str = "") -> list[Variable]:
+    """All variables of a state, including those of nested states."""
+    variables = []
+    comments = field_comments(type(state))
+    for name, value in zip(state._fields, state, strict=True):
+        if isinstance(value, tuple):
+            variables += state_variables(value, f"{prefix}{name}.")
+        else:
+            variables.append(Variable(prefix + name, comments.get(name, ""), value))
+    return variables
 
 
-def example(model: type) -> geir.Dynamics:
-    """One neuron of a model with its default parameters, or two compartments; a wrapper is put around a LIF neuron."""
-    given = {"neuron": geir.LIF(), "hidden_size": 2}
-    return model(*(given[p.name] for p in inspect.signature(model).parameters.values() if p.default is p.empty))
+def example(model: type[geir.Dynamics]) -> geir.Dynamics:
+    """One neuron of a model with default parameters. A wrapper is put around LIF; there are two compartments."""
+    arguments = {"neuron": geir.LIF(), "hidden_size": 2}
+    required = [p.name for p in inspect.signature(model).parameters.values() if p.default is p.empty]
+    return model(*(arguments[name] for name in required))
 
 
-def into_first(neuron: Any, xs: Tensor) -> Tensor:
-    """The input of one neuron as that of the first compartment, where there are several."""
+def to_first_compartment(neuron: geir.Dynamics, xs: Tensor) -> Tensor:
+    """The input of a neuron, shape (time,), as input of its first compartment if it has several."""
     return xs[:, None] * torch.eye(neuron.hidden_size)[0] if hasattr(neuron, "hidden_size") else xs
 
 
-def typical_input(neuron: Any, seconds: float = 0.2) -> Tensor:
-    """Silence, then random spikes or a current for most of the time, then silence; strong enough for at least 6 output spikes."""
+def typical_input(neuron: geir.Dynamics, seconds: float = 0.2) -> Tensor:
+    """Random spikes, or a constant current, between two silent periods, strong enough for several output spikes."""
     steps = round(seconds / neuron.dt)
     xs = torch.zeros(steps)
-    on = slice(steps // 10, 3 * steps // 4)
-    if input_jumps(neuron):
-        xs[on] = (torch.rand(steps, generator=torch.Generator().manual_seed(3))[on] < 150 * neuron.dt).float()
+    active = slice(steps // 10, 3 * steps // 4)
+    if input_is_impulse(neuron):
+        random = torch.rand(steps, generator=torch.Generator().manual_seed(3))
+        xs[active] = (random[active] < 150 * neuron.dt).float()
     else:
-        xs[on] = 1.0
-    if not hasattr(neuron, "surrogate"):
+        xs[active] = 1.0
+    if not neuron.spiking:
         return xs
     for gain in (2 ** (k / 4) for k in range(-24, 40)):
-        zs, _ = neuron(into_first(neuron, gain * xs))
-        if zs.sum() >= 6:
+        zs, _ = neuron(to_first_compartment(neuron, gain * xs))
+        if zs.sum() >= MIN_SPIKES:
             return round(gain, 2) * xs
-    raise AssertionError(f"{type(neuron).__name__} does not spike at any strength of input.")
+    raise AssertionError(f"{type(neuron).__name__} does not spike for any strength of input.")
 
 
-def response(neuron: Any) -> Figure:
-    """The picture of one neuron's input, its membrane potential with its spikes, and every other part of its state."""
+def response(neuron: geir.Dynamics) -> Figure:
+    """The figure of a neuron's input, its membrane potential with its spikes, and its other state variables."""
     neuron.record_states = True
     torch.manual_seed(0)
     with torch.no_grad():
         xs = typical_input(neuron)
-        zs, states = neuron(into_first(neuron, xs))
-    several = zs.dim() > 1
-    first, of_first = (map_state(lambda part: part[:, 0], states), zs[:, 0]) if several else (states, zs)
-    ts, traces = milliseconds(xs, neuron.dt), [trace for trace in parts(states) if "generator" not in trace[0]]
-    # The potential first.
-    traces.sort(key=lambda trace: trace[0].split(".")[-1] != "v")
-    heights = (0.6, *(1.4 if name.split(".")[-1] == "v" else 0.8 for name, _, _ in traces))
+        zs, states = neuron(to_first_compartment(neuron, xs))
+    variables = [variable for variable in state_variables(states) if "generator" not in variable.name]
+    # The membrane potential comes first.
+    variables.sort(key=lambda variable: variable.short_name != "v")
+    heights = (0.6, *(1.4 if variable.short_name == "v" else 0.8 for variable in variables))
     figure = Figure(figsize=(7.2, 1.05 * sum(heights) + 0.4))
     top, *rows = figure.subplots(len(heights), 1, sharex=True, height_ratios=heights)
-    if input_jumps(neuron):
-        geir.plot.raster(xs, top, dt=neuron.dt)
-        top.set(xlabel="", ylabel="", yticks=[], title=f"input: spikes of weight {xs.max():.2g}")
-        top.spines["left"].set_visible(False)
-    else:
-        top.plot(ts, xs, color="k", drawstyle="steps-post")
-        top.set_title("input current, $x$")
-    for axes, (name, meaning, values) in zip(rows, traces, strict=True):
-        short = name.split(".")[-1]
-        if several:
-            axes.plot(ts, values[:, 1:], color=GREY)
-        spikes = of_first if short == "v" and hasattr(neuron, "surrogate") else None
-        geir.plot.traces(first, axes, part=name, neuron=neuron, spikes=spikes)
-        axes.set(xlabel="", ylabel="", title=f"{meaning}, ${short}$" if len(short) == 1 else f"{short}: {meaning}")
+    draw_input(top, neuron, xs)
+    # Of several compartments, the first is drawn as a trace and the others in gray.
+    has_compartments = zs.dim() > 1
+    first_states = map_state(lambda part: part[:, 0], states) if has_compartments else states
+    first_zs = zs[:, 0] if has_compartments else zs
+    for ax, variable in zip(rows, variables, strict=True):
+        name = variable.short_name
+        if has_compartments:
+            ax.plot(milliseconds(xs, neuron.dt), variable.value[:, 1:], color=GRAY)
+        spikes = first_zs if name == "v" and neuron.spiking else None
+        geir.plot.traces(first_states, ax, variable=variable.name, neuron=neuron, spikes=spikes)
+        title = f"{variable.meaning}, ${name}$" if len(name) == 1 else f"{name}: {variable.meaning}"
+        ax.set(xlabel="", ylabel="", title=title)
     rows[-1].set_xlabel("time (ms)")
     return figure
+
+
+def draw_input(ax: Axes, neuron: geir.Dynamics, xs: Tensor) -> None:
+    """Draw the input of a neuron as spikes, or as a current."""
+    if input_is_impulse(neuron):
+        geir.plot.raster(xs, ax, dt=neuron.dt)
+        ax.set(xlabel="", ylabel="", yticks=[], title=f"input: spikes of weight {xs.max():.2g}")
+        ax.spines["left"].set_visible(False)
+    else:
+        ax.plot(milliseconds(xs, neuron.dt), xs, color="k", drawstyle="steps-post")
+        ax.set_title("input current, $x$")

@@ -1,6 +1,7 @@
 """geir: spiking neural networks for PyTorch.
 
-The top level holds the neurons, the containers and the base classes for models of your own; everything else lives in a namespace:
+The top level holds the neurons, the containers and the base classes for models of your own; everything else
+lives in a namespace:
 
 ========================  ==============================================================================
 `geir.surrogates`         surrogate derivatives
@@ -40,10 +41,9 @@ from ._runtime.kernels import Fused as Fused, reference as reference
 from ._runtime.memory import empty_cache as empty_cache
 from .containers import (
     Lift as Lift,
-    LiftedSequential as LiftedSequential,
+    Network as Network,
     RecurrentSequential as RecurrentSequential,
     SequentialState as SequentialState,
-    Stateful as Stateful,
 )
 from .core import (
     Dynamics as Dynamics,

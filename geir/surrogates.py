@@ -1,28 +1,62 @@
-r"""Spikes with surrogate derivatives, as values.
+r"""Spike functions with surrogate derivatives.
 
-Forward, every surrogate but `MultiSpike` is the Heaviside step: :math:`z = 1` where :math:`x > 0`, else 0. It only chooses the
-derivative used backward. Scale matters more than shape (Zenke & Vogels, *The remarkable robustness of surrogate gradient
-learning*, 2021), so each one states its peak, its width (where the derivative has fallen to half its peak, or to zero
-if its support is compact) and its integral over all :math:`x`; an integral of 1 makes it the derivative of a smooth step
-from 0 to 1. All can be differentiated again.
+The derivative of a spike with respect to the membrane potential is zero almost everywhere, so no gradient would pass
+through a neuron. A surrogate replaces it. Forward, a surrogate is the Heaviside step of the distance :math:`x` to
+threshold: :math:`z = 1` where :math:`x > 0`, else 0. Backward, it has a derivative of your choice.
 
-A neuron takes any of them, or any function from the distance to threshold to spikes: ``LIF(surrogate=torch.sigmoid)``.
+Scale matters more than shape (F. Zenke & T. Vogels, *The remarkable robustness of surrogate gradient learning for
+instilling complex function in spiking neural networks*, 2021). Every surrogate therefore states its peak, its half
+width (the distance at which the derivative falls to half of its peak) and its integral over all :math:`x`. An integral
+of 1 makes it the derivative of a smooth step from 0 to 1. With the default arguments:
+
+=======================  ========  ============  ===========  ==========================================
+surrogate                peak      half width    integral     shape
+=======================  ========  ============  ===========  ==========================================
+`SuperSpike`             1         0.00414       0.02         squared fast sigmoid
+`SparseFastSigmoid`      1         0.00414       0.0196       the same, truncated
+`Sigmoid`                1         0.441         1            derivative of a logistic sigmoid
+`ATan`                   1         0.318         1            derivative of an arc tangent
+`Triangle`               0.3       0.5           0.3          triangle
+`Rectangle`              1         0.5           1            rectangle
+`Gaussian`               0.798     0.589         1            normal density
+`MultiGaussian`          0.878     0.571         0.85         normal density with negative side lobes
+`Erfc`                   1.13      0.416         1            derivative of an error function
+`Tanh`                   1         0.441         1            derivative of a hyperbolic tangent
+`Circle`                 1         0.383         1            derivative of :math:`x / \sqrt{1 + x^2}`
+`PiecewiseExponential`   1         0.347         1            two-sided exponential
+`StraightThrough`        1         infinite      infinite     1 everywhere
+`ZeroGradient`           0         none          0            0 everywhere: no gradient
+`Custom`                                                      a function of your own
+`MultiSpike`                                                  several spikes per step, any shape
+=======================  ========  ============  ===========  ==========================================
+
+Surrogates are immutable, and their derivatives can be differentiated again. A neuron accepts any of them, or any
+function from the distance to threshold to spikes: ``LIF(surrogate=torch.sigmoid)``.
 """
 
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import Any, ClassVar
+from typing import ClassVar
 
 import torch
 from torch import Tensor
+from torch.autograd.function import FunctionCtx
 
 
 @dataclass(frozen=True)
-class Surrogate:
-    """A Heaviside step whose derivative is `derivative`. Abstract: subclass it and write that."""
+class Surrogate(ABC):
+    """A Heaviside step whose derivative is replaced by `derivative`.
 
-    multiple_spikes: ClassVar[bool] = False  # whether a neuron may spike several times in a step
+    Abstract: a subclass defines `derivative`, as a frozen dataclass whose numeric fields are positive and finite.
+
+    Raises:
+        ValueError: If a numeric field is not positive and finite.
+    """
+
+    # Whether a neuron can emit several spikes in one step.
+    multiple_spikes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -30,19 +64,24 @@ class Surrogate:
             if isinstance(value, int | float) and not 0 < value < math.inf:
                 raise ValueError(f"{type(self).__name__}.{field.name} must be positive and finite, got {value}.")
 
+    @abstractmethod
     def derivative(self, x: Tensor) -> Tensor:
-        """The derivative used backward, elementwise."""
-        raise NotImplementedError
+        """Derivative used in the backward pass, elementwise."""
 
     def spikes(self, x: Tensor) -> Tensor:
-        """The spikes, elementwise."""
+        """Spikes in the forward pass, elementwise."""
         return (x > 0).to(x.dtype)
 
     def __call__(self, x: Tensor) -> Tensor:
-        """Spikes, 1 where `x` > 0, else 0; of the shape and dtype of `x`."""
-        # torch.compile refuses functions with a forward-mode derivative.
+        """Spikes, 1 where `x` > 0 and else 0, in the shape and dtype of `x`."""
+        # torch.compile does not support functions with a forward-mode derivative.
         spike = _Spike if torch.compiler.is_compiling() else _SpikeBothModes
-        return spike.apply(x, self)  # pyright: ignore[reportReturnType]  (torch types `apply` as Any or None)
+        return spike.apply(x, self)  # pyright: ignore[reportReturnType]  (torch declares that `apply` may return None)
+
+
+class _Context(FunctionCtx):
+    surrogate: Surrogate
+    saved_tensors: tuple[Tensor, ...]
 
 
 class _Spike(torch.autograd.Function):
@@ -53,27 +92,30 @@ class _Spike(torch.autograd.Function):
         return surrogate.spikes(x)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: Any, output: Any) -> None:
+    def setup_context(ctx: _Context, inputs: tuple[Tensor, Surrogate], output: Tensor) -> None:
         x, ctx.surrogate = inputs
         ctx.save_for_backward(x)
         ctx.save_for_forward(x)
 
     @staticmethod
-    def backward(ctx: Any, grad: Tensor) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  (torch's own convention)
+    def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor, None]:
+        (grad,) = grads
         (x,) = ctx.saved_tensors
         return grad * ctx.surrogate.derivative(x), None
 
 
 class _SpikeBothModes(_Spike):
     @staticmethod
-    def jvp(ctx: Any, tangent: Tensor, _: None) -> Any:  # pyright: ignore[reportIncompatibleMethodOverride]  (likewise)
+    def jvp(ctx: _Context, *tangents: Tensor) -> Tensor:
+        # The second tangent is that of the surrogate, which is not a tensor.
+        tangent, _ = tangents
         (x,) = ctx.saved_tensors
         return tangent * ctx.surrogate.derivative(x)
 
 
 @dataclass(frozen=True)
 class SuperSpike(Surrogate):
-    r""":math:`(1 + \alpha |x|)^{-2}`: peak 1, half at :math:`(\sqrt 2 - 1) / \alpha`, integral :math:`2 / \alpha`.
+    r""":math:`(1 + \alpha |x|)^{-2}`: peak 1, half width :math:`(\sqrt 2 - 1) / \alpha`, integral :math:`2 / \alpha`.
 
     Reference: F. Zenke & S. Ganguli, *SuperSpike: supervised learning in multilayer spiking neural networks*, 2018.
     """
@@ -88,7 +130,9 @@ class SuperSpike(Surrogate):
 class SparseFastSigmoid(Surrogate):
     r""":math:`(1 + \alpha |x|)^{-2}` where :math:`|x| < w`, else 0.
 
-    Peak 1, zero from :math:`w` on, integral :math:`2 w / (1 + \alpha w)`. Neurons farther from threshold get no gradient at all.
+    Peak 1, zero beyond :math:`w`, integral :math:`2 w / (1 + \alpha w)`. Neurons farther from threshold than :math:`w`
+    have no gradient.
+
     Reference: N. Perez-Nieves & D. Goodman, *Sparse spiking gradient descent*, 2021.
     """
 
@@ -101,7 +145,10 @@ class SparseFastSigmoid(Surrogate):
 
 @dataclass(frozen=True)
 class Sigmoid(Surrogate):
-    r""":math:`\alpha \sigma(\alpha x) (1 - \sigma(\alpha x))`: peak :math:`\alpha/4`, half at :math:`1.763/\alpha`, integral 1."""
+    r""":math:`\alpha \sigma(\alpha x) (1 - \sigma(\alpha x))`, with the logistic sigmoid :math:`\sigma`.
+
+    Peak :math:`\alpha/4`, half width :math:`1.763/\alpha`, integral 1.
+    """
 
     alpha: float = 4.0
 
@@ -114,8 +161,10 @@ class Sigmoid(Surrogate):
 class ATan(Surrogate):
     r""":math:`\frac{\alpha}{2} \left(1 + (\pi \alpha x / 2)^2\right)^{-1}`.
 
-    Peak :math:`\alpha/2`, half at :math:`2 / (\pi \alpha)`, integral 1: the derivative of a scaled arc tangent.
-    Reference: W. Fang et al., *Incorporating learnable membrane time constant to enhance learning of spiking neural networks*, 2021.
+    Peak :math:`\alpha/2`, half width :math:`2 / (\pi \alpha)`, integral 1: the derivative of a scaled arc tangent.
+
+    Reference: W. Fang et al., *Incorporating learnable membrane time constant to enhance learning of spiking neural
+    networks*, 2021.
     """
 
     alpha: float = 2.0
@@ -126,7 +175,7 @@ class ATan(Surrogate):
 
 @dataclass(frozen=True)
 class Triangle(Surrogate):
-    r""":math:`\gamma \max(0, 1 - |x| / w)`: peak :math:`\gamma`, zero from :math:`w` on, integral :math:`\gamma w`.
+    r""":math:`\gamma \max(0, 1 - |x| / w)`: peak :math:`\gamma`, zero beyond :math:`w`, integral :math:`\gamma w`.
 
     Reference: G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking neurons*, 2018.
     """
@@ -142,7 +191,8 @@ class Triangle(Surrogate):
 class Rectangle(Surrogate):
     r""":math:`1 / w` where :math:`|x| < w / 2`, else 0: integral 1.
 
-    Reference: Y. Wu et al., *Spatio-temporal backpropagation for training high-performance spiking neural networks*, 2018.
+    Reference: Y. Wu et al., *Spatio-temporal backpropagation for training high-performance spiking neural networks*,
+    2018.
     """
 
     width: float = 1.0
@@ -153,7 +203,10 @@ class Rectangle(Surrogate):
 
 @dataclass(frozen=True)
 class Gaussian(Surrogate):
-    r""":math:`\exp(-x^2 / 2\sigma^2) / (\sqrt{2\pi} \sigma)`: peak :math:`0.399/\sigma`, half at :math:`1.177 \sigma`, integral 1."""
+    r""":math:`\exp(-x^2 / 2\sigma^2) / (\sqrt{2\pi} \sigma)`.
+
+    Peak :math:`0.399/\sigma`, half width :math:`1.177 \sigma`, integral 1.
+    """
 
     sigma: float = 0.5
 
@@ -163,11 +216,13 @@ class Gaussian(Surrogate):
 
 @dataclass(frozen=True)
 class MultiGaussian(Surrogate):
-    r""":math:`(1 + h) N(x; 0, \sigma) - h N(x; \sigma, s\sigma) - h N(x; -\sigma, s\sigma)`, with normal densities :math:`N`.
+    r""":math:`(1 + h) N(x; 0, \sigma) - h N(x; \sigma, s\sigma) - h N(x; -\sigma, s\sigma)`.
 
-    Negative far from threshold; integral :math:`1 - h`. Half its peak lies at :math:`1.14 \sigma` at the defaults.
-    Reference: B. Yin, F. Corradi & S. Bohte, *Accurate and efficient time-domain classification with adaptive spiking recurrent neural
-    networks*, 2021.
+    :math:`N` is the normal density. Negative far from threshold; integral :math:`1 - h`, half width
+    :math:`1.14 \sigma` with the default arguments.
+
+    Reference: B. Yin, F. Corradi & S. Bohte, *Accurate and efficient time-domain classification with adaptive spiking
+    recurrent neural networks*, 2021.
     """
 
     sigma: float = 0.5
@@ -187,7 +242,7 @@ def _normal(x: Tensor, mean: float, sigma: float) -> Tensor:
 class Erfc(Surrogate):
     r""":math:`\frac{\alpha}{\sqrt\pi} \exp(-\alpha^2 x^2)`, the derivative of :math:`\frac12 \mathrm{erfc}(-\alpha x)`.
 
-    Peak :math:`0.564 \alpha`, half at :math:`0.833 / \alpha`, integral 1.
+    Peak :math:`0.564 \alpha`, half width :math:`0.833 / \alpha`, integral 1.
     """
 
     alpha: float = 2.0
@@ -198,9 +253,10 @@ class Erfc(Surrogate):
 
 @dataclass(frozen=True)
 class Tanh(Surrogate):
-    r""":math:`\frac{\alpha}{2} \left(1 - \tanh^2(\alpha x)\right)`, the derivative of :math:`\frac12 (1 + \tanh \alpha x)`.
+    r""":math:`\frac{\alpha}{2} \left(1 - \tanh^2(\alpha x)\right)`.
 
-    Peak :math:`\alpha/2`, half at :math:`0.881 / \alpha`, integral 1.
+    The derivative of :math:`\frac12 (1 + \tanh \alpha x)`.
+    Peak :math:`\alpha/2`, half width :math:`0.881 / \alpha`, integral 1.
     """
 
     alpha: float = 2.0
@@ -211,9 +267,10 @@ class Tanh(Surrogate):
 
 @dataclass(frozen=True)
 class Circle(Surrogate):
-    r""":math:`\frac{\alpha}{2} \left(1 + \alpha^2 x^2\right)^{-3/2}`, the derivative of :math:`\frac12 (1 + \alpha x / \sqrt{1 + \alpha^2 x^2})`.
+    r""":math:`\frac{\alpha}{2} \left(1 + \alpha^2 x^2\right)^{-3/2}`.
 
-    Peak :math:`\alpha/2`, half at :math:`0.766 / \alpha`, integral 1.
+    The derivative of :math:`\frac12 (1 + \alpha x / \sqrt{1 + \alpha^2 x^2})`.
+    Peak :math:`\alpha/2`, half width :math:`0.766 / \alpha`, integral 1.
     """
 
     alpha: float = 2.0
@@ -224,7 +281,9 @@ class Circle(Surrogate):
 
 @dataclass(frozen=True)
 class PiecewiseExponential(Surrogate):
-    r""":math:`\frac{\alpha}{2} \exp(-\alpha |x|)`: peak :math:`\alpha/2`, half at :math:`0.693 / \alpha`, integral 1.
+    r""":math:`\frac{\alpha}{2} \exp(-\alpha |x|)`.
+
+    Peak :math:`\alpha/2`, half width :math:`0.693 / \alpha`, integral 1.
 
     Reference: S. Shrestha & G. Orchard, *SLAYER: spike layer error reassignment in time*, 2018.
     """
@@ -237,9 +296,10 @@ class PiecewiseExponential(Surrogate):
 
 @dataclass(frozen=True)
 class StraightThrough(Surrogate):
-    """1 everywhere: the gradient passes as if there were no threshold; without width, and its integral diverges.
+    """1 everywhere: the gradient passes as if there were no threshold; the integral diverges.
 
-    Reference: Y. Bengio, N. Leonard & A. Courville, *Estimating or propagating gradients through stochastic neurons*, 2013.
+    Reference: Y. Bengio, N. Leonard & A. Courville, *Estimating or propagating gradients through stochastic neurons*,
+    2013.
     """
 
     def derivative(self, x: Tensor) -> Tensor:
@@ -247,16 +307,25 @@ class StraightThrough(Surrogate):
 
 
 @dataclass(frozen=True)
-class Heaviside(Surrogate):
-    """0 everywhere, the true derivative: no gradient passes through spikes."""
+class ZeroGradient(Surrogate):
+    """0 everywhere, the true derivative: no gradient passes through spikes.
+
+    Norse calls it ``Heaviside``, which works too.
+    """
 
     def derivative(self, x: Tensor) -> Tensor:
         return torch.zeros_like(x)
 
 
+Heaviside = ZeroGradient
+
+
 @dataclass(frozen=True)
 class Custom(Surrogate):
-    """The derivative is your own elementwise function of the distance to threshold.
+    """A surrogate whose derivative is any elementwise function of the distance to threshold.
+
+    Args:
+        function: Maps distances to derivatives, elementwise.
 
     >>> spike = Custom(lambda x: torch.exp(-x.abs()))
     >>> x = torch.zeros(1, requires_grad=True)
@@ -273,14 +342,19 @@ class Custom(Surrogate):
 
 @dataclass(frozen=True)
 class MultiSpike(Surrogate):
-    r"""Several spikes in a step: forward :math:`z = \max(0, \lceil x / s \rceil)`, as many as must be subtracted to fall back below threshold.
+    r"""Several spikes per step: forward :math:`z = \max(0, \lceil x / s \rceil)`.
 
-    One for each threshold passed, at :math:`x = 0, s, 2s, \ldots`; backward the derivative of `surrogate` around the nearest of them. For
-    neurons that reset by subtraction: ``LIF(surrogate=MultiSpike(), reset_mechanism=ResetBySubtraction())``.
+    This is the number of spikes after which a reset by subtraction brings the neuron back to threshold or below. There
+    are thresholds at :math:`x = 0, s, 2s, \ldots`; the derivative is that of `surrogate`, centered on the nearest one.
+    For neurons that reset by subtraction: ``LIF(surrogate=MultiSpike(), reset_mechanism=ResetBySubtraction())``.
 
     Args:
-        step: Distance :math:`s` between thresholds: what the reset subtracts.
-        surrogate: Derivative around each.
+        step: Distance :math:`s` between thresholds, equal to the amount that the reset subtracts.
+        surrogate: Surrogate whose derivative is used around each threshold.
+
+    Raises:
+        ValueError: If `step` is not positive and finite.
+        TypeError: If `surrogate` is not a `Surrogate`.
     """
 
     multiple_spikes: ClassVar[bool] = True

@@ -1,104 +1,120 @@
-"""What a network's neurons do while it trains, written to TensorBoard (``pip install "geir[tensorboard]"``)."""
+"""Log the activity of a network's neurons to TensorBoard (``pip install "geir[tensorboard]"``)."""
+
+from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import nn, Tensor
 
+from .core.neuron import Dynamics
 from .wrappers import CellMixin
 
-__all__ = ["ActivityLog", "log_activity"]
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 
 @dataclass
 class ActivityLog:
-    """What `log_activity` gives: `step`, the global step of the model's next call. It counts calls unless it is set."""
+    """State of `log_activity`."""
 
-    step: int = 0
+    step: int = 0  # global step of the model's next call; incremented after each call, and may be set
 
 
 @contextmanager
 def log_activity(
-    model: nn.Module, writer: Any, every: int = 1, first_step: int = 0, image_rows: int = 256
+    model: nn.Module, writer: SummaryWriter, every: int = 1, first_step: int = 0, image_rows: int = 256
 ) -> Iterator[ActivityLog]:
-    r"""Write what every spiking module of a model puts out, at each call of the model, until the context ends.
+    r"""Context manager that logs the spikes of every spiking module in a model at each call of the model.
 
-    Of a module called `name`: ``spikes_mean/name``, the spikes a step of one neuron, averaged over time, batch and neurons;
-    ``spikes_sum/name``, all spikes of a sample, averaged over the batch; ``spikes_per_neuron/name``, the histogram over neurons of their spikes
-    in a sample; and ``raster/name``, the spikes of the first sample as an image, time to the right. A cell that is stepped within one call of the
-    model is written once, with its steps together; where the model itself takes one step, so does the log.
+    For a module called `name`, it writes:
+
+    - ``spikes_mean/name``: mean number of spikes per step and neuron, over time, batch and neurons;
+    - ``spikes_sum/name``: number of spikes per sample, summed over time and neurons;
+    - ``spikes_per_neuron/name``: histogram over neurons of the number of spikes per sample;
+    - ``raster/name``: spikes of the first sample as an image, time from left to right.
+
+    A cell that is called several times within one call of the model is logged once, as a run over these
+    steps. If the model itself processes one step per call, each call is logged as a run of one step. At
+    the end of the context all hooks are removed.
 
     Args:
-        model: A spiking module, or one that contains some: each that has a `surrogate`, also when it is wrapped or lifted.
+        model: A spiking module, or a model that contains some.
         writer: A `torch.utils.tensorboard.SummaryWriter`.
-        every: Write at every how many-th step.
+        every: Write every this many steps: those that are multiples of this number.
         first_step: Global step of the first call.
-        image_rows: How many neurons an image shows at most, the first ones.
+        image_rows: Maximum number of neurons in an image; the first ones are shown.
+
+    Yields:
+        The log, whose `step` is the global step of the next call. Set it to use your own step numbers.
 
     Raises:
         TypeError: If `writer` is not a `SummaryWriter`.
-        ValueError: If nothing in the model spikes, or a number is out of range.
+        ValueError: If the model has no spiking modules, or a number is out of range.
     """
     if not all(hasattr(writer, f"add_{kind}") for kind in ("scalar", "histogram", "image")):
-        raise TypeError(f"log_activity writes to a torch.utils.tensorboard.SummaryWriter, got {type(writer).__name__}.")
+        raise TypeError(f"log_activity expected a torch.utils.tensorboard.SummaryWriter, got {type(writer).__name__}.")
     if not isinstance(every, int) or every < 1 or not isinstance(image_rows, int) or image_rows < 1:
-        raise ValueError(
-            f"log_activity: every and image_rows must be whole numbers >= 1, got {every!r} and {image_rows!r}."
-        )
-    # What a wrapper holds is not called, so nothing is written of it.
-    spiking = {
-        name or type(module).__name__: module for name, module in model.named_modules() if hasattr(module, "surrogate")
-    }
-    if not spiking:
-        raise ValueError(
-            f"log_activity finds nothing that spikes in {type(model).__name__}; give it a model with neurons such as geir.LIF()."
-        )
+        raise ValueError(f"log_activity: every and image_rows must be integers >= 1, got {every!r} and {image_rows!r}.")
+    spiking = _spiking_modules(model)
     log = ActivityLog(first_step)
     outputs: dict[str, list[Tensor]] = {name: [] for name in spiking}
 
-    def keep(name: str) -> Callable[..., None]:
-        def hook(module: nn.Module, inputs: Any, output: Any) -> None:
+    def record(name: str) -> Callable[[nn.Module, object, Tensor | tuple[Tensor, object]], None]:
+        def hook(module: nn.Module, inputs: object, output: Tensor | tuple[Tensor, object]) -> None:
             if log.step % every == 0:
-                outputs[name].append((output[0] if isinstance(output, tuple) else output).detach())
+                zs = output[0] if isinstance(output, tuple) else output
+                outputs[name].append(zs.detach())
 
         return hook
 
-    def begin(module: nn.Module, inputs: Any) -> None:
-        # Parts may have been called by themselves, or a call have failed.
-        for kept in outputs.values():
-            kept.clear()
+    def discard(module: nn.Module, inputs: object) -> None:
+        # Outputs are left over if a part of the model was called by itself, or if the previous call raised an error.
+        for recorded in outputs.values():
+            recorded.clear()
 
-    def write(module: nn.Module, inputs: Any, output: Any) -> None:
-        for name, zs in outputs.items():
-            if zs:
-                _write(
-                    writer,
-                    name,
-                    torch.stack(zs) if isinstance(spiking[name], CellMixin) else torch.cat(zs),
-                    log.step,
-                    image_rows,
-                )
+    def write(module: nn.Module, inputs: object, output: object) -> None:
+        for name, recorded in outputs.items():
+            if recorded:
+                join = torch.stack if isinstance(spiking[name], CellMixin) else torch.cat
+                _write(writer, name, join(recorded), log.step, image_rows)
         log.step += 1
 
     with ExitStack() as hooks:
-        hooks.callback(model.register_forward_pre_hook(begin).remove)
+        hooks.callback(model.register_forward_pre_hook(discard).remove)
         for name, module in spiking.items():
-            hooks.callback(module.register_forward_hook(keep(name)).remove)
-        # After those of the neurons, of which the model may be one.
+            hooks.callback(module.register_forward_hook(record(name)).remove)
+        # Registered last: if the model itself is a neuron, its output must be recorded first.
         hooks.callback(model.register_forward_hook(write).remove)
         yield log
 
 
-def _write(writer: Any, name: str, zs: Tensor, step: int, image_rows: int) -> None:
-    """Write spikes of shape (time, batch, ...); (time,) and (time, neurons) are of one sample."""
+def _spiking_modules(model: nn.Module) -> dict[str, nn.Module]:
+    """The spiking modules of a model by name. Wrapped neurons are included, but they are never called or logged."""
+    modules = {
+        name or type(module).__name__: module
+        for name, module in model.named_modules()
+        if isinstance(module, Dynamics) and module.spiking
+    }
+    if not modules:
+        raise ValueError(
+            f"log_activity found no spiking modules in {type(model).__name__}; "
+            "pass a model that contains neurons such as geir.LIF()."
+        )
+    return modules
+
+
+def _write(writer: SummaryWriter, name: str, zs: Tensor, step: int, image_rows: int) -> None:
+    """Write spikes of shape (time, batch, ...), or (time,) or (time, neurons) for a single sample."""
     zs = zs.float()
     zs = zs.reshape(len(zs), 1, -1) if zs.dim() < 3 else zs.flatten(2)
     counts = zs.sum(0)
     writer.add_scalar(f"spikes_mean/{name}", zs.mean(), step)
     writer.add_scalar(f"spikes_sum/{name}", counts.sum(1).mean(), step)
     writer.add_histogram(f"spikes_per_neuron/{name}", counts.mean(0), step)
-    # Dark on white, the first neuron at the top.
-    writer.add_image(f"raster/{name}", 1 - zs[:, 0, :image_rows].T.abs().clamp(max=1), step, dataformats="HW")
+    # Dark on white, with the first neuron at the top.
+    image = 1 - zs[:, 0, :image_rows].T.abs().clamp(max=1)
+    writer.add_image(f"raster/{name}", image, step, dataformats="HW")

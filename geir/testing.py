@@ -1,4 +1,4 @@
-"""Does a neuron keep the contract? `check_neuron` tries everything that the library promises of one; a user's own neuron too.
+"""Tests of the contract, for every model of the library and for your own.
 
 >>> from geir import LIF
 >>> check_neuron(LIF())
@@ -16,7 +16,7 @@ from torch import nn, Tensor
 from torch.func import functional_call, vmap
 
 from ._runtime.kernels import reference
-from ._util.state import leaves, map_state
+from ._util.state import AnyState, leaves, map_state
 from .core.integrators import Exact
 from .core.neuron import Dynamics, Neuron
 from .core.ode import ODE
@@ -26,69 +26,75 @@ from .core.resets import Reset
 STEPS, BATCH, SIZE = 60, 3, 4
 
 
-def check_neuron(neuron: Dynamics[Any], compiled: bool = False) -> None:
-    """Raise `AssertionError`, naming the promise, if the neuron breaks one.
+def check_neuron(neuron: Dynamics, compiled: bool = False) -> None:
+    """Raise `AssertionError` if a model breaks the contract, naming the broken promise.
+
+    It checks shapes and dtypes, that nothing is changed in place, that samples and neurons do not mix, causality, that a run
+    is the repeated step and can be split, gradients against finite differences, kernels against the reference loop, saving,
+    loading and copying, and function transforms.
 
     Args:
-        neuron: A layer over time, with whatever parameters; it is not changed. One with noise needs a seed, to do the same again.
-        compiled: Also compile its step without graph breaks; takes seconds.
+        neuron: A layer over time, with any parameters; it is not changed. A model with noise needs a seed.
+        compiled: Also compile its step without graph breaks, which takes seconds.
+
+    Raises:
+        AssertionError: If a check fails.
     """
     neuron = copy.deepcopy(neuron).double()
     xs = strong_input(copy.deepcopy(neuron))
-    checks = [check for name, check in globals().items() if name.startswith("_check_")]
-    for check in checks + ([compiles_without_graph_break] if compiled else []):
+    for check in (*CHECKS, check_compiles) if compiled else CHECKS:
         try:
             check(neuron, xs)
         except Exception as error:
-            if not isinstance(error, AssertionError):
-                raise AssertionError(
-                    f"{type(neuron).__name__} breaks the contract: {_sentence(check)}: {type(error).__name__}: {error}"
-                ) from error
-            raise AssertionError(f"{type(neuron).__name__} breaks the contract: {_sentence(check)}: {error}") from error
+            detail = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+            promise = (check.__doc__ or check.__name__).splitlines()[0].rstrip(".")
+            raise AssertionError(f"{type(neuron).__name__} breaks the contract: {promise}: {detail}") from error
 
 
-def _sentence(check: Callable[..., None]) -> str:
-    return (check.__doc__ or check.__name__).splitlines()[0].rstrip(".")
+def strong_input(neuron: Dynamics, seed: int = 0) -> Tensor:
+    """Random input that makes a spiking neuron spike often, but not in every step.
 
-
-def strong_input(neuron: Dynamics[Any], seed: int = 0) -> Tensor:
-    """Random input, float64, shape (time, batch, neurons), strong enough that a spiking neuron spikes often but not always.
+    Returns:
+        Input, float64, shape (time, batch, neurons).
 
     Raises:
-        AssertionError: If no strength of input makes it do so.
+        AssertionError: If no strength of input does so.
     """
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(STEPS, BATCH, SIZE, generator=generator, dtype=torch.float64)
-    if not isinstance(neuron, Neuron) and not hasattr(neuron, "surrogate"):
+    if not neuron.spiking:
         return noise
     with torch.no_grad():
-        # A model with a fine step has time for one spike of each neuron.
-        for least, gain in ((least, 2.0**k) for least in (0.03, 0.01) for k in range(-4, 12)):
-            zs, _ = neuron(gain * noise)
-            if least < zs.mean() < 0.9:
-                return gain * noise
+        # A model with a small time step spikes at most once per neuron in this time.
+        for lowest_rate in (0.03, 0.01):
+            for gain in (2.0**k for k in range(-4, 12)):
+                zs, _ = neuron(gain * noise)
+                if lowest_rate < zs.mean() < 0.9:
+                    return gain * noise
     raise AssertionError(
-        f"{type(neuron).__name__} spikes at no strength of input from 1/16 to 2048, or at almost every step."
+        f"{type(neuron).__name__} is silent or spikes in almost every step, for input of any strength "
+        "from 1/16 to 2048."
     )
 
 
-def run(neuron: Dynamics[Any], xs: Tensor, **keywords: Any) -> dict[str, Any]:
+def run(neuron: Dynamics, xs: Tensor, **keywords: Any) -> dict[str, Any]:
     """Output, last state, and the gradients of a weighted sum of both for the input and every parameter."""
     neuron.zero_grad()
     xs = xs.detach().clone().requires_grad_()
     zs, state = neuron(xs, **keywords)
     parts = dict(leaves(state))
     _weighted_sum(zs, *parts.values()).backward()
-    return {"zs": zs, **parts, "xs.grad": torch.zeros_like(xs) if xs.grad is None else xs.grad} | {
-        f"{name}.grad": p.grad for name, p in neuron.named_parameters()
-    }
+    input_gradient = torch.zeros_like(xs) if xs.grad is None else xs.grad
+    parameter_gradients = {f"{name}.grad": p.grad for name, p in neuron.named_parameters()}
+    return {"zs": zs, **parts, "xs.grad": input_gradient} | parameter_gradients
 
 
 def _weighted_sum(*tensors: Tensor) -> Tensor:
-    return torch.stack([(torch.linspace(-1, 1, t.numel(), dtype=t.dtype).view_as(t) * t).sum() for t in tensors]).sum()
+    sums = [(torch.linspace(-1, 1, t.numel(), dtype=t.dtype).view_as(t) * t).sum() for t in tensors]
+    return torch.stack(sums).sum()
 
 
-def learnable_copy(neuron: Dynamics[Any], shape: tuple[int, ...] = (SIZE,)) -> Dynamics[Any]:
+def learnable_copy(neuron: Dynamics, shape: tuple[int, ...] = (SIZE,)) -> Dynamics:
     """A copy whose declared parameters are all learnable, with one value per neuron."""
     neuron = copy.deepcopy(neuron)
     for module in neuron.modules():
@@ -99,11 +105,11 @@ def learnable_copy(neuron: Dynamics[Any], shape: tuple[int, ...] = (SIZE,)) -> D
 
 
 def close(actual: Any, expected: Any, tolerance: float = 1e-9) -> None:
-    """Assert equality to a tolerance, of anything nested, shapes and dtypes included."""
+    """Assert that anything nested is equal to a tolerance, shapes and dtypes included."""
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def _check_no_trace(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_purity(neuron: Dynamics, xs: Tensor) -> None:
     """A run changes neither the neuron nor its input nor the state it started from."""
     attributes, before, x = set(vars(neuron)), copy.deepcopy(neuron.state_dict()), xs.clone()
     start = neuron(xs[:5])[1]
@@ -114,8 +120,8 @@ def _check_no_trace(neuron: Dynamics[Any], xs: Tensor) -> None:
     assert set(vars(neuron)) == attributes, f"it grew {set(vars(neuron)) - attributes}"
 
 
-def _check_shapes_and_dtypes(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """Output has the shape and dtype of the input, every part of the state that of one step."""
+def check_shapes_and_dtypes(neuron: Dynamics, xs: Tensor) -> None:
+    """The output has the shape and dtype of the input, every part of the state the shape of one step."""
     for dtype, parameters, states in (
         (torch.float64, torch.float64, torch.float64),
         (torch.float32, torch.float32, torch.float32),
@@ -131,20 +137,20 @@ def _check_shapes_and_dtypes(neuron: Dynamics[Any], xs: Tensor) -> None:
             assert (part.shape, part.dtype) == (xs.shape[1:], states), f"{name} is {tuple(part.shape)}, {part.dtype}"
 
 
-def _check_samples_apart(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_independence(neuron: Dynamics, xs: Tensor) -> None:
     """Samples and neurons do not mix."""
     close(neuron(xs[:, 1:2], _start(neuron, xs, slice(1, 2)))[0], neuron(xs)[0][:, 1:2])
     if neuron.elementwise:
         close(neuron(xs[:, :, 2:], _start(neuron, xs, slice(None), slice(2, None)))[0], neuron(xs)[0][:, :, 2:])
 
 
-def _start(neuron: Dynamics[Any], xs: Tensor, *place: Any) -> Any:
-    """The state of some samples and neurons at rest: with noise, no two are alike."""
+def _start(neuron: Dynamics, xs: Tensor, *place: Any) -> Any:
+    """The initial state of some samples and neurons, which differ if there is noise."""
     return map_state(lambda part: part[place], neuron.initial_state(neuron.transform_input(xs, over_time=True)[0]))
 
 
-def _check_without_batch_or_time_or_neurons(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """No batch, several batch dimensions, no steps and no neurons are all fine."""
+def check_unusual_shapes(neuron: Dynamics, xs: Tensor) -> None:
+    """Input without batch, with several batch dimensions, without steps and without neurons is valid."""
     close(neuron(xs[:, 0])[0], neuron(xs)[0][:, 0])
     close(neuron(xs[:, :, None])[0], neuron(xs)[0][:, :, None])
     zs, state = neuron(xs[:0])
@@ -157,11 +163,11 @@ def _check_without_batch_or_time_or_neurons(neuron: Dynamics[Any], xs: Tensor) -
     close(neuron(xs.transpose(1, 2).contiguous().transpose(1, 2))[0], neuron(xs)[0])
 
 
-def _check_every_step_is_the_step(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """A run is the step again and again, and `record_states` returns the state after each."""
+def check_step(neuron: Dynamics, xs: Tensor) -> None:
+    """A run is the repeated step, and `record_states` returns the state after each."""
     state, outputs, states = neuron.initial_state(neuron.transform_input(xs, over_time=True)[0]), [], []
     for x in xs:
-        z, state = neuron.step(neuron.transform_input(x, over_time=False), state)
+        z, state = neuron.step(neuron.transform_input(x, over_time=False), state, *neuron.prepare())
         outputs.append(z)
         states.append(state)
     close(neuron(xs), (torch.stack(outputs), state))
@@ -170,23 +176,23 @@ def _check_every_step_is_the_step(neuron: Dynamics[Any], xs: Tensor) -> None:
     close(recording(xs)[1], map_state(lambda *parts: torch.stack(parts), *states))
 
 
-def _check_kernel_is_the_reference(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """What runs it over time agrees with the reference loop, all gradients included."""
+def check_kernel(neuron: Dynamics, xs: Tensor) -> None:
+    """The kernels agree with the reference loop, all gradients included."""
     model = learnable_copy(neuron)
     actual = run(model, xs)
     model.unroll = reference
     close(actual, run(model, xs))
 
 
-def _check_two_parts(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """Running in two parts is running once."""
+def check_continuation(neuron: Dynamics, xs: Tensor) -> None:
+    """A run in two parts equals one run."""
     first, middle = neuron(xs[:23])
     second, last = neuron(xs[23:], middle)
     close((torch.cat([first, second]), last), neuron(xs))
 
 
-def _check_causal(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """Input acts on the output from its own step on, and not before."""
+def check_causality(neuron: Dynamics, xs: Tensor) -> None:
+    """Input affects the output from its own step on, not before."""
     changed = xs.clone()
     changed[30] += 10 * xs.abs().max()
     zs, other = neuron(xs)[0], neuron(changed)[0]
@@ -194,8 +200,8 @@ def _check_causal(neuron: Dynamics[Any], xs: Tensor) -> None:
     assert not torch.equal(zs[30:], other[30:]), "a strong input at step 30 changed nothing"
 
 
-def _check_gradients(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """Gradients are those of finite differences, with a smooth spike and nothing detached."""
+def check_gradients(neuron: Dynamics, xs: Tensor) -> None:
+    """Gradients equal finite differences, with a smooth spike and nothing detached."""
     size = 2 if neuron.elementwise else SIZE
     model = learnable_copy(_smooth(neuron), (size,))
     parameters = dict(model.named_parameters())
@@ -205,12 +211,12 @@ def _check_gradients(neuron: Dynamics[Any], xs: Tensor) -> None:
         return zs, *(part for _, part in leaves(state))
 
     values = [p.detach().clone().requires_grad_() for p in parameters.values()]
-    # Not too strong, else the smooth spikes saturate and the test sees no gradient.
+    # Stronger input would saturate the smooth spikes, and the test would see no gradient.
     x = (xs[:4, 0, :size] / 2).requires_grad_()
     assert torch.autograd.gradcheck(outputs, (x, *values), atol=1e-6, rtol=1e-4)
 
 
-def _smooth(neuron: Dynamics[Any]) -> Dynamics[Any]:
+def _smooth(neuron: Dynamics) -> Dynamics:
     neuron = copy.deepcopy(neuron)
     for module in neuron.modules():
         for name, value in list(vars(module).items()):
@@ -221,8 +227,8 @@ def _smooth(neuron: Dynamics[Any]) -> Dynamics[Any]:
     return neuron
 
 
-def _check_parameters_learn(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """Every parameter gets a gradient for every neuron, and a scalar one the sum of theirs."""
+def check_parameter_gradients(neuron: Dynamics, xs: Tensor) -> None:
+    """Every parameter gets a gradient per neuron; that of a scalar parameter is their sum."""
     each = run(learnable_copy(neuron), xs)
     total = run(learnable_copy(neuron, ()), xs)
     for name in (name for name in total if name.endswith(".grad") and name != "xs.grad"):
@@ -231,8 +237,8 @@ def _check_parameters_learn(neuron: Dynamics[Any], xs: Tensor) -> None:
             assert each[name].isfinite().all(), f"the gradient of {name.removesuffix('.grad')} is not finite"
 
 
-def _check_module_manners(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """It pickles, deep-copies, saves and loads like any module."""
+def check_module_interface(neuron: Dynamics, xs: Tensor) -> None:
+    """Pickling, deep copies, saving and loading work."""
     expected = neuron(xs)
     buffer = io.BytesIO()
     torch.save(neuron.state_dict(), buffer)
@@ -247,8 +253,8 @@ def _check_module_manners(neuron: Dynamics[Any], xs: Tensor) -> None:
     assert repr(neuron).startswith(type(neuron).__name__)
 
 
-def _check_function_transforms(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """It works under `functional_call`, `vmap` and `torch.func.grad`."""
+def check_function_transforms(neuron: Dynamics, xs: Tensor) -> None:
+    """`functional_call`, `vmap` and `torch.func.grad` work."""
     parameters = dict(neuron.named_parameters()) | dict(neuron.named_buffers())
     close(functional_call(neuron, parameters, (xs,)), neuron(xs))
     close(vmap(neuron, in_dims=(1, 0), out_dims=(1, 0))(xs, _start(neuron, xs, ...)), neuron(xs))
@@ -264,21 +270,21 @@ def _check_function_transforms(neuron: Dynamics[Any], xs: Tensor) -> None:
     close(torch.func.grad(loss)(xs), expected["xs.grad"])
 
 
-def _ensemble(neuron: Dynamics[Any], parameters: dict[str, Tensor], xs: Tensor) -> Tensor:
-    """Output with the parameters as they are, by way of `vmap` over two sets of them."""
+def _ensemble(neuron: Dynamics, parameters: dict[str, Tensor], xs: Tensor) -> Tensor:
+    """The output for the present parameters, from `vmap` over two sets of parameters."""
     stacked = {name: torch.stack([value, value * 1.1]) for name, value in parameters.items()}
     both, _ = vmap(lambda values: functional_call(neuron, values, (xs,)))(stacked)
     return both[0]
 
 
-def _check_affine(neuron: Dynamics[Any], xs: Tensor) -> None:
+def check_affine(neuron: Dynamics, xs: Tensor) -> None:
     """A model declared affine has an affine derivative."""
     if not (isinstance(neuron, ODE) and isinstance(neuron.integrator, Exact)):
         return
     generator = torch.Generator().manual_seed(1)
     rest = map_state(lambda part: part.expand(SIZE).to(torch.float64), neuron.rest())
 
-    def random_point() -> tuple[Tensor, Any]:
+    def random_point() -> tuple[Tensor, AnyState]:
         return torch.randn(SIZE, generator=generator).double(), map_state(
             lambda p: torch.randn(p.shape, generator=generator).double(), rest
         )
@@ -288,13 +294,34 @@ def _check_affine(neuron: Dynamics[Any], xs: Tensor) -> None:
     close(middle, map_state(lambda a, b: 0.3 * a + 0.7 * b, neuron.derivative(x, s), neuron.derivative(y, r)))
 
 
-def compiles_without_graph_break(neuron: Dynamics[Any], xs: Tensor) -> None:
-    """Its step compiles without a graph break, forward and backward."""
+CHECKS: tuple[Callable[[Dynamics, Tensor], None], ...] = (
+    check_purity,
+    check_shapes_and_dtypes,
+    check_independence,
+    check_unusual_shapes,
+    check_step,
+    check_kernel,
+    check_continuation,
+    check_causality,
+    check_gradients,
+    check_parameter_gradients,
+    check_module_interface,
+    check_function_transforms,
+    check_affine,
+)
+
+
+def check_compiles(neuron: Dynamics, xs: Tensor) -> None:
+    """The step compiles without a graph break, forward and backward."""
     torch.compiler.reset()
-    step = torch.compile(neuron.step, fullgraph=True, backend="aot_eager")
+
+    def step(x: Tensor, state: AnyState) -> tuple[Tensor, AnyState]:
+        return neuron.step(x, state, *neuron.prepare())
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
     state = neuron.initial_state(xs[0])
     x, twin = xs[0].clone().requires_grad_(), xs[0].clone().requires_grad_()
-    (z, after), (expected, expected_after) = step(x, state), neuron.step(twin, state)
+    (z, after), (expected, expected_after) = compiled(x, state), step(twin, state)
     close((z, after), (expected, expected_after))
     (z.sum() + sum(part.sum() for _, part in leaves(after))).backward()
     (expected.sum() + sum(part.sum() for _, part in leaves(expected_after))).backward()

@@ -11,6 +11,8 @@ from hypothesis import settings
 # It is run by hand where Brian2 is, and writes what a test compares with.
 collect_ignore = ["neurons/brian2_traces.py"]
 
+pytest_plugins = ["event_fixtures"]
+
 settings.register_profile("geir", deadline=None, derandomize=True)
 settings.load_profile("geir")
 

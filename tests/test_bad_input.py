@@ -1,4 +1,6 @@
-"""Wrong input is refused at the door: caller, what was expected, what came, and the cure."""
+"""Invalid input raises immediately, and the message says what was wrong, what was expected and how to fix it."""
+
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -37,7 +39,7 @@ CASES = {
         "LIF.record_states must be True or False, got 1",
     ),
     "not a number": (lambda: LIF(tau_mem="fast"), TypeError, "LIF.tau_mem must be a number or a tensor, got 'fast'"),
-    "misspelt": (lambda: LIF(tau_men=1.0), TypeError, "LIF has no parameter 'tau_men'. Did you mean 'tau_mem'?"),
+    "misspelled": (lambda: LIF(tau_men=1.0), TypeError, "LIF has no parameter 'tau_men'. Did you mean 'tau_mem'?"),
     "unknown": (lambda: LIF(bogus=1.0), TypeError, "LIF has no parameter 'bogus'. It has: .*tau_mem"),
     "positional": (lambda: LIF(0.01), TypeError, "LIF: too many positional arguments"),
     "missing": (lambda: LIFRecurrent(3), TypeError, "LIFRecurrent: missing a required argument: 'hidden_size'"),
@@ -67,27 +69,31 @@ CASES = {
         ValueError,
         "AdEx is not declared affine",
     ),
-    "an option that a cell has not": (
+    "a setting that a cell does not have": (
         lambda: LIFCell(record_states=True),
         TypeError,
         "LIFCell has no parameter 'record_states'",
     ),
-    "no time": (lambda: LIF()(torch.tensor(1.0)), ValueError, r"LIF runs over time: it takes \(time, ...\)"),
-    "not a tensor": (lambda: LIF()([1.0, 2.0]), TypeError, "LIF takes a tensor, got list"),
+    "no time": (
+        lambda: LIF()(torch.tensor(1.0)),
+        ValueError,
+        r"LIF runs over time: expected input of shape \(time, ...\)",
+    ),
+    "not a tensor": (lambda: LIF()([1.0, 2.0]), TypeError, "LIF expected a tensor, got list"),
     "integers": (
         lambda: LIF()(torch.ones(3, 4, dtype=torch.int64)),
         TypeError,
-        r"LIF takes floating-point input, got torch.int64; convert it with .float\(\)",
+        r"LIF expected floating-point input, got torch.int64; convert it with .float\(\)",
     ),
     "complex": (
         lambda: LIF()(torch.ones(3, 4, dtype=torch.complex64)),
         TypeError,
-        "LIF takes floating-point input, got torch.complex64",
+        "LIF expected floating-point input, got torch.complex64",
     ),
     "float64 to float32": (
         lambda: LIF()(XS.double()),
         TypeError,
-        r"float32 parameters, but its input is float64; convert one: input.float\(\) or",
+        r"float32 parameters, but its input is float64; convert one of them: input.float\(\) or",
     ),
     "another number of neurons": (
         lambda: LIF(tau_mem=torch.ones(7))(XS),
@@ -117,7 +123,7 @@ CASES = {
     "a state of another dtype": (
         lambda: LIF()(XS, geir.neurons.LIFState(*(s.double() for s in STATE))),
         ValueError,
-        "LIFState.v has dtype torch.float64, but LIF keeps its",
+        "LIFState.v has dtype torch.float64, but the state of LIF is torch.float32",
     ),
     "a state on another device": (
         lambda: LIF()(XS, geir.neurons.LIFState(*(s.to("meta") for s in STATE))),
@@ -127,28 +133,38 @@ CASES = {
     "parameters on another device": (
         lambda: LIF().to("meta")(XS),
         ValueError,
-        "LIF.tau_mem is on meta, but its input on cpu",
+        "LIF.tau_mem is on meta, but the input on cpu",
     ),
     "a state of another model": (
         lambda: LIF()(XS, geir.IAF()(XS)[1]),
         TypeError,
-        "LIF continues from a LIFState, got IAFState",
+        "LIF expected a LIFState as its state, got IAFState",
     ),
     "another number of inputs": (
         lambda: LIFRecurrent(3, 4)(XS),
         ValueError,
-        r"LIFRecurrent takes 3 inputs in the last dimension, got shape \(10, 4, 5\)",
+        r"LIFRecurrent expected 3 inputs in the last dimension, got shape \(10, 4, 5\)",
     ),
     "a bound without a lower one": (lambda: geir.parameter(default=1, below=2), ValueError, "needs a lower bound too"),
-    "refractoriness without a potential": (
-        lambda: geir.Refractory(NoPotential())(XS),
+    "parameters of a neuron in two wrappers": (
+        lambda: geir.Refractory(geir.Noisy(LIF(v_th=torch.ones(7))))(XS),
+        ValueError,
+        r"LIF.v_th has shape \(7,\), which does not broadcast to one step of input, \(4, 5\)",
+    ),
+    "a misspelled parameter of a named variant": (
+        lambda: geir.LIFRefrac(periood=1e-3),
         TypeError,
-        "holds the potential `v`, but UState has only u",
+        "LIFRefrac has no parameter 'periood'. Did you mean 'period'?",
+    ),
+    "refractoriness without a potential": (
+        lambda: geir.Refractory(NoPotential()),
+        TypeError,
+        "needs a neuron with a membrane potential `v`, but the state of NoPotential has only u",
     ),
 }
 
 
-class UState(geir.neurons.iaf.NamedTuple):
+class UState(NamedTuple):
     u: torch.Tensor
 
 
@@ -161,7 +177,7 @@ class NoPotential(geir.Neuron[UState]):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_wrong_input_is_refused(case):
+def test_invalid_input_raises(case):
     call, kind, message = CASES[case]
     with pytest.raises(kind, match=message):
         call()
@@ -177,9 +193,9 @@ class Hookless(geir.ODENeuron):
 
 
 @pytest.mark.parametrize(("model", "missing"), [(Empty, "rest"), (Hookless, "derivative")])
-def test_an_unfinished_model_says_what_is_missing(model, missing):
-    with pytest.raises(NotImplementedError, match=f"{model.__name__} does not define `{missing}`"):
-        model()(XS)
+def test_an_abstract_model_cannot_be_instantiated(model, missing):
+    with pytest.raises(TypeError, match=f"abstract class {model.__name__} with abstract methods .*{missing}"):
+        model()
 
 
 @pytest.mark.parametrize("value", [float("nan"), -5.0])

@@ -1,4 +1,4 @@
-"""What the README shows must run."""
+"""The examples and commands of the README work."""
 
 import re
 import sys
@@ -10,11 +10,11 @@ import pytest
 README = Path(__file__).parents[1] / "README.md"
 
 
-def test_the_five_minutes_of_the_readme_run(monkeypatch, tmp_path):
+def test_python_examples_of_the_readme_run(monkeypatch, tmp_path):
     blocks = re.findall(r"```python\n(.*?)```", README.read_text(), re.S)
     assert len(blocks) >= 5
     monkeypatch.chdir(tmp_path)
-    # A module, so that its classes pickle.
+    # The examples run in a module, so that the classes they define can be pickled.
     module = types.ModuleType("readme")
     monkeypatch.setitem(sys.modules, "readme", module)
     scope = vars(module)
@@ -26,7 +26,7 @@ def test_the_five_minutes_of_the_readme_run(monkeypatch, tmp_path):
 
 
 @pytest.mark.parametrize("job", re.findall(r"python3 run.py (\w+)", README.read_text()))
-def test_the_commands_of_the_readme_exist(job):
+def test_run_py_has_the_jobs_named_in_the_readme(job):
     scope = {"__name__": "run", "__file__": str(README.with_name("run.py"))}
     exec(README.with_name("run.py").read_text(), scope)
     assert job in scope["JOBS"]

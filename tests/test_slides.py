@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.nn import Conv2d, Flatten, Linear, MaxPool2d, Sequential
 
-from geir import LI, LIF, AdexCell, IAFCell, LICell, LIFCell, LIFRefracCell, Lift, SequentialState
+from geir import AdexCell, IAFCell, LI, LICell, LIF, LIFCell, LIFRefracCell, Lift, SequentialState
 
 IMAGES = torch.rand(2, 1, 28, 28)
 

@@ -1,4 +1,4 @@
-"""What a real SummaryWriter stored, read back with TensorBoard's own reader, is what the neurons put out."""
+"""The activity log: a real SummaryWriter writes it, and TensorBoard's own reader reads it back."""
 
 import io
 
@@ -13,13 +13,13 @@ from geir.tensorboard import log_activity
 pytest.importorskip("tensorboard", reason="TensorBoard is not installed; pip install 'geir[tensorboard]'")
 
 from PIL import Image
-from tensorboard.backend.event_processing.event_accumulator import HISTOGRAMS, IMAGES, SCALARS, EventAccumulator
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator, HISTOGRAMS, IMAGES, SCALARS
 from torch.utils.tensorboard import SummaryWriter
 
 
 @pytest.fixture
-def written(tmp_path):
-    """A writer, and what it has written so far."""
+def log(tmp_path):
+    """A writer, and a function that reads what it has written so far."""
     with SummaryWriter(str(tmp_path)) as writer:
 
         def read():
@@ -48,8 +48,8 @@ def inputs(calls):
     return [3 * torch.rand(40, 3, 5) for _ in range(calls)]
 
 
-def test_what_is_read_back_is_what_the_neurons_put_out(written):
-    writer, read = written
+def test_scalars_are_the_mean_and_the_sum_of_the_spikes(log):
+    writer, read = log
     model, batches = network(), inputs(3)
     with log_activity(model, writer):
         for xs in batches:
@@ -65,8 +65,8 @@ def test_what_is_read_back_is_what_the_neurons_put_out(written):
             assert total.value == pytest.approx(zs.sum().item() / 3)
 
 
-def test_the_histogram_is_over_the_neurons(written):
-    writer, read = written
+def test_the_histogram_is_over_neurons(log):
+    writer, read = log
     model, (xs,) = network(), inputs(1)
     with log_activity(model, writer):
         model(xs)
@@ -79,8 +79,8 @@ def test_the_histogram_is_over_the_neurons(written):
     )
 
 
-def test_the_image_is_the_raster_of_the_first_sample(written):
-    writer, read = written
+def test_the_image_is_the_raster_of_the_first_sample(log):
+    writer, read = log
     model, (xs,) = network(), inputs(1)
     with log_activity(model, writer, image_rows=5):
         model(xs)
@@ -90,20 +90,20 @@ def test_the_image_is_the_raster_of_the_first_sample(written):
     np.testing.assert_array_equal(pixels == 0, spikes_of(model, xs)["1"][:, 0, :5].detach().numpy().T == 1)
 
 
-def test_only_every_nth_call_is_written_and_the_step_can_be_set(written):
-    writer, read = written
+def test_only_multiples_of_every_are_written_and_the_step_can_be_set(log):
+    writer, read = log
     model = network()
-    with log_activity(model, writer, every=2, first_step=10) as log:
+    with log_activity(model, writer, every=2, first_step=10) as activity:
         for xs in inputs(4):
             model(xs)
-        assert log.step == 14
-        log.step = 100
+        assert activity.step == 14
+        activity.step = 100
         model(xs)
     assert [e.step for e in read().Scalars("spikes_mean/1")] == [10, 12, 100]
 
 
-def test_a_cell_stepped_within_one_call_is_written_once(written):
-    writer, read = written
+def test_a_cell_called_at_every_step_of_a_run_is_written_once(log):
+    writer, read = log
     model = nn.Sequential(geir.Lift(geir.SequentialState(nn.Linear(5, 6), geir.LIFCell(v_th=0.1))))
     (xs,) = inputs(1)
     with log_activity(model, writer):
@@ -115,8 +115,8 @@ def test_a_cell_stepped_within_one_call_is_written_once(written):
     assert (image.height, image.width) == (6, 40)
 
 
-def test_a_part_called_by_itself_is_not_counted(written):
-    writer, read = written
+def test_a_separate_call_of_a_part_of_the_model_is_not_written(log):
+    writer, read = log
     model, (xs, other) = network(), inputs(2)
     with log_activity(model, writer):
         model[:2](other)
@@ -125,18 +125,18 @@ def test_a_part_called_by_itself_is_not_counted(written):
     assert event.value == pytest.approx(spikes_of(model, xs)["1"].mean().item())
 
 
-def test_the_log_does_not_hold_on_to_gradients(written, monkeypatch):
-    writer, _ = written
-    given = []
-    monkeypatch.setattr(writer, "add_scalar", lambda tag, value, step: given.append(value))
+def test_the_log_keeps_no_gradient_graph(log, monkeypatch):
+    writer, _ = log
+    scalars = []
+    monkeypatch.setattr(writer, "add_scalar", lambda tag, value, step: scalars.append(value))
     with log_activity(model := network(), writer):
         model(*inputs(1))
-    assert len(given) == 4
-    assert not any(value.requires_grad for value in given)
+    assert len(scalars) == 4
+    assert not any(value.requires_grad for value in scalars)
 
 
-def test_a_model_may_be_one_neuron(written):
-    writer, read = written
+def test_a_model_may_be_one_neuron(log):
+    writer, read = log
     xs = torch.rand(40, 3, 5)
     model = geir.LIF()
     with log_activity(model, writer):
@@ -145,8 +145,8 @@ def test_a_model_may_be_one_neuron(written):
     assert event.value == pytest.approx(zs.mean().item())
 
 
-def test_afterwards_the_model_is_as_before(written):
-    writer, read = written
+def test_an_error_removes_all_hooks_and_outputs_are_unchanged(log):
+    writer, read = log
     model, (xs,) = network(), inputs(1)
     expected, _ = model(xs)
 
@@ -172,24 +172,24 @@ def test_afterwards_the_model_is_as_before(written):
             (geir.LIF(), "runs"),
             {},
             TypeError,
-            "log_activity writes to a torch.utils.tensorboard.SummaryWriter, got str",
+            "log_activity expected a torch.utils.tensorboard.SummaryWriter, got str",
         ),
         (
             (nn.Linear(2, 2), None),
             {},
             ValueError,
-            "log_activity finds nothing that spikes in Linear; give it a model with neurons such as",
+            r"log_activity found no spiking modules in Linear; pass a model that contains neurons such as geir.LIF\(\)",
         ),
         (
             (geir.LIF(), None),
             {"every": 0},
             ValueError,
-            "every and image_rows must be whole numbers >= 1, got 0 and 256",
+            "every and image_rows must be integers >= 1, got 0 and 256",
         ),
     ],
 )
-def test_wrong_input_is_refused(arguments, keywords, kind, message, written):
-    writer, _ = written
+def test_invalid_arguments_are_rejected(arguments, keywords, kind, message, log):
+    writer, _ = log
     model, given = arguments
     with pytest.raises(kind, match=message), log_activity(model, given or writer, **keywords):
         pass

@@ -6,10 +6,13 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import nn, Tensor
 
-# A state: a named tuple of tensors, or of such tuples where a wrapper holds the state of a neuron.
-State = Any
+from .._util.state import AnyState
+
+# Values computed from parameters once per call, as further arguments of a step: tensors, and anything that
+# holds tensors.
+Prepared = tuple[Any, ...]
 # From one step of input, the state and the prepared values to the output and the next state.
-Step = Callable[..., tuple[Tensor, State]]
+Step = Callable[..., tuple[Tensor, AnyState]]
 
 
 class Feedback(NamedTuple):
@@ -19,7 +22,7 @@ class Feedback(NamedTuple):
     """
 
     step: Step  # step of the inner model, given input and feedback added up
-    prepared: tuple[Any, ...]  # prepared values of the inner model
+    prepared: Prepared  # prepared values of the inner model
     connection: nn.Module | Tensor  # recurrent weights, shape (neurons, neurons), or a module
 
 
@@ -28,7 +31,7 @@ class Stepper(NamedTuple):
 
     module: nn.Module  # a `Steppable` that holds the parameters, buffers and settings that `step` reads
     step: Step
-    prepared: tuple[Any, ...]  # further arguments of `step`: they depend on parameters only
+    prepared: Prepared  # further arguments of `step`: they depend on parameters only
     dtype: torch.dtype  # of state and arithmetic
     elementwise: bool  # whether the step is elementwise over neurons
     feedback: Feedback | None = None  # of a recurrent model
@@ -42,6 +45,6 @@ class Steppable(Protocol):
         """The model, ready to run with states of this dtype."""
         ...
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> State:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         """The state at rest, in the shape of one step of input `x`."""
         ...

@@ -1,17 +1,26 @@
-"""Modules made of functions."""
+"""Modules that wrap a function together with its settings."""
 
 import inspect
 from collections.abc import Callable
-from typing import Any, ClassVar, Concatenate, Generic, ParamSpec
+from typing import Any, ClassVar, Concatenate, Generic, ParamSpec, TypeVar
 
 from torch import nn
 
+Input = TypeVar("Input")
 Settings = ParamSpec("Settings")
+Output = TypeVar("Output")
 
 
-class FunctionModule(nn.Module, Generic[Settings]):
-    """A function of a tensor or the like, with its other arguments held as attributes. Abstract: `module_of` makes it."""
+class FunctionModule(nn.Module, Generic[Input, Settings, Output]):
+    """A function of one value, with its other arguments stored as attributes.
 
+    Abstract: derive from the class that `module_of` returns.
+
+    Raises:
+        TypeError: If the arguments do not fit the function's signature.
+    """
+
+    # Class variables cannot refer to type variables, so the precise type is given by `module_of`.
     function: ClassVar[Callable[..., Any]]
 
     def __init__(self, *arguments: Settings.args, **keywords: Settings.kwargs):
@@ -25,18 +34,23 @@ class FunctionModule(nn.Module, Generic[Settings]):
         for name, value in bound.arguments.items():
             setattr(self, name, value)
 
-    def forward(self, x: Any) -> Any:
-        return self.function(x, **{name: getattr(self, name) for name in self._names})
+    def forward(self, x: Input) -> Output:
+        settings = {name: getattr(self, name) for name in self._names}
+        return self.function(x, **settings)
 
     def extra_repr(self) -> str:
-        settings = [(name, getattr(self, name)) for name in self._names]
-        return ", ".join(
-            f"{name}={value!r}" for name, value in settings if value is not None and not isinstance(value, nn.Module)
-        )
+        settings = {name: getattr(self, name) for name in self._names}
+        shown = {key: value for key, value in settings.items() if value is not None}
+        # `nn.Module` shows submodules on lines below.
+        return ", ".join(f"{key}={value!r}" for key, value in shown.items() if not isinstance(value, nn.Module))
 
 
-def module_of(function: Callable[Concatenate[Any, Settings], Any]) -> type[FunctionModule[Settings]]:
-    """The class to derive from for a module of the same meaning as a function: its constructor takes what follows its first argument.
+def module_of(
+    function: Callable[Concatenate[Input, Settings], Output],
+) -> type[FunctionModule[Input, Settings, Output]]:
+    """Return the base class for the module form of a function.
+
+    The module's constructor takes the function's parameters without the first one.
 
     >>> import torch
     >>> from torch import Tensor
@@ -49,6 +63,9 @@ def module_of(function: Callable[Concatenate[Any, Settings], Any]) -> type[Funct
     >>> Scale()(torch.ones(1))
     tensor([2.])
     """
-    _, *rest = inspect.signature(function).parameters.values()
-    attributes: dict[str, Any] = {"function": staticmethod(function), "__signature__": inspect.Signature(rest)}
+    _, *settings = inspect.signature(function).parameters.values()
+    attributes: dict[str, object] = {
+        "function": staticmethod(function),
+        "__signature__": inspect.Signature(settings),
+    }
     return type(f"module_of({function.__name__})", (FunctionModule,), attributes)

@@ -1,36 +1,56 @@
-"""Look at what the modules of a network take and return while it runs."""
+"""Record the calls of a network's modules while it runs."""
 
 import inspect
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 import torch
 from torch import nn
 
-# Gets name, module, arguments in their order, and result.
-Callback = Callable[[str, nn.Module, tuple[Any, ...], Any], None]
+
+@dataclass(frozen=True)
+class Call:
+    """One call of a module."""
+
+    name: str  # the module's name in the network; empty for the network itself
+    module: nn.Module
+    arguments: tuple[Any, ...]  # in the order of the parameters of `forward`
+    result: Any
 
 
 @contextmanager
-def record_calls(model: nn.Module, see: Callback) -> Iterator[None]:
-    """While this lasts, `see` is told of every call of every module in `model`, itself included; not of calls that `see` makes."""
-    busy = False
+def record_calls(model: nn.Module, callback: Callable[[Call], None]) -> Iterator[None]:
+    """Inside the context, report every call of every module in `model`, including `model` itself.
 
-    def tell(name: str, module: nn.Module, arguments: tuple[Any, ...], keywords: dict[str, Any], result: Any) -> None:
-        nonlocal busy
-        # What is traced on the way to a kernel is not a run.
-        if busy or torch._C._len_torch_dispatch_stack():
+    Two kinds of calls are not reported: those that `callback` makes itself, and those made while a step is traced to
+    build a kernel, because they do not belong to the run.
+
+    Args:
+        model: Any module.
+        callback: Called after each call of a module.
+    """
+    in_callback = False
+
+    def report(
+        name: str, module: nn.Module, positional: tuple[object, ...], keywords: dict[str, object], result: object
+    ) -> None:
+        nonlocal in_callback
+        # Tracing runs the step under a dispatch mode, in which values are symbolic.
+        is_traced = torch._C._len_torch_dispatch_stack() > 0
+        if in_callback or is_traced:
             return
-        busy = True
+        arguments = inspect.signature(module.forward).bind(*positional, **keywords).args
+        in_callback = True
         try:
-            see(name, module, inspect.signature(module.forward).bind(*arguments, **keywords).args, result)
+            callback(Call(name, module, arguments, result))
         finally:
-            busy = False
+            in_callback = False
 
     handles = [
-        module.register_forward_hook(partial(tell, name), with_kwargs=True) for name, module in model.named_modules()
+        module.register_forward_hook(partial(report, name), with_kwargs=True) for name, module in model.named_modules()
     ]
     try:
         yield

@@ -6,8 +6,12 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
+# A named tuple of tensors or of further states. Functions here work on all of them and access fields by name, which no
+# type expresses.
+AnyState = Any
 
-def leaves(state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
+
+def leaves(state: AnyState, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
     """Every tensor of a state with its dotted name, such as `neuron.v`."""
     for name, part in zip(state._fields, state, strict=True):
         if isinstance(part, tuple):
@@ -16,28 +20,28 @@ def leaves(state: Any, prefix: str = "") -> Iterator[tuple[str, Tensor]]:
             yield prefix + name, part
 
 
-def map_state(function: Callable[..., Any], *states: Any) -> Any:
+def map_state(function: Callable[..., Any], *states: AnyState) -> AnyState:
     """A state of the same structure, each tensor replaced by the function of the given states' tensors."""
     parts = (map_state(function, *p) if isinstance(p[0], tuple) else function(*p) for p in zip(*states, strict=True))
     return type(states[0])(*parts)
 
 
-def expand_state(state: Any, x: Tensor, dtype: torch.dtype) -> Any:
+def expand_state(state: AnyState, x: Tensor, dtype: torch.dtype) -> AnyState:
     """A resting state expanded to the shape of one step of input `x`, on its device."""
     return map_state(lambda part: torch.as_tensor(part, device=x.device, dtype=dtype).expand(x.shape), state)
 
 
-def potential(state: Any) -> Tensor:
+def potential(state: AnyState) -> Tensor:
     """The membrane potential `v` of a state, or of the neuron state inside it."""
     return state.v if "v" in state._fields else potential(state.neuron)
 
 
-def has_potential(state: Any) -> bool:
+def has_potential(state: AnyState) -> bool:
     """Whether a state, or the neuron state inside it, has a membrane potential `v`."""
     return "v" in state._fields or ("neuron" in state._fields and has_potential(state.neuron))
 
 
-def with_potential(state: Any, v: Tensor) -> Any:
+def with_potential(state: AnyState, v: Tensor) -> AnyState:
     """The state with its membrane potential replaced."""
     if "v" in state._fields:
         return state._replace(v=v)

@@ -1,37 +1,36 @@
-"""Apply a module without state to all time steps at once."""
+"""Apply a stateless module to all time steps at once."""
 
 from collections.abc import Callable
-from typing import Any
 
 from torch import Tensor
 
 
-def fold_time(module: Callable[[Tensor], Any], xs: Tensor) -> Tensor:
-    """The module's output for every time step, by folding time into the batch.
+def fold_time(module: Callable[[Tensor], object], xs: Tensor) -> Tensor:
+    """Apply a module to every time step by folding time into the batch dimension.
 
     Args:
-        module: From (batch, ...) to (batch, ...).
+        module: Maps (batch, ...) to (batch, ...).
         xs: Input, shape (time, batch, ...).
 
+    Returns:
+        Output, shape (time, batch, ...).
+
     Raises:
-        ValueError: If `xs` has no batch dimension, or the module mixes samples.
+        ValueError: If `xs` has no batch dimension, or the module changes the size of the batch.
     """
+    name = type(module).__name__
+    shape = tuple(xs.shape)
     if xs.dim() < 2:
-        raise ValueError(f"{_name(module)} over time takes (time, batch, ...), got shape {tuple(xs.shape)}.")
+        raise ValueError(f"{name} over time expected an input of shape (time, batch, ...), got shape {shape}.")
     try:
         ys = module(xs.flatten(0, 1))
     except Exception as error:
-        error.add_note(
-            f"{_name(module)} ran over time, on (time, batch, ...) = {tuple(xs.shape)} with time folded into the batch."
-        )
+        error.add_note(f"{name} was applied over time: (time, batch, ...) = {shape}, with time folded into the batch.")
         raise
     if not isinstance(ys, Tensor) or ys.dim() == 0 or ys.shape[0] != xs.shape[0] * xs.shape[1]:
-        got = tuple(ys.shape) if isinstance(ys, Tensor) else type(ys).__name__
+        got = f"a tensor of shape {tuple(ys.shape)}" if isinstance(ys, Tensor) else type(ys).__name__
         raise ValueError(
-            f"{_name(module)} over time must keep the batch: for (time, batch, ...) = {tuple(xs.shape)} it returned {got}."
+            f"{name} over time must keep the batch dimension: with (time, batch, ...) = {shape} folded into "
+            f"(time * batch, ...), it returned {got}."
         )
     return ys.unflatten(0, xs.shape[:2])
-
-
-def _name(module: Any) -> str:
-    return type(module).__name__

@@ -1,63 +1,75 @@
-"""Spike trains of shape (time, ...): what is refused at the door, and when they spike."""
+"""Checks of arguments, and the steps at which spike trains of shape (time, ...) spike.
+
+Every check takes the name of the calling function as its first argument, `caller`, and begins its message with it.
+"""
 
 import itertools
 import math
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from .state import AnyState
 
-def check_has_time(caller: str, values: Tensor) -> Tensor:
-    """The values, of at least one step and floating-point, or an error."""
+# A tensor, or the `(output, state)` tuple of the previous module.
+Input = Tensor | tuple[Tensor, AnyState]
+
+
+def check_has_time(caller: str, values: Tensor) -> None:
+    """Check that values over time are floating-point and have at least one step.
+
+    Raises:
+        ValueError: If there is no time dimension or no step.
+        TypeError: If the values are not floating-point.
+    """
     if values.dim() == 0 or not len(values):
-        raise ValueError(f"{caller} takes (time, ...) of at least one step, got shape {tuple(values.shape)}.")
+        raise ValueError(
+            f"{caller} expected an input of shape (time, ...) with at least one step, got shape {tuple(values.shape)}."
+        )
     if not values.is_floating_point():
         raise TypeError(
-            f"{caller} takes floating-point values over time, got {values.dtype}; convert them with .float()."
+            f"{caller} expected floating-point values over time, got {values.dtype}; convert them with .float()."
         )
-    return values
 
 
 def check_pair(caller: str, xs: Tensor, ys: Tensor) -> None:
-    """Raise an error unless two trains have time and one shape."""
+    """Check that two spike trains have a time dimension and the same shape.
+
+    Raises:
+        ValueError: If a train has no step, or the shapes differ.
+        TypeError: If a train is not floating-point.
+    """
     check_has_time(caller, xs)
     check_has_time(caller, ys)
     if xs.shape != ys.shape:
-        raise ValueError(f"{caller} compares trains of one shape, got {tuple(xs.shape)} and {tuple(ys.shape)}.")
+        raise ValueError(
+            f"{caller} expected two spike trains of the same shape, got {tuple(xs.shape)} and {tuple(ys.shape)}."
+        )
 
 
 def check_positive(caller: str, **numbers: float) -> None:
-    """Raise an error unless all numbers are positive and finite."""
+    """Check that all numbers are positive and finite.
+
+    Raises:
+        ValueError: If one is not; the message names it.
+    """
     for name, value in numbers.items():
         if not 0 < value < math.inf:
             raise ValueError(f"{caller}: {name} must be positive and finite, got {value}.")
 
 
-def time_indices(steps: int, x: Tensor) -> Tensor:
-    """0, 1, ..., shape (steps, 1, ...), to compare with one step `x` of shape (...)."""
-    return torch.arange(steps, device=x.device).view(-1, *[1] * x.dim())
+def check_integer(caller: str, minimum: int = 0, **numbers: int) -> None:
+    """Check that all numbers are integers of at least `minimum`.
 
-
-def spike_steps(zs: Tensor, count: int) -> Tensor:
-    """The steps of the first spikes, in order; the number of steps where there is no such spike.
-
-    Args:
-        zs: Spikes, shape (time, ...).
-        count: How many.
-
-    Returns:
-        Whole numbers, shape (count, ...).
+    Raises:
+        ValueError: If one is not; the message names it.
     """
-    spiked = zs != 0
-    place = spiked.cumsum(0) - 1
-    # What is not asked for goes to a last place of its own.
-    place = torch.where(spiked & (place < count), place, count)
-    steps = place.new_full((count + 1, *zs.shape[1:]), len(zs))
-    return steps.scatter(0, place, time_indices(len(zs), zs[0]).expand(zs.shape))[:count]
+    for name, value in numbers.items():
+        if not isinstance(value, int) or value < minimum:
+            raise ValueError(f"{caller}: {name} must be an integer >= {minimum}, got {value!r}.")
 
 
-def unwrap_output(caller: str, x: Any) -> Tensor:
+def unwrap_output(caller: str, x: object) -> Tensor:
     """The input tensor, taken out of a previous module's `(output, state)` tuple if necessary.
 
     Raises:
@@ -77,5 +89,29 @@ def check_broadcastable(owner: str, name: str, tensor: Tensor, shape: torch.Size
     sizes = itertools.zip_longest(reversed(shape), reversed(tensor.shape), fillvalue=1)
     if tensor.dim() > len(shape) or any(wanted != given != 1 for wanted, given in sizes):
         raise ValueError(
-            f"{owner}.{name} has shape {tuple(tensor.shape)}, which does not broadcast to one step of input, {tuple(shape)}."
+            f"{owner}.{name} has shape {tuple(tensor.shape)}, "
+            f"which does not broadcast to one step of input, {tuple(shape)}."
         )
+
+
+def time_indices(steps: int, x: Tensor) -> Tensor:
+    """The integers 0, 1, ..., steps - 1 of shape (steps, 1, ...), which broadcasts against one step `x`."""
+    return torch.arange(steps, device=x.device).view(-1, *[1] * x.dim())
+
+
+def spike_steps(zs: Tensor, count: int) -> Tensor:
+    """The steps of the first spikes, in order.
+
+    Args:
+        zs: Spikes, shape (time, ...).
+        count: Number of spikes to find in each train.
+
+    Returns:
+        Integers, shape (count, ...). Where a train has fewer spikes: the number of steps, ``len(zs)``.
+    """
+    spiked = zs != 0
+    rank = spiked.cumsum(0) - 1
+    # Steps without a spike, and spikes beyond `count`, are scattered to an extra row that is dropped at the end.
+    row = torch.where(spiked & (rank < count), rank, count)
+    steps = row.new_full((count + 1, *zs.shape[1:]), len(zs))
+    return steps.scatter(0, row, time_indices(len(zs), zs[0]).expand(zs.shape))[:count]

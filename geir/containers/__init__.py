@@ -1,4 +1,6 @@
-"""Containers that pass states through networks."""
+"""Containers that pass the state of every module through a network."""
 
-from .network import LiftedSequential as LiftedSequential, Stateful as Stateful
-from .sequential import Lift as Lift, RecurrentSequential as RecurrentSequential, SequentialState as SequentialState
+from .lift import Lift as Lift
+from .network import Network as Network, StateThread as StateThread
+from .recurrent import RecurrentSequential as RecurrentSequential, RecurrentSequentialState as RecurrentSequentialState
+from .sequential import SequentialState as SequentialState

@@ -1,72 +1,106 @@
-"""Networks written as plain code, through which the state is threaded."""
+"""Networks written as plain code, with their state passed through automatically."""
 
-from collections.abc import Iterator
-from typing import Any
+from abc import ABC, abstractmethod
 
-from torch import nn
+from torch import nn, Tensor
 
-from .._util.time_distributed import fold_time
-from .sequential import call, is_stateful, Lift
+from .lift import call_module, call_over_time, is_container_state, is_stateful
 
 
-class Run:
-    """One pass through a network: calls modules, takes their states from those before and collects those after."""
+class StateThread:
+    """Threads the state of a `Network` through one forward pass.
 
-    def __init__(self, name: str, state: Any):
-        self._name, self._after = name, []
-        if state is not None and (not isinstance(state, tuple | list) or hasattr(state, "_fields")):
-            raise TypeError(f"{name} continues from the tuple of states that it returned, got {type(state).__name__}.")
-        self._before: Iterator[Any] | None = None if state is None else iter(state)
-        self._entries = 0 if state is None else len(state)
+    `Network.forward` creates a thread from the state of the previous pass and hands it to
+    `Network.forward_over_time`. Each time a stateful module is called through the thread, it takes the
+    next entry of that state and appends the module's new state. Entries are matched to modules by the
+    order of the calls, so a network must call its stateful modules in the same order in every pass. A
+    module called twice has two entries: its calls do not share a state.
 
-    def __call__(self, xs: Any, *modules: nn.Module) -> Any:
-        """The output of `modules` in sequence, over time.
+    Args:
+        name: Name of the network, for error messages.
+        state: The state that the previous pass returned, or `None` for the resting state of every
+            module.
+
+    Raises:
+        TypeError: If `state` is not a tuple, or is the state of a single neuron.
+    """
+
+    def __init__(self, name: str, state: tuple[object, ...] | None):
+        if state is not None and not is_container_state(state):
+            raise TypeError(
+                f"{name} expected as its state the tuple that its previous call returned, got {type(state).__name__}."
+            )
+        self._name = name
+        self._states = state
+        self._next_states: list[object] = []
+
+    def __call__(self, xs: Tensor, *modules: nn.Module) -> Tensor:
+        """Run modules in sequence over time.
 
         Args:
             xs: Input, shape (time, batch, ...).
-            *modules: Each with or without a state; one without is applied to all times at once, as by `Lift`.
+            *modules: Modules with or without state. A stateless module is applied to all time steps at
+                once, as by `Lift`.
+
+        Returns:
+            The output of the last module, shape (time, batch, ...).
+
+        Raises:
+            ValueError: If the state has no entry left for a stateful module.
         """
         for module in modules:
             if is_stateful(module):
-                xs, after = call(module, xs, self._next())
-                self._after.append(after)
+                xs, next_state = call_module(module, xs, self._next_entry())
+                self._next_states.append(next_state)
             else:
-                xs = module(xs) if isinstance(module, Lift) else fold_time(module, xs)
+                xs, _ = call_over_time(module, xs, ())
         return xs
 
-    def _next(self) -> Any:
-        if self._before is None:
+    def _next_entry(self) -> object:
+        if self._states is None:
             return ()
-        try:
-            return next(self._before)
-        except StopIteration:
+        # One entry is appended to the new state for each entry that is taken from the old one.
+        index = len(self._next_states)
+        if index >= len(self._states):
             raise ValueError(
-                f"{self._name} continues from one state for each call of a module that has one; {self._entries} are too few."
-            ) from None
-
-    def finish(self) -> tuple[Any, ...]:
-        """The states after the pass, in the order of the calls."""
-        if self._entries > len(self._after) and self._before is not None:
-            raise ValueError(
-                f"{self._name} continues from one state for each call of a module that has one, {len(self._after)}; got {self._entries}."
+                f"{self._name} expected a state with one entry for each call of a stateful module, "
+                f"but its state has only {len(self._states)}; pass the state that its previous call returned."
             )
-        return tuple(self._after)
+        return self._states[index]
+
+    def finish(self) -> tuple[object, ...]:
+        """End the pass.
+
+        Returns:
+            The new state: one entry for each call of a stateful module, in the order of the calls.
+
+        Raises:
+            ValueError: If entries of the old state were not used.
+        """
+        if self._states is not None and len(self._states) > len(self._next_states):
+            raise ValueError(
+                f"{self._name} expected a state with one entry for each of its {len(self._next_states)} calls "
+                f"of a stateful module, got {len(self._states)}; pass the state that its previous call returned."
+            )
+        return tuple(self._next_states)
 
 
-class Stateful(nn.Module):
-    """A network over time written as plain code, whose state is threaded for it, whatever branches and joins it has.
+class Network(nn.Module, ABC):
+    """Base class of networks over time that are written as plain code, with any branches and joins.
 
-    Abstract: a subclass holds modules, with and without state, and writes `connect`, which calls them through `run`. Modules without state
-    need no `Lift`, so the names of their weights are those of the same network without time.
+    Abstract: a subclass defines its modules, with and without state, and `forward_over_time`, which
+    calls them through `run`. The state of every module is passed through automatically, and stateless
+    modules need no `Lift`, so the keys of the `state_dict` are those of the same network without time.
 
     >>> import torch
     >>> from geir import LIF
-    >>> class Residual(Stateful):
+    >>> class Residual(Network):
     ...     def __init__(self, size):
     ...         super().__init__()
-    ...         self.linear, self.neuron = nn.Linear(size, size), LIF()
+    ...         self.linear = nn.Linear(size, size)
+    ...         self.neuron = LIF()
     ...
-    ...     def connect(self, xs, run):
+    ...     def forward_over_time(self, xs, run):
     ...         return xs + run(xs, self.linear, self.neuron)
     >>> network = Residual(4)
     >>> ys, state = network(torch.rand(10, 2, 4))
@@ -75,44 +109,34 @@ class Stateful(nn.Module):
     ['linear.weight', 'linear.bias']
     """
 
-    def connect(self, xs: Any, run: Run) -> Any:
-        """The output over time; modules are called as ``run(xs, *modules)``."""
-        raise NotImplementedError(f"{type(self).__name__} does not define `connect`.")
+    @abstractmethod
+    def forward_over_time(self, xs: Tensor, run: StateThread) -> Tensor:
+        """Compute the output over time.
 
-    def forward(self, xs: Any, state: tuple[Any, ...] | None = None) -> tuple[Any, tuple[Any, ...]]:
+        Args:
+            xs: Input, shape (time, batch, ...).
+            run: Calls modules: ``run(xs, *modules)`` returns the output of `modules` in sequence.
+
+        Returns:
+            Output over time.
+        """
+
+    def forward(self, xs: Tensor, state: tuple[object, ...] | None = None) -> tuple[Tensor, tuple[object, ...]]:
         """Run over time.
 
         Args:
             xs: Input, shape (time, batch, ...).
-            state: What the previous call returned. Default: every module at rest.
+            state: The state that the previous call returned. Default: every module starts from its
+                resting state.
 
         Returns:
-            Output over time, and the state: one entry for each call of a module that has one, in order.
+            Output over time, and the state: one entry for each call of a stateful module, in the order
+            of the calls.
 
         Raises:
-            TypeError: If the state is not a tuple.
-            ValueError: If it has another number of entries.
+            TypeError: If `state` is not a tuple.
+            ValueError: If `state` has a different number of entries.
         """
-        run = Run(type(self).__name__, state)
-        ys = self.connect(xs, run)
+        run = StateThread(type(self).__name__, state)
+        ys = self.forward_over_time(xs, run)
         return ys, run.finish()
-
-
-class LiftedSequential(Stateful, nn.Sequential):  # pyright: ignore[reportIncompatibleMethodOverride]  (`forward` takes a state too)
-    """Modules in sequence over time, with their states threaded through and those without state lifted.
-
-    A `SequentialState` in which no `Lift` is written, so that the keys of its state dictionary are those of `torch.nn.Sequential`.
-
-    Args:
-        *modules: The modules, or one ordered dictionary of named modules.
-
-    >>> import torch
-    >>> from geir import LI, LIF
-    >>> model = LiftedSequential(nn.Conv2d(1, 8, 3), LIF(), nn.Flatten(), nn.Linear(288, 10), LI())
-    >>> ys, state = model(torch.rand(20, 4, 1, 8, 8))
-    >>> ys.shape
-    torch.Size([20, 4, 10])
-    """
-
-    def connect(self, xs: Any, run: Run) -> Any:
-        return run(xs, *self)

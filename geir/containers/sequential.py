@@ -1,179 +1,116 @@
-"""Containers that thread state through any mix of modules with and without it."""
+"""Modules in sequence, with and without state."""
 
-import inspect
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, Self
 
-import torch
 from torch import nn, Tensor
 
-from .._util.time_distributed import fold_time
-
-
-def _takes_state(kind: Any) -> bool:
-    # Not inspect.signature, which torch.compile cannot trace.
-    code = inspect.unwrap(kind.forward).__code__
-    return "state" in code.co_varnames[2 : code.co_argcount + code.co_kwonlyargcount]
-
-
-def is_stateful(module: nn.Module) -> bool:
-    """Whether a module is called as `module(x, state)` and returns its state.
-
-    So is one whose `forward` has a second argument `state`, and so are PyTorch's own recurrent modules.
-    """
-    if isinstance(module, Lift):
-        return is_stateful(module.module)
-    return isinstance(module, nn.RNNBase | nn.RNNCellBase) or _takes_state(type(module))
-
-
-def call(module: nn.Module, x: Any, state: Any) -> tuple[Any, Any]:
-    """The module's output and next state; `()` where it has none."""
-    if not is_stateful(module):
-        return module(x), ()
-    result = module(x, None if isinstance(state, tuple) and not state else state)
-    if isinstance(module, nn.LSTMCell):
-        return result[0], result
-    if isinstance(module, nn.RNNCellBase):
-        return result, result
-    return result
+from .lift import call_module, call_over_time, is_container_state
 
 
 class SequentialState(nn.Sequential):
-    """Modules in sequence, with their states threaded through.
+    """Run modules in sequence and pass each stateful module its state.
 
-    Each module may or may not have a state; neurons, cells, wrappers, `Lift`, PyTorch's recurrent modules, nested `SequentialState` and
-    any module whose `forward` takes a second argument `state` have one. All work on one step of input, or all over time.
+    Modules with and without state may be mixed. Stateful modules are neurons, cells, wrappers, `Lift`,
+    PyTorch's recurrent modules, nested containers, and any module whose `forward` takes an argument
+    `state` after its input.
+
+    By default every module receives its input unchanged: either all modules process one step (cells),
+    or all run over time (neurons, and stateless modules wrapped in `Lift`). With ``lift=True`` the
+    input is over time, (time, batch, ...), and stateless modules are lifted automatically. No `Lift`
+    appears in the network then, so the keys of its `state_dict` are those of the same
+    `torch.nn.Sequential`. Stateful modules must run over time; write a cell as ``Lift(cell)``.
+
+    Slices (``model[:2]``), sums and multiples keep the class and both settings.
 
     Args:
-        *modules: The modules, or one ordered dictionary of named modules.
-        return_hidden: Return the list of every module's output instead of the last one's.
+        *modules: The modules, or one `OrderedDict` of named modules.
+        lift: Whether to apply stateless modules to all time steps at once, as `Lift` does.
+        return_hidden: Whether to return the list of the outputs of all modules instead of the output of
+            the last one.
 
-    >>> from geir import LICell, LIFCell
+    One step at a time:
+
+    >>> import torch
+    >>> from geir import LI, LIF, LICell, LIFCell
     >>> model = SequentialState(nn.Linear(3, 4), LIFCell(), nn.Linear(4, 2), LICell())
     >>> state = None
     >>> for x in torch.ones(10, 1, 3):
     ...     y, state = model(x, state)
     >>> y.shape
     torch.Size([1, 2])
+
+    Over time:
+
+    >>> model = SequentialState(nn.Conv2d(1, 8, 3), LIF(), nn.Flatten(), nn.Linear(288, 10), LI(), lift=True)
+    >>> ys, state = model(torch.rand(20, 4, 1, 8, 8))
+    >>> ys.shape
+    torch.Size([20, 4, 10])
     """
 
-    def __init__(self, *modules: Any, return_hidden: bool = False):
+    def __init__(self, *modules: Any, lift: bool = False, return_hidden: bool = False):
         super().__init__(*modules)
+        self.lift = lift
         self.return_hidden = return_hidden
 
-    def forward(self, x: Any, state: tuple[Any, ...] | None = None) -> tuple[Any, tuple[Any, ...]]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    # The base class calls its input `input`; containers and neurons call theirs `x`.
+    def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        self, x: Tensor, state: tuple[object, ...] | None = None
+    ) -> tuple[Tensor | list[Tensor], tuple[object, ...]]:
         """Run the modules in sequence.
 
         Args:
-            x: Input of the first module.
-            state: What the previous call returned. Default: every module at rest.
+            x: Input of the first module. With `lift`, shape (time, batch, ...).
+            state: The state that the previous call returned. Default: every module starts from its
+                resting state.
 
         Returns:
-            Output of the last module, and the state, a tuple with one entry a module, `()` for one that has none.
+            The output of the last module, or with `return_hidden` the list of the outputs of all
+            modules; and the state, a tuple with one entry per module, `()` for a stateless one.
 
         Raises:
-            ValueError: If the state has not one entry a module.
+            ValueError: If `state` is not a tuple with one entry per module.
         """
+        call = call_over_time if self.lift else call_module
+        outputs, next_states = [], []
+        for module, module_state in zip(self, self._check_state(state), strict=True):
+            x, next_state = call(module, x, module_state)
+            next_states.append(next_state)
+            if self.return_hidden:
+                outputs.append(x)
+        return outputs if self.return_hidden else x, tuple(next_states)
+
+    def _check_state(self, state: object) -> Sequence[object]:
         if state is None:
-            state = ((),) * len(self)
-        whole = isinstance(state, tuple | list) and not hasattr(state, "_fields")
-        if not whole or len(state) != len(self):
-            got = f"{len(state)} entries" if whole else type(state).__name__
-            raise ValueError(
-                f"{type(self).__name__} of {len(self)} modules continues from a tuple with one entry each, got {got}."
-            )
-        outputs, states = [], []
-        for module, before in zip(self, state, strict=True):
-            x, after = call(module, x, before)
-            outputs.append(x)
-            states.append(after)
-        return outputs if self.return_hidden else x, tuple(states)
+            return ((),) * len(self)
+        if is_container_state(state):
+            if len(state) == len(self):
+                return state
+            given = f"a tuple with {len(state)} entries"
+        else:
+            given = type(state).__name__
+        raise ValueError(
+            f"{type(self).__name__} expected as its state a tuple with one entry for each of its {len(self)} modules, "
+            f"got {given}; pass the state that its previous call returned."
+        )
 
+    def __getitem__(self, index: slice | int) -> Any:
+        """A module by index, or the container of a slice of modules."""
+        selected = super().__getitem__(index)
+        return self._copy_settings(selected) if isinstance(index, slice) else selected
 
-class Lift(nn.Module):
-    """A module of one step made to work over time.
+    def __add__(self, other: nn.Sequential) -> Self:
+        """The container of the modules of both, with the settings of this one."""
+        return self._copy_settings(type(self)(*super().__add__(other)))
 
-    A module without state is applied to all times at once, time folded into the batch; batch normalisation then takes its statistics over
-    time too. One with state, such as a `SequentialState` of cells, is stepped through time.
+    def __mul__(self, times: int) -> Self:
+        """The container of the modules repeated, with the settings of this one."""
+        return self._copy_settings(type(self)(*super().__mul__(times)))
 
-    Args:
-        module: The module to lift.
+    def _copy_settings(self, container: Any) -> Self:
+        container.lift, container.return_hidden = self.lift, self.return_hidden
+        return container
 
-    >>> Lift(nn.Conv2d(1, 8, 3))(torch.zeros(20, 16, 1, 28, 28)).shape
-    torch.Size([20, 16, 8, 26, 26])
-    """
-
-    def __init__(self, module: nn.Module):
-        super().__init__()
-        if not isinstance(module, nn.Module):
-            raise TypeError(f"Lift takes a module, got {module!r}.")
-        self.module = module
-
-    def forward(self, xs: Any, state: Any = None) -> Any:
-        """Run over time.
-
-        Args:
-            xs: Input, shape (time, batch, ...), or the pair of output and state that the module before returned, whose state is passed over.
-            state: State of a module that has one, to continue from. Default: at rest.
-
-        Returns:
-            Output, shape (time, batch, ...); if the module has a state, the pair of output and its last state.
-        """
-        xs = xs[0] if isinstance(xs, tuple) else xs
-        if not is_stateful(self.module):
-            return fold_time(self.module, xs)
-        if xs.dim() == 0 or not len(xs):
-            raise ValueError(
-                f"Lift steps {type(self.module).__name__} through time: it takes (time, ...) of at least one step, got {tuple(xs.shape)}."
-            )
-        outputs = []
-        for x in xs.unbind(0):
-            output, state = call(self.module, x, state)
-            outputs.append(output)
-        return torch.stack(outputs), state
-
-
-class RecurrentSequentialState(NamedTuple):
-    """State of `RecurrentSequential`."""
-
-    cache: Any  # last output of the last module, fed back
-    state: tuple[Any, ...]  # states of the modules
-
-
-class RecurrentSequential(nn.Module):
-    """Modules in sequence whose last output is added to their next input: one step at a time, or lifted over time.
-
-    Args:
-        *modules: The modules; the output of the last must have the shape of the first one's input.
-        output_modules: Which module's output to return, or a list of them to return a list. Default: the last.
-    """
-
-    def __init__(self, *modules: nn.Module, output_modules: int | list[int] = -1):
-        super().__init__()
-        self.modules_in_sequence = SequentialState(*modules, return_hidden=True)
-        self.output_modules = output_modules
-        for index in [output_modules] if isinstance(output_modules, int) else output_modules:
-            if not -len(modules) <= index < len(modules):
-                raise ValueError(
-                    f"RecurrentSequential has {len(modules)} modules, but output_modules asks for {index}."
-                )
-
-    def forward(self, x: Tensor, state: RecurrentSequentialState | None = None) -> tuple[Any, RecurrentSequentialState]:
-        """Advance by one step.
-
-        Args:
-            x: One step of input.
-            state: State before the step. Default: at rest, nothing fed back.
-
-        Raises:
-            ValueError: If what is fed back does not have the shape of the input.
-        """
-        if state is not None:
-            if state.cache.shape != x.shape:
-                raise ValueError(
-                    f"RecurrentSequential feeds back shape {tuple(state.cache.shape)}, but its input has shape {tuple(x.shape)}."
-                )
-            x = x + state.cache
-        outputs, states = self.modules_in_sequence(x, None if state is None else state.state)
-        chosen = self.output_modules
-        output = outputs[chosen] if isinstance(chosen, int) else [outputs[index] for index in chosen]
-        return output, RecurrentSequentialState(outputs[-1], states)
+    def extra_repr(self) -> str:
+        settings = {"lift": self.lift, "return_hidden": self.return_hidden}
+        return ", ".join(f"{name}=True" for name, value in settings.items() if value)

@@ -1,4 +1,4 @@
-"""The contract of a neuron: declared parameters, a resting state, a step, and the methods that derive a step from equations."""
+"""The contract of a neuron: declared parameters, a resting state and a step, written or derived from equations."""
 
 from .integrators import (
     Euler as Euler,

@@ -1,70 +1,78 @@
 """The integrator's coefficients of a model, cached between calls."""
 
-from typing import Any, NamedTuple, TYPE_CHECKING
+from typing import NamedTuple, TYPE_CHECKING
 from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor
+from torch import nn, Tensor
+
+from .integrators import Coefficients
 
 if TYPE_CHECKING:
     from .ode import ODE
 
 
-class _CachedTensor(NamedTuple):
-    tensor: Tensor | None
-    version: int
-
-
 class _Entry(NamedTuple):
-    settings: tuple[Any, ...]
-    tensors: list[_CachedTensor]
-    coefficients: Any
+    settings: tuple[object, ...]
+    tensors: list[Tensor | None]  # copies of the parameters and buffers
+    coefficients: Coefficients
 
 
 _cache: WeakKeyDictionary["ODE", _Entry] = WeakKeyDictionary()
 
 
-def cached_coefficients(model: "ODE") -> Any:
+def cached_coefficients(model: "ODE") -> Coefficients:
     """The coefficients that the model's integrator computes from its parameters.
 
-    Computing them takes a dozen small PyTorch operations, longer than a step of a cell, so they are kept with the model. They depend on
-    the integrator, on `dt` and on the model's parameters and buffers. An entry is valid as long as all of these are the same objects and
-    no tensor's version counter, which counts in-place changes, has moved. Coefficients that carry a gradient, belong to a function
-    transform or are being traced are never kept.
+    Computing them takes dozens of small PyTorch operations, longer than the step of a cell, so they are
+    cached where that is safe:
+
+    - The equations are geir's own, so that they depend on the integrator, on `dt` and on the model's
+    parameters and buffers only. The
+      equations of a user may read anything, such as a global variable, and are evaluated in every call.
+    - The values of all of these are the same as before. Values are compared, not version counters: fused
+    optimizers, writes through
+      `.data` or NumPy and collectives of `torch.distributed` change tensors without counting.
+    - The tensors are plain ones on the CPU, where comparing them is cheap, and no gradient is wanted.
     """
-    if torch.compiler.is_compiling():
-        return model.integrator.prepare(model)
     tensors = [*model._parameters.values(), *model._buffers.values()]
+    if torch.compiler.is_compiling() or not _has_known_equations(model) or not all(map(_is_comparable, tensors)):
+        return model.integrator.prepare(model)
     settings = (model.integrator, model.dt)
     entry = _cache.get(model)
-    if entry and entry.settings == settings and _unchanged(tensors, entry.tensors):
+    if entry and entry.settings == settings and _equal(tensors, entry.tensors):
         return entry.coefficients
-    if not all(map(_cacheable, tensors)):
-        return model.integrator.prepare(model)
-    # Outside of inference mode: its tensors could not be used elsewhere. No gradient is wanted, or the tensors would not be cacheable.
+    # Outside of inference mode: its tensors could not be used elsewhere. No gradient is wanted, or the
+    # tensors would not be comparable.
     with torch.inference_mode(False), torch.no_grad():
+        copies = [None if tensor is None else tensor.clone() for tensor in tensors]
         coefficients = model.integrator.prepare(model)
-    versions = [_CachedTensor(t, 0 if t is None else t._version) for t in tensors]
-    _cache[model] = _Entry(settings, versions, coefficients)
+    _cache[model] = _Entry(settings, copies, coefficients)
     return coefficients
 
 
-def _unchanged(tensors: list[Tensor | None], cached: list[_CachedTensor]) -> bool:
-    return len(tensors) == len(cached) and all(
-        tensor is before.tensor
-        and (tensor is None or (tensor._version == before.version and not _carries_gradient(tensor)))
-        for tensor, before in zip(tensors, cached, strict=True)
-    )
+def _has_known_equations(model: "ODE") -> bool:
+    kind = type(model)
+    functions = (kind.rest, kind.derivative, type(model.integrator).prepare)
+    return all(function.__module__.startswith("geir.") for function in functions)
 
 
-def _carries_gradient(tensor: Tensor) -> bool:
-    return tensor.requires_grad and torch.is_grad_enabled()
-
-
-def _cacheable(tensor: Tensor | None) -> bool:
-    """Whether a tensor is a plain one: without gradient, and not part of a function transform or a trace."""
+def _is_comparable(tensor: Tensor | None) -> bool:
+    """Whether a tensor is a plain one on the CPU, without gradient, and not part of a function transform or a trace."""
     if tensor is None:
         return True
-    transformed = torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
-    plain = type(tensor) in (Tensor, torch.nn.Parameter) and not transformed
-    return plain and not tensor.is_inference() and not _carries_gradient(tensor)
+    if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu" or tensor.is_inference():
+        return False
+    if torch._C._len_torch_dispatch_stack() > 0 or (tensor.requires_grad and torch.is_grad_enabled()):
+        return False
+    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+
+
+def _equal(tensors: list[Tensor | None], copies: list[Tensor | None]) -> bool:
+    return len(tensors) == len(copies) and all(map(_same, tensors, copies))
+
+
+def _same(tensor: Tensor | None, copy: Tensor | None) -> bool:
+    if tensor is None or copy is None:
+        return tensor is copy
+    return tensor.dtype == copy.dtype and tensor.shape == copy.shape and torch.equal(tensor, copy)

@@ -3,20 +3,20 @@
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, ClassVar, Generic, TYPE_CHECKING, TypeVar
+from typing import Any, Generic, TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
 
 from .._runtime.kernels import fused
-from .._runtime.stepper import Stepper
-from .._util.state import expand_state, leaves, tensors_of, working_dtype
-from .._util.validation import check_broadcastable, unwrap_output
+from .._runtime.stepper import Prepared, Stepper
+from .._util.state import AnyState, expand_state, leaves, tensors_of, working_dtype
+from .._util.validation import check_broadcastable, Input, unwrap_output
 from ..surrogates import SuperSpike
 from .parameters import Declared, setting
 
 State = TypeVar("State", bound=tuple)
-Runner = Callable[..., tuple[Tensor, Any]]
+Runner = Callable[..., tuple[Tensor, AnyState]]
 
 
 class Dynamics(Declared, ABC, Generic[State]):
@@ -27,12 +27,9 @@ class Dynamics(Declared, ABC, Generic[State]):
     Args:
         dt: Step size in seconds.
         record_states: Whether a run returns the states after every step instead of only the last.
-        unroll: The code that runs the step over time: `geir.Fused(...)`, kernels derived from the step, or `geir.reference`, the loop
-            that defines the result.
+        unroll: The code that runs the step over time: `geir.Fused(...)`, kernels derived from the step, or
+            `geir.reference`, the loop that defines the result.
     """
-
-    # Whether the step is elementwise over neurons; if not, the reference loop is used.
-    elementwise: ClassVar[bool] = True
 
     dt: float = setting(
         default=1e-3,
@@ -48,8 +45,9 @@ class Dynamics(Declared, ABC, Generic[State]):
         """The resting state of the model, broadcastable to one step of input."""
 
     if TYPE_CHECKING:
-        # Like `nn.Module.forward`: how many arguments a step takes depends on the model's `prepare`.
-        step: Callable[..., tuple[Tensor, Any]]
+        # How many arguments a step takes depends on the model's `prepare`; this signature is compatible with all.
+        def step(self, *arguments: Any, **keywords: Any) -> tuple[Tensor, AnyState]: ...
+
     else:
 
         @abstractmethod
@@ -62,7 +60,7 @@ class Dynamics(Declared, ABC, Generic[State]):
                 *prepared: The values returned by `prepare`, one argument each; none for a model without `prepare`.
             """
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         """Further arguments of `step` that depend on parameters only, computed once per call."""
         return ()
 
@@ -70,6 +68,11 @@ class Dynamics(Declared, ABC, Generic[State]):
     def spiking(self) -> bool:
         """Whether the output is spikes."""
         return False
+
+    @property
+    def elementwise(self) -> bool:
+        """Whether the step is elementwise over neurons; if not, the reference loop is used."""
+        return True
 
     def transform_input(self, x: Tensor, over_time: bool) -> Tensor:
         """Map the input to the input of the step, for all time steps at once or for one."""
@@ -82,7 +85,7 @@ class Dynamics(Declared, ABC, Generic[State]):
         """
         return working_dtype(tensors_of(self).values() or [x])
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         """The state at the start of a run: at rest.
 
         Args:
@@ -95,7 +98,7 @@ class Dynamics(Declared, ABC, Generic[State]):
         """The model, ready to run with states of this dtype."""
         return Stepper(self, self.step, self.prepare(), dtype, self.elementwise)
 
-    def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, xs: Input, state: AnyState = None) -> tuple[Tensor, AnyState]:
         """Run over time.
 
         Args:
@@ -103,18 +106,19 @@ class Dynamics(Declared, ABC, Generic[State]):
             state: State to continue from, each part of shape (...). Default: the resting state.
 
         Returns:
-            Output, shape (time, ...), in the dtype of the input, and the state after the last step; with `record_states` the states
-            after every step, each part of shape (time, ...).
+            Output, shape (time, ...), in the dtype of the input, and the state after the last step; with
+            `record_states` the states after every step, each part of shape (time, ...).
 
         Raises:
             TypeError: If `xs` is not a floating-point tensor, or `state` is not a state of this model.
-            ValueError: If `xs` has no time dimension, or a part of `state` or a parameter does not fit one step of input.
+            ValueError: If `xs` has no time dimension, or a part of `state` or a parameter does not fit one
+                step of input.
         """
         xs = self.check_input(xs)
         if xs.dim() == 0:
             raise ValueError(
-                f"{type(self).__name__} runs over time: expected input of shape (time, ...), got a tensor without dimensions; "
-                "for one step use a cell."
+                f"{type(self).__name__} runs over time: expected input of shape (time, ...), got a tensor without "
+                "dimensions; for one step use a cell."
             )
         inputs = self.transform_input(xs, over_time=True)
         dtype = self.state_dtype(inputs)
@@ -122,7 +126,7 @@ class Dynamics(Declared, ABC, Generic[State]):
         state = self.start_state(inputs.new_empty(()).expand(inputs.shape[1:]), state, dtype)
         return self.unroll(self.stepper(dtype), inputs, state, self.record_states)
 
-    def check_input(self, x: Any) -> Tensor:
+    def check_input(self, x: Input) -> Tensor:
         """The input tensor, taken out of an `(output, state)` tuple if necessary.
 
         Raises:
@@ -132,7 +136,8 @@ class Dynamics(Declared, ABC, Generic[State]):
         x = unwrap_output(name, x)
         if x.dtype == torch.float64 and self.state_dtype(x) != torch.float64:
             raise TypeError(
-                f"{name} has float32 parameters, but its input is float64; convert one of them: input.float() or neuron.double()."
+                f"{name} has float32 parameters, but its input is float64; convert one of them: "
+                "input.float() or neuron.double()."
             )
         return x
 
@@ -149,7 +154,7 @@ class Dynamics(Declared, ABC, Generic[State]):
                 )
             check_broadcastable(name, key, tensor, x.shape)
 
-    def start_state(self, x: Tensor, state: Any, dtype: torch.dtype) -> Any:
+    def start_state(self, x: Tensor, state: AnyState, dtype: torch.dtype) -> AnyState:
         """The state that a run starts from: the given one, or the initial one if it is None.
 
         Args:
@@ -170,11 +175,13 @@ class Dynamics(Declared, ABC, Generic[State]):
             if part.shape != x.shape:
                 hint = " Take the last step of a recorded state." if part.shape[1:] == x.shape else ""
                 raise ValueError(
-                    f"{kind}.{key} has shape {tuple(part.shape)}, but one step of input has shape {tuple(x.shape)}.{hint}"
+                    f"{kind}.{key} has shape {tuple(part.shape)}, but one step of input has shape "
+                    f"{tuple(x.shape)}.{hint}"
                 )
             if part.dtype != dtype:
                 raise ValueError(
-                    f"{kind}.{key} has dtype {part.dtype}, but the state of {name} is {dtype}; convert it with .to(...)."
+                    f"{kind}.{key} has dtype {part.dtype}, but the state of {name} is {dtype}; "
+                    "convert it with .to(...)."
                 )
             if part.device != x.device:
                 raise ValueError(
@@ -182,11 +189,11 @@ class Dynamics(Declared, ABC, Generic[State]):
                 )
         return state
 
-    def check_state_type(self, state: Any) -> None:
+    def check_state_type(self, state: AnyState) -> None:
         """Raise `TypeError` if this is not a state of this model."""
         self.expect_state(state, type(self.rest()))
 
-    def expect_state(self, state: Any, expected: type) -> None:
+    def expect_state(self, state: AnyState, expected: type) -> None:
         """Raise `TypeError` if the state is not of the expected type."""
         if not isinstance(state, expected):
             raise TypeError(
@@ -235,7 +242,8 @@ class Neuron(Dynamics[State], ABC):
         if emits_multiple_spikes(self.surrogate) and not (reset and reset.multiple_spikes):
             given = f"reset_mechanism={reset}" if reset else "no `reset_mechanism`"
             raise ValueError(
-                f"{type(self).__name__} with {given} cannot undo several spikes per step, which {self.surrogate} emits; "
+                f"{type(self).__name__} with {given} cannot undo several spikes per step, "
+                f"which {self.surrogate} emits; "
                 "use a `reset_mechanism` by subtraction, such as geir.ResetBySubtraction()."
             )
 

@@ -1,13 +1,14 @@
 """Models given by differential equations with jumps: they define only these, and an integrator makes the step."""
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar
+from typing import Any, cast, ClassVar
 
 from torch import Tensor
 
+from .._runtime.stepper import Prepared
 from .._util.state import potential, with_potential
 from ._coefficients import cached_coefficients
-from .integrators import Exact, ExponentialEuler, Integrator
+from .integrators import Coefficients, Exact, ExponentialEuler, Integrator
 from .integrators._affine import find_structure
 from .neuron import Dynamics, Neuron, State
 from .resets import Reset, ResetToValue
@@ -16,12 +17,13 @@ from .resets import Reset, ResetToValue
 class ODE(Dynamics[State], ABC):
     """A model given by a differential equation between jumps.
 
-    Abstract: a subclass defines `rest`, `derivative` and, if input makes the state jump, `receive`. A subclass declared affine,
-    ``class LIF(ODENeuron[LIFState], affine=True)``, promises that its derivative is affine in state and input, and is integrated exactly.
+    Abstract: a subclass defines `rest`, `derivative` and, if input makes the state jump, `receive`. A
+    subclass declared affine, ``class LIF(ODENeuron[LIFState], affine=True)``, promises that its derivative is
+    affine in state and input, and is integrated exactly.
 
     Args:
-        integrator: Numerical method that advances the state by `dt`. Default: `Exact()` for models declared affine, else
-            `ExponentialEuler()`.
+        integrator: Numerical method that advances the state by `dt`. Default: `Exact()` for models declared
+            affine, else `ExponentialEuler()`.
     """
 
     affine: ClassVar[bool] = False
@@ -50,10 +52,10 @@ class ODE(Dynamics[State], ABC):
     def derivative(self, x: Tensor, state: State) -> State:
         """The time derivative of each part of the state, per second; `x` is constant during a step."""
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         return (cached_coefficients(self),)
 
-    def advance(self, x: Tensor, state: State, coefficients: Any) -> State:
+    def advance(self, x: Tensor, state: State, coefficients: Coefficients) -> State:
         """Receive the input, then integrate over `dt`."""
         return self.integrator.advance(self, x, self.receive(x, state), coefficients)
 
@@ -63,18 +65,24 @@ class ODENeuron(ODE[State], Neuron[State], ABC):
 
     Every step does in this order: receive, integrate, compare with the threshold, reset.
 
-    Abstract: a subclass defines `rest`, `derivative`, `threshold`, `reset` and, if input makes the state jump, `receive`.
+    Abstract: a subclass defines `rest`, `derivative`, `threshold`, `reset` and, if input makes the state
+    jump, `receive`.
     """
 
     @abstractmethod
     def threshold(self, before: State, after: State) -> Tensor:
-        """Distance to threshold, from the states before the step and after integration: the neuron spikes where it is > 0."""
+        """Distance to threshold; the neuron spikes where it is > 0.
+
+        Args:
+            before: State before the step.
+            after: State after integration.
+        """
 
     @abstractmethod
     def reset(self, z: Tensor, state: State) -> State:
         """The state after spikes `z`."""
 
-    def step(self, x: Tensor, state: State, coefficients: Any) -> tuple[Tensor, State]:
+    def step(self, x: Tensor, state: State, coefficients: Coefficients) -> tuple[Tensor, State]:
         after = self.advance(x, state, coefficients)
         z = self.surrogate(self.threshold(state, after))
         return z, self.reset(z, after)
@@ -83,8 +91,8 @@ class ODENeuron(ODE[State], Neuron[State], ABC):
 class IntegrateAndFire(ODENeuron[State], ABC):
     """An `ODENeuron` whose spikes reset its membrane potential, the part `v` of its state.
 
-    Abstract: a subclass declares the parameters `v_th` and `v_reset`, or defines `reset_levels`. It overrides `reset` only if a spike
-    has further effects.
+    Abstract: a subclass declares the parameters `v_th` and `v_reset`, or defines `reset_levels`. It overrides
+    `reset` only if a spike has further effects.
 
     Args:
         reset_mechanism: Effect of a spike on the membrane potential.
@@ -106,7 +114,8 @@ class IntegrateAndFire(ODENeuron[State], ABC):
 
     def reset_levels(self) -> tuple[Tensor, Tensor]:
         """The potential after a spike, and the threshold potential: arguments of the reset mechanism."""
-        return self.v_reset, self.v_th  # pyright: ignore[reportAttributeAccessIssue]  (checked when the class is defined)
+        model = cast(Any, self)  # these parameters exist, as checked when the class was defined
+        return model.v_reset, model.v_th
 
     def reset(self, z: Tensor, state: State) -> State:
         return with_potential(state, self.reset_mechanism(z, potential(state), *self.reset_levels()))

@@ -12,8 +12,8 @@ class Reset(ABC):
     """The effect of a spike on the membrane potential. Abstract: a subclass defines `apply`.
 
     Args:
-        detach: Whether the gradient is stopped from the new potential through the spike that reset it (the default; F. Zenke & T. Vogels,
-            *The remarkable robustness of surrogate gradient learning*, 2021).
+        detach: Whether the gradient is stopped from the new potential through the spike that reset it (the
+            default; F. Zenke & T. Vogels, *The remarkable robustness of surrogate gradient learning*, 2021).
     """
 
     # Whether `z` may be several spikes at once.
@@ -39,7 +39,10 @@ class ResetToValue(Reset):
 
 @dataclass(frozen=True)
 class ResetBySubtraction(Reset):
-    r"""Reset by subtraction, :math:`v \leftarrow v - (v_\text{th} - v_\text{reset})`: the excess over the threshold is kept."""
+    r"""Reset by subtraction, :math:`v \leftarrow v - (v_\text{th} - v_\text{reset})`.
+
+    The excess over the threshold is kept.
+    """
 
     multiple_spikes: ClassVar[bool] = True
 

@@ -1,16 +1,35 @@
-"""Decoders: from spikes and membrane potentials to predictions, and the losses that train them."""
+"""Decoders: from spikes and membrane potentials to predictions, and the losses that train them.
+
+Decoders reduce the output of a network over time, shape (time, batch, classes), to one score per class. Losses are the
+cross entropy of such scores.
+
+=======================  ====================================  ======================
+decoder                  score of a class                      loss
+=======================  ====================================  ======================
+`rate`                   mean number of spikes per step
+`spike_count`            number of spikes                      `rate_loss`
+`max_potential`          largest membrane potential            `max_potential_loss`
+`last_potential`         membrane potential at the last step   `last_potential_loss`
+`first_spike_score`      negative time of the first spike      `first_spike_loss`
+=======================  ====================================  ======================
+
+`first_spike_time` and `spike_times` return spike times in seconds, for losses of your own.
+"""
 
 from .decoders import (
-    first_spike_decode as first_spike_decode,
-    first_spike_loss as first_spike_loss,
+    first_spike_score as first_spike_score,
     first_spike_time as first_spike_time,
-    last_decode as last_decode,
-    last_membrane_loss as last_membrane_loss,
-    max_decode as max_decode,
-    max_membrane_loss as max_membrane_loss,
-    rate_decode as rate_decode,
-    rate_loss as rate_loss,
+    last_potential as last_potential,
+    max_potential as max_potential,
+    rate as rate,
+    spike_count as spike_count,
     spike_times as spike_times,
     SpikesToTimesDecoder as SpikesToTimesDecoder,
-    sum_decode as sum_decode,
+    SpikeTimesDecoder as SpikeTimesDecoder,
+)
+from .losses import (
+    first_spike_loss as first_spike_loss,
+    last_potential_loss as last_potential_loss,
+    max_potential_loss as max_potential_loss,
+    rate_loss as rate_loss,
 )

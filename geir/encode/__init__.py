@@ -1,39 +1,60 @@
-"""From values to spikes and currents over time. Each function has a module of the same meaning; random ones take a `generator`."""
+"""Encoders: from values to spike trains and currents.
+
+Every encoder is a function and a module. The module has the function's name in CamelCase followed by ``Encoder``, and
+takes the function's settings in its constructor: ``geir.encode.phase(x, steps=40)`` is the same as
+``geir.encode.PhaseEncoder(steps=40)(x)``. An encoder that returns one step at a time has a name that ends in ``_step``;
+its module ends in ``EncoderCell``. Random encoders take a `torch.Generator`, for reproducible spikes.
+
+===========================  ===================================================================================
+`poisson`                    random spikes whose rate is proportional to the intensity
+`signed_poisson`             the same for intensities in [-1, 1]; spikes carry the sign
+`constant_current_lif`       spikes of LIF neurons driven by a constant current
+`spike_latency_lif`          the first of those spikes
+`spike_latency`              the first spike of any spike train
+`time_to_first_spike`        one spike, linearly earlier for a larger intensity
+`rank_order`                 one spike, in the order of the values
+`phase`                      the binary digits of the intensity, repeated every period
+`burst`                      a burst with more spikes and shorter intervals for a larger intensity
+`population`                 activities of neurons with Gaussian tuning curves
+`delta`                      spikes where a signal changes
+===========================  ===================================================================================
+"""
 
 from .changes import (
-    delta_encode as delta_encode,
+    delta as delta,
     DeltaEncoder as DeltaEncoder,
     DeltaEncoderCell as DeltaEncoderCell,
     DeltaState as DeltaState,
 )
 from .populations import (
-    population_encode as population_encode,
+    population as population,
     PopulationEncoder as PopulationEncoder,
-    rank_order_encode as rank_order_encode,
+    rank_order as rank_order,
     RankOrderEncoder as RankOrderEncoder,
 )
 from .rates import (
-    poisson_encode as poisson_encode,
-    poisson_encode_step as poisson_encode_step,
+    poisson as poisson,
+    poisson_step as poisson_step,
     PoissonEncoder as PoissonEncoder,
+    PoissonEncoderCell as PoissonEncoderCell,
     PoissonEncoderStep as PoissonEncoderStep,
-    signed_poisson_encode as signed_poisson_encode,
-    signed_poisson_encode_step as signed_poisson_encode_step,
+    signed_poisson as signed_poisson,
+    signed_poisson_step as signed_poisson_step,
     SignedPoissonEncoder as SignedPoissonEncoder,
-    SignedPoissonEncoderStep as SignedPoissonEncoderStep,
+    SignedPoissonEncoderCell as SignedPoissonEncoderCell,
 )
 from .timing import (
-    burst_encode as burst_encode,
+    burst as burst,
     BurstEncoder as BurstEncoder,
-    constant_current_encode as constant_current_encode,
+    constant_current_lif as constant_current_lif,
     ConstantCurrentLIFEncoder as ConstantCurrentLIFEncoder,
-    latency_encode as latency_encode,
-    phase_encode as phase_encode,
+    phase as phase,
     phase_weights as phase_weights,
     PhaseEncoder as PhaseEncoder,
-    spike_latency_encode as spike_latency_encode,
+    spike_latency as spike_latency,
+    spike_latency_lif as spike_latency_lif,
     SpikeLatencyEncoder as SpikeLatencyEncoder,
     SpikeLatencyLIFEncoder as SpikeLatencyLIFEncoder,
-    time_to_first_spike_encode as time_to_first_spike_encode,
+    time_to_first_spike as time_to_first_spike,
     TimeToFirstSpikeEncoder as TimeToFirstSpikeEncoder,
 )

@@ -1,174 +1,228 @@
-"""Values as the times of spikes."""
+"""Encode values as the times of spikes."""
 
-from typing import Any
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 
 from .._util.function_module import module_of
-from .._util.validation import check_has_time, time_indices
-from ..core.neuron import Dynamics
+from .._util.validation import check_has_time, check_integer, time_indices
 from ..neurons import LIFBox
-from .intensities import check_intensities, check_steps
+from ._validation import check_intensities
+
+# A layer of neurons: from currents over time to spikes over time and a state.
+Layer = Callable[[Tensor], tuple[Tensor, object]]
 
 
-def constant_current_encode(x: Tensor, seq_length: int, neuron: Dynamics[Any] | None = None) -> Tensor:
-    r"""Spikes of neurons driven by `x` as a constant current.
+def constant_current_lif(x: Tensor, steps: int, neuron: Layer | None = None) -> Tensor:
+    r"""Spikes of neurons driven by the constant current `x`.
 
     Args:
         x: Currents, any shape.
-        seq_length: Number of steps.
-        neuron: The neurons. Default: `LIFBox()`, which spike at :math:`x > 1` with the period :math:`\tau_\text{mem} \ln \frac{x}{x - 1}`.
+        steps: Number of steps.
+        neuron: Neurons over time, such as ``geir.LIF()``. Default: ``geir.LIFBox()``, which spikes for :math:`x > 1`,
+            with period :math:`\tau_\text{mem} \ln \frac{x}{x - 1}`.
 
     Returns:
-        Spikes, shape (seq_length, \*x.shape).
+        Spikes, shape (steps, \*x.shape).
+
+    Raises:
+        ValueError: If `steps` is not an integer >= 0.
     """
-    check_steps("constant_current_encode", seq_length=seq_length)
-    neuron = LIFBox().to(x.device, torch.promote_types(x.dtype, torch.float32)) if neuron is None else neuron
-    zs, _ = neuron(x.expand(seq_length, *x.shape))
+    check_integer("encode.constant_current_lif", steps=steps)
+    if neuron is None:
+        neuron = LIFBox().to(x.device, torch.promote_types(x.dtype, torch.float32))
+    zs, _ = neuron(x.expand(steps, *x.shape))
     return zs
 
 
-def spike_latency_encode(zs: Tensor) -> Tensor:
-    """Only the first spike of each train: spikes of shape (time, ...) to the same with at most one spike each."""
-    return check_has_time("spike_latency_encode", zs) * (torch.cumsum(zs != 0, 0) == 1)
+def spike_latency(zs: Tensor) -> Tensor:
+    """Keep only the first spike of each spike train.
 
+    Args:
+        zs: Spikes, shape (time, ...).
 
-def latency_encode(x: Tensor, seq_length: int, neuron: Dynamics[Any] | None = None) -> Tensor:
-    r"""One spike each, the sooner the stronger the current: the first of `constant_current_encode`.
+    Returns:
+        Spikes, shape (time, ...), at most one per train.
 
-    By default after :math:`\tau_\text{mem} \ln \frac{x}{x - 1}`, the logarithmic latency of a charging membrane; `time_to_first_spike_encode`
-    has the linear one.
+    Raises:
+        ValueError: If `zs` has no step.
+        TypeError: If `zs` is not floating-point.
     """
-    return spike_latency_encode(constant_current_encode(x, seq_length, neuron))
+    check_has_time("encode.spike_latency", zs)
+    return zs * (torch.cumsum(zs != 0, 0) == 1)
 
 
-def time_to_first_spike_encode(x: Tensor, seq_length: int) -> Tensor:
-    r"""One spike each, at step :math:`\lfloor (1 - x) T \rfloor` of :math:`T`: intensity 1 at once, 0 never.
+def spike_latency_lif(x: Tensor, steps: int, neuron: Layer | None = None) -> Tensor:
+    r"""One spike, earlier for a larger current: the first spike of `constant_current_lif`.
+
+    With the default neuron, the latency is :math:`\tau_\text{mem} \ln \frac{x}{x - 1}`, the time that a membrane
+    takes to charge to threshold. `time_to_first_spike` has a linear latency instead.
+
+    Args:
+        x: Currents, any shape.
+        steps: Number of steps.
+        neuron: Neurons over time, as in `constant_current_lif`.
+
+    Returns:
+        Spikes, shape (steps, \*x.shape), at most one per neuron.
+
+    Raises:
+        ValueError: If `steps` is not an integer >= 0.
+    """
+    return spike_latency(constant_current_lif(x, steps, neuron))
+
+
+def time_to_first_spike(x: Tensor, steps: int) -> Tensor:
+    r"""One spike, at step :math:`\lfloor (1 - x) T \rfloor` of :math:`T`; intensity 0 stays silent.
 
     Args:
         x: Intensities in [0, 1], any shape.
-        seq_length: Number of steps, :math:`T`.
+        steps: Number of steps, :math:`T`.
 
     Returns:
-        Spikes, shape (seq_length, \*x.shape), in the dtype of `x`.
+        Spikes, shape (steps, \*x.shape), in the dtype of `x`.
 
-    >>> time_to_first_spike_encode(torch.tensor([1.0, 0.5, 0.0]), 4)
+    Raises:
+        ValueError: If an intensity is out of range, or `steps` is not an integer >= 0.
+        TypeError: If `x` is not floating-point.
+
+    >>> time_to_first_spike(torch.tensor([1.0, 0.5, 0.0]), 4)
     tensor([[1., 0., 0.],
             [0., 0., 0.],
             [0., 1., 0.],
             [0., 0., 0.]])
     """
-    check_steps("time_to_first_spike_encode", seq_length=seq_length)
-    check_intensities("time_to_first_spike_encode", x)
-    return (torch.floor((1 - x) * seq_length) == time_indices(seq_length, x)).to(x.dtype)
+    check_integer("encode.time_to_first_spike", steps=steps)
+    check_intensities("encode.time_to_first_spike", x)
+    return (torch.floor((1 - x) * steps) == time_indices(steps, x)).to(x.dtype)
 
 
-def phase_encode(x: Tensor, seq_length: int, period: int = 8) -> Tensor:
-    r"""The binary digits of :math:`x`, the highest first, again in every period: a spike in phase :math:`k` counts :math:`2^{-(k + 1)}`.
+def phase(x: Tensor, steps: int, period: int = 8) -> Tensor:
+    r"""The binary digits of :math:`x`, most significant first, repeated every period.
 
-    Intensities are cut to `period` digits, so that 1 becomes :math:`1 - 2^{-K}`.
+    A spike in phase :math:`k` has the weight :math:`2^{-(k + 1)}`; see `phase_weights`. Intensities are truncated to
+    `period` digits, so 1 is encoded as :math:`1 - 2^{-K}`.
 
     Reference: J. Kim, H. Kim, S. Huh, J. Lee & K. Choi, *Deep neural networks with weighted spikes*, 2018.
 
     Args:
         x: Intensities in [0, 1], any shape.
-        seq_length: Number of steps.
+        steps: Number of steps.
         period: Number of phases, :math:`K`.
 
     Returns:
-        Spikes, shape (seq_length, \*x.shape), in the dtype of `x`; times `phase_weights`, what they count.
+        Spikes, shape (steps, \*x.shape), in the dtype of `x`.
 
-    >>> phase_encode(torch.tensor([0.5, 0.75, 0.3125]), 4, period=4).T
+    Raises:
+        ValueError: If an intensity is out of range, `steps` is not an integer >= 0, or `period` not an integer >= 1.
+        TypeError: If `x` is not floating-point.
+
+    >>> phase(torch.tensor([0.5, 0.75, 0.3125]), 4, period=4).T
     tensor([[1., 0., 0., 0.],
             [1., 1., 0., 0.],
             [0., 1., 0., 1.]])
     """
-    check_steps("phase_encode", seq_length=seq_length)
-    check_steps("phase_encode", least=1, period=period)
-    check_intensities("phase_encode", x)
-    digits = torch.floor(x.to(torch.promote_types(x.dtype, torch.float32)) * 2**period).clamp(max=2**period - 1).long()
-    phase = time_indices(seq_length, x) % period
-    return ((digits >> (period - 1 - phase)) & 1).to(x.dtype)
+    check_integer("encode.phase", steps=steps)
+    check_integer("encode.phase", minimum=1, period=period)
+    check_intensities("encode.phase", x)
+    scaled = x.to(torch.promote_types(x.dtype, torch.float32)) * 2**period
+    digits = torch.floor(scaled).clamp(max=2**period - 1).long()
+    index = time_indices(steps, x) % period
+    return ((digits >> (period - 1 - index)) & 1).to(x.dtype)
 
 
-def phase_weights(seq_length: int, period: int = 8) -> Tensor:
-    r"""What a spike of `phase_encode` counts: :math:`2^{-(1 + t \bmod K)}`, shape (seq_length,).
+def phase_weights(steps: int, period: int = 8) -> Tensor:
+    r"""Weights of the spikes of `phase`, :math:`2^{-(1 + t \bmod K)}`.
 
-    >>> zs = phase_encode(torch.tensor([0.3125]), 8)
+    The weighted sum of the spikes over one period is the encoded value.
+
+    Args:
+        steps: Number of steps.
+        period: Number of phases, :math:`K`.
+
+    Returns:
+        Weights, shape (steps,).
+
+    Raises:
+        ValueError: If `steps` is not an integer >= 0, or `period` not an integer >= 1.
+
+    >>> zs = phase(torch.tensor([0.3125]), 8)
     >>> phase_weights(8) @ zs
     tensor([0.3125])
     """
-    check_steps("phase_weights", seq_length=seq_length)
-    check_steps("phase_weights", least=1, period=period)
-    return 0.5 ** (1 + torch.arange(seq_length) % period)
+    check_integer("encode.phase_weights", steps=steps)
+    check_integer("encode.phase_weights", minimum=1, period=period)
+    return 0.5 ** (1 + torch.arange(steps) % period)
 
 
-def burst_encode(
-    x: Tensor, seq_length: int, max_spikes: int = 5, shortest: int = 2, longest: int | None = None
-) -> Tensor:
-    r"""A burst from step 0 on, with the more spikes and the shorter intervals, the stronger the intensity.
+def burst(x: Tensor, steps: int, max_spikes: int = 5, min_interval: int = 2, max_interval: int | None = None) -> Tensor:
+    r"""A burst that starts at step 0, with more spikes and shorter intervals for a larger intensity.
 
-    There are :math:`\lceil N_\text{max} x \rceil` spikes, every :math:`\lceil T_\text{max} - (T_\text{max} - T_\text{min}) x \rceil` steps.
+    The burst has :math:`\lceil N_\text{max} x \rceil` spikes at intervals of
+    :math:`\lceil T_\text{max} - (T_\text{max} - T_\text{min}) x \rceil` steps.
 
-    Reference: W. Guo, M. E. Fouda, A. M. Eltawil & K. N. Salama, *Neural coding in spiking neural networks: a comparative study for robust
-    neuromorphic systems*, 2021.
+    Reference: W. Guo, M. E. Fouda, A. M. Eltawil & K. N. Salama, *Neural coding in spiking neural networks: a
+    comparative study for robust neuromorphic systems*, 2021.
 
     Args:
         x: Intensities in [0, 1], any shape.
-        seq_length: Number of steps.
+        steps: Number of steps.
         max_spikes: Number of spikes at intensity 1, :math:`N_\text{max}`.
-        shortest: Interval at intensity 1 in steps, :math:`T_\text{min}`.
-        longest: Interval towards intensity 0 in steps, :math:`T_\text{max}`. Default: as many as leave room for
-            `max_spikes` at that interval.
+        min_interval: Interval at intensity 1 in steps, :math:`T_\text{min}`.
+        max_interval: Limit of the interval at intensity 0 in steps, :math:`T_\text{max}`. Default: the largest with
+            which `max_spikes` spikes fit into the run.
 
     Returns:
-        Spikes, shape (seq_length, \*x.shape), in the dtype of `x`.
+        Spikes, shape (steps, \*x.shape), in the dtype of `x`.
 
     Raises:
-        ValueError: If an intensity is out of range, or `longest` is shorter than `shortest` or leaves no room for `max_spikes`.
+        ValueError: If an intensity is out of range, `max_interval` is less than `min_interval`, or `max_spikes`
+            spikes at an interval of `max_interval` do not fit into the run; or if an integer is too small.
+        TypeError: If `x` is not floating-point.
 
-    >>> burst_encode(torch.tensor([0.0, 0.2, 0.5, 1.0]), 9, max_spikes=3).T
+    >>> burst(torch.tensor([0.0, 0.2, 0.5, 1.0]), 9, max_spikes=3).T
     tensor([[0., 0., 0., 0., 0., 0., 0., 0., 0.],
             [1., 0., 0., 0., 0., 0., 0., 0., 0.],
             [1., 0., 0., 1., 0., 0., 0., 0., 0.],
             [1., 0., 1., 0., 1., 0., 0., 0., 0.]])
     """
-    check_steps("burst_encode", seq_length=seq_length)
-    check_steps("burst_encode", least=1, max_spikes=max_spikes, shortest=shortest)
-    check_intensities("burst_encode", x)
-    fits = (seq_length - 1) // max(1, max_spikes - 1)
-    longest = fits if longest is None else longest
-    if not shortest <= longest <= fits:
+    check_integer("encode.burst", steps=steps)
+    check_integer("encode.burst", minimum=1, max_spikes=max_spikes, min_interval=min_interval)
+    check_intensities("encode.burst", x)
+    limit = (steps - 1) // max(1, max_spikes - 1)
+    max_interval = limit if max_interval is None else max_interval
+    if not min_interval <= max_interval <= limit:
         raise ValueError(
-            f"burst_encode: {max_spikes} spikes fit into {seq_length} steps with intervals of up to {fits} steps, "
-            f"so shortest={shortest} <= longest={longest} <= {fits} must hold."
+            f"encode.burst: {max_spikes} spikes fit into {steps} steps only at intervals of up to {limit} steps; "
+            f"expected min_interval <= max_interval <= {limit}, "
+            f"got min_interval={min_interval} and max_interval={max_interval}."
         )
     spikes = torch.ceil(max_spikes * x)
-    interval = torch.ceil(longest - (longest - shortest) * x)
-    steps = time_indices(seq_length, x)
-    return ((steps % interval == 0) & (steps < spikes * interval)).to(x.dtype)
+    interval = torch.ceil(max_interval - (max_interval - min_interval) * x)
+    indices = time_indices(steps, x)
+    return ((indices % interval == 0) & (indices < spikes * interval)).to(x.dtype)
 
 
-class ConstantCurrentLIFEncoder(module_of(constant_current_encode)):
-    """`constant_current_encode` as a module."""
+class ConstantCurrentLIFEncoder(module_of(constant_current_lif)):
+    """Module form of `constant_current_lif`."""
 
 
-class SpikeLatencyLIFEncoder(module_of(latency_encode)):
-    """`latency_encode` as a module."""
+class SpikeLatencyEncoder(module_of(spike_latency)):
+    """Module form of `spike_latency`."""
 
 
-class SpikeLatencyEncoder(module_of(spike_latency_encode)):
-    """`spike_latency_encode` as a module."""
+class SpikeLatencyLIFEncoder(module_of(spike_latency_lif)):
+    """Module form of `spike_latency_lif`."""
 
 
-class TimeToFirstSpikeEncoder(module_of(time_to_first_spike_encode)):
-    """`time_to_first_spike_encode` as a module."""
+class TimeToFirstSpikeEncoder(module_of(time_to_first_spike)):
+    """Module form of `time_to_first_spike`."""
 
 
-class PhaseEncoder(module_of(phase_encode)):
-    """`phase_encode` as a module."""
+class PhaseEncoder(module_of(phase)):
+    """Module form of `phase`."""
 
 
-class BurstEncoder(module_of(burst_encode)):
-    """`burst_encode` as a module."""
+class BurstEncoder(module_of(burst)):
+    """Module form of `burst`."""

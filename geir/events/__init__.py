@@ -1,11 +1,9 @@
 """Event streams: from event-camera files, sockets and cameras into spiking networks."""
 
-from .buffer import Overflow as Overflow
-from .camera import CameraInput as CameraInput
 from .dataset import collate as collate, EventDataset as EventDataset
 from .errors import EventFileError as EventFileError
+from .event_driven import EventDrivenLIF as EventDrivenLIF
 from .events import Events as Events
-from .file_input import FileInput as FileInput
 from .files import (
     info as info,
     open_events as open_events,
@@ -14,30 +12,14 @@ from .files import (
     write_events as write_events,
 )
 from .formats.compression import Compression as Compression
-from .input import Stats as Stats
+from .inputs import (
+    CameraInput as CameraInput,
+    EventInput as EventInput,
+    FileInput as FileInput,
+    LiveInput as LiveInput,
+    Overflow as Overflow,
+    Stats as Stats,
+    UDPInput as UDPInput,
+)
 from .layouts import SPIF as SPIF, T32 as T32, T64 as T64
-from .lazy import LazyLIF as LazyLIF
-from .udp import UDPInput as UDPInput, UDPOutput as UDPOutput
-
-__all__ = [
-    "SPIF",
-    "T32",
-    "T64",
-    "CameraInput",
-    "Compression",
-    "EventDataset",
-    "EventFileError",
-    "Events",
-    "FileInput",
-    "LazyLIF",
-    "Overflow",
-    "Recording",
-    "Stats",
-    "UDPInput",
-    "UDPOutput",
-    "collate",
-    "info",
-    "open_events",
-    "read_events",
-    "write_events",
-]
+from .outputs import UDPOutput as UDPOutput

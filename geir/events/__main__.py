@@ -1,4 +1,4 @@
-"""Convert, inspect, watch and stream recordings: `python -m geir.events`."""
+"""Convert, inspect, view and stream event recordings: `python -m geir.events`."""
 
 import argparse
 import json
@@ -8,129 +8,144 @@ import shutil
 import signal
 import sys
 from collections.abc import Callable, Iterator
-from typing import Any
+from types import FrameType
+from typing import Literal
 
 from tqdm import tqdm
 
+from . import EventInput, FileInput, LiveInput, Stats, UDPInput, UDPOutput
 from .events import Events
-from .file_input import FileInput
 from .files import info, write_events
-from .input import Input, LiveInput, Stats
+from .inputs import Pipe
 from .layouts import SPIF, T32, T64
-from .pipe import Pipe
-from .terminal import picture
-from .udp import UDPInput, UDPOutput
+from .terminal import render
 
 LAYOUTS = {"spif": SPIF(), "spif-timed": SPIF(timestamps=True), "t32": T32(), "t64": T64()}
-SOURCE = "a file, - for stdin, or udp:PORT"
+SOURCE_HELP = "a file, - for stdin, or udp:PORT"
 
 
-def opened(options: argparse.Namespace, speed: float | None) -> Input:
-    """The source that a command line names."""
+class Options(argparse.Namespace):
+    """Parsed arguments. Each command has those of its own flags."""
+
+    run: Callable[["Options"], None]
+    source: str
+    target: str
+    paths: list[str]
+    sensor_size: tuple[int, int] | None
+    errors: Literal["strict", "truncate"]
+    layout: str
+    port: int
+    host: str
+    speed: float
+    fps: float
+    once: bool
+    json: bool
+
+
+def open_source(options: Options, speed: float | None) -> EventInput:
+    """Create the input named on the command line, to be opened in a with statement."""
     name, size = options.source, options.sensor_size
-    port = re.fullmatch(r"udp:(\d{1,5})", name)
-    if name != "-" and not port:
+    udp = re.fullmatch(r"udp:(\d{1,5})", name)
+    if name != "-" and not udp:
         return FileInput(name, speed=speed, errors=options.errors, sensor_size=size)
     if size is None:
-        raise ValueError(f"{name} does not say how large its sensor is; say it with --sensor-size WIDTHxHEIGHT.")
-    return (
-        UDPInput(size, int(port[1]), layout=LAYOUTS[options.layout])
-        if port
-        else FileInput(Pipe(sys.stdin.buffer, size), speed=speed)
-    )
+        raise ValueError(f"{name} does not contain the size of its sensor; pass --sensor-size WIDTHxHEIGHT.")
+    if udp:
+        return UDPInput(size, int(udp[1]), layout=LAYOUTS[options.layout])
+    return FileInput(Pipe(sys.stdin.buffer, size), speed=speed)
 
 
-def batches(source: Input) -> Iterator[Events]:
-    """Events as they come, with a bar of progress, until there are no more; a live source ends with Ctrl-C."""
+def read_all(source: EventInput) -> Iterator[Events]:
+    """Yield events as they arrive, with a progress bar, until the source ends. A live source ends with Ctrl-C."""
     interrupted = False
 
-    def interrupt(*_: Any) -> None:
+    def interrupt(signum: int, frame: FrameType | None) -> None:
         nonlocal interrupted
         interrupted = True
+        # A second Ctrl-C raises KeyboardInterrupt as usual.
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
     live = isinstance(source, LiveInput)
-    # What is being written must be brought to its end.
-    before = signal.signal(signal.SIGINT, interrupt) if live else None
+    # Ctrl-C ends the loop instead of raising, so that the output file is completed.
+    previous = signal.signal(signal.SIGINT, interrupt) if live else None
     try:
-        with tqdm(total=total(source), unit=" events", unit_scale=True, disable=None) as bar:
-            yield Events.empty(source.sensor_size)  # which says of what sensor, if there are no others
+        with tqdm(total=count_events(source), unit=" events", unit_scale=True, disable=None) as bar:
+            yield Events.empty(source.sensor_size)  # carries the sensor size, even if there are no events
             while not source.done and not interrupted:
                 events = source.events(timeout=0.1)
                 yield events
                 bar.update(len(events))
     finally:
         if live:
-            signal.signal(signal.SIGINT, before)
+            signal.signal(signal.SIGINT, previous)
 
 
-def total(source: Input) -> int | None:
-    """How many events there are, if that is known."""
+def count_events(source: EventInput) -> int | None:
+    """The number of events of a source; None if it is unknown."""
     if isinstance(source, FileInput) and isinstance(source.path, str):
         return info(source.path, sensor_size=source.sensor_size)["events"]
     return None
 
 
-def convert(options: argparse.Namespace) -> None:
-    """Write a source to a file, whose ending says how, or to stdout."""
-    with opened(options, speed=None) as source:
+def convert(options: Options) -> None:
+    """Write a source to a file, in the format given by its suffix, or to stdout."""
+    with open_source(options, speed=None) as source:
         if options.target != "-":
-            write_events(batches(source), options.target)
+            write_events(read_all(source), options.target)
         else:
-            # Of our own, for with PYTHONUNBUFFERED sys.stdout may write less than it is given when nobody reads on, and raise nothing.
+            # A separate buffered file: with PYTHONUNBUFFERED, sys.stdout.buffer may write less than
+            # it is given, without an error, when the reader has closed the pipe.
             with open(sys.stdout.fileno(), "wb", closefd=False) as out:
-                for events in batches(source):
+                for events in read_all(source):
                     out.write(T64().encode(events).tobytes())
-    report(source.stats)
+    report_losses(source.stats)
 
 
-def show_info(options: argparse.Namespace) -> None:
-    """Say what files hold."""
+def show_info(options: Options) -> None:
+    """Describe the content of files."""
     for path in options.paths:
-        found = info(path, sensor_size=options.sensor_size)
+        description = info(path, sensor_size=options.sensor_size)
         if options.json:
-            print(json.dumps(found, default=str))
+            print(json.dumps(description, default=str))
         else:
-            print("\n".join(f"{name:>12}  {value}" for name, value in found.items()))
+            print("\n".join(f"{name:>12}  {value}" for name, value in description.items()))
 
 
-def view(options: argparse.Namespace) -> None:
+def view(options: Options) -> None:
     """Show a source in the terminal."""
     home, clear = "\x1b[H", "\x1b[2J"
     columns, rows = shutil.get_terminal_size()
-    with opened(options, options.speed) as source:
+    with open_source(options, options.speed) as source:
         print(clear, end="")
         for frame in source.frames(1 / options.fps):
             stats = source.stats
-            line = f"{stats.events:,} events, {int(frame.sum() * options.fps):,} a second, {stats.late_p50 / 1e3:.1f} ms late"
-            print(f"{home}{picture(frame, columns, rows - 2)}{line[: columns - 1]}\x1b[K", flush=True)
-    report(source.stats)
+            rate = int(frame.sum() * options.fps)
+            line = f"{stats.events:,} events, {rate:,} per second, {stats.late_p50 / 1e3:.1f} ms late"
+            print(f"{home}{render(frame, columns, rows - 2)}{line[: columns - 1]}\x1b[K", flush=True)
+    report_losses(source.stats)
 
 
-def send(options: argparse.Namespace) -> None:
-    """Send a source over UDP, as fast as it is read."""
-    with (
-        opened(options, speed=None) as source,
-        UDPOutput(options.port, options.host, LAYOUTS[options.layout]) as output,
-    ):
-        for events in batches(source):
+def send(options: Options) -> None:
+    """Send a source over UDP as fast as possible."""
+    output = UDPOutput(options.port, options.host, LAYOUTS[options.layout])
+    with open_source(options, speed=None) as source, output:
+        for events in read_all(source):
             output.send(events)
+    sent = output.stats
     print(
-        f"sent {output.stats.events:,} events in {output.stats.datagrams:,} datagrams, {output.stats.refused:,} refused",
+        f"sent {sent.events:,} events in {sent.datagrams:,} datagrams, {sent.refused:,} refused",
         file=sys.stderr,
     )
-    report(source.stats)
+    report_losses(source.stats)
 
 
-def serve(options: argparse.Namespace) -> None:
-    """Send a source over UDP at its own pace, again and again until Ctrl-C."""
-    again = not options.once and options.source != "-"
-    with (
-        UDPOutput(options.port, options.host, LAYOUTS[options.layout]) as output,
-        tqdm(unit=" events", unit_scale=True, disable=None) as bar,
-    ):
+def serve(options: Options) -> None:
+    """Send a source over UDP at its own pace, repeatedly until Ctrl-C."""
+    repeat = not options.once and options.source != "-"
+    output = UDPOutput(options.port, options.host, LAYOUTS[options.layout])
+    with output, tqdm(unit=" events", unit_scale=True, disable=None) as bar:
         while True:
-            with opened(options, options.speed) as source:
+            with open_source(options, options.speed) as source:
                 for events in source.slices():
                     output.send(events)
                     bar.update(len(events))
@@ -139,68 +154,86 @@ def serve(options: argparse.Namespace) -> None:
                 f"sent {sent.events:,} events in {sent.datagrams:,} datagrams; late by {late.late_p50:.0f} us (median)",
                 file=sys.stderr,
             )
-            if not again:
+            if not repeat:
                 return
 
 
-def report(stats: Stats) -> None:
-    """Say on stderr what was left out."""
-    left_out = {name: value for name in ("dropped", "rejected", "malformed", "lost") if (value := getattr(stats, name))}
-    if left_out:
-        print("left out: " + ", ".join(f"{value:,} {name}" for name, value in left_out.items()), file=sys.stderr)
+def report_losses(stats: Stats) -> None:
+    """Report on stderr how many events were not processed."""
+    counts = {
+        "dropped": stats.dropped,
+        "rejected": stats.rejected,
+        "malformed": stats.malformed,
+        "lost": stats.lost,
+    }
+    losses = [f"{value:,} {name}" for name, value in counts.items() if value]
+    if losses:
+        print("not processed: " + ", ".join(losses), file=sys.stderr)
 
 
-def size(text: str) -> tuple[int, int]:
-    """640x480, as numbers."""
+def parse_size(text: str) -> tuple[int, int]:
+    """Parse a sensor size such as 640x480."""
     width, _, height = text.partition("x")
     return Events.empty((int(width), int(height))).sensor_size
 
 
-def parser() -> argparse.ArgumentParser:
-    """The command line."""
-    arguments = argparse.ArgumentParser("python -m geir.events", description=__doc__)
-    commands = arguments.add_subparsers(required=True, metavar="COMMAND")
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of the command line."""
+    parser = argparse.ArgumentParser("python -m geir.events", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
 
-    def command(name: str, run: Callable[[argparse.Namespace], None], source: bool = True) -> argparse.ArgumentParser:
-        one = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
-        one.set_defaults(run=run)
-        one.add_argument(
-            "--sensor-size", type=size, metavar="WIDTHxHEIGHT", help="of what does not say it, such as 640x480"
+    def add_command(name: str, run: Callable[[Options], None]) -> argparse.ArgumentParser:
+        command = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        command.set_defaults(run=run)
+        command.add_argument(
+            "--sensor-size",
+            type=parse_size,
+            metavar="WIDTHxHEIGHT",
+            help="sensor size of sources that do not contain it, such as 640x480",
         )
-        if source:
-            one.add_argument("source", help=SOURCE)
-            one.add_argument(
-                "--errors",
-                choices=("strict", "truncate"),
-                default="strict",
-                help="truncate: keep what is sound of a damaged file",
-            )
-            one.add_argument("--layout", choices=LAYOUTS, default="spif", help="of datagrams (default: spif)")
-        return one
+        return command
 
-    command("convert", convert).add_argument("target", help="a file, or - for stdout")
-    inspect = command("info", show_info, source=False)
-    inspect.add_argument("paths", nargs="+", metavar="FILE")
-    inspect.add_argument("--json", action="store_true", help="one JSON object a line")
-    pace = {"type": float, "default": 1.0, "help": "seconds of the recording in a second (default: 1)"}
-    watch = command("view", view)
-    watch.add_argument("--speed", **pace)
-    watch.add_argument("--fps", type=float, default=25.0, help="pictures a second (default: 25)")
-    for name, run in (("send", send), ("serve", serve)):
-        sender = command(name, run)
-        sender.add_argument("--port", type=int, default=3333, help="UDP port to send to (default: 3333)")
-        sender.add_argument("--host", default="127.0.0.1", help="address to send to (default: this machine)")
-    sender.add_argument("--speed", **pace)
-    sender.add_argument("--once", action="store_true", help="once only")
-    return arguments
+    def add_source_command(name: str, run: Callable[[Options], None]) -> argparse.ArgumentParser:
+        command = add_command(name, run)
+        command.add_argument("source", help=SOURCE_HELP)
+        command.add_argument(
+            "--errors",
+            choices=("strict", "truncate"),
+            default="strict",
+            help="truncate: keep the events before the damage of a damaged file",
+        )
+        command.add_argument("--layout", choices=LAYOUTS, default="spif", help="layout of datagrams (default: spif)")
+        return command
+
+    def add_speed(command: argparse.ArgumentParser) -> None:
+        command.add_argument(
+            "--speed", type=float, default=1.0, help="seconds of the recording per second (default: 1)"
+        )
+
+    add_source_command("convert", convert).add_argument("target", help="a file, or - for stdout")
+    info_command = add_command("info", show_info)
+    info_command.add_argument("paths", nargs="+", metavar="FILE")
+    info_command.add_argument("--json", action="store_true", help="print one JSON object per line")
+    view_command = add_source_command("view", view)
+    add_speed(view_command)
+    view_command.add_argument("--fps", type=float, default=25.0, help="images per second (default: 25)")
+    send_command = add_source_command("send", send)
+    serve_command = add_source_command("serve", serve)
+    for command in (send_command, serve_command):
+        command.add_argument("--port", type=int, default=3333, help="UDP port to send to (default: 3333)")
+        command.add_argument("--host", default="127.0.0.1", help="address to send to (default: this machine)")
+    add_speed(serve_command)
+    serve_command.add_argument("--once", action="store_true", help="send the source only once")
+    return parser
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run a command line, and say clearly what went wrong."""
+    """Run a command line. Returns the exit status; errors are printed to stderr."""
     try:
-        options: Any = parser().parse_args(argv)
+        options = build_parser().parse_args(argv, namespace=Options())
         options.run(options)
-    except BrokenPipeError:  # whoever read our output has had enough; Python would complain on flushing at exit
+    except BrokenPipeError:
+        # The reader of stdout has closed it. Without this, Python would report an error when flushing at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except KeyboardInterrupt:
         return 130

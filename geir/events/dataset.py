@@ -1,11 +1,12 @@
-"""Recordings as a data set: from folders, files or other data sets, binned once and kept."""
+"""Datasets of event recordings: from folders, files or other datasets, with preprocessing cached on disk."""
 
 import hashlib
 import os
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast, NamedTuple, Protocol
 
+import numpy
 import torch
 from torch import nn, Tensor
 from torch.nn.utils.rnn import pad_sequence
@@ -14,22 +15,38 @@ from torch.utils.data import Dataset
 from .events import Events
 from .files import read_events
 
+# A prepared or transformed recording has whatever type the user's functions return.
+Sample = tuple[Any, int]
 
-class EventDataset(Dataset[tuple[Any, int]]):
-    """Recordings and their labels, of which each is read when it is asked for, also in the workers of a `DataLoader`.
+
+class _Indexable(Protocol):
+    def __len__(self) -> int: ...
+    def __getitem__(self, index: int, /) -> object: ...
+
+
+class EventDataset(Dataset[Sample]):
+    """Recordings and their labels. A recording is read when it is accessed, also in the workers of a `DataLoader`.
 
     Args:
-        source: A folder with one folder of recordings for each class; or a list of paths or of `Events`; or another data set of pairs of a recording
-            and a label, whose recordings may be structured arrays as those of tonic, if it has a `sensor_size`.
-        labels: Of the recordings of a list. Default: -1.
-        prepare: Applied to each recording first, and always to the same effect, so that its result can be kept: a module such as `CountFrames`.
-        cache: Folder in which the results of `prepare` are kept, apart for each recording and each setting of `prepare`.
-        transform: Applied to what is prepared, each time anew.
-        read: Reads a path.
+        source: A folder that contains one folder of recordings per class; or a list of paths or of
+            `Events`; or another dataset of pairs of a recording and a label. The recordings of a
+            dataset may be structured arrays, as in tonic, if the dataset has a `sensor_size`.
+        labels: Labels of the recordings of a list. Default: -1 for all.
+        prepare: Module applied to each recording first, such as `CountFrames`. It must be
+            deterministic, because its result is cached.
+        cache: Folder in which the results of `prepare` are cached, separately for each recording
+            and each setting of `prepare`. Default: no caching.
+        transform: Function applied to each prepared recording on every access.
+        read: Function that reads a path.
 
     Raises:
-        FileNotFoundError: If there is no such folder.
-        ValueError: If a folder has no recordings in folders, there are not as many labels as recordings, or there is a `cache` of nothing.
+        FileNotFoundError: If the folder does not exist.
+        ValueError: If the folder contains no recordings in class folders, the number of labels is
+            wrong, or there is a `cache` without a `prepare`.
+
+    Attributes:
+        classes: Names of the class folders in the order of the labels; None if `source` is not a
+            folder.
 
     >>> events = Events(t=[0, 10], x=[0, 1], y=[0, 0], p=[1, 1], sensor_size=(2, 1))
     >>> from geir.events.transforms import CountFrames
@@ -38,115 +55,134 @@ class EventDataset(Dataset[tuple[Any, int]]):
              [[1., 1.]]]]), 4)
     """
 
-    classes: list[str] | None = None  # names of the folders, in the order of the labels
-
     def __init__(
         self,
-        source: str | os.PathLike[str] | Sequence[Any] | Dataset[Any],
+        source: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Events] | Dataset[Any],
         labels: Sequence[int] | Tensor | None = None,
         *,
         prepare: nn.Module | None = None,
         cache: str | os.PathLike[str] | None = None,
-        transform: Callable[[Any], Any] | None = None,
-        read: Callable[[Any], Events] = read_events,
+        transform: Callable[[Any], object] | None = None,
+        read: Callable[[str | os.PathLike[str]], Events] = read_events,
     ):
         if cache is not None and not isinstance(prepare, nn.Module):
-            raise ValueError(f"EventDataset keeps in its cache what a module `prepare` makes, got {prepare!r}.")
-        if isinstance(source, str | os.PathLike):
-            source, labels, self.classes = _by_folder(Path(source))
-        self.pairs = isinstance(source, Dataset)
-        if labels is not None and (self.pairs or len(labels) != len(source)):  # pyright: ignore[reportArgumentType]  (data sets of pairs have lengths)
             raise ValueError(
-                f"EventDataset takes a label for each of {len(source)} recordings of a list, got {len(labels)}."
-            )  # pyright: ignore[reportArgumentType]
-        self.source: Any = source
+                "EventDataset caches the results of the module `prepare`, "
+                f"so `cache` needs a module as `prepare`, got {prepare!r}."
+            )
+        self.classes: list[str] | None = None
+        if isinstance(source, str | os.PathLike):
+            folder = _find_recordings(Path(source))
+            source, labels, self.classes = folder.paths, folder.labels, folder.classes
+        self._has_labels = isinstance(source, Dataset)
+        # `Dataset` declares no length, but datasets with an index have one.
+        self.source = cast(_Indexable, source)
+        if labels is not None and (self._has_labels or len(labels) != len(self.source)):
+            raise ValueError(
+                "EventDataset.labels must contain one label for each recording of a list: "
+                f"there are {len(self.source)} recordings, got {len(labels)} labels."
+            )
         self.labels = None if labels is None else [int(label) for label in labels]
-        self.prepare, self.transform, self.read = prepare, transform, read
+        self.prepare = prepare
+        self.transform = transform
+        self.read = read
         self.cache = None if cache is None else Path(cache)
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, index: int) -> tuple[Any, int]:
+    def __getitem__(self, index: int) -> Sample:
         if not -len(self) <= index < len(self):
             raise IndexError(f"EventDataset has {len(self)} recordings, got index {index}.")
         index %= len(self)
-        path = self._kept(index)
+        path = self._cache_path(index)
         if path is not None and path.exists():
-            thing, label = torch.load(path, weights_only=True)
+            prepared, label = torch.load(path, weights_only=True)
         else:
-            thing, label = self._recording(index)
-            thing = thing if self.prepare is None else self.prepare(thing)
+            recording, label = self._load(index)
+            prepared = recording if self.prepare is None else self.prepare(recording)
             if path is not None:
-                _keep(path, (thing, label))
-        return (thing if self.transform is None else self.transform(thing)), label
+                _save(path, (prepared, label))
+        return (prepared if self.transform is None else self.transform(prepared)), label
 
-    def _recording(self, index: int) -> tuple[Any, int]:
-        recording, label = (
-            self.source[index]
-            if self.pairs
-            else (self.source[index], -1 if self.labels is None else self.labels[index])
-        )
+    def _load(self, index: int) -> tuple[Events, int]:
+        item = self.source[index]
+        if self._has_labels:
+            recording, label = cast(tuple[object, int], item)
+        else:
+            recording, label = item, -1 if self.labels is None else self.labels[index]
         if isinstance(recording, str | os.PathLike):
             recording = self.read(recording)
-        elif (
-            not isinstance(recording, Events)
-            and getattr(recording, "dtype", None) is not None
-            and recording.dtype.names
-        ):
-            if not hasattr(self.source, "sensor_size"):
-                raise ValueError("EventDataset: the data set of structured arrays says no sensor_size.")
-            width, height = map(int, self.source.sensor_size[:2])
+        elif isinstance(recording, numpy.ndarray) and recording.dtype.names:
+            sensor_size: Sequence[int] | None = getattr(
+                self.source, "sensor_size", None
+            )  # an attribute of tonic datasets
+            if sensor_size is None:
+                raise ValueError(
+                    "EventDataset: the source contains structured arrays, but has no sensor_size; "
+                    "set its attribute sensor_size to the width and height of the sensor."
+                )
+            width, height = map(int, sensor_size[:2])
             recording = Events.from_structured(recording, (width, height))
-        return recording, int(label)
+        return cast(Events, recording), int(label)
 
-    def _kept(self, index: int) -> Path | None:
-        """Where a result is kept: by what made it and from what."""
+    def _cache_path(self, index: int) -> Path | None:
+        """File of a cached result, named by everything that the result depends on."""
         if self.cache is None:
             return None
-        made_from = [repr(self.prepare), str(index), str(None if self.labels is None else self.labels[index])]
-        if not self.pairs and isinstance(self.source[index], str | os.PathLike):
-            path = Path(self.source[index])
-            made_from += [str(path.resolve()), str(path.stat().st_mtime_ns), str(path.stat().st_size)]
-        return self.cache / f"{hashlib.sha256('|'.join(made_from).encode()).hexdigest()[:32]}.pt"
+        label = None if self.labels is None else self.labels[index]
+        key = [repr(self.prepare), str(index), str(label)]
+        if not self._has_labels:
+            recording = self.source[index]
+            if isinstance(recording, str | os.PathLike):
+                path = Path(recording)
+                key += [str(path.resolve()), str(path.stat().st_mtime_ns), str(path.stat().st_size)]
+        return self.cache / f"{hashlib.sha256('|'.join(key).encode()).hexdigest()[:32]}.pt"
 
 
-def collate(samples: Sequence[tuple[Any, int]]) -> tuple[Any, Tensor]:
-    """A batch for a network from samples of an `EventDataset`, as `collate_fn` of a `DataLoader`.
+def collate(samples: Sequence[Sample]) -> tuple[Any, Tensor]:
+    """Combine samples of an `EventDataset` into a batch with time first. Used as `collate_fn` of a `DataLoader`.
 
     Args:
-        samples: Tensors (time, ...) and labels, or anything else and labels.
+        samples: Pairs of a tensor (time, ...), or any other object, and a label.
 
     Returns:
-        One tensor (time, batch, ...), padded with zeros to the longest, or else a list; and the labels.
+        One tensor (time, batch, ...), padded with zeros to the longest sample, or a list of the
+        objects; and the labels.
 
     >>> xs, labels = collate([(torch.ones(2, 3), 0), (torch.ones(4, 3), 1)])
     >>> xs.shape, labels
     (torch.Size([4, 2, 3]), tensor([0, 1]))
     """
-    things, labels = zip(*samples, strict=True)
-    return pad_sequence(list(things)) if isinstance(things[0], Tensor) else list(things), torch.tensor(labels)
+    inputs, labels = zip(*samples, strict=True)
+    batch = pad_sequence(list(inputs)) if isinstance(inputs[0], Tensor) else list(inputs)
+    return batch, torch.tensor(labels)
 
 
-def _by_folder(folder: Path) -> tuple[list[Path], list[int], list[str]]:
+class _Folder(NamedTuple):
+    paths: list[Path]
+    labels: list[int]
+    classes: list[str]
+
+
+def _find_recordings(folder: Path) -> _Folder:
     if not folder.is_dir():
-        raise FileNotFoundError(f"EventDataset: there is no folder {folder}.")
+        raise FileNotFoundError(f"EventDataset: the folder {folder} does not exist.")
     classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
-    found = [
-        (path, label)
-        for label, name in enumerate(classes)
-        for path in sorted((folder / name).iterdir())
-        if path.is_file()
-    ]
-    if not found:
-        raise ValueError(f"EventDataset: {folder} has no recordings in folders, one for each class.")
-    paths, labels = zip(*found, strict=True)
-    return list(paths), list(labels), classes
+    paths: list[Path] = []
+    labels: list[int] = []
+    for label, name in enumerate(classes):
+        recordings = [path for path in sorted((folder / name).iterdir()) if path.is_file()]
+        paths += recordings
+        labels += [label] * len(recordings)
+    if not paths:
+        raise ValueError(f"EventDataset: {folder} must contain one folder of recordings per class, but contains none.")
+    return _Folder(paths, labels, classes)
 
 
-def _keep(path: Path, thing: Any) -> None:
+def _save(path: Path, sample: Sample) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Whole or not at all, for another worker may read it.
+    # Replaced atomically, because another worker may be reading the file.
     temporary = path.with_suffix(f".{os.getpid()}")
-    torch.save(thing, temporary)
+    torch.save(sample, temporary)
     os.replace(temporary, path)

@@ -1,98 +1,119 @@
-"""How events lie in datagrams and pipes."""
+"""Binary layouts of events in datagrams and pipes."""
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy
 import torch
+from numpy.typing import NDArray
 
 from .events import Events
 
+# Integers of various sizes, or structured records.
+Array = NDArray[Any]
 
-class Columns(NamedTuple):
-    """What datagrams say, nothing of it checked yet."""
 
-    x: numpy.ndarray
-    y: numpy.ndarray
-    p: numpy.ndarray
-    t: numpy.ndarray | None  # times in microseconds, as long as the layout keeps them; None if no event has one
-    timed: numpy.ndarray | None = None  # which events have one; None is all
-    malformed: int = 0  # datagrams that end within an event
+class RawColumns(NamedTuple):
+    """Decoded fields of events, not validated yet."""
+
+    x: Array
+    y: Array
+    p: Array
+    t: Array | None  # timestamps in microseconds, in the precision of the layout; None if no event has one
+    has_time: Array | None = None  # which events have a timestamp; None if all have one
+    malformed: int = 0  # number of datagrams that end within an event
 
 
 class Layout(ABC):
-    """How events lie in datagrams, little-endian."""
+    """Abstract base of layouts of events in datagrams. All layouts are little-endian."""
 
-    record: int  # bytes of which a datagram holds a whole number
-    wraps: bool  # whether times are kept to 32 bits
-
-    @abstractmethod
-    def encode(self, events: Events) -> numpy.ndarray:
-        """Events as an array, along its first axis."""
+    record: ClassVar[int]  # the size of a datagram is a multiple of this many bytes
+    wraps: ClassVar[bool]  # whether only the lower 32 bits of a timestamp are sent
 
     @abstractmethod
-    def decode(self, data: numpy.ndarray, sizes: list[int]) -> Columns:
-        """Datagrams of so many bytes each, a multiple of `record`, one after another in an array of bytes."""
+    def encode(self, events: Events) -> Array:
+        """Encode events as an array, one element or row per event."""
+
+    @abstractmethod
+    def decode(self, data: Array, sizes: list[int]) -> RawColumns:
+        """Decode datagrams.
+
+        Args:
+            data: Concatenated datagrams, uint8.
+            sizes: Size of each datagram in bytes, a multiple of `record`.
+        """
+
+
+class _MixedWords(NamedTuple):
+    """Parsed SPIF words of events with and without timestamps."""
+
+    first: Array  # index of the first word of each event
+    stamps: Array  # word after it, which is the timestamp if there is one
+    has_time: Array  # which events have a timestamp
+    malformed: int  # number of datagrams that end between an event and its timestamp
 
 
 @dataclass(frozen=True)
 class SPIF(Layout):
-    """Words of 32 bits, as SPIF (the peripheral interface of SpiNNaker) and AEStream send them on port 3333.
+    """32-bit words, as sent by SPIF (the peripheral interface of SpiNNaker) and AEStream on port 3333.
 
-    Bit 31 is set if the event has no timestamp; bits 30 to 16 are x, bit 15 the polarity, bits 14 to 0 y. If bit 31 is clear, a word with the lower
-    32 bits of the time in microseconds follows. Both kinds are understood at any time.
+    Bit 31 is set if the event has no timestamp; bits 30 to 16 are x, bit 15 is the polarity, bits
+    14 to 0 are y. If bit 31 is clear, a word with the lower 32 bits of the time in microseconds
+    follows. Both kinds of events are always decoded.
 
     Args:
-        timestamps: Whether to send times.
+        timestamps: Whether to send timestamps.
     """
 
     timestamps: bool = False
-    record, wraps = 4, True
+    record: ClassVar[int] = 4
+    wraps: ClassVar[bool] = True
 
-    def encode(self, events: Events) -> numpy.ndarray:
+    def encode(self, events: Events) -> Array:
         t, x, y, p = _arrays(events)
         words = x.astype("<u4") << 16 | p.astype("<u4") << 15 | y.astype("<u4")
         return numpy.stack([words, t.astype("<u4")], -1) if self.timestamps else words | numpy.uint32(1 << 31)
 
-    def decode(self, data: numpy.ndarray, sizes: list[int]) -> Columns:
-        words = data.view("<u4")
-        malformed, timed = 0, words >> 31 == 0
+    def decode(self, data: Array, sizes: list[int]) -> RawColumns:
+        words = data.view(numpy.dtype("<u4"))
+        timed = words >> 31 == 0
+        t = has_time = None
+        malformed = 0
         if not timed.any():
-            t = kind = None
+            pass
         elif timed[::2].all() and not any(size % 8 for size in sizes):
-            words, t, kind = words[::2], words[1::2], None
+            words, t = words[::2], words[1::2]
         else:
-            first, t, kind, malformed = self._mixed(timed.tolist(), sizes, words)
-            words = words[first]
-        return Columns(
-            (words >> 16 & 0x7FFF).astype("<i2"),
-            (words & 0x7FFF).astype("<i2"),
-            (words >> 15 & 1).astype("u1"),
-            t,
-            kind,
-            malformed,
+            mixed = self._parse_mixed(timed.tolist(), sizes, words)
+            words = words[mixed.first]
+            t, has_time, malformed = mixed.stamps, mixed.has_time, mixed.malformed
+        return RawColumns(
+            x=(words >> 16 & 0x7FFF).astype("<i2"),
+            y=(words & 0x7FFF).astype("<i2"),
+            p=(words >> 15 & 1).astype("u1"),
+            t=t,
+            has_time=has_time,
+            malformed=malformed,
         )
 
     @staticmethod
-    def _mixed(
-        clear: list[bool], sizes: list[int], words: numpy.ndarray
-    ) -> tuple[Any, numpy.ndarray, numpy.ndarray, int]:
-        """Events with and without times: where their first words are, times, which of them have one, and how many datagrams are cut short."""
+    def _parse_mixed(timed: list[bool], sizes: list[int], words: NDArray[numpy.uint32]) -> _MixedWords:
         first: list[int] = []
-        malformed = at = 0
+        malformed = 0
+        at = 0
         for size in sizes:
             end = at + size // 4
             while at < end:
-                if clear[at] and at + 1 == end:
+                if timed[at] and at + 1 == end:
                     malformed += 1
                 else:
                     first.append(at)
-                at += 1 + clear[at]
+                at += 1 + timed[at]
             at = end
-        where = numpy.array(first, dtype=numpy.int64)
-        timed = numpy.array(clear)[where]
-        return where, words[numpy.minimum(where + 1, len(words) - 1)], timed, malformed
+        indices = numpy.array(first, dtype=numpy.int64)
+        stamps = words[numpy.minimum(indices + 1, len(words) - 1)]
+        return _MixedWords(indices, stamps, numpy.array(timed)[indices], malformed)
 
 
 DEFAULT = SPIF()
@@ -100,88 +121,120 @@ DEFAULT = SPIF()
 
 @dataclass(frozen=True)
 class T32(Layout):
-    """8 bytes an event, faery's ``t32_x16_y15_on1``: the lower 32 bits of t, 16 bits of x, 15 bits of y above one of polarity."""
+    """8 bytes per event, faery's ``t32_x16_y15_on1``.
 
-    dtype = numpy.dtype([("t", "<u4"), ("x", "<u2"), ("yp", "<u2")])
-    record, wraps = 8, True
+    The lower 32 bits of t, 16 bits of x, and 16 bits of which the lowest is the polarity and the
+    others are y.
+    """
 
-    def encode(self, events: Events) -> numpy.ndarray:
+    dtype: ClassVar = numpy.dtype([("t", "<u4"), ("x", "<u2"), ("yp", "<u2")])
+    record: ClassVar[int] = 8
+    wraps: ClassVar[bool] = True
+
+    def encode(self, events: Events) -> Array:
         t, x, y, p = _arrays(events)
         records = numpy.empty(len(t), self.dtype)
-        records["t"], records["x"], records["yp"] = t.astype("<u4"), x, y.astype("<u2") << 1 | p
+        records["t"] = t.astype("<u4")
+        records["x"] = x
+        records["yp"] = y.astype("<u2") << 1 | p
         return records
 
-    def decode(self, data: numpy.ndarray, sizes: list[int]) -> Columns:
+    def decode(self, data: Array, sizes: list[int]) -> RawColumns:
         records = data.view(self.dtype)
-        return Columns(records["x"], records["yp"] >> 1, (records["yp"] & 1).astype("u1"), records["t"])
+        yp = records["yp"]
+        return RawColumns(x=records["x"], y=yp >> 1, p=(yp & 1).astype("u1"), t=records["t"])
 
 
 @dataclass(frozen=True)
 class T64(Layout):
-    """13 bytes an event, faery's ``t64_x16_y16_on8``: 64 bits of t, 16 of x and y, 8 of polarity. Also what geir's command line pipes."""
+    """13 bytes per event, faery's ``t64_x16_y16_on8``: 64 bits of t, 16 bits of x and of y, 8 bits of polarity.
 
-    dtype = numpy.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
-    record, wraps = 13, False
+    The command line of geir uses this layout for pipes.
+    """
 
-    def encode(self, events: Events) -> numpy.ndarray:
+    dtype: ClassVar = numpy.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
+    record: ClassVar[int] = 13
+    wraps: ClassVar[bool] = False
+
+    def encode(self, events: Events) -> Array:
         records = numpy.empty(len(events), self.dtype)
         for name, column in zip("txyp", _arrays(events), strict=True):
             records[name] = column
         return records
 
-    def decode(self, data: numpy.ndarray, sizes: list[int]) -> Columns:
+    def decode(self, data: Array, sizes: list[int]) -> RawColumns:
         records = data.view(self.dtype)
-        return Columns(records["x"], records["y"], records["p"], records["t"])
+        return RawColumns(x=records["x"], y=records["y"], p=records["p"], t=records["t"])
 
 
 class Decoder:
-    """Datagrams to events: coordinates checked, times made whole again.
+    """Decodes datagrams to events: validates coordinates and extends 32-bit timestamps to 64 bits.
 
-    An event without a timestamp has that of the last one that had one; as long as none had, the time of its arrival.
+    An event without a timestamp gets the latest timestamp before it; before the first timestamp,
+    the time of arrival.
+
+    Args:
+        layout: Layout of the events.
+        sensor_size: Width and height of the sensor in pixels.
+
+    Attributes:
+        rejected: Number of events that were dropped because they lie outside of the sensor.
+        malformed: Number of datagrams that end within an event.
     """
 
     def __init__(self, layout: Layout, sensor_size: tuple[int, int]):
-        self.layout, self.sensor_size = layout, sensor_size
-        self.rejected = self.malformed = 0
+        self.layout = layout
+        self.sensor_size = sensor_size
+        self.rejected = 0
+        self.malformed = 0
         self._latest: int | None = None
 
-    def __call__(self, data: numpy.ndarray, sizes: list[int], arrival: int) -> Events:
-        """The events of datagrams that lie one after another in an array of bytes, their sizes, and when they came."""
+    def __call__(self, data: Array, sizes: list[int], arrival: int) -> Events:
+        """Decode datagrams.
+
+        Args:
+            data: Concatenated datagrams, uint8. The events do not share memory with it.
+            sizes: Size of each datagram in bytes, a multiple of `Layout.record`.
+            arrival: Time of arrival in microseconds.
+        """
         columns = self.layout.decode(data, sizes)
         self.malformed += columns.malformed
-        x, y, p = columns.x, columns.y, columns.p
         t = self._times(columns, arrival)
+        x, y, p = columns.x, columns.y, columns.p
         width, height = self.sensor_size
-        # Times beyond 63 bits have become negative; only those of 32 bits may go below zero.
+        # A 64-bit timestamp above 2^63 has become negative. Extended 32-bit timestamps may be negative.
         inside = (x < width) & (y < height) & (p < 2) & ((t >= 0) | self.layout.wraps)
         if not inside.all():
             self.rejected += len(x) - int(inside.sum())
             t, x, y, p = t[inside], x[inside], y[inside], p[inside]
-        # Copies, for the bytes are overwritten by the next datagrams.
-        tensors = [torch.from_numpy(numpy.array(c, dtype)) for c, dtype in ((t, "i8"), (x, "i2"), (y, "i2"), (p, "u1"))]
-        return Events.trusted(*tensors, sensor_size=self.sensor_size)
+        # `numpy.array` copies, because the next datagrams overwrite `data`.
+        dtypes = (numpy.int64, numpy.int16, numpy.int16, numpy.uint8)
+        arrays = (numpy.array(column, dtype) for column, dtype in zip((t, x, y, p), dtypes, strict=True))
+        return Events.trusted(*map(torch.from_numpy, arrays), sensor_size=self.sensor_size)
 
-    def _times(self, columns: Columns, arrival: int) -> numpy.ndarray:
-        count, stamps, timed = len(columns.x), columns.t, columns.timed
-        if stamps is not None and timed is not None:
-            stamps = stamps[timed]
+    def _times(self, columns: RawColumns, arrival: int) -> NDArray[numpy.int64]:
+        count = len(columns.x)
+        stamps = columns.t
+        if stamps is not None and columns.has_time is not None:
+            stamps = stamps[columns.has_time]
+        previous = self._latest
         if stamps is None or not len(stamps):
-            return numpy.full(count, arrival if self._latest is None else self._latest)
-        times = self._unwrapped(stamps) if self.layout.wraps else stamps.astype("i8")
-        before, self._latest = self._latest, int(times[-1])
-        if timed is None:
+            return numpy.full(count, arrival if previous is None else previous, numpy.int64)
+        times = self._unwrap(stamps) if self.layout.wraps else stamps.astype(numpy.int64)
+        self._latest = int(times[-1])
+        if columns.has_time is None:
             return times
-        known = numpy.concatenate([[arrival if before is None else before], times])
-        return known[numpy.cumsum(timed)]
+        known = numpy.concatenate([[arrival if previous is None else previous], times])
+        return known[numpy.cumsum(columns.has_time)]
 
-    def _unwrapped(self, stamps: numpy.ndarray) -> numpy.ndarray:
-        """Times of which the lower 32 bits are known and that differ from one to the next by less than half of what these hold."""
+    def _unwrap(self, stamps: Array) -> NDArray[numpy.int64]:
+        """Extend 32-bit timestamps to 64 bits, given that consecutive times differ by less than 2^31 microseconds."""
         first = int(stamps[0])
         if self._latest is not None:
             first = self._latest + (first - self._latest + (1 << 31)) % (1 << 32) - (1 << 31)
-        steps = numpy.diff(stamps).view("<i4")
-        return first + numpy.concatenate([[0], numpy.cumsum(steps, dtype="i8")])
+        steps = numpy.diff(stamps).view(numpy.dtype("<i4"))
+        return first + numpy.concatenate([[0], numpy.cumsum(steps, dtype=numpy.int64)])
 
 
-def _arrays(events: Events) -> tuple[numpy.ndarray, ...]:
+def _arrays(events: Events) -> tuple[Array, ...]:
     return tuple(column.cpu().numpy() for column in events.columns())

@@ -1,4 +1,7 @@
-"""Statistics, distances, penalties, filters and logic for spike trains."""
+"""Statistics, distances, penalties, filters and logic for spike trains.
+
+All take spikes of shape (time, ...), as whole batches.
+"""
 
 from .distances import (
     isi_distance as isi_distance,
@@ -21,11 +24,11 @@ from .logic import (
     muller_c as muller_c,
     posedge_detector as posedge_detector,
 )
-from .operations import Operations as Operations, synaptic_operations as synaptic_operations
+from .operations import count_operations as count_operations, OperationCounts as OperationCounts
 from .penalties import (
     activity_penalty as activity_penalty,
-    neuron_outputs as neuron_outputs,
     rate_penalty as rate_penalty,
+    record_outputs as record_outputs,
     silence_penalty as silence_penalty,
     spike_accumulator as spike_accumulator,
     voltage_accumulator as voltage_accumulator,

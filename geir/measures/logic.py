@@ -1,4 +1,8 @@
-"""Logic on spikes. Every gate is a polynomial that is right for 0 and 1, so that gradients pass; between them it takes its inputs as chances."""
+"""Logic gates on spikes.
+
+Every gate is a polynomial that is exact for inputs of 0 and 1, so it is differentiable. Inputs between 0 and 1 are
+probabilities: if the inputs spike independently, the output is the probability that the gate spikes.
+"""
 
 import torch
 from torch import Tensor
@@ -7,42 +11,93 @@ from .._util.validation import check_has_time, check_pair
 
 
 def logical_and(x: Tensor, y: Tensor) -> Tensor:
-    """A spike where both spike, :math:`xy`. Any shapes that broadcast."""
-    return _spikes("logical_and", x) * _spikes("logical_and", y)
+    """Spike where both inputs spike, :math:`xy`.
+
+    Args:
+        x: Spikes, any shape.
+        y: Spikes, a shape that broadcasts with that of `x`.
+
+    Returns:
+        Spikes, in the broadcast shape.
+
+    Raises:
+        TypeError: If an input is not floating-point.
+    """
+    _check_spikes("measures.logical_and", x, y)
+    return x * y
 
 
 def logical_or(x: Tensor, y: Tensor) -> Tensor:
-    """A spike where one of two spikes, or both, :math:`x + y - xy`. Any shapes that broadcast."""
-    return _spikes("logical_or", x) + _spikes("logical_or", y) - x * y
+    """Spike where at least one input spikes, :math:`x + y - xy`.
+
+    Args:
+        x: Spikes, any shape.
+        y: Spikes, a shape that broadcasts with that of `x`.
+
+    Returns:
+        Spikes, in the broadcast shape.
+
+    Raises:
+        TypeError: If an input is not floating-point.
+    """
+    _check_spikes("measures.logical_or", x, y)
+    return x + y - x * y
 
 
 def logical_xor(x: Tensor, y: Tensor) -> Tensor:
-    """A spike where just one of two spikes, :math:`x + y - 2xy`. Any shapes that broadcast."""
-    return _spikes("logical_xor", x) + _spikes("logical_xor", y) - 2 * x * y
+    """Spike where exactly one input spikes, :math:`x + y - 2xy`.
+
+    Args:
+        x: Spikes, any shape.
+        y: Spikes, a shape that broadcasts with that of `x`.
+
+    Returns:
+        Spikes, in the broadcast shape.
+
+    Raises:
+        TypeError: If an input is not floating-point.
+    """
+    _check_spikes("measures.logical_xor", x, y)
+    return x + y - 2 * x * y
 
 
 def logical_not(x: Tensor) -> Tensor:
-    """A spike where there is none, :math:`1 - x`. Any shape."""
-    return 1 - _spikes("logical_not", x)
+    """Spike where the input does not, :math:`1 - x`.
+
+    Args:
+        x: Spikes, any shape.
+
+    Returns:
+        Spikes, in the same shape.
+
+    Raises:
+        TypeError: If the input is not floating-point.
+    """
+    _check_spikes("measures.logical_not", x)
+    return 1 - x
 
 
 def muller_c(xs: Tensor, ys: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Muller's C-element: spikes once both inputs do, until neither does; in between it does what it did before.
+    """Muller C-element: the output follows the inputs where they agree, and keeps its value where they differ.
 
     Args:
         xs: Spikes, shape (time, ...).
         ys: Spikes, shape (time, ...).
-        state: Output at the step before, shape (...). Default: no spike.
+        state: Output at the previous step, shape (...). Default: no spike.
 
     Returns:
         Spikes, shape (time, ...), and the state after the last step.
+
+    Raises:
+        ValueError: If the shapes differ, there is no step, or `state` does not have the shape of one step.
+        TypeError: If an input is not floating-point.
 
     >>> zs, state = muller_c(torch.tensor([1.0, 1.0, 0.0, 0.0]), torch.tensor([0.0, 1.0, 1.0, 0.0]))
     >>> zs
     tensor([0., 1., 1., 0.])
     """
-    check_pair("muller_c", xs, ys)
-    z = _before("muller_c", xs, state)
+    check_pair("measures.muller_c", xs, ys)
+    z = _initial_state("measures.muller_c", xs, state)
     zs = []
     for both, one in zip(logical_and(xs, ys).unbind(0), logical_xor(xs, ys).unbind(0), strict=True):
         z = both + one * z
@@ -51,33 +106,40 @@ def muller_c(xs: Tensor, ys: Tensor, state: Tensor | None = None) -> tuple[Tenso
 
 
 def posedge_detector(xs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """A spike where the input spikes but did not at the step before; of ``logical_not(xs)``, where it ceases to.
+    """Positive-edge detector: spike where the input spikes but did not at the previous step.
+
+    For negative edges, pass ``logical_not(xs)``.
 
     Args:
         xs: Spikes, shape (time, ...).
-        state: Input at the step before, shape (...). Default: no spike.
+        state: Input at the previous step, shape (...). Default: no spike.
 
     Returns:
         Spikes, shape (time, ...), and the state after the last step.
 
+    Raises:
+        ValueError: If there is no step, or `state` does not have the shape of one step.
+        TypeError: If the input is not floating-point.
+
     >>> posedge_detector(torch.tensor([1.0, 1.0, 0.0, 1.0]))
     (tensor([1., 0., 0., 1.]), tensor(1.))
     """
-    check_has_time("posedge_detector", xs)
-    before = torch.cat([_before("posedge_detector", xs, state)[None], xs[:-1]])
-    return logical_and(xs, logical_not(before)), xs[-1]
+    check_has_time("measures.posedge_detector", xs)
+    previous = torch.cat([_initial_state("measures.posedge_detector", xs, state)[None], xs[:-1]])
+    return xs * logical_not(previous), xs[-1]
 
 
-def _spikes(caller: str, x: Tensor) -> Tensor:
-    if not x.is_floating_point():
-        raise TypeError(f"{caller} takes spikes as floating-point numbers, got {x.dtype}; convert them with .float().")
-    return x
+def _check_spikes(caller: str, *inputs: Tensor) -> None:
+    for x in inputs:
+        if not x.is_floating_point():
+            raise TypeError(f"{caller} expected floating-point spikes, got {x.dtype}; convert them with .float().")
 
 
-def _before(caller: str, xs: Tensor, state: Tensor | None) -> Tensor:
-    """The step before the first."""
+def _initial_state(caller: str, xs: Tensor, state: Tensor | None) -> Tensor:
     if state is None:
         return torch.zeros_like(xs[0])
     if state.shape != xs.shape[1:]:
-        raise ValueError(f"{caller} continues from a state of shape {tuple(xs.shape[1:])}, got {tuple(state.shape)}.")
+        raise ValueError(
+            f"{caller}: state has shape {tuple(state.shape)}, but one step of input has shape {tuple(xs.shape[1:])}."
+        )
     return state

@@ -1,6 +1,7 @@
-"""What a network spends on spikes."""
+"""Count the synaptic operations of a network."""
 
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any, NamedTuple
 
 import torch
@@ -8,99 +9,142 @@ from torch import nn, Tensor
 from torch.func import functional_call
 from torch.nn import functional
 
-from .._util.recording import record_calls
-from .._util.state import tensors_of
+from .._util.recording import Call, record_calls
 from ..core.neuron import Dynamics
 from ..wrappers import CellMixin, RecurrentMixin
 
 
-class Operations(NamedTuple):
-    """What a layer's connections had to do."""
+class OperationCounts(NamedTuple):
+    """Numbers of operations of one connection, summed over batch and time."""
 
-    events: int  # inputs that were not zero
-    synops: int  # synaptic operations: for each event one at every synapse that it reaches
+    events: int  # inputs that are not zero
+    synops: int  # synaptic operations: for each event, one per synapse that it reaches
     macs: int  # multiply-accumulates of the dense product
 
 
-def synaptic_operations(model: nn.Module, *inputs: Any) -> dict[str, Operations]:
-    """Count what spikes cost: run a network once and count, for each of its connections, the synapses that its input reached.
+class _Product(NamedTuple):
+    """The product of a connection's input and its weight."""
 
-    The fan-out of every spike is exact, at the borders of convolutions too. A weight of zero is no synapse. Connections are all modules
-    that have one `weight` of at least two dimensions in which they are linear, such as `torch.nn.Linear`, convolutions and their
-    transposes, and the weights of recurrent neurons, ``hidden.input_weights`` and ``hidden.recurrent_weights``. Biases are not counted.
+    name: str
+    x: Tensor
+    weight: Tensor
+    multiply: Callable[[Tensor, Tensor], Tensor]
+
+
+def count_operations(model: nn.Module, *inputs: Any) -> dict[str, OperationCounts]:
+    """Run a network once and count the synaptic operations of each of its connections.
+
+    A connection is a module with one `weight` of at least two dimensions in which it is linear, such as
+    `torch.nn.Linear`, a convolution or a transposed convolution. The weights of recurrent neurons are connections too:
+    ``hidden.input_weights`` and ``hidden.recurrent_weights``. The fan-out of every spike is exact, including at the
+    borders of convolutions. Weights of zero are not synapses, and biases are not counted.
 
     Args:
-        model: Any module; in evaluation mode, unless training is meant to be counted.
-        *inputs: What to call it with, such as spikes and a state.
+        model: Any module. Call ``model.eval()`` first, unless you want to count a training step.
+        *inputs: Arguments of the call, such as spikes and a state.
 
     Returns:
-        The operations of each connection by name, summed over batch and time.
+        The counts of each connection by its name.
 
     Raises:
-        TypeError: If a module has weights of another kind, such as `torch.nn.LSTM`, whose operations are not known.
+        TypeError: If a module has weights whose operations are not known, such as `torch.nn.LSTM`.
 
     >>> model = nn.Sequential(nn.Linear(3, 10))
-    >>> synaptic_operations(model, torch.tensor([[0.0, 1.0, 1.0]]))
-    {'0': Operations(events=2, synops=20, macs=30)}
+    >>> count_operations(model, torch.tensor([[0.0, 1.0, 1.0]]))
+    {'0': OperationCounts(events=2, synops=20, macs=30)}
     """
-    counted: dict[str, Operations] = {}
+    counts: dict[str, OperationCounts] = {}
 
-    def count(name: str, x: Tensor, weights: Tensor, product: Callable[[Tensor, Tensor], Tensor]) -> None:
-        # With ones for spikes and weights, a product counts. Whole numbers are exact in float64.
-        spikes, synapses = (x != 0).double(), (weights != 0).double()
-        dense = product(torch.ones_like(spikes), torch.ones_like(synapses))
-        new = (spikes.sum(), product(spikes, synapses).sum(), dense.sum())
-        counted[name] = Operations(
-            *(old + round(more.item()) for old, more in zip(counted.get(name, (0, 0, 0)), new, strict=True))
-        )
-
-    def see(name: str, module: nn.Module, arguments: tuple[Any, ...], result: Any) -> None:
-        if isinstance(module, RecurrentMixin):
-            for own, x, weights in _recurrent_connections(module, arguments, result):
-                count(f"{name}.{own}".lstrip("."), x, weights, functional.linear)
-        elif _is_connection(name, module, arguments):
-            own = tensors_of(module)
-            silent = {"bias": torch.zeros_like(own["bias"], dtype=torch.float64)} if "bias" in own else {}
-            count(
-                name,
-                arguments[0],
-                own["weight"],
-                lambda x, weight: functional_call(module, {"weight": weight} | silent, x),
+    def add_call(call: Call) -> None:
+        for product in _products(call):
+            new = _count(product)
+            old = counts.get(product.name, OperationCounts(0, 0, 0))
+            counts[product.name] = OperationCounts(
+                old.events + new.events, old.synops + new.synops, old.macs + new.macs
             )
 
-    with torch.no_grad(), record_calls(model, see):
+    with torch.no_grad(), record_calls(model, add_call):
         model(*inputs)
-    return counted
+    return counts
 
 
-def _is_connection(name: str, module: nn.Module, arguments: tuple[Any, ...]) -> bool:
-    own = (*module._parameters.items(), *module._buffers.items())
-    large = [key for key, tensor in own if tensor is not None and tensor.dim() >= 2]
+def _count(product: _Product) -> OperationCounts:
+    # With ones in place of spikes and weights, the product itself counts. Integers are exact in float64.
+    events = (product.x != 0).double()
+    synapses = (product.weight != 0).double()
+    synops = product.multiply(events, synapses).sum()
+    macs = product.multiply(torch.ones_like(events), torch.ones_like(synapses)).sum()
+    return OperationCounts(round(events.sum().item()), round(synops.item()), round(macs.item()))
+
+
+def _products(call: Call) -> Iterator[_Product]:
+    if isinstance(call.module, RecurrentMixin):
+        yield from _recurrent_products(call.module, call)
+    elif _is_connection(call):
+        yield _connection_product(call)
+
+
+def _is_connection(call: Call) -> bool:
+    """Whether the module multiplies its input by a weight.
+
+    Raises:
+        TypeError: If it has weights whose operations are not known.
+    """
+    module = call.module
+    name = call.name or "the model"
+    kind = type(module).__name__
     if isinstance(module, Dynamics) and any(isinstance(part, RecurrentMixin) for part in module.modules()):
         raise TypeError(
-            f"synaptic_operations cannot see the weights that {name or 'the model'}, a {type(module).__name__}, wraps; wrap it in Recurrent."
+            f"measures.count_operations cannot see the recurrent weights inside {name} ({kind}); "
+            "make the outermost module recurrent instead, with Recurrent(...)."
         )
-    if not large or isinstance(module, Dynamics | nn.LayerNorm | nn.RMSNorm):
+    matrices = [key for key, tensor in _own_tensors(module).items() if tensor.dim() >= 2]
+    if not matrices or isinstance(module, Dynamics | nn.LayerNorm | nn.RMSNorm):
         return False
-    takes_spikes = len(arguments) == 1 and isinstance(arguments[0], Tensor) and arguments[0].is_floating_point()
-    if "weight" not in large or not takes_spikes:
+    takes_values = (
+        len(call.arguments) == 1 and isinstance(call.arguments[0], Tensor) and call.arguments[0].is_floating_point()
+    )
+    if "weight" not in matrices or not takes_values:
         raise TypeError(
-            f"synaptic_operations knows modules with one `weight` that multiplies floating-point input, "
-            f"but {name or 'the model'} is a {type(module).__name__} with {', '.join(large)}."
+            "measures.count_operations supports modules with one `weight` that multiplies a floating-point input, "
+            f"but {name} ({kind}) has {', '.join(matrices)}."
         )
     return True
 
 
-def _recurrent_connections(
-    module: RecurrentMixin, arguments: tuple[Any, ...], result: Any
-) -> Iterator[tuple[str, Tensor, Tensor]]:
-    """Those of a recurrent neuron that are tensors, with their input; one that is a module is seen when it is called."""
-    arriving, state = (*arguments, None)[:2]
-    xs: Any = arriving[0] if isinstance(arriving, tuple) else arriving
+def _connection_product(call: Call) -> _Product:
+    tensors = _own_tensors(call.module)
+    # The bias must have the dtype of the counts, and must not be counted.
+    bias = {"bias": torch.zeros_like(tensors["bias"], dtype=torch.float64)} if "bias" in tensors else {}
+    multiply = partial(_call_with_weight, call.module, bias)
+    return _Product(call.name, call.arguments[0], tensors["weight"], multiply)
+
+
+def _call_with_weight(module: nn.Module, others: dict[str, Tensor], x: Tensor, weight: Tensor) -> Tensor:
+    return functional_call(module, {"weight": weight} | others, x)
+
+
+def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
+    """The module's parameters and buffers, without those of its submodules."""
+    tensors = dict(module.named_parameters(recurse=False, remove_duplicate=False))
+    return tensors | dict(module.named_buffers(recurse=False, remove_duplicate=False))
+
+
+def _recurrent_products(module: RecurrentMixin, call: Call) -> Iterator[_Product]:
+    """Products with the weights of a recurrent neuron. Weights that are modules are recorded as separate calls."""
+    prefix = f"{call.name}." if call.name else ""
+    given = call.arguments[0]
+    state = call.arguments[1] if len(call.arguments) > 1 else None
+    xs = given[0] if isinstance(given, tuple) else given
     if isinstance(module.input_weights, Tensor):
-        yield "input_weights", xs, module.input_weights
-    recurrent = module.prepare()[0]
-    if recurrent is not None:
-        zs = result[0][None] if isinstance(module, CellMixin) else result[0]
-        first = torch.zeros_like(zs[:1]) if state is None else state.z[None].to(zs.dtype)
-        yield "recurrent_weights", torch.cat([first, zs])[: len(zs)], recurrent
+        yield _Product(f"{prefix}input_weights", xs, module.input_weights, functional.linear)
+    weights = module.recurrent_weights
+    if isinstance(weights, Tensor):
+        if not module.autapses:
+            weights = weights.clone().fill_diagonal_(0)
+        outputs = call.result[0]
+        zs = outputs[None] if isinstance(module, CellMixin) else outputs
+        # The input of the recurrent weights is the output of the previous step.
+        initial = torch.zeros_like(zs[:1]) if state is None else state.z[None].to(zs.dtype)
+        previous = torch.cat([initial, zs])[: len(zs)]
+        yield _Product(f"{prefix}recurrent_weights", previous, weights, functional.linear)

@@ -1,7 +1,10 @@
-"""Networks for images over time, with any neuron.
+"""Deep convolutional networks for images over time, with any neuron.
 
-All take (time, batch, channels, height, width) and an optional state, and return (time, batch, classes) and the state, so they stream. In
-training, batch normalisation takes its statistics over the time steps it is given, so only `model.eval()` makes a run in parts the same as one run."""
+All networks take input of shape (time, batch, channels, height, width) and an optional state, and
+return the output, shape (time, batch, classes), and the state after the last step, so a stream can be
+processed in parts. In training mode, batch normalization uses the statistics of the time steps of one
+call, so parts of a run equal the whole run in evaluation mode only.
+"""
 
 from .base import (
     DropoutOverTime as DropoutOverTime,

@@ -1,102 +1,156 @@
-"""What the models share: their input, how their weights start, how the weights of another network are loaded."""
+"""The base class of the models, weight initialization, loading of pretrained weights, and dropout."""
 
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypedDict
 
 import torch
 from torch import nn, Tensor
 
-from ..containers.network import Run, Stateful
+from ..containers import Network, StateThread
+from ..core.neuron import Dynamics
 
-Factory = Callable[[], nn.Module]  # makes one neuron (or readout): one for every place
+# Returns a new module at each call: the neurons of one layer, or the readout.
+ModuleFactory = Callable[[], nn.Module]
+
+# Returns the normalization of a given number of channels, such as `nn.BatchNorm2d`.
+NormFactory = Callable[[int], nn.Module]
 
 
-class ImageNetwork(Stateful):
-    """A network that runs its children in order on images over time.
+class ImageSettings(TypedDict, total=False):
+    """Keyword arguments that all models for images take."""
 
-    Abstract: a subclass adds its children, then calls `start`.
+    num_classes: int
+    in_channels: int
+    neuron: ModuleFactory
+    readout: ModuleFactory
+
+
+class ImageNetwork(Network):
+    """Base class of networks for images over time that run their child modules in the order of their definition.
+
+    A subclass defines its child modules and calls `reset_parameters` at the end of its constructor.
+
+    Args:
+        in_channels: Number of channels of the images.
+        num_classes: Number of outputs.
+        neuron: Returns a new module of neurons for each layer.
+        readout: Returns the module that follows the last weights.
+
+    Attributes:
+        unit_weight: The `threshold_weight` of the neurons, the unit of the initial weights.
+
+    Raises:
+        TypeError: If `neuron` or `readout` is a module or is not callable.
+        ValueError: If a number is not a positive integer, or one input spike cannot make the neuron
+            spike.
     """
 
-    smallest: int = 1  # height and width of images, at least
+    min_size: int = 1  # minimum height and width of the images
 
-    def __init__(self, in_channels: int, num_classes: int, neuron: Factory, readout: Factory):
+    def __init__(self, in_channels: int, num_classes: int, neuron: ModuleFactory, readout: ModuleFactory):
         super().__init__()
         name = type(self).__name__
-        for key, factory in (("neuron", neuron), ("readout", readout)):
+        for argument, factory in (("neuron", neuron), ("readout", readout)):
             if isinstance(factory, nn.Module) or not callable(factory):
                 raise TypeError(
-                    f"{name} takes as {key} what makes a new one, such as LIF or partial(LIF, tau_mem=20e-3), got {factory!r}."
+                    f"{name}.{argument} must be a class or a function that returns a new module, "
+                    f"such as LIF or partial(LIF, tau_mem=20e-3), got {factory!r}."
                 )
-        for key, size in (("in_channels", in_channels), ("num_classes", num_classes)):
-            if not isinstance(size, int) or size < 1:
-                raise ValueError(f"{name}.{key} must be a positive whole number, got {size!r}.")
+        for argument, number in (("in_channels", in_channels), ("num_classes", num_classes)):
+            if not isinstance(number, int) or number < 1:
+                raise ValueError(f"{name}.{argument} must be a positive integer, got {number!r}.")
         self.in_channels = in_channels
+        self.unit_weight = threshold_weight(neuron)
 
-    def start(self, neuron: Factory) -> None:
-        """Give all weights their initial values."""
-        init_weights(self, threshold_weight(neuron))
+    def reset_parameters(self) -> None:
+        """Draw new initial weights; see `init_weights`."""
+        init_weights(self, self.unit_weight)
 
-    def connect(self, xs: Any, run: Run) -> Any:
-        if (
-            not isinstance(xs, Tensor)
-            or xs.dim() != 5
-            or xs.shape[2] != self.in_channels
-            or min(xs.shape[3:]) < self.smallest
-        ):
-            got = f"shape {tuple(xs.shape)}" if isinstance(xs, Tensor) else type(xs).__name__
-            sides = f", height and width at least {self.smallest}" if self.smallest > 1 else ""
-            raise ValueError(
-                f"{type(self).__name__} takes (time, batch, channels, height, width) with {self.in_channels} channels{sides}, got {got}; "
-                "to show one image for 20 steps: x.expand(20, *x.shape)."
-            )
+    def forward_over_time(self, xs: Tensor, run: StateThread) -> Tensor:
+        """Run the child modules in sequence.
+
+        Args:
+            xs: Images, shape (time, batch, channels, height, width).
+            run: Calls modules and passes them their state.
+
+        Returns:
+            Output of the last child module, shape (time, batch, classes).
+
+        Raises:
+            ValueError: If `xs` does not have this shape.
+        """
+        self._check_images(xs)
         return run(xs, *self.children())
 
+    def _check_images(self, xs: object) -> None:
+        if isinstance(xs, Tensor):
+            if xs.dim() == 5 and xs.shape[2] == self.in_channels and min(xs.shape[3:]) >= self.min_size:
+                return
+            given = f"shape {tuple(xs.shape)}"
+        else:
+            given = type(xs).__name__
+        size = f" and height and width of at least {self.min_size}" if self.min_size > 1 else ""
+        raise ValueError(
+            f"{type(self).__name__} expected input of shape (time, batch, channels, height, width) "
+            f"with {self.in_channels} channels{size}, got {given}. "
+            "To show the images x, shape (batch, channels, height, width), for 20 steps: x.expand(20, *x.shape)."
+        )
 
-# From weights too small for any neuron to notice to weights too large for any to ignore, 2 % apart.
-WEIGHTS = torch.arange(-10 * 32, 14 * 32) / 32
+
+# Weights tried by `threshold_weight`: from 2**-10 to 2**14, in factors of 2**(1 / 32), about 2 %.
+CANDIDATE_WEIGHTS = 2 ** (torch.arange(-10 * 32, 14 * 32) / 32)
 
 
 @torch.no_grad()
-def threshold_weight(neuron: Factory, steps: int = 200) -> float:
-    """The least weight with which one input spike makes the neuron spike, found by trying; 1 for what does not spike, such as `nn.ReLU`.
+def threshold_weight(neuron: ModuleFactory, steps: int = 200) -> float:
+    """The smallest weight with which a single input spike makes a neuron at rest spike.
+
+    It is found by running the neuron on single input spikes with weights from 0.001 to 16,000, in
+    increments of 2 %.
 
     Args:
-        neuron: Makes the neuron.
-        steps: How long to wait for its spike.
+        neuron: Returns a new neuron.
+        steps: Number of time steps within which the neuron must spike.
+
+    Returns:
+        The weight; 1 for modules that do not spike, such as `nn.ReLU`.
 
     Raises:
-        ValueError: If it spikes at no weight up to 16,000.
+        ValueError: If the neuron spikes at none of these weights.
 
     >>> from geir import IAF, LIF
     >>> round(threshold_weight(IAF)), round(threshold_weight(LIF))
     (1, 4)
     """
-    # A model made on the meta device needs to know, too.
+    # The result is needed even where a model is constructed on the meta device, so the neuron always runs on the CPU.
     with torch.device("cpu"):
-        made = neuron()
-        if not hasattr(made, "surrogate"):
+        module = neuron()
+        if not (isinstance(module, Dynamics) and module.spiking):
             return 1.0
-        impulses = torch.zeros(steps, len(WEIGHTS))
-        impulses[0] = 2**WEIGHTS
-        zs, _ = made.float()(impulses)
-    fires = (zs > 0).any(0)
-    if not fires.any():
+        xs = torch.zeros(steps, len(CANDIDATE_WEIGHTS))
+        xs[0] = CANDIDATE_WEIGHTS
+        zs, _ = module.float()(xs)
+    spiked = (zs > 0).any(0)
+    if not spiked.any():
         raise ValueError(
-            f"{type(made).__name__} spikes at no weight of one input spike up to {impulses.max():.0f}, so no weights fit it."
+            f"{type(module).__name__} does not spike after one input spike of any weight up to {xs.max():.0f}, "
+            "so initial weights cannot be scaled to its threshold; use a neuron with a lower threshold."
         )
-    return impulses[0, fires].min().item()
+    return xs[0, spiked].min().item()
 
 
 def init_weights(model: nn.Module, unit: float) -> None:
-    r"""Initial weights with which activity neither dies out nor fills the network.
+    r"""Initialize the weights of a deep spiking network so that activity neither dies out nor saturates.
 
-    Convolutions and linear layers get :math:`N(0, (2 u)^2 / \text{fan-in})` and no bias, batch normalisation the scale :math:`u / 2`, where
-    :math:`u` is the weight with which one spike makes a neuron spike (`threshold_weight`). So normalisation depends on the threshold, as in
-    H. Zheng et al., *Going deeper with directly-trained larger spiking neural networks*, 2021. The last linear layer, which no neuron
-    follows, keeps PyTorch's.
+    Let :math:`u` be the weight with which a single input spike makes a neuron spike
+    (`threshold_weight`). Convolutions and linear layers draw their weights from :math:`N(0, (2 u)^2 /
+    \text{fan-in})` and have zero bias. The scale of batch normalization is :math:`u / 2`, so the
+    normalized input is proportional to the threshold, as in H. Zheng et al., *Going deeper with
+    directly-trained larger spiking neural networks*, 2021. The last convolution or linear layer, which
+    feeds the readout, keeps PyTorch's initial values.
 
     Args:
-        model: The network.
+        model: The network; its weights are changed in place.
         unit: The weight :math:`u`.
     """
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
@@ -112,57 +166,70 @@ def init_weights(model: nn.Module, unit: float) -> None:
 
 
 class LoadedWeights(NamedTuple):
-    """What `load_weights` did, as names of parameters and buffers."""
+    """Result of `load_weights`: names of parameters and buffers."""
 
     loaded: list[str]  # copied into the model
-    other_shape: list[str]  # in both, but of another shape: kept as they were
-    missing: list[str]  # in the model only: kept as they were
-    unexpected: list[str]  # in the dictionary only: not used
+    mismatched: list[str]  # in both, but with different shapes; the model keeps its own
+    missing: list[str]  # in the model only; the model keeps its own
+    unexpected: list[str]  # in the state dictionary only; ignored
 
 
 def load_weights(model: nn.Module, state_dict: Mapping[str, Tensor]) -> LoadedWeights:
-    """Load the weights of another network, such as torchvision's of the same name, where names and shapes agree.
+    """Load pretrained weights where names and shapes agree.
+
+    Unlike `torch.nn.Module.load_state_dict`, this accepts the weights of a network that differs in its
+    neurons, in its number of classes or in some of its layers. VGG, ResNet and MobileNetV2 name their
+    weights as torchvision does, so the weights of torchvision's network of the same name can be loaded.
 
     Args:
-        model: The network to load into.
-        state_dict: State dictionary of the other.
+        model: The network to load into; its weights are changed in place.
+        state_dict: State dictionary of the pretrained network.
 
     Returns:
-        What was loaded and what was not.
+        The names that were loaded, and those that were not, with the reason.
 
     Raises:
         TypeError: If `state_dict` is not a dictionary of tensors.
-        ValueError: If nothing agrees.
+        ValueError: If no name and shape agree.
     """
     if not isinstance(state_dict, Mapping) or not all(isinstance(value, Tensor) for value in state_dict.values()):
         raise TypeError(
-            f"load_weights takes a state dictionary, as of model.state_dict(), got {type(state_dict).__name__}."
+            "load_weights expected a state dictionary of tensors, such as model.state_dict(), "
+            f"got {type(state_dict).__name__}."
         )
-    own = model.state_dict()
-    both = [name for name in own if name in state_dict]
-    loaded = [name for name in both if own[name].shape == state_dict[name].shape]
+    model_state = model.state_dict()
+    shared = [name for name in model_state if name in state_dict]
+    loaded = [name for name in shared if model_state[name].shape == state_dict[name].shape]
     if not loaded:
+        given = f"{', '.join(list(state_dict)[:2])}, ..." if state_dict else "no names"
         raise ValueError(
-            f"None of the {len(state_dict)} weights agrees in name and shape with {type(model).__name__}: "
-            f"it has {', '.join(list(own)[:2])}, ..., the dictionary {', '.join(list(state_dict)[:2]) or 'nothing'}, ...."
+            f"None of the {len(state_dict)} weights agrees in name and shape with those of {type(model).__name__}: "
+            f"the model has {', '.join(list(model_state)[:2])}, ..., the state dictionary has {given}."
         )
     model.load_state_dict({name: state_dict[name] for name in loaded}, strict=False)
     return LoadedWeights(
         loaded,
-        other_shape=[name for name in both if name not in loaded],
-        missing=[name for name in own if name not in state_dict],
-        unexpected=[name for name in state_dict if name not in own],
+        mismatched=[name for name in shared if name not in loaded],
+        missing=[name for name in model_state if name not in state_dict],
+        unexpected=[name for name in state_dict if name not in model_state],
     )
 
 
 class DropoutOverTime(nn.Module):
-    """Dropout that silences the same neurons at every step, so that what is dropped is not seen a step later.
+    """Dropout with one mask for all time steps.
 
-    The mask is its state, so that a stream in training keeps it. Reference: C. Lee et al., *Enabling spike-based backpropagation for training
-    deep neural network architectures*, 2020.
+    A new mask at every step would let a dropped neuron pass on its spikes one step later. The mask is
+    the module's state, so it stays the same when a run is continued in training mode. Surviving values
+    are scaled by ``1 / (1 - p)``.
+
+    Reference: C. Lee et al., *Enabling spike-based backpropagation for training deep neural network
+    architectures*, 2020.
 
     Args:
-        p: Probability that a neuron is dropped.
+        p: Probability that a neuron is dropped, in [0, 1).
+
+    Raises:
+        ValueError: If `p` is out of range.
     """
 
     def __init__(self, p: float = 0.5):
@@ -171,19 +238,26 @@ class DropoutOverTime(nn.Module):
             raise ValueError(f"DropoutOverTime.p must be in [0, 1), got {p!r}.")
         self.p = p
 
-    def forward(self, xs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Any]:
+    def forward(self, xs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor | tuple[()]]:
         """Run over time.
 
         Args:
             xs: Input, shape (time, ...).
-            state: The mask, shape (...). Default: a new one.
+            state: The mask to continue with, shape (...). Default: a new mask.
+
+        Returns:
+            Output, shape (time, ...), and the mask. In evaluation mode, the input and `()`.
+
+        Raises:
+            ValueError: If the mask does not have the shape of one step of `xs`.
         """
         if not self.training:
             return xs, ()
         mask = nn.functional.dropout(xs.new_ones(xs.shape[1:]), self.p) if state is None else state
         if mask.shape != xs.shape[1:]:
             raise ValueError(
-                f"DropoutOverTime continues with a mask of shape {tuple(mask.shape)}, but one step has {tuple(xs.shape[1:])}."
+                f"DropoutOverTime expected a mask with the shape of one step of input, {tuple(xs.shape[1:])}, "
+                f"got {tuple(mask.shape)}."
             )
         return xs * mask, mask
 

@@ -1,105 +1,146 @@
 """VGG with spiking neurons."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Unpack
 
 from torch import nn
 
-from ..containers.network import LiftedSequential
+from ..containers import SequentialState
 from ..neurons import LI, LIF
-from .base import DropoutOverTime, Factory, ImageNetwork
+from .base import DropoutOverTime, ImageNetwork, ImageSettings, ModuleFactory, NormFactory
 
-WIDTHS = (64, 128, 256, 512, 512)
+STAGE_CHANNELS = (64, 128, 256, 512, 512)
 
 
 class VGG(ImageNetwork):
-    """Stages of 3 x 3 convolutions, each pooled by 2, and two hidden layers.
+    """Five stages of 3 x 3 convolutions, each followed by 2 x 2 max pooling, and two hidden layers.
 
-    Its weights are named and shaped as in torchvision, so `load_weights` takes theirs. Images are at least 32 x 32.
+    Weights have the names and shapes of torchvision's VGG, so `load_weights` can load its pretrained
+    weights. Images must be at least 32 x 32.
 
-    Reference: K. Simonyan & A. Zisserman, *Very deep convolutional networks for large-scale image recognition*, 2015.
+    Reference: K. Simonyan & A. Zisserman, *Very deep convolutional networks for large-scale image
+    recognition*, 2015.
 
     Args:
         depths: Number of convolutions in each of the five stages.
-        norm: Makes the normalisation of a number of channels, with statistics over time too; none if `None`.
+        norm: Returns the normalization of a given number of channels, whose statistics include time.
+            Default: no normalization.
         num_classes: Number of outputs.
-        in_channels: Channels of the images.
-        neuron: Makes the neurons of one layer, such as `LIF` or ``partial(LIF, tau_mem=20e-3)``.
-        readout: Makes what follows the last weights; ``nn.Identity`` leaves their sums as they are.
-        hidden_size: Neurons of a hidden layer.
-        grid: The hidden layers see the last features averaged to grid x grid; 1 is enough for images of 32 x 32.
-        dropout: Probability that a hidden neuron is dropped, in training.
+        in_channels: Number of channels of the images.
+        neuron: Returns the neurons of one layer, such as `LIF` or ``partial(LIF, tau_mem=20e-3)``.
+        readout: Returns the module that follows the last weights; ``nn.Identity`` returns their output
+            unchanged.
+        hidden_size: Number of neurons of each hidden layer.
+        grid: Height and width to which the last features are averaged; 1 suffices for images of 32 x
+            32.
+        dropout: Probability that a hidden neuron is dropped in training mode.
+
+    Raises:
+        TypeError: If `neuron` or `readout` is a module or is not callable.
+        ValueError: If `depths` does not have five positive entries, or a number is out of range.
     """
 
-    smallest = 32
+    min_size = 32
 
     def __init__(
         self,
         depths: Sequence[int],
-        norm: Callable[[int], nn.Module] | None = None,
+        norm: NormFactory | None = None,
         num_classes: int = 1000,
         in_channels: int = 3,
-        neuron: Factory = LIF,
-        readout: Factory = LI,
+        neuron: ModuleFactory = LIF,
+        readout: ModuleFactory = LI,
         hidden_size: int = 4096,
         grid: int = 7,
         dropout: float = 0.5,
     ):
         super().__init__(in_channels, num_classes, neuron, readout)
-        if len(depths) != len(WIDTHS) or min(depths) < 1:
+        if len(depths) != len(STAGE_CHANNELS) or min(depths) < 1:
             raise ValueError(
-                f"VGG takes the number of convolutions in each of {len(WIDTHS)} stages, such as (1, 1, 2, 2, 2), got {depths!r}."
+                f"VGG.depths must be the number of convolutions in each of {len(STAGE_CHANNELS)} stages, "
+                f"such as (1, 1, 2, 2, 2), got {depths!r}."
             )
-        layers, width = [], in_channels
-        for depth, wider in zip(depths, WIDTHS, strict=True):
-            for _ in range(depth):
-                layers += [nn.Conv2d(width, wider, 3, padding=1), *([norm(wider)] if norm else []), neuron()]
-                width = wider
-            layers.append(nn.MaxPool2d(2))
-        self.features = LiftedSequential(*layers)
-        self.avgpool, self.flatten = nn.AdaptiveAvgPool2d(grid), nn.Flatten()
-        first, second = nn.Linear(width * grid**2, hidden_size), nn.Linear(hidden_size, hidden_size)
-        hidden = [first, neuron(), DropoutOverTime(dropout), second, neuron(), DropoutOverTime(dropout)]
-        self.classifier = LiftedSequential(*hidden, nn.Linear(hidden_size, num_classes))
+        self.features = SequentialState(*_make_stages(depths, in_channels, neuron, norm), lift=True)
+        self.avgpool = nn.AdaptiveAvgPool2d(grid)
+        self.flatten = nn.Flatten()
+        self.classifier = SequentialState(
+            nn.Linear(STAGE_CHANNELS[-1] * grid**2, hidden_size),
+            neuron(),
+            DropoutOverTime(dropout),
+            nn.Linear(hidden_size, hidden_size),
+            neuron(),
+            DropoutOverTime(dropout),
+            nn.Linear(hidden_size, num_classes),
+            lift=True,
+        )
         self.readout = readout()
-        self.start(neuron)
+        self.reset_parameters()
 
 
-def vgg11(**options: Any) -> VGG:
-    """`VGG` with 11 layers of weights; takes its arguments by name, from `num_classes` on."""
-    return VGG((1, 1, 2, 2, 2), **options)
+def _make_stages(
+    depths: Sequence[int], in_channels: int, neuron: ModuleFactory, norm: NormFactory | None
+) -> list[nn.Module]:
+    layers: list[nn.Module] = []
+    for depth, channels in zip(depths, STAGE_CHANNELS, strict=True):
+        for _ in range(depth):
+            layers.append(nn.Conv2d(in_channels, channels, 3, padding=1))
+            if norm:
+                layers.append(norm(channels))
+            layers.append(neuron())
+            in_channels = channels
+        layers.append(nn.MaxPool2d(2))
+    return layers
 
 
-def vgg13(**options: Any) -> VGG:
-    """`VGG` with 13 layers of weights."""
-    return VGG((2, 2, 2, 2, 2), **options)
+class VGGSettings(ImageSettings, total=False):
+    """Keyword arguments of `vgg11_bn` and the other networks with batch normalization."""
+
+    hidden_size: int
+    grid: int
+    dropout: float
 
 
-def vgg16(**options: Any) -> VGG:
-    """`VGG` with 16 layers of weights."""
-    return VGG((2, 2, 3, 3, 3), **options)
+class VGGNormSettings(VGGSettings, total=False):
+    """Keyword arguments of `vgg11` and the other networks without batch normalization."""
+
+    norm: NormFactory | None
 
 
-def vgg19(**options: Any) -> VGG:
-    """`VGG` with 19 layers of weights."""
-    return VGG((2, 2, 4, 4, 4), **options)
+def vgg11(**settings: Unpack[VGGNormSettings]) -> VGG:
+    """`VGG` with 11 weight layers; takes its arguments after `depths` by keyword."""
+    return VGG((1, 1, 2, 2, 2), **settings)
 
 
-def vgg11_bn(**options: Any) -> VGG:
-    """`vgg11` with batch normalisation."""
-    return vgg11(norm=nn.BatchNorm2d, **options)
+def vgg13(**settings: Unpack[VGGNormSettings]) -> VGG:
+    """`VGG` with 13 weight layers; takes its arguments after `depths` by keyword."""
+    return VGG((2, 2, 2, 2, 2), **settings)
 
 
-def vgg13_bn(**options: Any) -> VGG:
-    """`vgg13` with batch normalisation."""
-    return vgg13(norm=nn.BatchNorm2d, **options)
+def vgg16(**settings: Unpack[VGGNormSettings]) -> VGG:
+    """`VGG` with 16 weight layers; takes its arguments after `depths` by keyword."""
+    return VGG((2, 2, 3, 3, 3), **settings)
 
 
-def vgg16_bn(**options: Any) -> VGG:
-    """`vgg16` with batch normalisation."""
-    return vgg16(norm=nn.BatchNorm2d, **options)
+def vgg19(**settings: Unpack[VGGNormSettings]) -> VGG:
+    """`VGG` with 19 weight layers; takes its arguments after `depths` by keyword."""
+    return VGG((2, 2, 4, 4, 4), **settings)
 
 
-def vgg19_bn(**options: Any) -> VGG:
-    """`vgg19` with batch normalisation."""
-    return vgg19(norm=nn.BatchNorm2d, **options)
+def vgg11_bn(**settings: Unpack[VGGSettings]) -> VGG:
+    """`vgg11` with batch normalization."""
+    return vgg11(norm=nn.BatchNorm2d, **settings)
+
+
+def vgg13_bn(**settings: Unpack[VGGSettings]) -> VGG:
+    """`vgg13` with batch normalization."""
+    return vgg13(norm=nn.BatchNorm2d, **settings)
+
+
+def vgg16_bn(**settings: Unpack[VGGSettings]) -> VGG:
+    """`vgg16` with batch normalization."""
+    return vgg16(norm=nn.BatchNorm2d, **settings)
+
+
+def vgg19_bn(**settings: Unpack[VGGSettings]) -> VGG:
+    """`vgg19` with batch normalization."""
+    return vgg19(norm=nn.BatchNorm2d, **settings)

@@ -24,12 +24,15 @@ class AdEx(IntegrateAndFire[AdExState]):
         \tau_\text{syn} \dot i &= -i, \qquad
         \tau_\text{adapt} \dot w = a (v - v_\text{rest}) - w;
 
-    input makes the current jump, :math:`i \leftarrow i + x`. Near :math:`v_\text{th}` the potential runs away; where :math:`v > v_\text{peak}` the
-    neuron spikes, :math:`v` is reset and :math:`w \leftarrow w + b`.
+    input makes the current jump, :math:`i \leftarrow i + x`. Near :math:`v_\text{th}` the potential runs
+    away; where :math:`v > v_\text{peak}` the neuron spikes, :math:`v` is reset and :math:`w \leftarrow w +
+    b`.
 
-    Reference: R. Brette & W. Gerstner, *Adaptive exponential integrate-and-fire model as an effective description of neuronal activity*,
-    2005; its parameters, with potentials in units of :math:`v_\text{th} - v_\text{rest}`, currents in the same unit (multiplied by the
-    membrane resistance), :math:`\tau_\text{mem}` rounded and :math:`v_\text{peak}` lowered to the potential from which the rest of the upswing takes less than 0.1 ms.
+    Reference: R. Brette & W. Gerstner, *Adaptive exponential integrate-and-fire model as an effective
+    description of neuronal activity*, 2005; its parameters, with potentials in units of :math:`v_\text{th} -
+    v_\text{rest}`, currents in the same unit (multiplied by the membrane resistance), :math:`\tau_\text{mem}`
+    rounded and :math:`v_\text{peak}` lowered to the potential from which the rest of the upswing takes less
+    than 0.1 ms.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")

@@ -20,14 +20,16 @@ class ALIF(IntegrateAndFire[ALIFState], affine=True):
     r"""Leaky integrate-and-fire neuron with an adaptive threshold (ALIF), the unit of LSNNs.
 
     .. math::
-        \tau_\text{mem} \dot v = v_\text{rest} - v + i, \qquad \tau_\text{syn} \dot i = -i, \qquad \tau_\text{adapt} \dot b = -b;
+        \tau_\text{mem} \dot v = v_\text{rest} - v + i, \qquad \tau_\text{syn} \dot i = -i, \qquad
+        \tau_\text{adapt} \dot b = -b;
 
-    input makes the current jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th} + \beta b` the neuron spikes, :math:`v` is reset
-    and :math:`b \leftarrow b + 1`. The gradient passes through the adaptation undetached.
+    input makes the current jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th} + \beta b` the
+    neuron spikes, :math:`v` is reset and :math:`b \leftarrow b + 1`. The gradient passes through the
+    adaptation undetached.
 
-    References: G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking neurons*, 2018; for the defaults of
-    :math:`\tau_\text{adapt}` and :math:`\beta`, G. Bellec et al., *A solution to the learning dilemma for recurrent networks of spiking
-    neurons*, 2020.
+    References: G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking
+    neurons*, 2018; for the defaults of :math:`\tau_\text{adapt}` and :math:`\beta`, G. Bellec et al., *A
+    solution to the learning dilemma for recurrent networks of spiking neurons*, 2020.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")

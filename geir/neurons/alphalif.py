@@ -21,14 +21,16 @@ class AlphaLIF(IntegrateAndFire[AlphaLIFState], affine=True):
     r"""Leaky integrate-and-fire neuron with an alpha-shaped synaptic current.
 
     .. math::
-        \tau_\text{mem} \dot v = v_\text{rest} - v + i, \qquad \tau_\text{syn} \dot i = a - i, \qquad \tau_\text{syn} \dot a = -a;
+        \tau_\text{mem} \dot v = v_\text{rest} - v + i, \qquad \tau_\text{syn} \dot i = a - i, \qquad
+        \tau_\text{syn} \dot a = -a;
 
-    input makes the activation jump, :math:`a \leftarrow a + e x`, so that a spike of weight :math:`x` causes the current
-    :math:`x \frac{t}{\tau_\text{syn}} e^{1 - t / \tau_\text{syn}}`, which rises to its peak :math:`x` at :math:`\tau_\text{syn}`.
-    Where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
+    input makes the activation jump, :math:`a \leftarrow a + e x`, so that a spike of weight :math:`x` causes
+    the current :math:`x \frac{t}{\tau_\text{syn}} e^{1 - t / \tau_\text{syn}}`, which rises to its peak
+    :math:`x` at :math:`\tau_\text{syn}`. Where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is
+    reset.
 
-    Reference: S. Rotter & M. Diesmann, *Exact digital simulation of time-invariant linear systems with applications to neuronal modeling*,
-    1999.
+    Reference: S. Rotter & M. Diesmann, *Exact digital simulation of time-invariant linear systems with
+    applications to neuronal modeling*, 1999.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")

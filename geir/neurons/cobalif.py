@@ -21,16 +21,19 @@ class CobaLIF(IntegrateAndFire[CobaLIFState]):
     r"""Leaky integrate-and-fire neuron with conductance-based synapses.
 
     .. math::
-        \tau_\text{mem} \dot v &= v_\text{rest} - v + g_\text{exc} (E_\text{exc} - v) + g_\text{inh} (E_\text{inh} - v), \\
+        \tau_\text{mem} \dot v &= v_\text{rest} - v
+            + g_\text{exc} (E_\text{exc} - v) + g_\text{inh} (E_\text{inh} - v), \\
         \tau_\text{exc} \dot g_\text{exc} &= -g_\text{exc}, \qquad \tau_\text{inh} \dot g_\text{inh} = -g_\text{inh};
 
-    positive input makes the excitatory conductance jump, :math:`g_\text{exc} \leftarrow g_\text{exc} + x`, negative input the inhibitory,
-    :math:`g_\text{inh} \leftarrow g_\text{inh} - x`; inputs that arrive in the same step, recurrent ones included, are added first. Where
-    :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset. Conductances are in units of the leak's.
+    positive input makes the excitatory conductance jump, :math:`g_\text{exc} \leftarrow g_\text{exc} + x`,
+    negative input the inhibitory, :math:`g_\text{inh} \leftarrow g_\text{inh} - x`; inputs that arrive in the
+    same step, recurrent ones included, are added first. Where :math:`v > v_\text{th}` the neuron spikes and
+    :math:`v` is reset. Conductances are in units of the leak's.
 
-    References: T. Vogels & L. Abbott, *Signal propagation and logic gating in networks of integrate-and-fire neurons*, 2005; the defaults
-    are those of its network in R. Brette et al., *Simulation of networks of spiking neurons: a review of tools and strategies*, 2007,
-    with potentials relative to rest (-60 mV) in units of the distance to threshold (10 mV). `Refractory` adds its 5 ms.
+    References: T. Vogels & L. Abbott, *Signal propagation and logic gating in networks of integrate-and-fire
+    neurons*, 2005; the defaults are those of its network in R. Brette et al., *Simulation of networks of
+    spiking neurons: a review of tools and strategies*, 2007, with potentials relative to rest (-60 mV) in
+    units of the distance to threshold (10 mV). `Refractory` adds its 5 ms.
 
     Args:
         integrator: Numerical method that advances the state by `dt`; the default is stable at any conductance.

@@ -21,11 +21,13 @@ class CubaLIF(IntegrateAndFire[CubaLIFState], affine=True):
     .. math::
         \tau_\text{mem} \dot v = v_\text{rest} - v + r i, \qquad \tau_\text{syn} \dot i = -i + w_\text{in} x;
 
-    input :math:`x` is constant during a step and drives the current; in `LIF` it makes the current jump. A spike in one step therefore acts as
-    a jump of about :math:`w_\text{in} \Delta t / \tau_\text{syn}`. Where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
+    input :math:`x` is constant during a step and drives the current; in `LIF` it makes the current jump. A
+    spike in one step therefore acts as a jump of about :math:`w_\text{in} \Delta t / \tau_\text{syn}`. Where
+    :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
 
-    Reference: J. Pedersen et al., *Neuromorphic intermediate representation: a unified instruction set for interoperable brain-inspired
-    computing*, 2024; its `v_leak` and `v_threshold` are `v_rest` and `v_th` here.
+    Reference: J. Pedersen et al., *Neuromorphic intermediate representation: a unified instruction set for
+    interoperable brain-inspired computing*, 2024; its `v_leak` and `v_threshold` are `v_rest` and `v_th`
+    here.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")

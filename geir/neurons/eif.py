@@ -19,11 +19,12 @@ class EIF(IntegrateAndFire[EIFState]):
 
     .. math:: \tau_\text{mem} \dot v = v_\text{rest} - v + \Delta_T e^{(v - v_\text{th}) / \Delta_T} + x.
 
-    A constant current above :math:`v_\text{th} - v_\text{rest} - \Delta_T`, the rheobase, makes the potential run away; where
-    :math:`v > v_\text{peak}` the neuron spikes and :math:`v` is reset. `LIFEx` is the same with a synapse.
+    A constant current above :math:`v_\text{th} - v_\text{rest} - \Delta_T`, the rheobase, makes the potential
+    run away; where :math:`v > v_\text{peak}` the neuron spikes and :math:`v` is reset. `LIFEx` is the same
+    with a synapse.
 
-    Reference: N. Fourcaud-Trocmé, D. Hansel, C. van Vreeswijk & N. Brunel, *How spike generation mechanisms determine the neuronal response
-    to fluctuating inputs*, 2003.
+    Reference: N. Fourcaud-Trocmé, D. Hansel, C. van Vreeswijk & N. Brunel, *How spike generation mechanisms
+    determine the neuronal response to fluctuating inputs*, 2003.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")

@@ -1,4 +1,4 @@
-"""The twenty firing patterns of Izhikevich's neuron: its parameters and the current that shows them."""
+"""The twenty firing patterns of Izhikevich's neuron: parameters and input currents."""
 
 from collections.abc import Mapping
 from types import MappingProxyType
@@ -9,7 +9,7 @@ from torch import Tensor
 
 
 class Piece(NamedTuple):
-    """A current that is on for some time, and may grow meanwhile."""
+    """A current that is constant or grows linearly between two times."""
 
     start: float  # ms
     stop: float  # ms
@@ -18,7 +18,7 @@ class Piece(NamedTuple):
 
 
 class FiringPattern(NamedTuple):
-    """What makes `Izhikevich` fire in a certain way; `FIRING_PATTERNS` has them by name.
+    """Parameters and input current of one firing pattern of `Izhikevich`; `FIRING_PATTERNS` has them by name.
 
     >>> from geir import Izhikevich
     >>> pattern = firing_pattern("phasic_spiking")
@@ -27,20 +27,24 @@ class FiringPattern(NamedTuple):
     tensor(1.)
     """
 
-    parameters: Mapping[str, float]  # that differ from the neuron's default
-    duration: float  # of the published picture, in ms
+    parameters: Mapping[str, float]  # those that differ from the neuron's defaults
+    duration: float  # of the published figure, in ms
     pieces: tuple[Piece, ...]  # of the published current
-    base: float = 0.0  # current that is always on
+    base: float = 0.0  # constant offset of the current
 
     def stimulus(self, dt: float = 1e-3) -> Tensor:
         """The published input current, shape (time,).
 
         Args:
             dt: Step size in seconds.
+
+        Raises:
+            ValueError: If `dt` is not between 0 and the duration.
         """
         if not 0 < dt < self.duration / 1e3:
             raise ValueError(
-                f"FiringPattern.stimulus takes a step between 0 and its {self.duration / 1e3:g} s, got dt={dt}."
+                f"FiringPattern.stimulus expected a dt between 0 and its duration of "
+                f"{self.duration / 1e3:g} s, got {dt}."
             )
         step = 1e3 * dt
         xs = torch.full((round(self.duration / step),), float(self.base))
@@ -51,16 +55,16 @@ class FiringPattern(NamedTuple):
 
 
 def firing_pattern(name: str) -> FiringPattern:
-    """One of `FIRING_PATTERNS`.
+    """Look up one of `FIRING_PATTERNS`.
 
     Args:
         name: Such as `"tonic_bursting"`.
 
     Raises:
-        ValueError: If there is none of that name.
+        ValueError: If no pattern has this name; the message lists all names.
     """
     if name not in FIRING_PATTERNS:
-        raise ValueError(f"There is no firing pattern {name!r}; there are {', '.join(FIRING_PATTERNS)}.")
+        raise ValueError(f"Unknown firing pattern {name!r}; expected one of {', '.join(FIRING_PATTERNS)}.")
     return FIRING_PATTERNS[name]
 
 
@@ -70,11 +74,13 @@ def _pattern(duration: float, *pieces: tuple[float, ...], base: float = 0.0, **p
 
 _CLASS_1 = {"a": 0.02, "b": -0.1, "c": -55, "d": 6, "v_rest": -60, "k_1": 4.1, "k_0": 108}
 
-# Figure 1 of E. Izhikevich, "Which model to use for cortical spiking neurons?", 2004, in the numbers of the program that the author published with
-# it. Three of its pictures come from that program's coarse steps and not from the equations. Here they hold at fine steps too:
-# - bistability: the second pulse comes at 208 ms, not 216, for the neuron fires faster than it did there;
-# - depolarizing afterpotential: d = -17, not -21, with which the afterpotential fires again and again;
-# - inhibition-induced bursting: d = 0, as in the author's program for single neurons, not -2, with which the first burst does not end.
+# Figure 1 of E. Izhikevich, "Which model to use for cortical spiking neurons?", 2004, with the numbers of the
+# program published with it. Three of its panels depend on the large time step of that program. These are
+# adapted so that they hold at small steps:
+# - bistability: the second pulse comes at 208 ms instead of 216, because the neuron fires faster;
+# - depolarizing afterpotential: d = -17 instead of -21, where the afterpotential fires repeatedly;
+# - inhibition-induced bursting: d = 0, as in the author's program for single neurons, instead of -2, where
+# the first burst does not end.
 FIRING_PATTERNS: Mapping[str, FiringPattern] = MappingProxyType(
     {
         "tonic_spiking": _pattern(100, (10, 100, 14), a=0.02, b=0.2, c=-65, d=6, v_rest=-70),
@@ -109,7 +115,7 @@ FIRING_PATTERNS: Mapping[str, FiringPattern] = MappingProxyType(
         ),
         "bistability": _pattern(300, (37.5, 42.5, 1), (208, 213, 1), base=0.24, a=0.1, b=0.26, c=-60, d=0, v_rest=-61),
         "depolarizing_afterpotential": _pattern(50, (9, 11, 20), a=1, b=0.2, c=-60, d=-17, v_rest=-70),
-        # Recovery that only integrates. Published with u starting at -16 and k_0 = 140; here u is counted from there.
+        # Recovery without decay. Published with u starting at -16 and k_0 = 140; here u is relative to that value.
         "accommodation": _pattern(
             400,
             (0, 200, 0, 0.04),

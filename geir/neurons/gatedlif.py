@@ -1,10 +1,11 @@
 """Gated leaky integrate-and-fire neuron."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from .._runtime.stepper import Prepared
 from ..core.neuron import Neuron
 from ..core.parameters import Parameter, parameter
 from ..core.resets import Reset, ResetBySubtraction, ResetToValue
@@ -19,15 +20,18 @@ class GatedLIF(Neuron[GatedLIFState]):
     r"""Gated leaky integrate-and-fire neuron (GLIF), which learns how to decay, to scale its input and to reset.
 
     .. math::
-        u &= \left[1 - \alpha (1 - e^{-\Delta t / \tau_\text{mem}})\right] v - (1 - \alpha) \, l \, \Delta t + \left[1 - \beta (1 - g)\right] x, \\
+        u &= \left[1 - \alpha (1 - e^{-\Delta t / \tau_\text{mem}})\right] v - (1 - \alpha) \, l \, \Delta t
+            + \left[1 - \beta (1 - g)\right] x, \\
         v &\leftarrow \gamma (1 - z) u + (1 - \gamma) (u - z v_\text{sub});
 
     where :math:`u > v_\text{th}` the neuron spikes, :math:`z = 1`. Gates in (0, 1) mix two variants of each operation:
-    :math:`\alpha` exponential and linear decay, :math:`\beta` input scaled by a conductance and unscaled, :math:`\gamma` reset to zero and by
-    subtraction. All parameters with a range are learnable by default and stay within it.
+    :math:`\alpha` exponential and linear decay, :math:`\beta` input scaled by a conductance and unscaled,
+    :math:`\gamma` reset to zero and by subtraction. All parameters with a range are learnable by default and
+    stay within it.
 
-    Reference: X. Yao et al., *GLIF: a unified gated leaky integrate-and-fire neuron for spiking neural networks*, 2022; there the conductance
-    is different for every step of a run of fixed length, and the reset happens at the beginning of the next step.
+    Reference: X. Yao et al., *GLIF: a unified gated leaky integrate-and-fire neuron for spiking neural
+    networks*, 2022; there the conductance is different for every step of a run of fixed length, and the reset
+    happens at the beginning of the next step.
 
     Args:
         hard_reset_mechanism: Effect of a spike on the membrane potential where the reset gate is 1.
@@ -60,7 +64,7 @@ class GatedLIF(Neuron[GatedLIFState]):
     def rest(self) -> GatedLIFState:
         return GatedLIFState(v=torch.zeros(()))
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         decay = 1 + self.alpha * torch.expm1(-self.dt / self.tau_mem)
         leak = (1 - self.alpha) * self.leak * self.dt
         gain = 1 - self.beta * (1 - self.g)

@@ -26,16 +26,20 @@ class HodgkinHuxley(ODENeuron[HodgkinHuxleyState]):
     r"""Hodgkin-Huxley model of the squid giant axon. Its input is a current in µA/cm², constant during each step.
 
     .. math::
-        C \dot v &= g_\text{Na} m^3 h (E_\text{Na} - v) + g_\text{K} n^4 (E_\text{K} - v) + g_\text{L} (E_\text{L} - v) + x, \\
+        C \dot v &= g_\text{Na} m^3 h (E_\text{Na} - v)
+            + g_\text{K} n^4 (E_\text{K} - v) + g_\text{L} (E_\text{L} - v) + x, \\
         \dot y &= \alpha_y(v) (1 - y) - \beta_y(v) y \quad \text{for each } y \in \{m, h, n\}, \\
         \alpha_m &= \frac{0.1 (v + 40)}{1 - e^{-(v + 40) / 10}}, \quad \alpha_h = 0.07 e^{-(v + 65) / 20}, \quad
         \alpha_n = \frac{0.01 (v + 55)}{1 - e^{-(v + 55) / 10}}, \\
-        \beta_m &= 4 e^{-(v + 65) / 18}, \quad \beta_h = \frac{1}{1 + e^{-(v + 35) / 10}}, \quad \beta_n = 0.125 e^{-(v + 65) / 80},
+        \beta_m &= 4 e^{-(v + 65) / 18}, \quad \beta_h = \frac{1}{1 + e^{-(v + 35) / 10}}, \quad \beta_n =
+        0.125 e^{-(v + 65) / 80},
 
-    with potentials in mV and rates per ms. The neuron spikes where :math:`v` crosses :math:`v_\text{th}` upwards; nothing is reset.
+    with potentials in mV and rates per ms. The neuron spikes where :math:`v` crosses :math:`v_\text{th}`
+    upwards; nothing is reset.
 
-    Reference: A. Hodgkin & A. Huxley, *A quantitative description of membrane current and its application to conduction and excitation in
-    nerve*, 1952, with the modern sign convention and a resting potential of -65 mV.
+    Reference: A. Hodgkin & A. Huxley, *A quantitative description of membrane current and its application to
+    conduction and excitation in nerve*, 1952, with the modern sign convention and a resting potential of -65
+    mV.
 
     Args:
         dt: Step size in seconds. Default: 25 µs; a spike takes less than the 1 ms of other models.

@@ -22,7 +22,8 @@ class IAF(Neuron[IAFState]):
 
     in every step, whatever `dt`; where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
 
-    Reference: L. Lapicque, *Recherches quantitatives sur l'excitation électrique des nerfs traitée comme une polarisation*, 1907.
+    Reference: L. Lapicque, *Recherches quantitatives sur l'excitation électrique des nerfs traitée comme une
+    polarisation*, 1907.
 
     Args:
         reset_mechanism: Effect of a spike on the membrane potential.

@@ -23,15 +23,18 @@ class Izhikevich(IntegrateAndFire[IzhikevichState]):
     .. math::
         \tau \dot v = k_2 v^2 + k_1 v + k_0 - u + x, \qquad \tau \dot u = a \left(b (v - v_u) - \lambda u\right);
 
-    where :math:`v > v_\text{peak}` the neuron spikes, :math:`v \leftarrow c` and :math:`u \leftarrow u + d`. Potentials are in mV; everything else is as
-    published, with :math:`\tau` = 1 ms, the unit of time of the published equations, so that `dt` is in seconds as everywhere.
-    The default is the regular spiking neuron of 2003; `firing_pattern` gives the twenty patterns of 2004.
+    where :math:`v > v_\text{peak}` the neuron spikes, :math:`v \leftarrow c` and :math:`u \leftarrow u + d`.
+    Potentials are in mV; everything else is as published, with :math:`\tau` = 1 ms, the unit of time of the
+    published equations, so that `dt` is in seconds as everywhere. The default is the regular spiking neuron
+    of 2003; `firing_pattern` gives the twenty patterns of 2004.
 
-    References: E. Izhikevich, *Simple model of spiking neurons*, 2003, and *Which model to use for cortical spiking neurons?*, 2004.
+    References: E. Izhikevich, *Simple model of spiking neurons*, 2003, and *Which model to use for cortical
+    spiking neurons?*, 2004.
 
     Args:
         surrogate: Threshold function; the default is the usual one, scaled to 100 mV.
-        integrator: Numerical method that advances the state by `dt`; the default is stable under inhibition, where the parabola is steep.
+        integrator: Numerical method that advances the state by `dt`; the default is stable under inhibition,
+            where the parabola is steep.
     """
 
     tau: Parameter = parameter(default=1e-3, unit="s", above=0.0, doc="unit of time of the equations")

@@ -1,10 +1,11 @@
 """Leaky integrator with a synaptic current."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..core.integrators import Coefficients
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin
@@ -16,7 +17,8 @@ class LIState(NamedTuple):
 
 
 class LI(ODE[LIState], affine=True):
-    r"""Leaky integrator with a synaptic current: a LIF neuron without threshold, whose output is its potential :math:`v`.
+    r"""Leaky integrator with a synaptic current: a LIF neuron without threshold, whose output is its
+    potential :math:`v`.
 
     .. math::
         \tau_\text{mem} \dot v = v_\text{rest} - v + i, \qquad \tau_\text{syn} \dot i = -i;
@@ -39,7 +41,7 @@ class LI(ODE[LIState], affine=True):
     def derivative(self, x: Tensor, state: LIState) -> LIState:
         return LIState(v=(self.v_rest - state.v + state.i) / self.tau_mem, i=-state.i / self.tau_syn)
 
-    def step(self, x: Tensor, state: LIState, coefficients: Any) -> tuple[Tensor, LIState]:
+    def step(self, x: Tensor, state: LIState, coefficients: Coefficients) -> tuple[Tensor, LIState]:
         state = self.advance(x, state, coefficients)
         return state.v, state
 

@@ -1,9 +1,10 @@
 """Leaky integrator driven by a current."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
+from ..core.integrators import Coefficients
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin
@@ -14,7 +15,8 @@ class LIBoxState(NamedTuple):
 
 
 class LIBox(ODE[LIBoxState], affine=True):
-    r"""Leaky integrator without a synapse: its input is a current, constant during each step, its output the potential :math:`v`.
+    r"""Leaky integrator without a synapse: its input is a current, constant during each step, its output the
+    potential :math:`v`.
 
     .. math:: \tau_\text{mem} \dot v = v_\text{rest} - v + x
 
@@ -30,7 +32,7 @@ class LIBox(ODE[LIBoxState], affine=True):
     def derivative(self, x: Tensor, state: LIBoxState) -> LIBoxState:
         return LIBoxState(v=(self.v_rest - state.v + x) / self.tau_mem)
 
-    def step(self, x: Tensor, state: LIBoxState, coefficients: Any) -> tuple[Tensor, LIBoxState]:
+    def step(self, x: Tensor, state: LIBoxState, coefficients: Coefficients) -> tuple[Tensor, LIBoxState]:
         state = self.advance(x, state, coefficients)
         return state.v, state
 

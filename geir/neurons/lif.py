@@ -21,7 +21,8 @@ class LIF(IntegrateAndFire[LIFState], affine=True):
     .. math::
         \tau_\text{mem} \dot v = v_\text{rest} - v + i, \qquad \tau_\text{syn} \dot i = -i;
 
-    input makes the current jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset.
+    input makes the current jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th}` the neuron spikes
+    and :math:`v` is reset.
 
     Reference: W. Gerstner et al., *Neuronal Dynamics*, Ch. 1, 2014.
     """

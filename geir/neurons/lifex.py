@@ -16,16 +16,18 @@ class LIFExState(NamedTuple):
 
 
 class LIFEx(IntegrateAndFire[LIFExState]):
-    r"""Leaky integrate-and-fire neuron with exponential escape and a synaptic current: `EIF` with a synapse, `AdEx` without adaptation.
+    r"""Leaky integrate-and-fire neuron with exponential escape and a synaptic current: `EIF` with a synapse,
+    `AdEx` without adaptation.
 
     .. math::
-        \tau_\text{mem} \dot v = v_\text{rest} - v + \Delta_T e^{(v - v_\text{th}) / \Delta_T} + i, \qquad \tau_\text{syn} \dot i = -i;
+        \tau_\text{mem} \dot v = v_\text{rest} - v + \Delta_T e^{(v - v_\text{th}) / \Delta_T} + i, \qquad
+        \tau_\text{syn} \dot i = -i;
 
     input makes the current jump, :math:`i \leftarrow i + x`. Near :math:`v_\text{th}` the potential runs away; where
     :math:`v > v_\text{peak}` the neuron spikes and :math:`v` is reset.
 
-    Reference: N. Fourcaud-Trocmé, D. Hansel, C. van Vreeswijk & N. Brunel, *How spike generation mechanisms determine the neuronal response
-    to fluctuating inputs*, 2003.
+    Reference: N. Fourcaud-Trocmé, D. Hansel, C. van Vreeswijk & N. Brunel, *How spike generation mechanisms
+    determine the neuronal response to fluctuating inputs*, 2003.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")

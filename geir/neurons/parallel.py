@@ -1,45 +1,45 @@
-"""Parallel spiking neurons, which have no step: spikes at all times at once, without reset."""
+"""Parallel spiking neurons: they have no reset and compute the spikes of all time steps at once."""
 
 import functools
 import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
 
+from .._util.validation import Input, unwrap_output
 from ..core.parameters import Declared, setting
 from ..surrogates import ATan
 
 _COUNT = {"kw_only": False, "accepts": int, "check": lambda count: count > 0, "expected": "a positive number of steps"}
 
 
-def check_input(module: nn.Module, xs: Any) -> Tensor:
-    xs = xs[0] if isinstance(xs, tuple) else xs
-    if not isinstance(xs, Tensor) or not xs.is_floating_point():
-        raise TypeError(
-            f"{type(module).__name__} takes a floating-point tensor, got {xs.dtype if isinstance(xs, Tensor) else type(xs).__name__}."
-        )
+def _check_input(module: nn.Module, xs: Input) -> Tensor:
+    name = type(module).__name__
+    xs = unwrap_output(name, xs)
     if xs.dim() == 0:
         raise ValueError(
-            f"{type(module).__name__} runs over time: it takes (time, ...), got a tensor without dimensions."
+            f"{name} runs over time: expected input of shape (time, ...), got a tensor without dimensions."
         )
     return xs
 
 
 class ParallelSpikingNeuron(Declared):
-    r"""Parallel spiking neuron (PSN): every step weighs the input of all steps.
+    r"""Parallel spiking neuron (PSN): the potential of every step is a weighted sum of the input of all steps.
 
     .. math:: h = W x, \qquad z_t = \Theta(h_t - b_t)
 
-    with weights :math:`W` of shape (steps, steps) and thresholds :math:`b`, which learn. It sees the future, unless `order` masks it. It has
-    no state: it takes runs of one length, and no chunks of them.
+    Weights :math:`W`, shape (steps, steps), and thresholds :math:`b` are learnable. It is not causal unless
+    `order` masks the weights. It has no state: runs have a fixed length and cannot be split.
 
-    Reference: W. Fang et al., *Parallel spiking neurons with high efficiency and ability to learn long-term dependencies*, 2023.
+    Reference: W. Fang et al., *Parallel spiking neurons with high efficiency and ability to learn long-term
+    dependencies*, 2023.
 
     Args:
         steps: Number of steps of a run.
-        order: See only the last so many steps, the present one included (masked PSN). Default: see all.
+        order: Number of most recent steps, the present one included, whose input is used (masked PSN).
+            Default: all steps.
         surrogate: Threshold function, from the distance to threshold to spikes, with its surrogate derivative.
 
     >>> ParallelSpikingNeuron(8, order=3)(torch.zeros(8, 2, 10)).shape
@@ -62,8 +62,8 @@ class ParallelSpikingNeuron(Declared):
         self.weight = nn.Parameter(torch.empty(self.steps, self.steps).uniform_(-1, 1) / math.sqrt(self.steps))
         self.threshold = nn.Parameter(torch.ones(self.steps))
 
-    def forward(self, xs: Any) -> Tensor:
-        """Spikes of a run.
+    def forward(self, xs: Input) -> Tensor:
+        """Run over time.
 
         Args:
             xs: Input, shape (steps, ...), or the previous module's `(output, state)` tuple; its state is ignored.
@@ -73,11 +73,13 @@ class ParallelSpikingNeuron(Declared):
 
         Raises:
             TypeError: If `xs` is not a floating-point tensor.
-            ValueError: If it has another number of steps.
+            ValueError: If `xs` has another number of steps.
         """
-        xs = check_input(self, xs)
+        xs = _check_input(self, xs)
         if len(xs) != self.steps:
-            raise ValueError(f"{type(self).__name__} takes runs of {self.steps} steps, got shape {tuple(xs.shape)}.")
+            raise ValueError(
+                f"{type(self).__name__} runs for {self.steps} steps, got input of shape {tuple(xs.shape)}."
+            )
         weight = self.weight if self.order is None else self.weight.tril().triu(1 - self.order)
         distance = weight @ xs.flatten(1) - self.threshold[:, None] if xs.dim() > 1 else weight @ xs - self.threshold
         return self.surrogate(distance).view(xs.shape)
@@ -90,16 +92,19 @@ class SlidingState(NamedTuple):
 
 
 class SlidingParallelSpikingNeuron(Declared):
-    r"""Sliding parallel spiking neuron: every step weighs the input of the last so many steps, with the same weights at all times.
+    r"""Sliding parallel spiking neuron: the potential is a weighted sum of the most recent inputs, with the
+    same weights at all times.
 
     .. math:: h_t = \sum_{j=0}^{k-1} w_j x_{t-j}, \qquad z_t = \Theta(h_t - b)
 
-    Weights start as :math:`w_j = 2^{-j}` and learn, as the threshold :math:`b` does. Its state is the input that it still sees.
+    Weights, initialized as :math:`w_j = 2^{-j}`, and the threshold :math:`b` are learnable. The state holds
+    the most recent inputs.
 
-    Reference: W. Fang et al., *Parallel spiking neurons with high efficiency and ability to learn long-term dependencies*, 2023.
+    Reference: W. Fang et al., *Parallel spiking neurons with high efficiency and ability to learn long-term
+    dependencies*, 2023.
 
     Args:
-        order: How many steps it sees, :math:`k`.
+        order: Number of steps :math:`k`.
         surrogate: Threshold function, from the distance to threshold to spikes, with its surrogate derivative.
     """
 
@@ -113,28 +118,26 @@ class SlidingParallelSpikingNeuron(Declared):
         self.weight = nn.Parameter(0.5 ** torch.arange(self.order))
         self.threshold = nn.Parameter(torch.ones(()))
 
-    def forward(self, xs: Any, state: SlidingState | None = None) -> tuple[Tensor, SlidingState]:
+    def forward(self, xs: Input, state: SlidingState | None = None) -> tuple[Tensor, SlidingState]:
         """Run over time.
 
         Args:
             xs: Input, shape (time, ...), or the previous module's `(output, state)` tuple; its state is ignored.
-            state: State to continue from. Default: no input before the first.
+            state: State to continue from. Default: zero input before the run.
 
         Returns:
             Spikes, shape (time, ...), and the state after the last step.
 
         Raises:
             TypeError: If `xs` is not a floating-point tensor.
-            ValueError: If `xs` has no time, or `state` does not fit.
+            ValueError: If `xs` has no time dimension, or `state` does not fit.
         """
-        xs = check_input(self, xs)
+        xs = _check_input(self, xs)
         shape = (self.order - 1, *xs.shape[1:])
         past = xs.new_zeros(shape) if state is None else state.xs
         if past.shape != shape:
-            raise ValueError(
-                f"SlidingState.xs has shape {tuple(past.shape)}, but {type(self).__name__} continues from {shape}."
-            )
-        seen = torch.cat([past, xs])
-        delayed = (seen[self.order - 1 - j : len(seen) - j] for j in range(self.order))
+            raise ValueError(f"SlidingState.xs has shape {tuple(past.shape)}, but {type(self).__name__} needs {shape}.")
+        inputs = torch.cat([past, xs])
+        delayed = (inputs[self.order - 1 - j : len(inputs) - j] for j in range(self.order))
         potential = functools.reduce(torch.add, (w * x for w, x in zip(self.weight, delayed, strict=True)))
-        return self.surrogate(potential - self.threshold), SlidingState(seen[len(xs) :])
+        return self.surrogate(potential - self.threshold), SlidingState(inputs[len(xs) :])

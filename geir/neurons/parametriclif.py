@@ -19,10 +19,12 @@ class ParametricLIF(IntegrateAndFire[ParametricLIFState], affine=True):
     .. math:: \tau_\text{mem} \dot v = v_\text{rest} - v + x, \quad \text{so that} \quad
         v \leftarrow v + k \, (v_\text{rest} - v + x), \qquad k = 1 - e^{-\Delta t / \tau_\text{mem}};
 
-    where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset. The stored parameter is :math:`\ln \tau_\text{mem}`, so that :math:`k`
-    stays in (0, 1). The paper has the same potential; it stores the logit of :math:`k` and counts the time constant :math:`1 / k` in steps.
+    where :math:`v > v_\text{th}` the neuron spikes and :math:`v` is reset. The stored parameter is :math:`\ln
+    \tau_\text{mem}`, so that :math:`k` stays in (0, 1). The paper has the same potential; it stores the logit
+    of :math:`k` and counts the time constant :math:`1 / k` in steps.
 
-    Reference: W. Fang et al., *Incorporating learnable membrane time constant to enhance learning of spiking neural networks*, 2021.
+    Reference: W. Fang et al., *Incorporating learnable membrane time constant to enhance learning of spiking
+    neural networks*, 2021.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, learnable=True, doc="membrane time constant")

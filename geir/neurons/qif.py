@@ -19,14 +19,16 @@ class QIF(IntegrateAndFire[QIFState]):
 
     .. math:: \tau_\text{mem} \dot v = a (v - v_\text{rest}) (v - v_\text{th}) + x.
 
-    Beyond :math:`v_\text{th}` the potential runs away without input; where :math:`v > v_\text{peak}` the neuron spikes and :math:`v` is reset.
-    A constant current above :math:`a (v_\text{th} - v_\text{rest})^2 / 4` makes it fire, slowly at first: the normal form of a
-    saddle-node on a circle.
+    Beyond :math:`v_\text{th}` the potential runs away without input; where :math:`v > v_\text{peak}` the
+    neuron spikes and :math:`v` is reset. A constant current above :math:`a (v_\text{th} - v_\text{rest})^2 /
+    4` makes it fire, slowly at first: the normal form of a saddle-node on a circle.
 
-    Reference: P. Latham, B. Richmond, P. Nelson & S. Nirenberg, *Intrinsic dynamics in neuronal networks. I. Theory*, 2000.
+    Reference: P. Latham, B. Richmond, P. Nelson & S. Nirenberg, *Intrinsic dynamics in neuronal networks. I.
+    Theory*, 2000.
 
     Args:
-        integrator: Numerical method that advances the state by `dt`; the default is stable under inhibition, where the parabola is steep.
+        integrator: Numerical method that advances the state by `dt`; the default is stable under inhibition,
+            where the parabola is steep.
     """
 
     tau_mem: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="membrane time constant")

@@ -17,16 +17,18 @@ class ResonateAndFireState(NamedTuple):
 
 
 class ResonateAndFire(IntegrateAndFire[ResonateAndFireState], affine=True):
-    r"""Resonate-and-fire neuron: a damped oscillator, which fires most easily to input at its resonance frequency :math:`f`.
+    r"""Resonate-and-fire neuron: a damped oscillator, which fires most easily to input at its resonance
+    frequency :math:`f`.
 
     .. math::
         \dot v = -v / \tau + 2 \pi f i, \qquad \dot i = -i / \tau - 2 \pi f v;
 
-    input makes the current-like variable jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th}` the neuron spikes and both variables
-    are reset. Inhibition makes it fire too, half a period later.
+    input makes the current-like variable jump, :math:`i \leftarrow i + x`; where :math:`v > v_\text{th}` the
+    neuron spikes and both variables are reset. Inhibition makes it fire too, half a period later.
 
-    Reference: E. Izhikevich, *Resonate-and-fire neurons*, 2001, where :math:`i + \mathrm{i} v` is one complex number. The defaults keep its ratio
-    of 10 between :math:`2 \pi f` and :math:`1 / \tau`, and its reset to :math:`v = 1`.
+    Reference: E. Izhikevich, *Resonate-and-fire neurons*, 2001, where :math:`i + \mathrm{i} v` is one complex
+    number. The defaults keep its ratio of 10 between :math:`2 \pi f` and :math:`1 / \tau`, and its reset to
+    :math:`v = 1`.
 
     Args:
         reset_mechanism: Effect of a spike on :math:`v`.

@@ -6,8 +6,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .._util.state import leaves
-from .._util.validation import unwrap_output
+from .._util.state import AnyState, leaves
+from .._util.validation import Input, unwrap_output
 from ..core.parameters import setting
 from ..neurons import LIFRecurrent
 from ..wrappers import Composite, RecurrentMixin
@@ -24,7 +24,7 @@ _TAU: dict[str, Any] = {
 class LIFCorrelationState(NamedTuple):
     """State of a recurrent layer with correlation sensors."""
 
-    neuron: Any  # state of the recurrent layer
+    neuron: AnyState  # state of the recurrent layer
     input: CorrelationState  # sensors of the input connection
     recurrent: CorrelationState  # sensors of the recurrent connection
 
@@ -82,7 +82,7 @@ class CorrelationSensors(Composite):
         synapses = z.new_zeros(*z.shape, sources)
         return CorrelationState(PairState(traces, torch.zeros_like(z)), synapses, synapses)
 
-    def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, LIFCorrelationState]:
+    def forward(self, xs: Input, state: AnyState = None) -> tuple[Tensor, LIFCorrelationState]:
         """Run over time.
 
         Args:
@@ -111,7 +111,7 @@ class CorrelationSensors(Composite):
             sensors = self._measure(pre, post, state.input), self._measure(fed_back, post, state.recurrent)
         return zs, LIFCorrelationState(neuron, *sensors)
 
-    def _check_state(self, state: Any, start: LIFCorrelationState) -> None:
+    def _check_state(self, state: AnyState, start: LIFCorrelationState) -> None:
         if not isinstance(state, LIFCorrelationState):
             raise TypeError(
                 f"{type(self).__name__} expected a LIFCorrelationState as its state, got {type(state).__name__}."
@@ -156,7 +156,7 @@ class LIFCorrelation(CorrelationSensors, wraps=LIFRecurrent):
 class LIFCorrelationCell(LIFCorrelation):
     """One step of `LIFCorrelation`."""
 
-    def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, LIFCorrelationState]:
+    def forward(self, xs: Input, state: AnyState = None) -> tuple[Tensor, LIFCorrelationState]:
         """Advance by one step.
 
         Args:

@@ -1,10 +1,11 @@
-"""States over time, with what the neuron compares them to."""
+"""State variables over time, with the spikes, threshold and reset of the neuron."""
 
 from typing import Any
 
 import numpy as np
 import torch
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 from torch import Tensor
 
 from .._util.state import leaves
@@ -12,128 +13,168 @@ from ..core.neuron import Dynamics
 from ..core.ode import ODENeuron
 from ..core.resets import ResetToValue
 from ..wrappers import Wrapper
-from .canvas import axes_for, colors, GREY, milliseconds, ORANGE, over_time, symbol
+from ._arrays import time_axis, to_time_by_neuron
+from ._style import Colors, get_axes, GRAY, neuron_colors, ORANGE, variable_label
+
+DEFAULT_DT = 1e-3
 
 
 def traces(
-    states: Any,
-    axes: Axes | None = None,
+    states: tuple[Any, ...] | Tensor,
+    ax: Axes | None = None,
     *,
-    part: str = "v",
+    variable: str = "v",
     spikes: Tensor | None = None,
-    neuron: Dynamics[Any] | None = None,
+    neuron: Dynamics | None = None,
     dt: float | None = None,
     sample: int | None = None,
-    color: Any = None,
-    **style: Any,
+    color: Colors | None = None,
+    **kwargs: Any,
 ) -> Axes:
-    """One part of the state over time, one line for each neuron; with its spikes, and with the threshold and reset of a `neuron`.
+    """Plot a state variable over time, with one line for each neuron.
 
     Args:
-        states: What a run with `record_states` returned, or a tensor of shape (time, neurons), (time,), or (time, batch, ...).
-        axes: Where to draw. Default: pyplot's current axes, or new ones.
-        part: Which part of the state, such as `"i"`; of a nested state the last name is enough.
-        spikes: The output of the same run, marked above the lines.
-        neuron: The model that ran. With it, lines show where `v` makes it spike, and where a spike resets it to.
-        dt: Step size in seconds. Default: the neuron's, or 1 ms.
-        sample: Which one of a batch.
-        color: One color, or one for each neuron.
-        **style: More of matplotlib's `Line2D`.
+        states: States recorded with ``record_states=True``, or a tensor of shape (time, neurons) or
+            (time,), or (time, batch, ...) with `sample`.
+        ax: Axes to draw into. Default: pyplot's current axes, or new ones.
+        variable: Name of the state variable, such as `"i"`. In a nested state, the last part of the
+            dotted name suffices.
+        spikes: Output of the same run, drawn as ticks above the lines.
+        neuron: The neuron that was run. If given, its threshold and its reset potential are drawn
+            beside its potential `v`.
+        dt: Step size in seconds. Default: that of `neuron`, or 1 ms.
+        sample: Index of the sample of a batch to draw.
+        color: One color, or one for each neuron. Default: the colors of the palette in turn.
+        **kwargs: Passed to `Axes.plot`.
+
+    Returns:
+        The axes.
 
     Raises:
-        TypeError: If `states` are neither states nor a tensor, or `neuron` is given without states.
-        ValueError: If there is no such part, a shape is not one of these, or the spikes are of another run.
+        TypeError: If `states` is neither a recorded state nor a tensor, or `neuron` is given without
+            recorded states.
+        ValueError: If the state has no such variable, a shape is not one of these, or `spikes` has
+            another shape.
     """
     recorded = hasattr(states, "_fields")
     if neuron is not None and not recorded:
         raise TypeError(
-            f"traces finds the neuron's threshold from its recorded states, got {type(states).__name__}; run it with record_states=True."
+            "traces computes the threshold of the neuron from its recorded states, "
+            f"got {type(states).__name__}; run the neuron with record_states=True."
         )
-    values = over_time("traces", part_of("traces", states, part) if recorded else states, sample)
-    ts, end = milliseconds("traces", len(values), getattr(neuron, "dt", 1e-3) if dt is None else dt)
-    fired = None if spikes is None else over_time("traces", spikes, sample)
-    if fired is not None and fired.shape != values.shape:
+    values = to_time_by_neuron("traces", find_variable("traces", states, variable) if recorded else states, sample)
+    if dt is None:
+        dt = DEFAULT_DT if neuron is None else neuron.dt
+    times, end = time_axis("traces", len(values), dt)
+    spiked = None if spikes is None else to_time_by_neuron("traces", spikes, sample) != 0
+    if spiked is not None and spiked.shape != values.shape:
         raise ValueError(
-            f"traces: spikes have shape {fired.shape}, but the state {values.shape} over time and neurons."
+            f"traces: spikes of shape {spiked.shape} do not match the state of shape {values.shape}; "
+            "both must be from the same run."
         )
-    neurons = values.shape[1]
-    shades = colors("traces", color, neurons)
-    axes = axes_for("traces", axes)
-    lines = [axes.plot(ts, v, color=shade, **style)[0] for v, shade in zip(values.T, shades, strict=True)]
-    highest = [values.max()]
-    if neuron is not None and part.split(".")[-1] == "v":
-        level = threshold(neuron, states)
-        if level is not None:
-            levels = over_time("traces", level, sample)
-            same = np.allclose(levels, levels[:, :1], atol=1e-5 * np.abs(values).max())
-            axes.plot(ts, levels[:, :1] if same else levels, color=GREY, linestyle="--", linewidth=0.7, zorder=1)
-            _name_line(axes, "threshold", levels[-1].max())
-            highest.append(levels.max())
-        for v in np.unique(_resets(neuron)):
-            axes.axhline(v, color=GREY, linestyle=":", linewidth=0.7, zorder=1)
-            _name_line(axes, "reset", v)
-    if fired is not None:
-        top, height = max(highest), (max(highest) - values.min()) or 1.0
-        # Rows of ticks above the lines, in their colors; one neuron's stand out from its line.
-        step = min(0.15, 0.6 / len(lines)) * height
-        for k, line in enumerate(lines):
-            at, low = ts[fired[:, k] != 0], top + 0.06 * height + step * k
-            axes.vlines(at, low, low + 0.8 * step, color=line.get_color() if len(lines) > 1 else ORANGE, linewidth=1.0)
-    axes.set(xlabel="time (ms)", ylabel=symbol(part) if recorded else "", xlim=(0, end))
-    return axes
+    line_colors = neuron_colors("traces", color, values.shape[1])
+    ax = get_axes("traces", ax)
+    lines = [ax.plot(times, v, color=c, **kwargs)[0] for v, c in zip(values.T, line_colors, strict=True)]
+    top = values.max()
+    if neuron is not None and variable.split(".")[-1] == "v":
+        levels = _threshold_levels(neuron, states, sample)
+        if levels is not None:
+            _draw_threshold(ax, times, levels, tolerance=1e-5 * np.abs(values).max())
+            top = max(top, levels.max())
+        _draw_resets(ax, neuron)
+    if spiked is not None:
+        _draw_ticks(ax, times, spiked, lines, bottom=values.min(), top=top)
+    ax.set(xlabel="time (ms)", ylabel=variable_label(variable) if recorded else "", xlim=(0, end))
+    return ax
 
 
-def part_of(caller: str, states: Any, name: str) -> Tensor:
-    """The part of a state of this dotted name, or whose last name it is."""
-    found = dict(leaves(states))
-    for key in (name, *(key for key in found if key.split(".")[-1] == name)):
-        if key in found:
-            return found[key]
-    raise ValueError(f"{caller}: {type(states).__name__} has no part {name!r}; it has {', '.join(found)}.")
+def find_variable(caller: str, states: object, name: str) -> Tensor:
+    """The state variable with this dotted name, or else the first whose dotted name ends with it."""
+    variables = dict(leaves(states))
+    for key in (name, *(key for key in variables if key.split(".")[-1] == name)):
+        if key in variables:
+            return variables[key]
+    raise ValueError(
+        f"{caller}: {type(states).__name__} has no variable {name!r}; its variables are {', '.join(variables)}."
+    )
 
 
-def threshold(neuron: Dynamics[Any], states: Any) -> Tensor | None:
-    """The potential at which a neuron would spike, at every step of recorded states.
+def threshold_potential(neuron: Dynamics, states: Any) -> Tensor | None:
+    """The membrane potential at which a neuron spikes, at every step of its recorded states.
+
+    Args:
+        neuron: The neuron that was run.
+        states: States recorded with ``record_states=True``.
 
     Returns:
-        Shape of the potential; `None` for models whose distance to threshold does not grow as the potential does, or that do not spike.
+        The threshold, in the shape of the potential. `None` for models that do not spike, and for
+        models whose distance to threshold is not the potential minus a threshold.
     """
-    inner = unwrapped(neuron)
+    inner = unwrap(neuron)
     while isinstance(getattr(states, "neuron", None), tuple):
         states = states.neuron
-    if not hasattr(neuron, "surrogate") or not hasattr(states, "v"):
+    if not neuron.spiking or not hasattr(states, "v"):
         return None
     with torch.no_grad():
         if not isinstance(inner, ODENeuron):
             return inner.v_th.expand_as(states.v) if hasattr(inner, "v_th") else None
         distance = inner.threshold(states, states)
-        above = states._replace(v=states.v + 1)
-        return states.v - distance if torch.allclose(inner.threshold(above, above), distance + 1, atol=1e-4) else None
+        shifted = states._replace(v=states.v + 1)
+        is_difference = torch.allclose(inner.threshold(shifted, shifted), distance + 1, atol=1e-4)
+        return states.v - distance if is_difference else None
 
 
-def unwrapped(neuron: Any) -> Any:
-    """The model inside wrappers such as `Refractory`, which hold it, and its state, as `neuron`."""
+def unwrap(neuron: Any) -> Any:
+    """The model inside wrappers such as `Refractory`."""
     while isinstance(neuron, Wrapper):
         neuron = neuron.neuron
     return neuron
 
 
-def _resets(neuron: Dynamics[Any]) -> np.ndarray:
-    inner = unwrapped(neuron)
-    to_value = isinstance(getattr(inner, "reset_mechanism", ResetToValue()), ResetToValue)
-    return inner.v_reset.numpy(force=True) if to_value and hasattr(inner, "v_reset") else np.array([])
+def _threshold_levels(neuron: Dynamics, states: object, sample: int | None) -> np.ndarray | None:
+    """The threshold, shape (time, neurons)."""
+    threshold = threshold_potential(neuron, states)
+    return None if threshold is None else to_time_by_neuron("traces", threshold, sample)
 
 
-def _name_line(axes: Axes, text: str, height: float) -> None:
-    """Write at the right end of a line what it is."""
-    axes.annotate(
+def _draw_threshold(ax: Axes, times: np.ndarray, levels: np.ndarray, tolerance: float) -> None:
+    shared = np.allclose(levels, levels[:, :1], atol=tolerance)
+    ax.plot(times, levels[:, :1] if shared else levels, color=GRAY, linestyle="--", linewidth=0.7, zorder=1)
+    _label_line(ax, "threshold", levels[-1].max())
+
+
+def _draw_resets(ax: Axes, neuron: Dynamics) -> None:
+    inner = unwrap(neuron)
+    resets_to_value = isinstance(getattr(inner, "reset_mechanism", ResetToValue()), ResetToValue)
+    if resets_to_value and hasattr(inner, "v_reset"):
+        for v in np.unique(inner.v_reset.numpy(force=True)):
+            ax.axhline(v, color=GRAY, linestyle=":", linewidth=0.7, zorder=1)
+            _label_line(ax, "reset", v)
+
+
+def _draw_ticks(
+    ax: Axes, times: np.ndarray, spiked: np.ndarray, lines: list[Line2D], bottom: float, top: float
+) -> None:
+    """Draw the spikes of each line as a row of ticks above the lines, which span the heights from `bottom` to `top`."""
+    height = (top - bottom) or 1.0
+    row_height = min(0.15, 0.6 / len(lines)) * height
+    for k, line in enumerate(lines):
+        y = top + 0.06 * height + row_height * k
+        # The ticks have the color of their line, except that those of a single neuron contrast with it.
+        color = line.get_color() if len(lines) > 1 else ORANGE
+        ax.vlines(times[spiked[:, k]], y, y + 0.8 * row_height, color=color, linewidth=1.0)
+
+
+def _label_line(ax: Axes, text: str, y: float) -> None:
+    """Write the name of a horizontal line at its right end."""
+    ax.annotate(
         text,
-        (1, height),
-        xycoords=axes.get_yaxis_transform(),
+        (1, y),
+        xycoords=ax.get_yaxis_transform(),
         xytext=(3, 0),
         textcoords="offset points",
         va="center",
-        color=GREY,
+        color=GRAY,
         fontsize="small",
         annotation_clip=False,
     )

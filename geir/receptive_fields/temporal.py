@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
-from ..containers.network import Run, Stateful
+from ..containers import Network, StateThread
 from ..core.parameters import Learnable, learnable
 from ..neurons import LIBox
 
@@ -43,7 +43,7 @@ def temporal_scale_distribution(
     return torch.logspace(math.log2(min_scale), math.log2(max_scale), n_scales, base=2)
 
 
-class TemporalReceptiveField(Stateful):
+class TemporalReceptiveField(Network):
     r"""Temporal receptive fields at several scales: leaky integrators in cascade, each fed by the one before.
 
     .. math::
@@ -81,7 +81,7 @@ class TemporalReceptiveField(Stateful):
         mu = torch.sqrt((sigma**2).diff(prepend=sigma.new_zeros(1)))
         self.levels = nn.ModuleList(neuron(tau_mem=wrap(float(value)), dt=dt) for value in mu)
 
-    def connect(self, xs: Tensor, run: Run) -> Tensor:
+    def forward_over_time(self, xs: Tensor, run: StateThread) -> Tensor:
         """Respond over time: input (time, batch, channels, ...) to (time, batch, scales * channels, ...), first all channels of the first scale."""
         if xs.dim() < 3:
             raise ValueError(f"TemporalReceptiveField takes (time, batch, channels, ...), got shape {tuple(xs.shape)}.")
@@ -92,7 +92,7 @@ class TemporalReceptiveField(Stateful):
         return torch.cat(responses, 2)
 
 
-class SpatioTemporalReceptiveField(Stateful):
+class SpatioTemporalReceptiveField(Network):
     """Spatio-temporal receptive fields that are products: spatial fields, then temporal ones at every point.
 
     Args:
@@ -114,5 +114,5 @@ class SpatioTemporalReceptiveField(Stateful):
                 raise TypeError(f"SpatioTemporalReceptiveField.{name} must be a module, got {module!r}.")
         self.spatial, self.temporal = spatial, temporal
 
-    def connect(self, xs: Tensor, run: Run) -> Tensor:
+    def forward_over_time(self, xs: Tensor, run: StateThread) -> Tensor:
         return run(xs, self.spatial, self.temporal)

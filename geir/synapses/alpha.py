@@ -1,11 +1,12 @@
 """Synapse whose current follows an alpha function."""
 
 import math
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..core.integrators import Coefficients
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin
@@ -38,7 +39,7 @@ class AlphaSynapse(ODE[AlphaSynapseState], affine=True):
     def derivative(self, x: Tensor, state: AlphaSynapseState) -> AlphaSynapseState:
         return AlphaSynapseState(i=(state.h - state.i) / self.tau_syn, h=-state.h / self.tau_syn)
 
-    def step(self, x: Tensor, state: AlphaSynapseState, coefficients: Any) -> tuple[Tensor, AlphaSynapseState]:
+    def step(self, x: Tensor, state: AlphaSynapseState, coefficients: Coefficients) -> tuple[Tensor, AlphaSynapseState]:
         state = self.advance(x, state, coefficients)
         return state.i, state
 

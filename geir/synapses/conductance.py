@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._runtime.stepper import Prepared
 from .._util.state import potential
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin, Wrapper
@@ -49,12 +50,12 @@ class ConductanceSynapse(Wrapper):
         self.expect_state(state, ConductanceSynapseState)
         self.neuron.check_state_type(state.neuron)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> ConductanceSynapseState:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
         dtype = dtype or self.state_dtype(x)
         closed = x.new_zeros((), dtype=dtype).expand(x.shape)
         return ConductanceSynapseState(self.neuron.initial_state(x, dtype), g_exc=closed, g_inh=closed)
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         decay_exc = torch.exp(-self.dt / self.tau_exc)
         decay_inh = torch.exp(-self.dt / self.tau_inh)
         return decay_exc, decay_inh, self.neuron.prepare()
@@ -65,7 +66,7 @@ class ConductanceSynapse(Wrapper):
         state: ConductanceSynapseState,
         decay_exc: Tensor,
         decay_inh: Tensor,
-        inner: tuple[Any, ...],
+        inner: Prepared,
     ) -> tuple[Tensor, ConductanceSynapseState]:
         g_exc = decay_exc * (state.g_exc + torch.relu(x))
         g_inh = decay_inh * (state.g_inh + torch.relu(-x))

@@ -1,11 +1,12 @@
 """Synapse whose current rises and decays with two time constants."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..core.integrators import phi1
+from .._runtime.stepper import Prepared
+from ..core.integrators import Coefficients, phi1
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin
@@ -41,7 +42,7 @@ class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
     def rest(self) -> DoubleExponentialSynapseState:
         return DoubleExponentialSynapseState(i=torch.zeros(()), h=torch.zeros(()))
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         ratio = self.tau_rise / self.tau_decay
         # The peak for a = 1 is r^(1 / (1 - r)), with the limit 1 / e at r = 1.
         gain = torch.exp(1 / phi1(torch.log(ratio))) if self.normalized else 1 / ratio
@@ -54,7 +55,7 @@ class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
         return DoubleExponentialSynapseState(i=(state.h - state.i) / self.tau_decay, h=-state.h / self.tau_rise)
 
     def step(
-        self, x: Tensor, state: DoubleExponentialSynapseState, gain: Tensor, coefficients: Any
+        self, x: Tensor, state: DoubleExponentialSynapseState, gain: Tensor, coefficients: Coefficients
     ) -> tuple[Tensor, DoubleExponentialSynapseState]:
         state = self.advance(gain * x, state, coefficients)
         return state.i, state

@@ -1,10 +1,11 @@
 """Synapse whose current decays exponentially."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..core.integrators import Coefficients
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin
@@ -36,7 +37,7 @@ class ExponentialSynapse(ODE[ExponentialSynapseState], affine=True):
         return ExponentialSynapseState(i=-state.i / self.tau_syn)
 
     def step(
-        self, x: Tensor, state: ExponentialSynapseState, coefficients: Any
+        self, x: Tensor, state: ExponentialSynapseState, coefficients: Coefficients
     ) -> tuple[Tensor, ExponentialSynapseState]:
         state = self.advance(x, state, coefficients)
         return state.i, state

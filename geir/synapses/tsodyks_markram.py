@@ -1,10 +1,11 @@
 """Short-term plasticity: facilitation and depression."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from ..core.integrators import Coefficients
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin
@@ -44,7 +45,9 @@ class TsodyksMarkram(ODE[TsodyksMarkramState], affine=True):
     def derivative(self, x: Tensor, state: TsodyksMarkramState) -> TsodyksMarkramState:
         return TsodyksMarkramState(u=-state.u / self.tau_facil, r=(1 - state.r) / self.tau_rec)
 
-    def step(self, x: Tensor, state: TsodyksMarkramState, coefficients: Any) -> tuple[Tensor, TsodyksMarkramState]:
+    def step(
+        self, x: Tensor, state: TsodyksMarkramState, coefficients: Coefficients
+    ) -> tuple[Tensor, TsodyksMarkramState]:
         released = self.receive(x, state).u * state.r * x
         return released, self.advance(x, state, coefficients)
 

@@ -1,1 +1,4 @@
-"""End-to-end runs, each `python -m geir.tasks.NAME`; their last line is one JSON object, and their `run` returns the same."""
+"""End-to-end training runs, started as `python -m geir.tasks.NAME`.
+
+Each prints its result as one JSON object on the last line; its function `run` returns the same as a dictionary.
+"""

@@ -1,8 +1,8 @@
-"""Train a spiking convolutional network on the 8x8 handwritten digits that come with scikit-learn: `python -m geir.tasks.digits`."""
+"""Train a spiking convolutional network on scikit-learn's 8x8 handwritten digits: `python -m geir.tasks.digits`."""
 
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +11,10 @@ from sklearn.model_selection import train_test_split
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from ..containers.sequential import Lift, SequentialState
+from ..containers import Lift, SequentialState
 from ..neurons import LI, LIF
-from .training import Data, main, parser, Settings, train
+from .command_line import build_parser, main, Result
+from .training import Data, Settings, train
 
 DEFAULTS = Settings(epochs=25, batch_size=32, learning_rate=4e-3, decay=0.9, steps=24, out=Path("runs/digits"))
 
@@ -33,20 +34,30 @@ def network() -> SequentialState:
     )
 
 
-def digits() -> Data:
-    """1,437 images to train on and 360 held out, the same in every run."""
-    bunch: Any = load_digits()
-    images = torch.tensor(bunch.images / 16, dtype=torch.float32)[:, None]
-    labels = torch.tensor(bunch.target)
-    train, test = train_test_split(np.arange(len(labels)), test_size=360, stratify=bunch.target, random_state=0)
+def load() -> Data[TensorDataset]:
+    """The digits, split into 1,437 training images and 360 test images; the split is always the same."""
+    pixels, targets = load_digits(return_X_y=True)
+    images = torch.tensor(pixels.reshape(-1, 1, 8, 8) / 16, dtype=torch.float32)
+    labels = torch.tensor(targets)
+    train, test = train_test_split(np.arange(len(labels)), test_size=360, stratify=targets, random_state=0)
     return Data(train=TensorDataset(images[train], labels[train]), test=TensorDataset(images[test], labels[test]))
 
 
-def run(**settings: Any) -> dict[str, Any]:
-    """Train and evaluate; settings as on the command line, with underscores. Returns the figures of the run."""
-    return train("digits", network, digits(), Settings(**{**vars(DEFAULTS), **settings}))
+def run(**settings: object) -> Result:
+    """Train and evaluate.
+
+    Args:
+        **settings: Settings by name, as on the command line, with underscores.
+
+    Returns:
+        The result, including `test_accuracy`.
+    """
+    return train("digits", network, load(), replace(DEFAULTS, **settings))
 
 
 if __name__ == "__main__":
-    description = "Train a spiking convolutional network on scikit-learn's 8x8 digits. The last line printed is a JSON object with the result."
-    sys.exit(main(parser("digits", description, DEFAULTS), run, None))
+    description = (
+        "Train a spiking convolutional network on scikit-learn's 8x8 digits. "
+        "Prints the result as a JSON object on the last line."
+    )
+    sys.exit(main(build_parser("digits", description, DEFAULTS), run))

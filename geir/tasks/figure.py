@@ -1,28 +1,52 @@
-"""The pictures of trained networks."""
+"""Figures of trained networks."""
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import plot
-from ..containers.sequential import SequentialState
+from ..containers import SequentialState
 from ..core.neuron import Dynamics, Neuron
-from .training import write_atomically
+from .checkpoint import EpochResult
+from .files import write_atomically
 
 
-def draw(model: SequentialState, xs: Tensor, label: int, history: list[dict[str, float]], path: Path) -> None:
-    """Write the picture as PNG: learning curve, input, membrane potentials of the output, spikes of each layer.
+def draw_run(model: SequentialState, xs: Tensor, label: int, history: Sequence[EpochResult], path: Path) -> None:
+    """Draw a training run as PNG: learning curves, and a test sample's input, output potentials and spikes per layer.
 
     Args:
-        model: The network.
-        xs: Currents of one sample, shape (time, 1, channels, height, width), of one channel, or two that are shown as their difference.
-        label: Its class.
-        history: Loss and test accuracy after every epoch.
-        path: Where to write.
+        model: The trained network.
+        xs: Input currents of one sample, shape (time, 1, channels, height, width). If there are two
+            channels, their difference is shown.
+        label: Class of the sample.
+        history: Results of all epochs.
+        path: The file to write.
     """
+    outputs = _run_with_hidden_outputs(model, xs)
+    spikes = [(zs, module.dt) for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
+    readout_dt = next(module.dt for module in reversed(model) if isinstance(module, Dynamics))
+
+    with plot.style():
+        figure = Figure(figsize=(8, 5))
+        top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.3), hspace=0.05)[:, 0]
+        curves, image, readout = top.subplots(1, 3)
+        _draw_learning(curves, history)
+        _draw_input(image, xs, label)
+        _draw_readout(readout, outputs[-1], label, readout_dt)
+        rasters = bottom.subplots(1, len(spikes), squeeze=False)[0]
+        for number, (axes, (zs, dt)) in enumerate(zip(rasters, spikes, strict=True), 1):
+            plot.raster(zs, axes, dt=dt, sample=0)
+            rate = zs[:, 0].float().mean() / dt
+            axes.set_title(f"Spikes of layer {number}: {zs[0, 0].numel()} neurons, {rate:.0f} Hz")
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=180))
+
+
+def _run_with_hidden_outputs(model: SequentialState, xs: Tensor) -> list[Tensor]:
+    """The output of every module, in evaluation mode and without gradients."""
     model.eval()
     model.return_hidden = True
     try:
@@ -30,38 +54,42 @@ def draw(model: SequentialState, xs: Tensor, label: int, history: list[dict[str,
             outputs, _ = model(xs)
     finally:
         model.return_hidden = False
-    spikes = [(zs, module.dt) for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
-    dt = next(module.dt for module in reversed(model) if isinstance(module, Dynamics))
+    return outputs
 
-    with plot.style():
-        figure = Figure(figsize=(8, 5))
-        rows: Any = figure.subfigures(2, 1, height_ratios=(1, 1.3), hspace=0.05)
-        curve, image, readout = rows[0].subplots(1, 3)
-        epochs = range(1, len(history) + 1)
-        curve.plot(epochs, [100 * h["test_accuracy"] for h in history], "o-", color=plot.BLUE, markersize=4)
-        curve.set(title="Learning", xlabel="epoch")
-        curve.set_ylabel("test accuracy (%)", color=plot.BLUE)
-        losses = curve.twinx()
-        losses.plot(epochs, [h["loss"] for h in history], "s--", color=plot.ORANGE, markersize=4)
-        losses.set_ylabel("training loss", color=plot.ORANGE)
-        losses.spines["right"].set_visible(True)
-        image.imshow(xs.mean(0)[0].diff(dim=0, prepend=xs.new_zeros(1, *xs.shape[3:]))[-1].cpu().numpy(), cmap="gray_r")
-        image.set(title=f"Input: a {label}", xticks=[], yticks=[])
-        image.spines[:].set_visible(True)
-        plot.traces(outputs[-1], readout, dt=dt, sample=0, color=["0.7"] * outputs[-1].shape[-1])
-        plot.traces(outputs[-1][..., label], readout, dt=dt, sample=0, color=plot.ORANGE, label=f"class {label}")
-        readout.set(title="Output membranes", ylabel="potential")
-        readout.legend(loc="upper left")
-        for k, (axes, (zs, dt)) in enumerate(
-            zip(rows[1].subplots(1, len(spikes), squeeze=False)[0], spikes, strict=True), 1
-        ):
-            plot.raster(zs, axes, dt=dt, sample=0)
-            axes.set_title(f"Spikes of layer {k}: {zs[0, 0].numel()} neurons, {zs[:, 0].float().mean() / dt:.0f} Hz")
-        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=180))
+
+def _draw_learning(axes: Axes, history: Sequence[EpochResult]) -> None:
+    epochs = range(1, len(history) + 1)
+    axes.plot(epochs, [100 * epoch["test_accuracy"] for epoch in history], "o-", color=plot.BLUE, markersize=4)
+    axes.set(title="Learning", xlabel="epoch")
+    axes.set_ylabel("test accuracy (%)", color=plot.BLUE)
+    loss_axes = axes.twinx()
+    loss_axes.plot(epochs, [epoch["loss"] for epoch in history], "s--", color=plot.ORANGE, markersize=4)
+    loss_axes.set_ylabel("training loss", color=plot.ORANGE)
+    loss_axes.spines["right"].set_visible(True)
+
+
+def _draw_input(axes: Axes, xs: Tensor, label: int) -> None:
+    channels = xs.mean(0)[0]
+    picture = channels[-1] - channels[-2] if len(channels) > 1 else channels[0]
+    axes.imshow(picture.cpu().numpy(), cmap="gray_r")
+    axes.set(title=f"Input: a {label}", xticks=[], yticks=[])
+    axes.spines[:].set_visible(True)
+
+
+def _draw_readout(axes: Axes, vs: Tensor, label: int, dt: float) -> None:
+    plot.traces(vs, axes, dt=dt, sample=0, color=["0.7"] * vs.shape[-1])
+    plot.traces(vs[..., label], axes, dt=dt, sample=0, color=plot.ORANGE, label=f"class {label}")
+    axes.set(title="Output membranes", ylabel="potential")
+    axes.legend(loc="upper left")
 
 
 def draw_fields(fields: Tensor, path: Path) -> None:
-    """Write fields of weights, shape (number, height, width), as PNG: side by side, in a grid as square as can be."""
+    """Draw the weights of neurons as PNG, side by side in a nearly square grid.
+
+    Args:
+        fields: Weights, shape (number, height, width).
+        path: The file to write.
+    """
     with plot.style():
         figure = Figure(figsize=(8, 8))
         plot.weights(fields, figure.subplots(), cmap="gray_r", vmin=0).set_title(f"Weights of {len(fields)} neurons")

@@ -2,26 +2,44 @@
 
 import gzip
 import sys
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import nn
 from torch.utils.data import TensorDataset
 
-from ..containers.sequential import Lift, SequentialState
+from ..containers import Lift, SequentialState
 from ..neurons import LI, LIF
-from .training import Data, main, parser, Settings, train
+from .command_line import build_parser, main, Result
+from .files import write_atomically
+from .training import Data, Settings, train
 
 DEFAULTS = Settings(epochs=6, batch_size=32, learning_rate=3e-3, decay=0.55, steps=20, out=Path("runs/mnist"))
 
 # Mean and standard deviation of the pixels of the training images, in [0, 1].
-MEAN, DEVIATION = 0.1307, 0.3081
+PIXEL_MEAN = 0.1307
+PIXEL_STD = 0.3081
 
-# The names of the four arrays, as in our own files and as in those of Keras.
-NPZ_KEYS = (("train_images", "train_labels", "test_images", "test_labels"), ("x_train", "y_train", "x_test", "y_test"))
+
+class Arrays(NamedTuple):
+    """MNIST as bytes. The names of the fields are also those of the arrays in an `.npz` file."""
+
+    train_images: np.ndarray  # shape (number, 28, 28)
+    train_labels: np.ndarray  # shape (number,)
+    test_images: np.ndarray
+    test_labels: np.ndarray
+
+
+# Names of the arrays in the `.npz` file that Keras distributes, and of the original files, in the order of `Arrays`.
+KERAS_KEYS = ("x_train", "y_train", "x_test", "y_test")
 IDX_FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+
+# First bytes of an IDX file of unsigned bytes. The number of dimensions follows in one byte, then the size of each
+# dimension as a big-endian 32-bit integer, then the data.
+IDX_MAGIC = b"\0\0\x08"
 
 
 def network() -> SequentialState:
@@ -39,67 +57,81 @@ def network() -> SequentialState:
     )
 
 
-def load(path: Path) -> Data:
-    """MNIST, standardised; see `read`."""
-    train_images, train_labels, test_images, test_labels = read(path)
-    return Data(train=_dataset(train_images, train_labels), test=_dataset(test_images, test_labels))
+def load(path: Path) -> Data[TensorDataset]:
+    """Load MNIST with standardized pixels.
 
-
-def read(path: Path) -> list[np.ndarray]:
-    """MNIST from an `.npz`, or from the folder of IDX files that torchvision keeps (packed with gzip or not).
-
-    Returns:
-        Images to train on, bytes of shape (number, 28, 28), and their labels; images and labels to test.
+    Args:
+        path: See `read`.
 
     Raises:
-        FileNotFoundError: If there is nothing at `path`, or a file is missing in the folder.
-        ValueError: If a file is not what it should be.
+        FileNotFoundError: If `path`, or a file in that folder, does not exist.
+        ValueError: If a file does not hold MNIST.
+    """
+    arrays = read(path)
+    return Data(
+        train=_standardized(arrays.train_images, arrays.train_labels),
+        test=_standardized(arrays.test_images, arrays.test_labels),
+    )
+
+
+def _standardized(images: np.ndarray, labels: np.ndarray) -> TensorDataset:
+    pixels = torch.from_numpy(images)[:, None].float() / 255
+    return TensorDataset((pixels - PIXEL_MEAN) / PIXEL_STD, torch.from_numpy(labels.astype(np.int64)))
+
+
+def read(path: Path) -> Arrays:
+    """Read MNIST.
+
+    Args:
+        path: An `.npz` file, or a folder of IDX files as torchvision stores them, gzipped or not.
+
+    Raises:
+        FileNotFoundError: If `path`, or a file in that folder, does not exist.
+        ValueError: If a file does not hold MNIST.
     """
     if not path.exists():
         raise FileNotFoundError(
-            f"There is no MNIST at {path}; give --data an .npz or a folder of IDX files, or --download it."
+            f"There is no MNIST at {path}; give --data an .npz file or a folder of IDX files. "
+            f"To download it, run `python -m geir.tasks.mnist --data {path} --download`."
         )
     arrays = _read_folder(path) if path.is_dir() else _read_npz(path)
-    for images, labels in (arrays[:2], arrays[2:]):
-        _check(path, images, labels)
+    _check_arrays(path, arrays.train_images, arrays.train_labels)
+    _check_arrays(path, arrays.test_images, arrays.test_labels)
     return arrays
 
 
-def _check(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
+def _check_arrays(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
     if images.ndim != 3 or images.shape[1:] != (28, 28) or images.dtype != np.uint8 or labels.shape != images.shape[:1]:
         raise ValueError(
-            f"{path}: expected bytes of shape (number, 28, 28) and as many labels, got {images.dtype} {images.shape} and {labels.shape}."
+            f"{path}: expected images as bytes of shape (number, 28, 28) and labels of shape (number,), "
+            f"got {images.dtype} of shape {images.shape} and labels of shape {labels.shape}."
         )
     if len(labels) == 0 or labels.min() < 0 or labels.max() > 9:
         raise ValueError(f"{path}: expected labels from 0 to 9.")
 
 
-def _dataset(images: np.ndarray, labels: np.ndarray) -> TensorDataset:
-    standardised = (torch.from_numpy(images)[:, None].float() / 255 - MEAN) / DEVIATION
-    return TensorDataset(standardised, torch.from_numpy(labels.astype(np.int64)))
-
-
-def _read_npz(path: Path) -> list[np.ndarray]:
+def _read_npz(path: Path) -> Arrays:
     try:
-        # Opened here, because numpy leaves a broken file open.
+        # NumPy does not close the file if it is broken, so it is opened and closed here.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            for keys in NPZ_KEYS:
+            for keys in (Arrays._fields, KERAS_KEYS):
                 if set(keys) <= set(file.files):
-                    return [file[key] for key in keys]
+                    return Arrays(*(file[key] for key in keys))
             found = ", ".join(file.files)
     except Exception as error:
         raise ValueError(f"{path} is not a readable .npz file: {error}") from error
-    raise ValueError(f"{path} has no arrays {', '.join(NPZ_KEYS[0])}, only {found}.")
+    raise ValueError(f"{path} must have the arrays {', '.join(Arrays._fields)}; it has only {found}.")
 
 
-def _read_folder(path: Path) -> list[np.ndarray]:
-    arrays = []
-    for name in IDX_FILES:
-        found = next((p for p in sorted(path.rglob(f"{name}*")) if p.name in (name, f"{name}.gz")), None)
-        if found is None:
-            raise FileNotFoundError(f"{path} has no file {name} or {name}.gz.")
-        arrays.append(_read_idx(found))
-    return arrays
+def _read_folder(path: Path) -> Arrays:
+    return Arrays(*(_read_idx(_find_idx_file(path, name)) for name in IDX_FILES))
+
+
+def _find_idx_file(folder: Path, name: str) -> Path:
+    for path in sorted(folder.rglob(f"{name}*")):
+        if path.name in (name, f"{name}.gz"):
+            return path
+    raise FileNotFoundError(f"{folder} has no file {name} or {name}.gz.")
 
 
 def _read_idx(path: Path) -> np.ndarray:
@@ -107,53 +139,66 @@ def _read_idx(path: Path) -> np.ndarray:
         content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
     except (OSError, EOFError) as error:
         raise ValueError(f"{path} is not a readable gzip file: {error}") from error
-    dimensions = content[3] if len(content) >= 4 and content[:3] == b"\0\0\x08" else 0
-    shape = np.frombuffer(content, ">u4", dimensions, 4) if len(content) >= 4 + 4 * dimensions else ()
-    if not dimensions or len(shape) == 0 or len(content) != 4 + 4 * dimensions + np.prod(shape, dtype=np.int64):
-        raise ValueError(f"{path} is not a whole IDX file of bytes.")
-    return np.frombuffer(content, np.uint8, offset=4 + 4 * dimensions).reshape(shape).copy()
+    magic_length = len(IDX_MAGIC) + 1
+    dimensions = content[len(IDX_MAGIC)] if len(content) >= magic_length and content.startswith(IDX_MAGIC) else 0
+    header_length = magic_length + 4 * dimensions
+    if dimensions > 0 and len(content) >= header_length:
+        shape = np.frombuffer(content, ">u4", dimensions, magic_length)
+        if len(content) == header_length + np.prod(shape, dtype=np.int64):
+            return np.frombuffer(content, np.uint8, offset=header_length).reshape(shape).copy()
+    raise ValueError(f"{path} is not a complete IDX file of bytes.")
 
 
-def download(path: Path) -> None:
-    """Fetch MNIST from OpenML and write it to `path`, an `.npz`."""
+def download_mnist(path: Path) -> None:
+    """Download MNIST from OpenML.
+
+    Args:
+        path: The `.npz` file to write; its folder is created if missing.
+
+    Raises:
+        OSError: If the download fails.
+    """
+    # Imported here because it takes long and is rarely needed.
     from sklearn.datasets import fetch_openml
-
-    from .training import write_atomically
 
     print(f"Downloading MNIST to {path} ...", file=sys.stderr)
     try:
-        bunch: Any = fetch_openml("mnist_784", version=1, as_frame=False)
+        pixels, targets = fetch_openml("mnist_784", version=1, as_frame=False, return_X_y=True)
     except OSError as error:
-        raise OSError(f"MNIST could not be downloaded ({error}); give --data a file that is there.") from error
-    images, labels = bunch.data.reshape(-1, 28, 28).astype(np.uint8), bunch.target.astype(np.uint8)
-    parts = dict(zip(NPZ_KEYS[0], (images[:60_000], labels[:60_000], images[60_000:], labels[60_000:]), strict=True))
+        raise OSError(f"MNIST could not be downloaded ({error}); pass an existing file to --data.") from error
+    images = pixels.reshape(-1, 28, 28).astype(np.uint8)
+    labels = targets.astype(np.uint8)
+    arrays = Arrays(images[:60_000], labels[:60_000], images[60_000:], labels[60_000:])
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, lambda file: np.savez_compressed(file, **parts))
+    write_atomically(path, lambda file: np.savez_compressed(file, **arrays._asdict()))
 
 
-def run(data: Path | str, download_it: bool = False, **settings: Any) -> dict[str, Any]:
-    """Train and evaluate; settings as on the command line, with underscores. Returns the figures of the run."""
-    if download_it and not Path(data).exists():
-        download(Path(data))
-    return train("mnist", network, load(Path(data)), Settings(**{**vars(DEFAULTS), **settings}))
+def run(data: Path | str, download: bool = False, **settings: object) -> Result:
+    """Train and evaluate.
+
+    Args:
+        data: See `read`.
+        download: Whether to download the data to `data` first if it does not exist.
+        **settings: Settings by name, as on the command line, with underscores.
+
+    Returns:
+        The result, including `test_accuracy`.
+    """
+    path = Path(data)
+    if download and not path.exists():
+        download_mnist(path)
+    return train("mnist", network, load(path), replace(DEFAULTS, **settings))
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a spiking convolutional network on MNIST. The last line printed is a JSON object with the result."
-    )
-    arguments = parser("mnist", description, DEFAULTS)
-    arguments.add_argument(
+    description = "Train a spiking convolutional network on MNIST. Prints the result as a JSON object on the last line."
+    parser = build_parser("mnist", description, DEFAULTS)
+    parser.add_argument(
         "--data",
         type=Path,
         required=True,
         metavar="PATH",
-        help=".npz file, or folder of IDX files as torchvision keeps them",
+        help=".npz file, or folder of IDX files as torchvision stores them",
     )
-    arguments.add_argument(
-        "--download",
-        dest="download_it",
-        action="store_true",
-        help="fetch the data to PATH first if it is not there (needs a network)",
-    )
-    sys.exit(main(arguments, run, None))
+    parser.add_argument("--download", action="store_true", help="download the data to PATH first if it does not exist")
+    sys.exit(main(parser, run))

@@ -1,39 +1,45 @@
-"""Train a spiking convolutional network on N-MNIST, digits seen by an event camera: `python -m geir.tasks.nmnist --data PATH`."""
+"""Train a spiking convolutional network on N-MNIST: `python -m geir.tasks.nmnist --data PATH`.
+
+N-MNIST (G. Orchard et al., *Converting static image datasets to spiking neuromorphic datasets using
+saccades*, 2015) are the digits of MNIST, recorded by a moving event camera.
+"""
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 from torch import nn, Tensor
 
-from ..containers.sequential import Lift, SequentialState
+from ..containers import Lift, SequentialState
 from ..events import Events
 from ..events.dataset import collate, EventDataset
 from ..events.transforms import count_frames, CountFrames, DropEvents, RandomAffine
 from ..neurons import LI, LIF
 from ..surrogates import SuperSpike
-from .training import Data, main, parser, Settings, train
+from .command_line import build_parser, main, Result
+from .training import Data, Settings, train
 
-SENSOR, DT = (34, 34), 20e-3
+SENSOR_SIZE = (34, 34)
+DT = 20e-3  # duration of a frame in seconds
+FRAME_US = round(DT * 1e6)
 
 
 @dataclass(frozen=True)
 class EventSettings(Settings):
-    """What a training run on recordings can be told."""
+    """Settings of a training run on recordings."""
 
-    steps: int = field(default=16, metadata={"help": "frames of 20 ms that the network sees of a recording"})
-    augment: int = field(default=1, metadata={"help": "0 to leave the recordings to train on as they are"})
+    steps: int = field(default=16, metadata={"help": "number of 20 ms frames for which a recording is shown"})
+    augment: int = field(default=1, metadata={"help": "1 to augment the training recordings, 0 to use them unchanged"})
 
 
 DEFAULTS = EventSettings(epochs=30, batch_size=32, learning_rate=5e-3, decay=0.92, out=Path("runs/nmnist"))
 
-# The names of what an .npz has for each split, and those of the folders of the original.
-COLUMNS, SPLITS = ("t", "x", "y", "p", "offsets", "labels"), ("Train", "Test")
+# Names of the arrays in an `.npz` file.
+ARRAYS = ("t", "x", "y", "p", "offsets", "labels")
 
 
 def network() -> SequentialState:
@@ -53,107 +59,133 @@ def network() -> SequentialState:
 
 
 def augmentation() -> nn.Sequential:
-    """What makes of one recording many: turned, sized and shifted a little, and without some of its events."""
+    """Random small rotations, scalings and shifts, and random removal of a tenth of the events."""
     return nn.Sequential(RandomAffine(angle=0.2, scale=(0.85, 1.15), shift=(3.0, 3.0)), DropEvents(0.1))
 
 
-def load(path: Path, steps: int, augment: bool = True) -> Data:
-    """N-MNIST as frames.
+def load(path: Path, steps: int, augment: bool = True) -> Data[EventDataset]:
+    """Load N-MNIST as frames.
 
     Args:
-        path: The folder of the original, with `Train` and `Test` and in each a folder for each digit; or a folder with `nmnist_train.npz` and
-            `nmnist_test.npz`; or one of these, with the other one beside it.
-        steps: Frames of a recording; events after them are left out.
-        augment: Whether the recordings to train on are augmented.
+        path: The original data: a folder with `Train` and `Test`, each with one folder per digit. Or a folder with
+            `nmnist_train.npz` and `nmnist_test.npz`, or the path of one of these two files, with the other beside it.
+        steps: Number of frames per recording; later events are dropped.
+        augment: Whether to augment the training recordings.
 
     Raises:
-        FileNotFoundError: If there is nothing at `path`, or a part is missing.
-        ValueError: If a file is not what it should be.
+        FileNotFoundError: If `path` or a part of the data does not exist.
+        ValueError: If a file does not hold N-MNIST.
     """
     if not path.exists():
-        raise FileNotFoundError(f"There is no N-MNIST at {path}; give --data a folder with Train and Test, or an .npz.")
-    frames = CountFrames(dt=DT, start=0, stop=round(steps * DT * 1e6))
-    train, test = (
-        _split(path, name, transform)
-        for name, transform in zip(
-            SPLITS, (nn.Sequential(*augmentation(), frames) if augment else frames, frames), strict=True
+        raise FileNotFoundError(
+            f"There is no N-MNIST at {path}; pass a folder with Train and Test, or an .npz file, to --data."
         )
+    frames = CountFrames(dt=DT, start=0, stop=steps * FRAME_US)
+    return Data(
+        train=_load_split(path, "Train", nn.Sequential(*augmentation(), frames) if augment else frames),
+        test=_load_split(path, "Test", frames),
+        collate=collate,
+        encode=_take_frames,
+        sample_noun="recordings",
     )
-    return Data(train, test, collate=collate, present=lambda xs, steps: xs, things="recordings")
 
 
-def _split(path: Path, name: str, transform: nn.Module) -> EventDataset:
-    if path.is_dir() and (path / name).is_dir():
-        return EventDataset(path / name, transform=transform)
-    file = (path if path.is_dir() else path.parent) / f"nmnist_{name.lower()}.npz"
+def _take_frames(xs: Tensor, steps: int) -> Tensor:
+    # Frames already are input over time; `load` cut them to `steps`.
+    return xs
+
+
+def _load_split(path: Path, split: str, transform: nn.Module) -> EventDataset:
+    if path.is_dir() and (path / split).is_dir():
+        return EventDataset(path / split, transform=transform)
+    file = (path if path.is_dir() else path.parent) / f"nmnist_{split.lower()}.npz"
     if not file.exists():
-        raise FileNotFoundError(f"{path} has neither a folder {name} nor a file {file.name}.")
+        raise FileNotFoundError(f"{path} has neither a folder {split} nor a file {file.name}.")
     recordings, labels = _read_npz(file)
     return EventDataset(recordings, labels, transform=transform)
 
 
 def _read_npz(path: Path) -> tuple[list[Events], Tensor]:
     try:
-        # Opened here, because numpy leaves a broken file open.
+        # NumPy does not close the file if it is broken, so it is opened and closed here.
         with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
-            t, x, y, p, offsets, labels = (file[name] for name in COLUMNS)
-            whole = Events(t, x, y, p, sensor_size=SENSOR)
+            t, x, y, p, offsets, labels = (file[name] for name in ARRAYS)
+            events = Events(t, x, y, p, sensor_size=SENSOR_SIZE)
     except Exception as error:
-        raise ValueError(f"{path} is not a readable .npz file with {', '.join(COLUMNS)}: {error}") from error
+        raise ValueError(f"{path} is not a readable .npz file with {', '.join(ARRAYS)}: {error}") from error
     if (
         len(labels) + 1 != len(offsets)
         or offsets[0] != 0
-        or offsets[-1] != len(whole)
+        or offsets[-1] != len(events)
         or (np.diff(offsets) < 0).any()
         or not (labels < 10).all()
     ):
         raise ValueError(
-            f"{path}: expected offsets from 0 to {len(whole)}, one more than labels, and labels from 0 to 9."
+            f"{path}: expected labels from 0 to 9 and one more offset than labels, rising from 0 to {len(events)}; "
+            f"got {len(labels)} labels and {len(offsets)} offsets."
         )
-    return [whole[a:b] for a, b in pairwise(offsets.tolist())], torch.from_numpy(labels.astype(np.int64))
+    recordings = [events[start:stop] for start, stop in pairwise(offsets.tolist())]
+    return recordings, torch.from_numpy(labels.astype(np.int64))
 
 
 @torch.inference_mode()
 def stream(model: SequentialState, chunks: Iterable[Events]) -> Iterator[Tensor]:
-    """Run a trained network on a recording as it comes, its state carried from frame to frame.
+    """Run a trained network on a recording as it arrives, carrying the state from frame to frame.
 
     Args:
         model: The network.
-        chunks: Consecutive parts of a recording, cut anywhere, whose times start at 0.
+        chunks: Consecutive chunks of a recording, of any size, with times that start at 0.
 
     Yields:
-        The potentials (classes,) after every frame of `DT`, as soon as a later event, or the end, shows that it is complete.
+        The potentials after each frame of `DT`, shape (classes,). A frame is yielded once it is complete: when a later
+        event arrives, or at the end of the recording.
     """
-    state, held, start, frame = None, Events.empty(SENSOR), 0, round(DT * 1e6)
+    state = None
+    pending = Events.empty(SENSOR_SIZE)  # events of the frames not yet run
+    start = 0
 
-    def run(stop: int) -> Iterator[Tensor]:
-        """The frames before a time."""
-        nonlocal state, held, start
+    def run_until(stop: int) -> Iterator[Tensor]:
+        nonlocal state, pending, start
         if stop > start:
-            vs, state = model(count_frames(held, dt=DT, start=start, stop=stop)[:, None], state)
-            held, start = held.between(stop), stop
+            vs, state = model(count_frames(pending, dt=DT, start=start, stop=stop)[:, None], state)
+            pending = pending.between(stop)
+            start = stop
             yield from vs[:, 0]
 
     for chunk in chunks:
-        held = Events.cat([held, chunk])
-        if len(held):
-            yield from run(int(held.t[-1]) // frame * frame)
-    if len(held):
-        yield from run((int(held.t[-1]) // frame + 1) * frame)
+        pending = Events.cat([pending, chunk])
+        if len(pending):
+            complete_frames = int(pending.t[-1]) // FRAME_US
+            yield from run_until(complete_frames * FRAME_US)
+    if len(pending):
+        last_frame = int(pending.t[-1]) // FRAME_US
+        yield from run_until((last_frame + 1) * FRAME_US)
 
 
-def run(data: Path | str, **settings: Any) -> dict[str, Any]:
-    """Train and evaluate; settings as on the command line, with underscores. Returns the figures of the run."""
-    chosen = EventSettings(**{**vars(DEFAULTS), **settings})
+def run(data: Path | str, **settings: object) -> Result:
+    """Train and evaluate.
+
+    Args:
+        data: See `load`.
+        **settings: Settings by name, as on the command line, with underscores.
+
+    Returns:
+        The result, including `test_accuracy`.
+    """
+    chosen = replace(DEFAULTS, **settings)
     return train("nmnist", network, load(Path(data), chosen.steps, bool(chosen.augment)), chosen)
 
 
 if __name__ == "__main__":
     description = (
-        "Train a spiking convolutional network on N-MNIST. The last line printed is a JSON object with the result."
+        "Train a spiking convolutional network on N-MNIST. Prints the result as a JSON object on the last line."
     )
-    arguments = parser("nmnist", description, DEFAULTS)
-    arguments.add_argument(
-        "--data", type=Path, required=True, metavar="PATH", help="folder with Train and Test, or .npz"
+    parser = build_parser("nmnist", description, DEFAULTS)
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help="folder with Train and Test, or .npz file",
     )
-    sys.exit(main(arguments, run, None))
+    sys.exit(main(parser, run))

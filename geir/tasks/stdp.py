@@ -25,13 +25,13 @@ from torch import nn, Tensor
 from torch.nn import functional
 from tqdm import tqdm
 
-from ..encode import poisson_encode
-from ..neurons import LIBox
-from ..wrappers import LIFRefracRecurrent
-from .digits import digits
+from ..encode import poisson
+from ..neurons import LIBox, LIFRefracRecurrent
+from .command_line import build_parser, main, stop_on_interrupt
+from .digits import load as load_digits
 from .figure import draw_fields
+from .files import write_atomically
 from .mnist import read
-from .training import main, parser, stop_on_interrupt, write_atomically
 
 
 @dataclass(frozen=True)
@@ -172,7 +172,7 @@ def show(
             taken += len(fresh)
             shown, brightness = torch.cat([shown, fresh]), torch.cat([brightness, torch.ones(len(fresh))])
             x = images[shown] * brightness[:, None] / MOST
-            xs = poisson_encode(x, steps, f_max=RATE * MOST, dt=settings.dt, generator=generator)
+            xs = poisson(x, steps, f_max=RATE * MOST, dt=settings.dt, generator=generator)
             zs = model(xs)
             if learn:
                 model.learn(xs, zs)
@@ -253,7 +253,7 @@ def run(data: Path | str | None = None, **settings: Any) -> dict[str, Any]:
 def load(data: Path | str | None) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
     """Images, as intensities (number, pixels), and labels, to train on and to test: MNIST, or scikit-learn's digits."""
     if data is None:
-        parts: Any = digits()
+        parts: Any = load_digits()
         pairs = parts.train.tensors, parts.test.tensors
     else:
         train_images, train_labels, test_images, test_labels = (torch.from_numpy(array) for array in read(Path(data)))
@@ -264,7 +264,7 @@ def load(data: Path | str | None) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, 
 
 if __name__ == "__main__":
     description = "Learn the features of handwritten digits without labels, by STDP. The last line printed is a JSON object with the result."
-    arguments = parser("stdp", description, DEFAULTS)
+    arguments = build_parser("stdp", description, DEFAULTS)
     arguments.add_argument(
         "--data",
         type=Path,

@@ -1,7 +1,9 @@
-r"""Pseudo-random numbers as part of the state, so that a run that is repeated, split or recomputed going backward draws the same ones.
+r"""Pseudo-random numbers as part of the state, so that a run that is repeated, split or recomputed going
+backward draws the same ones.
 
-Every neuron has a generator of B. Wichmann & I. Hill (*Algorithm AS 183: an efficient and portable pseudo-random number generator*, 1982):
-three congruential generators, whose products stay below :math:`2^{24}` and are exact in float32. Its period is :math:`7 \cdot 10^{12}`.
+Every neuron has a generator of B. Wichmann & I. Hill (*Algorithm AS 183: an efficient and portable
+pseudo-random number generator*, 1982): three congruential generators, whose products stay below
+:math:`2^{24}` and are exact in float32. Its period is :math:`7 \cdot 10^{12}`.
 """
 
 import math
@@ -54,8 +56,8 @@ class WichmannHill(NamedTuple):
 
 def _advance(part: Tensor, factor: int, modulus: int) -> Tensor:
     product = factor * part.detach()
-    # Multiplying by the inverse is faster than dividing, and safe: no product is a multiple of the modulus, nor close enough to one for
-    # rounding to cross it.
+    # Multiplying by the inverse is faster than dividing, and safe: no product is a multiple of the modulus,
+    # nor close enough to one for rounding to cross it.
     return product - modulus * torch.floor(product * (1 / modulus))
 
 

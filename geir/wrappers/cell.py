@@ -1,13 +1,15 @@
 """The cell form of a model: one step instead of a run over time."""
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from torch import Tensor
 
+from .._util.state import AnyState
+from .._util.validation import Input
 from ..core.neuron import Dynamics
 
 
-class CellMixin(Dynamics[Any]):
+class CellMixin(Dynamics):
     """Turns a model into a cell, which advances by one step when called.
 
     Written in front of the model: ``class LIFCell(CellMixin, LIF): ...``.
@@ -16,7 +18,7 @@ class CellMixin(Dynamics[Any]):
     record_states: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]  (withdraws the setting)
     unroll: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride]  (likewise)
 
-    def forward(self, xs: Any, state: Any = None) -> tuple[Tensor, Any]:
+    def forward(self, xs: Input, state: AnyState = None) -> tuple[Tensor, AnyState]:
         """Advance by one step.
 
         Args:

@@ -1,12 +1,11 @@
 """Multi-compartment neurons with resistive coupling."""
 
-from typing import Any, ClassVar
-
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-from .._util.state import potential, with_potential
+from .._runtime.stepper import Prepared
+from .._util.state import AnyState, potential, with_potential
 from ..core.parameters import setting
 from .cell import CellMixin
 from .wrapper import Wrapper
@@ -17,21 +16,19 @@ class Compartments(Wrapper):
 
     .. math:: \dot v_k = \ldots + \sum_j G_{kj} (v_j - v_k)
 
-    Before every step of the neurons the coupling is integrated exactly over :math:`\Delta t`; the neurons' own dynamics follow, so the
-    splitting is of order 1 in :math:`\Delta t`. Compartments are the last dimension of the input. The coupling is not elementwise, so the
-    reference loop is used.
+    Before every step of the neurons the coupling is integrated exactly over :math:`\Delta t`; the neurons'
+    own dynamics follow, so the splitting is of order 1 in :math:`\Delta t`. Compartments are the last
+    dimension of the input. The coupling is not elementwise, so the reference loop is used.
 
     Args:
         hidden_size: Number of compartments.
-        coupling: Rates :math:`G` in 1/s, shape (hidden_size, hidden_size), to each compartment from each; the diagonal is ignored.
-            Learnable. Default: 100 / hidden_size between any two.
+        coupling: Rates :math:`G` in 1/s, shape (hidden_size, hidden_size), to each compartment from each; the
+            diagonal is ignored. Learnable. Default: 100 / hidden_size between any two.
 
     Raises:
         TypeError: If the neuron has no potential `v`.
         ValueError: If `coupling` has another shape.
     """
-
-    elementwise: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleMethodOverride]  (whatever is wrapped)
 
     hidden_size: int = setting(
         kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of compartments"
@@ -49,7 +46,11 @@ class Compartments(Wrapper):
             del self.coupling
             self.register_parameter("coupling", nn.Parameter(rates))
 
-    def prepare(self) -> tuple[Any, ...]:
+    @property
+    def elementwise(self) -> bool:
+        return False
+
+    def prepare(self) -> Prepared:
         rates = self.coupling
         assert rates is not None  # set at construction
         flow = torch.matrix_exp(self.dt * (rates - torch.diag(rates.sum(1))))
@@ -59,11 +60,11 @@ class Compartments(Wrapper):
         super().check_parameters(x)
         if x.dim() == 0 or x.shape[-1] != self.hidden_size:
             raise ValueError(
-                f"{type(self).__name__} has {self.hidden_size} compartments in the last dimension, but one step of input has shape "
-                f"{tuple(x.shape)}."
+                f"{type(self).__name__} has {self.hidden_size} compartments in the last dimension, but one step of "
+                f"input has shape {tuple(x.shape)}."
             )
 
-    def step(self, x: Tensor, state: Any, flow: Tensor, inner: tuple[Any, ...]) -> tuple[Tensor, Any]:
+    def step(self, x: Tensor, state: AnyState, flow: Tensor, inner: Prepared) -> tuple[Tensor, AnyState]:
         v = functional.linear(potential(state), flow)
         return self.neuron.step(x, with_potential(state, v), *inner)
 

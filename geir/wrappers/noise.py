@@ -2,12 +2,13 @@
 
 import math
 from abc import ABC
-from typing import Any, ClassVar, NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._util.state import potential, with_potential
+from .._runtime.stepper import Prepared
+from .._util.state import AnyState, potential, with_potential
 from ..core.parameters import Parameter, parameter, setting
 from ._random import WichmannHill
 from .cell import CellMixin
@@ -17,7 +18,7 @@ from .wrapper import Wrapper
 class RandomState(NamedTuple):
     """State of a neuron with noise."""
 
-    neuron: Any  # state of the wrapped neuron
+    neuron: AnyState  # state of the wrapped neuron
     generator: WichmannHill  # state of its pseudo-random number generator
 
 
@@ -25,8 +26,9 @@ class RandomWrapper(Wrapper, ABC):
     """A wrapper with pseudo-random numbers in its state. Abstract: a subclass defines `step`.
 
     Args:
-        seed: From 0 to 2^32 - 1, for the same noise in every run that starts from rest; use different seeds for independent layers. Default:
-            PyTorch draws a seed whenever a run starts from rest, so that `torch.manual_seed` decides.
+        seed: From 0 to 2^32 - 1, for the same noise in every run that starts from rest; use different seeds
+            for independent layers. Default: PyTorch draws a seed whenever a run starts from rest, so that
+            `torch.manual_seed` decides.
     """
 
     # Wrappers of different kinds draw different numbers from one seed.
@@ -39,11 +41,11 @@ class RandomWrapper(Wrapper, ABC):
         expected="an integer from 0 to 2**32 - 1, or None",
     )
 
-    def check_state_type(self, state: Any) -> None:
+    def check_state_type(self, state: AnyState) -> None:
         self.expect_state(state, RandomState)
         self.neuron.check_state_type(state.neuron)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> RandomState:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         dtype = dtype or self.state_dtype(x)
         seed = None if self.seed is None else 2 * self.seed + self._stream
         return RandomState(self.neuron.initial_state(x, dtype), WichmannHill.seed(seed, x, dtype))
@@ -54,8 +56,9 @@ class Noisy(RandomWrapper):
 
     .. math:: v \leftarrow v + \sigma \sqrt{\Delta t} \, \xi, \qquad \xi \sim N(0, 1),
 
-    so that the effect of the noise over one second does not depend on :math:`\Delta t`; a membrane without threshold has the standard
-    deviation :math:`\sigma \sqrt{\tau_\text{mem} / 2}`. The pseudo-random numbers are part of the state.
+    so that the effect of the noise over one second does not depend on :math:`\Delta t`; a membrane without
+    threshold has the standard deviation :math:`\sigma \sqrt{\tau_\text{mem} / 2}`. The pseudo-random numbers
+    are part of the state.
 
     Raises:
         TypeError: If the neuron has no potential `v`.
@@ -67,7 +70,7 @@ class Noisy(RandomWrapper):
         super().__post_init__()
         self.require_potential()
 
-    def step(self, x: Tensor, state: RandomState, inner: tuple[Any, ...]) -> tuple[Tensor, RandomState]:
+    def step(self, x: Tensor, state: RandomState, inner: Prepared) -> tuple[Tensor, RandomState]:
         xi, generator = state.generator.normal()
         v = potential(state.neuron) + math.sqrt(self.dt) * self.sigma * xi
         z, after = self.neuron.step(x, with_potential(state.neuron, v), *inner)

@@ -1,14 +1,15 @@
 """Recurrent connections, for any neuron."""
 
 import math
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TYPE_CHECKING
 
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
 from .._runtime.sparse import linear
-from .._runtime.stepper import Feedback, Stepper
+from .._runtime.stepper import Feedback, Prepared, Stepper
+from .._util.state import AnyState
 from .._util.time_distributed import fold_time
 from ..core.neuron import Dynamics
 from ..core.parameters import setting
@@ -20,7 +21,7 @@ Weights = nn.Module | Tensor | None
 class RecurrentState(NamedTuple):
     """State of a recurrent neuron."""
 
-    neuron: Any  # state of the neuron
+    neuron: AnyState  # state of the neuron
     z: Tensor  # its last output
 
 
@@ -32,10 +33,11 @@ def _weights() -> Any:
     return setting(default=None, accepts=(nn.Module, Tensor, type(None)), expected="a module or a tensor")
 
 
-class RecurrentMixin(Dynamics[Any]):
+class RecurrentMixin(Dynamics):
     r"""Makes a model recurrent: its input is :math:`W_\text{in} x_t + W_\text{rec} z_{t-1}` instead of :math:`x_t`.
 
-    Written in front of the model: ``class LIFRecurrent(RecurrentMixin, LIF): ...``. `Recurrent` does the same for an instance.
+    Written in front of the model: ``class LIFRecurrent(RecurrentMixin, LIF): ...``. `Recurrent` does the same
+    for an instance.
 
     Weights are initialized from :math:`N(0, 2 / \text{fan-in})`.
 
@@ -43,8 +45,10 @@ class RecurrentMixin(Dynamics[Any]):
         input_size: Number of inputs.
         hidden_size: Number of neurons.
         autapses: Whether neurons connect to themselves; if not, the diagonal of the recurrent weights stays zero.
-        input_weights: Module or tensor of shape (hidden_size, input_size) in place of the dense, randomly initialized connection.
-        recurrent_weights: The same for the recurrent connection, (hidden_size, hidden_size). A module ignores `autapses`.
+        input_weights: Module or tensor of shape (hidden_size, input_size) in place of the dense, randomly
+            initialized connection.
+        recurrent_weights: The same for the recurrent connection, (hidden_size, hidden_size). A module ignores
+            `autapses`.
     """
 
     input_size: int = _size("inputs")
@@ -78,15 +82,15 @@ class RecurrentMixin(Dynamics[Any]):
             return weights
         return weights * (1 - torch.eye(self.hidden_size, dtype=weights.dtype, device=weights.device))
 
-    def check_state_type(self, state: Any) -> None:
+    def check_state_type(self, state: AnyState) -> None:
         self.expect_state(state, RecurrentState)
         super().check_state_type(state.neuron)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> RecurrentState:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         dtype = dtype or self.state_dtype(x)
         return RecurrentState(super().initial_state(x, dtype), x.new_zeros((), dtype=dtype).expand(x.shape))
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         weights = self.recurrent_weights
         matrix = self._mask_autapses(weights) if isinstance(weights, Tensor) else None
         return matrix, super().prepare()
@@ -97,19 +101,24 @@ class RecurrentMixin(Dynamics[Any]):
             return fold_time(weights, x) if over_time else weights(x)
         if x.dim() == 0 or x.shape[-1] != self.input_size:
             raise ValueError(
-                f"{type(self).__name__} expected {self.input_size} inputs in the last dimension, got shape {tuple(x.shape)}."
+                f"{type(self).__name__} expected {self.input_size} inputs in the last dimension, got shape "
+                f"{tuple(x.shape)}."
             )
         return linear(x, weights)
 
-    def step(
-        self, x: Tensor, state: RecurrentState, matrix: Tensor | None, inner: tuple[Any, ...]
-    ) -> tuple[Tensor, RecurrentState]:
-        connection: Any = self.recurrent_weights
-        feedback = connection(state.z) if matrix is None else functional.linear(state.z.to(matrix.dtype), matrix)
-        z, after = self.inner_step(x + feedback, state.neuron, *inner)
-        return z, RecurrentState(after, z)
+    if TYPE_CHECKING:
+        # A signature compatible with the step of any model.
+        def step(self, *arguments: Any, **keywords: Any) -> tuple[Tensor, AnyState]: ...
 
-    def inner_step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
+    else:
+
+        def step(self, x, state, matrix, inner):
+            connection = self.recurrent_weights
+            feedback = connection(state.z) if matrix is None else functional.linear(state.z.to(matrix.dtype), matrix)
+            z, after = self.inner_step(x + feedback, state.neuron, *inner)
+            return z, RecurrentState(after, z)
+
+    def inner_step(self, x: Tensor, state: AnyState, *prepared: Any) -> tuple[Tensor, AnyState]:
         """The step of the model without recurrence, given input and feedback added up."""
         return super().step(x, state, *prepared)
 
@@ -123,10 +132,10 @@ class RecurrentMixin(Dynamics[Any]):
 class _Plain(Wrapper):
     """A wrapper that adds nothing."""
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         return self.neuron.prepare()
 
-    def step(self, x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
+    def step(self, x: Tensor, state: AnyState, *prepared: Any) -> tuple[Tensor, AnyState]:
         return self.neuron.step(x, state, *prepared)
 
 

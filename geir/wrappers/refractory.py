@@ -1,11 +1,12 @@
 """Refractoriness, for any spiking neuron."""
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from .._util.state import potential, with_potential
+from .._runtime.stepper import Prepared
+from .._util.state import AnyState, potential, with_potential
 from ..core.neuron import emits_multiple_spikes
 from ..core.parameters import Parameter, parameter
 from .cell import CellMixin
@@ -15,16 +16,17 @@ from .wrapper import Wrapper
 class RefractoryState(NamedTuple):
     """State of a refractory neuron."""
 
-    neuron: Any  # state of the wrapped neuron
+    neuron: AnyState  # state of the wrapped neuron
     wait: Tensor  # remaining refractory steps
 
 
 class Refractory(Wrapper):
     """Any spiking neuron made refractory: ``Refractory(LIF(), period=5e-3)``.
 
-    After a spike, the potential `v` stays where the reset put it for `period`, and the neuron does not spike. Everything else
-    (synaptic current, adaptation) goes on. The period is rounded to whole steps of `dt`. Being refractory is a threshold on the
-    number of remaining steps, so the gradient passes through it by the neuron's surrogate derivative.
+    After a spike, the potential `v` stays where the reset put it for `period`, and the neuron does not spike.
+    Everything else (synaptic current, adaptation) goes on. The period is rounded to whole steps of `dt`.
+    Being refractory is a threshold on the number of remaining steps, so the gradient passes through it by the
+    neuron's surrogate derivative.
 
     Raises:
         TypeError: If the neuron does not spike or has no potential `v`.
@@ -42,18 +44,19 @@ class Refractory(Wrapper):
             raise TypeError(f"{type(self).__name__} needs a neuron that spikes, such as LIF(), got {self.neuron}.")
         if emits_multiple_spikes(self.surrogate):
             raise ValueError(
-                f"{type(self).__name__} waits after every spike, but {self.surrogate} emits several per step; use another surrogate."
+                f"{type(self).__name__} waits after every spike, but {self.surrogate} emits several per step; "
+                "use another surrogate."
             )
 
-    def check_state_type(self, state: Any) -> None:
+    def check_state_type(self, state: AnyState) -> None:
         self.expect_state(state, RefractoryState)
         self.neuron.check_state_type(state.neuron)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> RefractoryState:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         dtype = dtype or self.state_dtype(x)
         return RefractoryState(self.neuron.initial_state(x, dtype), x.new_zeros((), dtype=dtype).expand(x.shape))
 
-    def step(self, x: Tensor, state: RefractoryState, inner: tuple[Any, ...]) -> tuple[Tensor, RefractoryState]:
+    def step(self, x: Tensor, state: RefractoryState, inner: Prepared) -> tuple[Tensor, RefractoryState]:
         z, after = self.neuron.step(x, state.neuron, *inner)
         held = self.surrogate(state.wait - 0.5)
         z = (1 - held) * z

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from .._runtime.stepper import Prepared
 from ..core.ode import ODENeuron
 from ..core.parameters import Parameter, parameter
 from .cell import CellMixin
@@ -35,19 +36,22 @@ class SigmoidalHazard(Hazard):
     r"""Sigmoidal hazard, :math:`\rho(d) = \rho_0 / (1 + e^{-d / w})`, at most :math:`\rho_0`."""
 
     def inverse(self, h: Tensor) -> Tensor:
-        # No distance gives more than the highest hazard: a distance that no potential reaches. Infinity would make gradients NaN.
+        # No distance gives more than the highest hazard: a distance that no potential reaches. Infinity would
+        # make gradients NaN.
         return torch.where(h < 1, torch.log(h) - torch.log1p(-h.clamp(max=1 - 2**-24)), 2.0**14)
 
 
 class Stochastic(RandomWrapper):
     r"""Any neuron given by a differential equation, with escape noise: ``Stochastic(LIF(), width=0.2)``.
 
-    A neuron spikes in a step with probability :math:`1 - e^{-\rho(d) \Delta t}`. Its hazard :math:`\rho` grows with the distance :math:`d` of
-    the potential from the threshold, by default as :math:`\rho(d) = \rho_0 e^{d / w}`.
+    A neuron spikes in a step with probability :math:`1 - e^{-\rho(d) \Delta t}`. Its hazard :math:`\rho`
+    grows with the distance :math:`d` of the potential from the threshold, by default as :math:`\rho(d) =
+    \rho_0 e^{d / w}`.
 
-    This is implemented as a threshold shifted in every step to where :math:`\rho \Delta t` equals a number drawn from an exponential
-    distribution, so the gradient passes by the neuron's surrogate derivative, also to :math:`\rho_0` and :math:`w`. Averaged over the
-    noise, a surrogate with integral 1 gives the derivative of the spike probability, smoothed by the width of the surrogate.
+    This is implemented as a threshold shifted in every step to where :math:`\rho \Delta t` equals a number
+    drawn from an exponential distribution, so the gradient passes by the neuron's surrogate derivative, also
+    to :math:`\rho_0` and :math:`w`. Averaged over the noise, a surrogate with integral 1 gives the derivative
+    of the spike probability, smoothed by the width of the surrogate.
 
     Reference: W. Gerstner et al., *Neuronal Dynamics*, Ch. 9, 2014.
 
@@ -68,11 +72,11 @@ class Stochastic(RandomWrapper):
         super().__post_init__()
         if type(self.neuron).step is not ODENeuron.step:
             raise TypeError(
-                f"{type(self).__name__} shifts the threshold of a neuron whose step is that of geir.ODENeuron, such as LIF(), got "
-                f"{self.neuron}; apply other wrappers around it: Refractory(Stochastic(LIF()))."
+                f"{type(self).__name__} shifts the threshold of a neuron whose step is that of geir.ODENeuron, such as "
+                f"LIF(), got {self.neuron}; apply other wrappers around it: Refractory(Stochastic(LIF()))."
             )
 
-    def step(self, x: Tensor, state: RandomState, inner: tuple[Any, ...]) -> tuple[Tensor, RandomState]:
+    def step(self, x: Tensor, state: RandomState, inner: Prepared) -> tuple[Tensor, RandomState]:
         neuron: Any = self.neuron  # an ODENeuron, as checked at construction
         uniform, generator = state.generator.uniform()
         shift = self.width * self.hazard.inverse(-torch.log(uniform) / (self.rate * self.dt))

@@ -3,13 +3,14 @@
 import inspect
 from abc import ABC
 from collections.abc import Callable
-from typing import Any, ClassVar
+from typing import Any, cast, ClassVar
 
 import torch
 from torch import Tensor
 
-from .._util.state import has_potential
-from ..core.neuron import Dynamics
+from .._runtime.stepper import Prepared
+from .._util.state import AnyState, has_potential
+from ..core.neuron import Dynamics, Neuron
 from ..core.parameters import Declared, setting
 from .cell import CellMixin
 
@@ -17,24 +18,34 @@ from .cell import CellMixin
 _OUTER_ONLY = ("record_states", "unroll")
 
 
+def forward_attribute(name: str) -> Any:
+    """A property of a module around a neuron: the attribute of the neuron."""
+
+    def get(module: "Composite") -> object:
+        return getattr(module.neuron, name)
+
+    return property(get, doc=f"`{name}` of the wrapped neuron.")
+
+
 class Composite(Declared):
     """A module around a neuron.
 
-    It is given the neuron, ``Refractory(LIF(tau_mem=0.02), period=5e-3)``. A named variant is a subclass that says which neuron it
-    wraps, ``class LIFRefrac(Refractory, wraps=LIF): ...``; it takes the parameters of both, ``LIFRefrac(tau_mem=0.02, period=5e-3)``, and
-    makes the neuron itself. The parameters of the inner neuron are attributes of a named variant too, ``variant.tau_mem``; in its
-    `state_dict` they are called ``neuron.tau_mem``.
+    It is given the neuron, ``Refractory(LIF(tau_mem=0.02), period=5e-3)``. A named variant is a subclass that
+    says which neuron it wraps, ``class LIFRefrac(Refractory, wraps=LIF): ...``; it takes the parameters of
+    both, ``LIFRefrac(tau_mem=0.02, period=5e-3)``, and makes the neuron itself. The parameters of the inner
+    neuron are attributes of a named variant too, ``variant.tau_mem``; in its `state_dict` they are called
+    ``neuron.tau_mem``.
 
     Args:
         neuron: The neuron to wrap.
     """
 
-    wraps: ClassVar[type[Dynamics[Any]] | None] = None
+    wraps: ClassVar[type[Dynamics] | None] = None
     _forwarded: ClassVar[frozenset[str]] = frozenset()
 
-    neuron: Dynamics[Any] = setting(kw_only=False, accepts=Dynamics, expected="a neuron")
+    neuron: Dynamics = setting(kw_only=False, accepts=Dynamics, expected="a neuron")
 
-    def __init_subclass__(cls, wraps: type[Dynamics[Any]] | None = None, **keywords: Any) -> None:
+    def __init_subclass__(cls, wraps: type[Dynamics] | None = None, **keywords: object) -> None:
         if wraps is not None:
             cls.wraps = wraps
             if cls.__doc__ is None:
@@ -45,7 +56,7 @@ class Composite(Declared):
             cls._forwarded = frozenset(_inner_parameters(wraps)) - cls._declarations.keys()
             for name in cls._forwarded:
                 if not hasattr(cls, name):
-                    setattr(cls, name, _forward_attribute(name))
+                    setattr(cls, name, forward_attribute(name))
 
     @classmethod
     def _argument_sources(cls) -> tuple[type, ...]:
@@ -61,7 +72,7 @@ class Composite(Declared):
         return inspect.Signature(sorted(entries.values(), key=lambda entry: entry.kind))
 
     @classmethod
-    def _bind_arguments(cls, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
+    def _bind_arguments(cls, arguments: tuple[object, ...], keywords: dict[str, object]) -> dict[str, Any]:
         values = super()._bind_arguments(arguments, keywords)
         if cls.wraps is None:
             return values
@@ -72,7 +83,8 @@ class Composite(Declared):
         super().__post_init__()
         if isinstance(self.neuron, CellMixin) or self.neuron.record_states:
             raise ValueError(
-                f"{type(self).__name__} wraps a layer over time that does not record states, such as LIF(), got {self.neuron}."
+                f"{type(self).__name__} wraps a layer over time that does not record states, such as LIF(), "
+                f"got {self.neuron}."
             )
 
     def __setattr__(self, name: str, value: Any) -> None:
@@ -82,27 +94,20 @@ class Composite(Declared):
             super().__setattr__(name, value)
 
 
-def _inner_parameters(wraps: type[Dynamics[Any]]) -> dict[str, inspect.Parameter]:
+def _inner_parameters(wraps: type[Dynamics]) -> dict[str, inspect.Parameter]:
     """The constructor arguments of a wrapped class that a named variant passes on to it."""
     signature = inspect.signature(wraps)
     return {name: entry for name, entry in signature.parameters.items() if name not in _OUTER_ONLY}
 
 
-def _forward_attribute(name: str) -> property:
-    get: Callable[[Composite], Any] = lambda self: getattr(self.neuron, name)  # noqa: E731  (it has no name of its own)
-    return property(get, doc=f"`{name}` of the wrapped neuron.")
-
-
-class Wrapper(Composite, Dynamics[Any], ABC):
+class Wrapper(Composite, Dynamics, ABC):
     """A model made of another model.
 
-    Abstract: a subclass defines `step`, which calls that of `self.neuron`, and, if it adds to the state, `initial_state` and
-    `check_state_type`. What it does not define is that of the wrapped model.
+    Abstract: a subclass defines `step`, which calls that of `self.neuron`, and, if it adds to the state,
+    `initial_state` and `check_state_type`. What it does not define is that of the wrapped model.
     """
 
-    @property
-    def dt(self) -> float:  # pyright: ignore[reportIncompatibleVariableOverride]  (the wrapped model's)
-        return self.neuron.dt
+    dt = forward_attribute("dt")
 
     @property
     def surrogate(self) -> Callable[[Tensor], Tensor]:
@@ -111,34 +116,34 @@ class Wrapper(Composite, Dynamics[Any], ABC):
             raise AttributeError(
                 f"{type(self).__name__} has no surrogate: {type(self.neuron).__name__} does not spike."
             )
-        return self.neuron.surrogate  # pyright: ignore[reportAttributeAccessIssue]  (neurons that spike have one)
+        return cast(Neuron, self.neuron).surrogate
 
     @property
-    def elementwise(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride]  (likewise)
+    def elementwise(self) -> bool:
         return self.neuron.elementwise
 
     @property
     def spiking(self) -> bool:
         return self.neuron.spiking
 
-    def rest(self) -> Any:
+    def rest(self) -> AnyState:
         """The resting state of the wrapped model, without what the wrapper adds in `initial_state`."""
         return self.neuron.rest()
 
-    def prepare(self) -> tuple[Any, ...]:
+    def prepare(self) -> Prepared:
         return (self.neuron.prepare(),)
 
     def transform_input(self, x: Tensor, over_time: bool) -> Tensor:
         return self.neuron.transform_input(x, over_time)
 
-    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> Any:
+    def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         return self.neuron.initial_state(x, dtype or self.state_dtype(x))
 
     def check_parameters(self, x: Tensor) -> None:
         super().check_parameters(x)
         self.neuron.check_parameters(x)
 
-    def check_state_type(self, state: Any) -> None:
+    def check_state_type(self, state: AnyState) -> None:
         self.neuron.check_state_type(state)
 
     def require_potential(self) -> None:

@@ -30,7 +30,7 @@ def li_after(time, tau_mem, tau_syn, i0, v0, v_rest):
 
 @pytest.mark.parametrize("dt", [1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0])
 @pytest.mark.parametrize("tau_syn", [5e-3, 9.99e-3, 10e-3 + 1e-9, 10e-3, 40e-3])
-def test_exact_is_the_closed_form_at_any_step(dt, tau_syn):
+def test_exact_equals_the_closed_form_at_any_step(dt, tau_syn):
     tau_mem, v_rest, steps = 10e-3, -0.3, 20
     li = geir.LI(tau_mem=exactly(tau_mem), tau_syn=exactly(tau_syn), v_rest=exactly(v_rest), dt=dt)
     state = geir.neurons.LIState(v=exactly([0.4]), i=exactly([0.7]))
@@ -66,8 +66,8 @@ class Chain(geir.ODE[ChainState], affine=True):
         a = self.rate_a * state.a + 7 * x + self.drive_a
         return ChainState(a, self.rate_b * state.b + self.coupling * state.a + self.drive_b)
 
-    def step(self, x, state, *prepared):
-        state = self.advance(x, state, prepared)
+    def step(self, x, state, coefficients):
+        state = self.advance(x, state, coefficients)
         return state.b, state
 
 
@@ -89,8 +89,8 @@ class Ring(geir.ODE[RingState], affine=True):
         a, b, c = state
         return RingState(self.k * (c - 2 * a) + 5 * x, self.k * (a - b) + 1, self.k * (b - 3 * c))
 
-    def step(self, x, state, *prepared):
-        state = self.advance(x, state, prepared)
+    def step(self, x, state, coefficients):
+        state = self.advance(x, state, coefficients)
         return state.c, state
 
 
@@ -128,7 +128,7 @@ def test_exact_solves_larger_groups_by_the_matrix_exponential(dt):
     np.testing.assert_allclose(torch.cat(list(states), 1), expected, rtol=1e-10, atol=1e-11)
 
 
-def test_exact_takes_per_neuron_parameters():
+def test_exact_accepts_parameters_per_neuron():
     taus = torch.tensor([2e-3, 5e-3, 10e-3], dtype=DOUBLE)
     together = geir.LIF(tau_mem=taus, tau_syn=exactly(5e-3))(torch.ones(30, 3, dtype=DOUBLE))[0]
     apart = [geir.LIF(tau_mem=tau, tau_syn=exactly(5e-3))(torch.ones(30, 1, dtype=DOUBLE))[0] for tau in taus]
@@ -136,7 +136,7 @@ def test_exact_takes_per_neuron_parameters():
 
 
 @pytest.mark.parametrize("tau_syn", [10e-3, 10e-3 + 1e-10, 10.1e-3, 9e-3, 5e-3, 0.2e-3])
-def test_exact_has_right_gradients_for_nearly_equal_time_constants(tau_syn):
+def test_gradients_of_exact_are_right_for_nearly_equal_time_constants(tau_syn):
     def final_v(log_tau_mem, log_tau_syn):
         li = geir.LI(v_rest=exactly(0.2))
         values = {"tau_mem": torch.exp(log_tau_mem), "tau_syn": torch.exp(log_tau_syn)}
@@ -177,7 +177,7 @@ def adex_v(steps, integrator, time=0.02):
     [(geir.Euler(), 1), (geir.ExponentialEuler(), 1), (geir.RushLarsen(), 1), (geir.RungeKutta4(), 4)],
     ids=repr,
 )
-def test_measured_order_is_the_stated_one(integrator, order):
+def test_the_measured_order_is_the_documented_one(integrator, order):
     fine = adex_v(5120, geir.RungeKutta4())
     measured = convergence(integrator, adex_v, fine)
     assert all(order - 0.15 < m < order + 0.3 for m in measured), measured
@@ -207,13 +207,13 @@ class Gate(geir.ODE[GateState]):
         opens, closes = 2 * torch.exp(state.v), 3 * torch.exp(state.v)
         return GateState(0 * state.v, opens * (1 - state.y) - closes * state.y)
 
-    def step(self, x, state, *prepared):
-        state = self.advance(x, state, prepared)
+    def step(self, x, state, coefficients):
+        state = self.advance(x, state, coefficients)
         return state.y, state
 
 
 @pytest.mark.parametrize("dt", [1e-3, 0.1, 10.0])
-def test_rush_larsen_is_exact_for_a_gate_however_fast(dt):
+def test_rush_larsen_is_exact_for_a_gate_of_any_speed(dt):
     start = GateState(v=exactly([6.0]), y=exactly([0.9]))
     ys, _ = Gate(dt=dt, integrator=geir.RushLarsen())(torch.zeros(5, 1, dtype=DOUBLE), start)
     expected = 0.4 + 0.5 * np.exp(-5 * np.exp(6.0) * dt * np.arange(1, 6))
@@ -225,7 +225,7 @@ def test_rush_larsen_is_exact_for_a_gate_however_fast(dt):
     assert all((y[:, 0] - torch.tensor(expected)).abs().max() > 1e-3 for y in others.values())
 
 
-def test_rush_larsen_lets_what_grows_grow_as_by_euler():
+def test_rush_larsen_treats_growth_as_euler_does():
     """A growth rate taken as an exponential would overflow in the upswing of a spike."""
     qif, euler = geir.QIF(v_peak=1e9, dt=1e-3).double(), geir.QIF(v_peak=1e9, dt=1e-3, integrator=geir.Euler()).double()
     state = geir.neurons.QIFState(v=exactly([300.0]))
@@ -256,7 +256,7 @@ def test_coefficients_follow_every_change():
     torch.testing.assert_close(lif(xs), geir.LIF(dt=2e-3, tau_mem=30e-3, tau_syn=3e-3, integrator=geir.Euler())(xs))
 
 
-def test_coefficients_computed_without_gradients_do_not_block_them_later():
+def test_coefficients_computed_without_gradients_do_not_block_later_training():
     lif = geir.LIF(tau_mem=geir.learnable(20e-3))
     xs = torch.ones(20, 2)
     for mode in (torch.no_grad, torch.inference_mode):
@@ -284,7 +284,7 @@ def columns(path):
     return x[:, None], v, z
 
 
-def test_lif_from_nir_is_the_exact_solution_up_to_its_first_spike(real_data):
+def test_lif_equals_the_exact_nir_trace_up_to_its_first_spike(real_data):
     lif = nir_lif(real_data / "nir" / "lif_norse.nir", geir.Exact())
     x, v, z = columns(real_data / "nir" / "lif_exact.csv")
     zs, states = lif(x)
@@ -294,7 +294,7 @@ def test_lif_from_nir_is_the_exact_solution_up_to_its_first_spike(real_data):
     assert error < 1e-7, error
 
 
-def test_lif_from_nir_by_euler_is_norses(real_data):
+def test_lif_with_euler_equals_norses_nir_trace(real_data):
     lif = nir_lif(real_data / "nir" / "lif_norse.nir", geir.Euler())
     x, v, z = columns(real_data / "nir" / "lif_norse.csv")
     zs, states = lif(x)
@@ -312,9 +312,15 @@ def test_coefficients_first_computed_in_inference_mode_do_not_block_training():
     assert xs.grad.abs().sum() > 0
 
 
-def test_coefficients_are_computed_once_in_inference_mode_too_and_serve_outside_of_it(monkeypatch):
+def test_coefficients_are_computed_once_in_inference_mode_and_reused_outside(monkeypatch):
     computed, prepare = [], geir.Exact.prepare
-    monkeypatch.setattr(geir.Exact, "prepare", lambda self, model: computed.append(model) or prepare(self, model))
+
+    def counting(self, model):
+        computed.append(model)
+        return prepare(self, model)
+
+    counting.__module__ = prepare.__module__
+    monkeypatch.setattr(geir.Exact, "prepare", counting)
     neuron, x = geir.LIFCell(), torch.full((3,), 10.0)
     with torch.inference_mode():
         _, state = neuron(x)

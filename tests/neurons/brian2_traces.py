@@ -25,7 +25,7 @@ du/dt = a * (b * v - u) / ms : 1
 x : 1
 """
 COBA = """
-dv/dt = (v_rest - v + g_exc * (e_exc - v) + g_inh * (e_inh - v)) / (tau_mem * second) : 1
+dv/dt = (v_rest - v + g_exc * (E_exc - v) + g_inh * (E_inh - v)) / (tau_mem * second) : 1
 dg_exc/dt = -g_exc / (tau_exc * second) : 1
 dg_inh/dt = -g_inh / (tau_inh * second) : 1
 """
@@ -64,7 +64,7 @@ CASES = {
     "CobaLIF": dict(
         equations=COBA, receive="g_exc += clip(given(t), 0, inf); g_inh += clip(-given(t), 0, inf)", threshold="v > v_th", reset="v = v_reset",
         methods=["euler", "rk4", "exponential_euler"], dt=1e-4, x=(0.5 + random.standard_normal(800)) * (random.random(800) < 0.3), start=dict(v=0.1),
-        parameters=dict(tau_mem=18e-3, tau_exc=4e-3, tau_inh=9e-3, e_exc=5.5, e_inh=-2.1, v_rest=0.1, v_th=0.9, v_reset=-0.05),
+        parameters=dict(tau_mem=18e-3, tau_exc=4e-3, tau_inh=9e-3, E_exc=5.5, E_inh=-2.1, v_rest=0.1, v_th=0.9, v_reset=-0.05),
     ),
     "HodgkinHuxley": dict(
         equations=HODGKIN_HUXLEY, receive="x = given(t)", threshold="v > v_th", reset="", methods=["rk4", "exponential_euler"], dt=25e-6,

@@ -39,7 +39,7 @@ def values_of(neuron):
 
 
 @pytest.mark.parametrize("current", [0.95, 1.5, 4.0])
-def test_eif_fires_at_the_intervals_that_the_integral_of_its_equation_gives(current):
+def test_eif_intervals_equal_the_integral_of_its_equation(current):
     eif = geir.EIF(v_reset=-0.3, delta_T=0.15, dt=2e-6)
     p = values_of(eif)
     expected, _ = quad(
@@ -56,13 +56,13 @@ def test_exponential_neurons_have_the_rheobase_of_their_equation(model):
     for current, fires in ((rheobase - 0.01, False), (rheobase + 0.01, True)):
         neuron = model(delta_T=0.2, dt=1e-4, **({"tau_syn": 1e9} if model is geir.LIFEx else {}))
         xs = torch.full((10_000, 1), current)
-        if model is geir.LIFEx:  # its current jumps by the input, and stays
+        if model is geir.LIFEx:  # the input makes its current jump, and the current stays
             xs[1:] = 0
         assert bool(neuron(xs)[0].any()) == fires
 
 
 @pytest.mark.parametrize("integrator", [geir.RungeKutta4(), geir.ExponentialEuler()], ids=repr)
-def test_lifex_spikes_when_another_solver_says(integrator):
+def test_lifex_spikes_at_the_times_of_another_solver(integrator):
     neuron = geir.LIFEx(tau_syn=0.5, dt=1e-6, integrator=integrator)
     p = values_of(neuron)
 
@@ -94,18 +94,18 @@ def test_qif_has_the_f_i_curve_of_the_arc_tangent(current):
     to, start = (np.arctan(np.sqrt(p["a"]) * (v - 0.5) / k) for v in (p["v_peak"], p["v_reset"]))
     assert interval_of(qif, current, 0.4) == pytest.approx(p["tau_mem"] / np.sqrt(p["a"]) / k * (to - start), rel=1e-3)
     zs, _ = qif(torch.full((200_000, 1), p["a"] / 4 - 1e-3))
-    assert not zs.any(), "below its rheobase it is silent"
+    assert not zs.any(), "silent below its rheobase"
 
 
 @pytest.mark.parametrize("model", [geir.QIF, geir.Izhikevich])
-def test_parabolas_settle_under_strong_inhibition_at_a_coarse_step(model):
-    """By Euler the potential, below, is thrown up by the parabola, and spikes."""
+def test_quadratic_neurons_settle_under_strong_inhibition_at_a_large_step(model):
+    """With Euler the parabola overshoots, and the neuron spikes."""
     neuron, euler = model(), model(integrator=geir.Euler())
     xs = torch.full((400, 1), -3000.0)
     assert euler(xs)[0].any()
     zs, state = neuron(xs)
     assert not zs.any()
-    # In equilibrium with its recovery, which is slow.
+    # In equilibrium with the slow recovery variable.
     assert neuron.derivative(xs[0], state).v.abs() < 1e-3 * euler.derivative(xs[0], neuron.rest()).v.abs()
 
 
@@ -166,17 +166,17 @@ def run_pattern(name, **options):
 
 @pytest.mark.parametrize("options", [{}, {"dt": 2e-5, "integrator": geir.RungeKutta4()}], ids=["default", "fine"])
 @pytest.mark.parametrize("name", geir.neurons.FIRING_PATTERNS)
-def test_izhikevich_fires_in_the_published_pattern(name, options):
+def test_izhikevich_shows_the_published_pattern(name, options):
     ts, v = run_pattern(name, **options)
     assert PATTERNS[name](ts, v), ts
 
 
-def test_there_are_twenty_patterns_that_are_told_apart():
+def test_the_twenty_patterns_are_distinct():
     assert list(PATTERNS) == list(geir.neurons.FIRING_PATTERNS)
     assert len(PATTERNS) == 20
 
 
-def test_class_1_begins_slowly_and_class_2_does_not():
+def test_class_1_starts_at_low_rates_and_class_2_does_not():
     """Rates under constant current at their rheobase."""
     rate = {}
     for name, currents in (
@@ -190,7 +190,7 @@ def test_class_1_begins_slowly_and_class_2_does_not():
     assert rate["class_1_excitable"] < 8 < 20 < rate["class_2_excitable"], rate
 
 
-def test_accommodation_is_the_published_equation():
+def test_accommodation_equals_the_published_equation():
     """With u counted from -16: by another solver, in the published form, up to the spike."""
     pattern, dt = geir.neurons.firing_pattern("accommodation"), 1e-5
     _, states = geir.Izhikevich(**pattern.parameters, dt=dt, integrator=geir.RungeKutta4(), record_states=True)(
@@ -209,7 +209,7 @@ def test_accommodation_is_the_published_equation():
     assert states.u[19_999].item() - 16 == pytest.approx(solution.y[1, -1], abs=2e-3)
 
 
-def test_a_step_of_dt_is_in_seconds_and_tau_scales_time():
+def test_dt_is_in_seconds_and_tau_scales_time():
     pattern = geir.neurons.firing_pattern("tonic_spiking")
     fast, slow = (
         geir.Izhikevich(**pattern.parameters, dt=1e-4),
@@ -219,19 +219,21 @@ def test_a_step_of_dt_is_in_seconds_and_tau_scales_time():
     torch.testing.assert_close(fast(xs), slow(xs))
 
 
-def test_an_unknown_pattern_lists_all_twenty():
-    with pytest.raises(ValueError, match="There is no firing pattern 'chattering'; there are ") as error:
+def test_an_unknown_pattern_raises_and_lists_all_twenty():
+    with pytest.raises(ValueError, match="Unknown firing pattern 'chattering'; expected one of ") as error:
         geir.neurons.firing_pattern("chattering")
     assert all(name in str(error.value) for name in geir.neurons.FIRING_PATTERNS)
 
 
 @pytest.mark.parametrize("dt", [0.0, -1e-3, 1.0, float("nan")])
-def test_a_stimulus_refuses_a_step_that_it_has_no_room_for(dt):
-    with pytest.raises(ValueError, match="FiringPattern.stimulus takes a step between 0 and its 0.1 s, got dt="):
+def test_a_stimulus_shorter_than_a_step_raises(dt):
+    with pytest.raises(
+        ValueError, match="FiringPattern.stimulus expected a dt between 0 and its duration of 0.1 s, got "
+    ):
         geir.neurons.firing_pattern("tonic_spiking").stimulus(dt)
 
 
-def test_patterns_cannot_be_changed():
+def test_patterns_are_immutable():
     with pytest.raises(TypeError):
         geir.neurons.FIRING_PATTERNS["tonic_spiking"] = None
     with pytest.raises(TypeError):
@@ -241,7 +243,7 @@ def test_patterns_cannot_be_changed():
 # Conductances
 
 
-def test_conductances_jump_by_the_input_of_their_sign_and_decay():
+def test_conductances_jump_with_input_of_their_sign_and_decay():
     coba = geir.CobaLIF(v_th=1e9, dt=0.5e-3, record_states=True)
     xs = torch.randn(100, 1)
     _, states = coba(xs)
@@ -251,12 +253,12 @@ def test_conductances_jump_by_the_input_of_their_sign_and_decay():
         np.testing.assert_allclose(part[:, 0], expected, rtol=1e-10)
 
 
-def test_a_conductance_pulls_the_potential_as_another_solver_says():
+def test_the_potential_driven_by_a_conductance_equals_another_solver():
     p = values_of(geir.CobaLIF())
 
     def flow(_, s):
         v, g_exc, g_inh = s
-        dv = p["v_rest"] - v + g_exc * (p["e_exc"] - v) + g_inh * (p["e_inh"] - v)
+        dv = p["v_rest"] - v + g_exc * (p["E_exc"] - v) + g_inh * (p["E_inh"] - v)
         return [dv / p["tau_mem"], -g_exc / p["tau_exc"], -g_inh / p["tau_inh"]]
 
     expected = solve_ivp(flow, (0, 0.02), [0, 3.0, 5.0], rtol=1e-10, atol=1e-12).y[:, -1]
@@ -266,8 +268,8 @@ def test_a_conductance_pulls_the_potential_as_another_solver_says():
         np.testing.assert_allclose(torch.cat(last), expected, rtol=tolerance, atol=tolerance)
 
 
-def test_shunting_inhibition_divides_and_stays_between_the_reversal_potentials():
-    coba = geir.CobaLIF(e_inh=0.0, v_th=1e9, tau_exc=1e9, tau_inh=1e9)
+def test_shunting_inhibition_divides_and_potentials_stay_between_the_reversal_potentials():
+    coba = geir.CobaLIF(E_inh=0.0, v_th=1e9, tau_exc=1e9, tau_inh=1e9)
     state = geir.neurons.CobaLIFState(*(torch.tensor([s]) for s in (0.0, 1e4, 0.0)))
     v = coba(torch.zeros(3, 1), state)[1].v
     assert v.item() == pytest.approx(6.0, abs=1e-3), (
@@ -316,7 +318,7 @@ def hh_flow(current):
     return flow
 
 
-def test_hodgkin_huxley_is_the_trajectory_of_another_solver():
+def test_hodgkin_huxley_equals_another_solver():
     start = [-65.0, *(a / (a + b) for a, b in hh_rates(-65.0).values())]
     solution = solve_ivp(hh_flow(10.0), (0, 30), start, method="LSODA", rtol=1e-10, atol=1e-12, t_eval=[5, 10, 30])
     hh = geir.HodgkinHuxley(dt=1e-5, integrator=geir.RungeKutta4(), record_states=True)
@@ -347,7 +349,7 @@ def test_hodgkin_huxley_has_the_published_rheobase_and_rate():
     assert coarse.item() == pytest.approx(steps.item(), rel=0.015), "the default integrator is within 1.5 %"
 
 
-def test_the_rates_have_no_hole_and_no_edge_at_their_singularities():
+def test_the_gate_rates_are_smooth_at_their_removable_singularities():
     v = torch.tensor([-55.0, -40.0], requires_grad=True)
     state = geir.neurons.HodgkinHuxleyState(v, *(torch.full((2,), 0.3, requires_grad=True) for _ in range(3)))
     derivative = geir.HodgkinHuxley().derivative(torch.zeros(2), state)
@@ -376,7 +378,7 @@ def test_hodgkin_huxley_survives_any_current_at_any_step(current):
 # Resonate-and-fire
 
 
-def test_resonate_and_fire_is_the_damped_oscillation_at_any_step():
+def test_resonate_and_fire_equals_the_damped_oscillation_at_any_step():
     for dt in (1e-5, 1e-3, 7e-3):
         neuron = geir.ResonateAndFire(tau=15e-3, frequency=60.0, v_th=1e9, dt=dt, record_states=True)
         xs = torch.zeros(50, 1)
@@ -388,7 +390,7 @@ def test_resonate_and_fire_is_the_damped_oscillation_at_any_step():
         np.testing.assert_allclose(states.i[:, 0], envelope * np.cos(phase), atol=1e-10)
 
 
-def test_resonate_and_fire_prefers_pulses_at_its_own_frequency():
+def test_resonate_and_fire_responds_most_to_pulses_at_its_resonance_frequency():
     neuron = geir.ResonateAndFire(dt=1e-4)
     period = round(1 / 80.0 / 1e-4)
     fired = {}
@@ -409,7 +411,7 @@ def test_resonate_and_fire_resets_both_variables(reset):
     xs[0] = 3.0
     state = None
     for x in xs:
-        z, state = neuron.step(x, state or neuron.initial_state(x))
+        z, state = neuron.step(x, state or neuron.initial_state(x), *neuron.prepare())
         if z:
             break
     assert z

@@ -1,4 +1,4 @@
-"""Each model against something that is not this library: a closed form, or another solver."""
+"""Classical neurons, each against a closed form or another solver."""
 
 from itertools import pairwise
 
@@ -27,7 +27,7 @@ def pulses(steps, strength, every, dtype=DOUBLE):
     return xs
 
 
-def test_li_is_the_convolution_with_a_double_exponential():
+def test_li_equals_the_convolution_with_a_double_exponential():
     dt, tau_mem, tau_syn = 0.4e-3, 12e-3, 3e-3
     xs = torch.randn(200, 1, dtype=DOUBLE)
     vs, _ = geir.LI(tau_mem=exactly(tau_mem), tau_syn=exactly(tau_syn), dt=dt)(xs)
@@ -36,14 +36,14 @@ def test_li_is_the_convolution_with_a_double_exponential():
     np.testing.assert_allclose(vs[:, 0], np.convolve(xs[:, 0], kernel)[:200], rtol=1e-10, atol=1e-12)
 
 
-def test_libox_approaches_a_held_current_exponentially():
+def test_libox_approaches_a_constant_current_exponentially():
     dt, tau, v_rest = 0.7e-3, 9e-3, -0.2
     vs, _ = geir.LIBox(tau_mem=exactly(tau), v_rest=exactly(v_rest), dt=dt)(torch.full((50, 1), 0.8, dtype=DOUBLE))
     t = dt * np.arange(1, 51)
     np.testing.assert_allclose(vs[:, 0], v_rest + 0.8 * (1 - np.exp(-t / tau)), rtol=1e-12)
 
 
-def test_lif_is_the_exact_propagator_with_resets():
+def test_lif_equals_the_exact_propagator_with_resets():
     dt, tau_mem, tau_syn, v_rest, v_th, v_reset = 0.3e-3, 10e-3, 4e-3, 0.1, 0.9, -0.2
     xs = pulses(600, 1.5, 11)
     values = {"tau_mem": tau_mem, "tau_syn": tau_syn, "v_rest": v_rest, "v_th": v_th, "v_reset": v_reset}
@@ -72,8 +72,8 @@ def test_lifbox_has_the_f_i_curve_of_the_textbook(current):
     assert first == pytest.approx(tau * np.log(current / (current - 1)), abs=2 * dt)
 
 
-def test_lif_converges_to_the_differential_equation_whatever_the_integrator():
-    """Spike times as another solver finds them, at a fine step."""
+def test_lif_converges_to_the_differential_equation_with_any_integrator():
+    """Spike times as found by another solver, at a small step."""
     drive, tau_mem, tau_syn = 3.0, 10e-3, 0.5
 
     def crossing(t, y):
@@ -101,11 +101,11 @@ def test_lif_converges_to_the_differential_equation_whatever_the_integrator():
         zs, _ = lif(torch.zeros(6_000, 1, dtype=DOUBLE), geir.neurons.LIFState(v=exactly([0.0]), i=exactly([drive])))
         actual = spike_times(zs, dt)
         assert len(actual) == len(expected)
-        # Every interval is late by up to a step.
+        # Each interval is up to one step too long.
         assert np.abs(actual - expected).max() < (len(expected) + 1) * dt
 
 
-def test_iaf_by_subtraction_loses_nothing():
+def test_iaf_with_reset_by_subtraction_conserves_charge():
     xs = torch.rand(500, 4, dtype=DOUBLE) * 0.9
     zs, state = geir.IAF(v_th=exactly(1.3), v_reset=exactly(0.2), reset_mechanism=geir.ResetBySubtraction())(xs)
     assert zs.sum() > 100
@@ -117,26 +117,26 @@ def test_iaf_counts_inputs():
     assert zs.flatten().tolist() == [0, 0, 0, 1] * 3
 
 
-def test_lsnn_threshold_is_its_filtered_spikes():
+def test_alif_threshold_is_its_filtered_spikes():
     dt, tau, beta = 1e-3, 150e-3, 0.3
-    lsnn = geir.ALIF(tau_adapt=exactly(tau), beta=exactly(beta), dt=dt, record_states=True)
-    zs, states = lsnn(torch.full((400, 1), 0.9, dtype=DOUBLE))
+    alif = geir.ALIF(tau_adapt=exactly(tau), beta=exactly(beta), dt=dt, record_states=True)
+    zs, states = alif(torch.full((400, 1), 0.9, dtype=DOUBLE))
     times = zs[:, 0].nonzero().flatten().numpy()
     assert len(times) > 10
     t = np.arange(400)[:, None]
     expected = np.where(t >= times, np.exp(-(t - times) * dt / tau), 0).sum(1)
     np.testing.assert_allclose(states.b[:, 0], expected, rtol=1e-9, atol=1e-12)
-    # What fires is the exact LIF trajectory against that threshold.
+    # The first spike is where the exact LIF trajectory crosses that threshold.
     plain = geir.LIF(v_th=exactly(1e9), record_states=True)(torch.full((400, 1), 0.9, dtype=DOUBLE))[1]
     assert times[0] == int((plain.v[:, 0] > 1).nonzero()[0])
 
 
-def test_lsnn_adapts_within_its_time_constant_in_seconds():
+def test_alif_adapts_within_its_time_constant_in_seconds():
     zs, _ = geir.ALIF(tau_adapt=100e-3)(torch.full((1000, 1), 0.8))
     intervals = np.diff(zs.flatten().nonzero().flatten().numpy())
     assert intervals[0] * 1.5 < intervals[-1], "adaptation makes intervals longer"
     late = intervals[-len(intervals) // 3 :]
-    assert late.max() - late.min() <= 1, "and settles, well within ten time constants"
+    assert late.max() - late.min() <= 1, "and they settle well within ten time constants"
 
 
 def adex_reference(adex, i0, until):
@@ -168,7 +168,7 @@ def adex_reference(adex, i0, until):
 
 
 @pytest.mark.parametrize("integrator", [geir.RungeKutta4(), geir.ExponentialEuler()], ids=repr)
-def test_adex_spikes_when_another_solver_says(integrator):
+def test_adex_spikes_at_the_times_of_another_solver(integrator):
     dt, until = 2e-6, 0.06
     adex = geir.AdEx(tau_syn=exactly(0.5), dt=dt, integrator=integrator).double()
     expected, last = adex_reference(adex, 2.0, until)
@@ -182,66 +182,10 @@ def test_adex_spikes_when_another_solver_says(integrator):
     assert after.w.item() == pytest.approx(last[2], rel=1e-3)
 
 
-def test_adex_rests_where_its_equation_says():
+def test_adex_rests_at_the_fixed_point_of_its_equation():
     """At rest v = v_rest + delta_T exp((v - v_th) / delta_T) - a (v - v_rest)."""
     adex = geir.AdEx(delta_T=0.2, a=0.4).double()
     _, state = adex(torch.zeros(4000, 1, dtype=DOUBLE))
     v = state.v.item()
     assert v == pytest.approx(0.2 * np.exp((v - 1) / 0.2) - 0.4 * v, abs=1e-7)
     assert v > 1e-4
-
-
-def test_refractory_neurons_wait_and_their_current_goes_on():
-    period, dt = 7e-3, 1e-3
-    xs = torch.full((200, 1), 2.0, dtype=DOUBLE)
-    zs, states = geir.LIFRefrac(period=period, dt=dt, record_states=True).double()(xs)
-    times = zs.flatten().nonzero().flatten()
-    assert len(times) > 10
-    assert np.diff(times).min() > 7
-    for t in times[:-1]:
-        assert (states.neuron.v[t : t + 8] == 0).all(), "the potential stays at its reset for the period"
-        assert states.wait[t] == 7
-    free = geir.LIF(dt=dt, record_states=True).double()(xs)[1]
-    torch.testing.assert_close(states.neuron.i, free.i)
-
-
-@pytest.mark.parametrize("dt", [0.25e-3, 1e-3])
-def test_refractory_periods_are_in_seconds(dt):
-    zs, _ = geir.Refractory(geir.IAF(dt=dt), period=10e-3)(torch.full((round(0.3 / dt), 1), 50.0))
-    intervals = np.diff(zs.flatten().nonzero().flatten().numpy()) * dt
-    assert intervals == pytest.approx(10e-3 + dt, abs=dt)
-
-
-def test_no_refractoriness_is_the_plain_neuron():
-    xs = torch.rand(100, 5) * 2
-    torch.testing.assert_close(geir.LIFRefrac(period=0.0)(xs)[0], geir.LIF()(xs)[0])
-
-
-def test_wrapped_and_named_refractory_neurons_are_the_same():
-    xs = torch.rand(100, 5) * 2
-    torch.testing.assert_close(geir.Refractory(geir.LIF(), period=3e-3)(xs), geir.LIFRefrac(period=3e-3)(xs))
-
-
-def test_refractoriness_lets_credit_through():
-    """A spike's effect on later spikes, through the waiting time, is in the gradient."""
-    neuron = geir.LIFRefrac(
-        period=3e-3, surrogate=geir.surrogates.Gaussian(), reset_mechanism=geir.ResetToValue(detach=True)
-    ).double()
-    xs = torch.full((12, 1), 1.2, dtype=DOUBLE, requires_grad=True)
-    zs, state = neuron(xs)
-    (grad,) = torch.autograd.grad(state.wait.sum(), xs)
-    assert zs.sum() > 0
-    assert grad.abs().sum() > 0
-
-
-@pytest.mark.parametrize("detach", [True, False])
-def test_the_reset_is_detached_by_one_switch(detach):
-    v, v_reset, v_th = exactly(1.4).requires_grad_(), exactly(0.1), exactly(1.0)
-    z = geir.surrogates.Gaussian(0.5)(v - v_th)
-    for reset, slope in ((geir.ResetToValue(detach), 0.1 - 1.4), (geir.ResetBySubtraction(detach), 0.1 - 1.0)):
-        (grad,) = torch.autograd.grad(reset(z, v, v_reset, v_th), v, retain_graph=True)
-        through = 0.0 if isinstance(reset, geir.ResetToValue) else 1.0
-        expected = through + (
-            0.0 if detach else slope * geir.surrogates.Gaussian(0.5).derivative(v.detach() - v_th).item()
-        )
-        assert grad.item() == pytest.approx(expected)

@@ -15,7 +15,6 @@ from geir import LIF
 from geir._util.state import leaves
 from geir.plasticity import (
     BCM,
-    STDP,
     Both,
     InhibitorySTDP,
     NearestSpike,
@@ -24,6 +23,7 @@ from geir.plasticity import (
     Plastic,
     PlasticCell,
     RewardModulated,
+    STDP,
     SynapticScaling,
     TripletSTDP,
 )

@@ -10,16 +10,16 @@ import torch
 from scipy import ndimage, signal
 
 import geir
-from geir import LIF, Lift, learnable
+from geir import learnable, LIF, Lift
 from geir.receptive_fields import (
     ParameterizedSpatialReceptiveField2d,
     SampledSpatialReceptiveField2d,
-    SpatialReceptiveField2d,
-    SpatioTemporalReceptiveField,
-    TemporalReceptiveField,
     spatial_parameters,
     spatial_receptive_field,
+    SpatialReceptiveField2d,
+    SpatioTemporalReceptiveField,
     temporal_scale_distribution,
+    TemporalReceptiveField,
 )
 
 SIZE = 61

@@ -31,13 +31,13 @@ def archive(folder, number=20, **changes):
     return folder
 
 
-def test_it_trains_and_draws(tmp_path):
+def test_nmnist_is_trained_and_drawn(tmp_path):
     result = nmnist.run(data=archive(tmp_path), out=tmp_path / "out", **QUICK)
     assert (result["train_recordings"], result["test_recordings"]) == (20, 20)
     assert (tmp_path / "out" / "nmnist.png").exists()
 
 
-def test_archives_and_the_folders_of_the_original_are_read_alike(tmp_path):
+def test_npz_files_and_folders_give_the_same_data(tmp_path):
     expected = nmnist.load(archive(tmp_path) / "nmnist_train.npz", steps=16)
     for split in ("Train", "Test"):
         for digit in range(10):
@@ -52,7 +52,7 @@ def test_archives_and_the_folders_of_the_original_are_read_alike(tmp_path):
     torch.testing.assert_close(xs, expected.test[1][0])
 
 
-def test_only_training_is_augmented(tmp_path):
+def test_only_training_recordings_are_augmented(tmp_path):
     data = nmnist.load(archive(tmp_path), steps=16)
     assert data.test[0][0].equal(data.test[0][0])
     assert not data.train[0][0].equal(data.train[0][0])
@@ -61,7 +61,7 @@ def test_only_training_is_augmented(tmp_path):
 
 
 @pytest.mark.parametrize("sizes", [[5000], [1], [7], [300], [19, 1, 150]])
-def test_a_stream_gives_the_answer_of_the_whole_recording(sizes):
+def test_stream_gives_the_output_of_the_whole_recording(sizes):
     torch.manual_seed(0)
     model, events = nmnist.network(), recording(3, number=4000)
     with torch.inference_mode():
@@ -77,7 +77,7 @@ def test_a_stream_gives_the_answer_of_the_whole_recording(sizes):
     assert vs.max(0).values.argmax() == whole.max(0).values.argmax()
 
 
-def test_frames_come_while_the_recording_does(monkeypatch):
+def test_stream_yields_frames_before_the_recording_ends():
     events, seen = recording(3, number=1000), []
 
     def chunks():
@@ -89,9 +89,10 @@ def test_frames_come_while_the_recording_does(monkeypatch):
     assert len(seen) == 1
 
 
-def test_what_is_no_nmnist_is_refused(tmp_path):
+def test_missing_and_broken_files_raise(tmp_path):
     with pytest.raises(
-        FileNotFoundError, match="There is no N-MNIST at .*; give --data a folder with Train and Test, or an .npz"
+        FileNotFoundError,
+        match="There is no N-MNIST at .*; pass a folder with Train and Test, or an .npz file, to --data",
     ):
         nmnist.load(tmp_path / "missing", 16)
     with pytest.raises(FileNotFoundError, match="has neither a folder Train nor a file nmnist_train.npz"):
@@ -101,14 +102,14 @@ def test_what_is_no_nmnist_is_refused(tmp_path):
         nmnist.load(tmp_path, 16)
     for change in ({"offsets": np.arange(21) * 200}, {"labels": np.full(20, 12)}, {"labels": np.zeros(3, int)}):
         with pytest.raises(
-            ValueError, match="expected offsets from 0 to 6000, one more than labels, and labels from 0 to 9"
+            ValueError, match="expected labels from 0 to 9 and one more offset than labels, rising from 0 to 6000"
         ):
             nmnist.load(archive(tmp_path, **change), 16)
     with pytest.raises(ValueError, match="--epochs must be positive, got 0"):
         nmnist.run(data=archive(tmp_path), **QUICK | {"epochs": 0})
 
 
-def test_the_real_recordings_are_read(real_data):
+def test_real_recordings_are_read(real_data):
     data = nmnist.load(real_data, 16)
     assert (len(data.train), len(data.test)) == (1000, 100)
     xs, _ = data.test[0]

@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib import image
 
-from geir.tasks import figure, stdp, training
+from geir.tasks import command_line, figure, stdp
 
 QUICK = {"neurons": 50, "images": 160, "label_images": 64, "duration": 0.1}
 
@@ -193,8 +193,8 @@ def test_other_bad_settings_are_refused_with_what_would_do(tmp_path, capsys):
         stdp.run(duration=5e-4)
     with pytest.raises(FileNotFoundError, match="There is no MNIST at .*missing.npz; give --data an .npz"):
         stdp.run(data=tmp_path / "missing.npz")
-    arguments = training.parser("stdp", "", stdp.DEFAULTS)
-    assert training.main(arguments, stdp.run, ["--neurons", "0"]) == 1
+    arguments = command_line.build_parser("stdp", "", stdp.DEFAULTS)
+    assert command_line.main(arguments, stdp.run, ["--neurons", "0"]) == 1
     assert capsys.readouterr().err == "error: --neurons must be positive, got 0.\n"
 
 

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..._util.state import AnyState
 from ..compiler import NoCompilerError
-from ..stepper import State, Stepper
+from ..stepper import Stepper
 from .autograd import run_differentiably
 from .plan import Plan, Tensors
 from .program import NotFusableError
@@ -46,7 +47,9 @@ class Fused:
         if self.output_dtype not in (None, torch.bool, torch.uint8):
             raise ValueError(f"Fused.output_dtype must be torch.bool or torch.uint8, got {self.output_dtype!r}.")
 
-    def __call__(self, stepper: Stepper, xs: Tensor, state: State, record_states: bool = False) -> tuple[Tensor, State]:
+    def __call__(
+        self, stepper: Stepper, xs: Tensor, state: AnyState, record_states: bool = False
+    ) -> tuple[Tensor, AnyState]:
         """Like `reference`."""
         possible = stepper.elementwise and xs.numel() and xs.device.type in ("cpu", "cuda")
         if not possible or torch.autograd.forward_ad._current_level >= 0:
@@ -63,8 +66,8 @@ fused = Fused()
 
 
 def _run_feedforward(
-    stepper: Stepper, xs: Tensor, state: State, record: bool, checkpoint_every: int | None, output_dtype: torch.dtype
-) -> tuple[Tensor, State]:
+    stepper: Stepper, xs: Tensor, state: AnyState, record: bool, checkpoint_every: int | None, output_dtype: torch.dtype
+) -> tuple[Tensor, AnyState]:
     prepared = prepare_run(stepper, state)
     every = prepared.checkpoint_every(checkpoint_every) if torch.is_grad_enabled() else 0
     plan = Plan(prepared.program, every, output_dtype, record)

@@ -103,7 +103,8 @@ def reserved_words() -> frozenset[str]:
         code = re.sub(comment + r".*|\{\{\w+\}\}|\"[^\"]*\"", " ", text)
         words |= set(re.findall(r"[A-Za-z_]\w*", code))
     # Functions and macros of what the templates include, but not the local variables of its functions.
-    header, mathematics = (runtime.joinpath(file).read_text() for file in ("native.h", "mathematics.triton"))
+    header = re.sub(r"//.*", "", runtime.joinpath("native.h").read_text())
+    mathematics = re.sub(r"# .*", "", runtime.joinpath("mathematics.triton").read_text())
     words |= set(re.findall(r"\b([A-Za-z_]\w*)\s*\(", header + mathematics))
     words |= set(re.findall(r"#define\s+(\w+)", header)) | set(re.findall(r"import\s+.*?(\w+)$", mathematics, re.M))
     return frozenset(words | {"real", "mask", "job", "wide"})

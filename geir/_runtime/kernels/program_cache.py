@@ -19,8 +19,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
 
-from ..._util.state import leaves, map_state, map_tensors, tensors_of
-from ..stepper import State, Steppable, Stepper
+from ..._util.state import AnyState, leaves, map_state, map_tensors, tensors_of
+from ..stepper import Steppable, Stepper
 from .guards import guard_on_settings
 from .program import NotFusableError
 from .trace import trace, TracedProgram
@@ -56,7 +56,7 @@ class _Entry(NamedTuple):
 _programs: dict[ProgramKey, _Entry] = {}
 
 
-def prepare_run(stepper: Stepper, state: State) -> PreparedRun:
+def prepare_run(stepper: Stepper, state: AnyState) -> PreparedRun:
     """Find the program of a step, and arrange state and constants as it takes them.
 
     Args:
@@ -78,7 +78,7 @@ def prepare_run(stepper: Stepper, state: State) -> PreparedRun:
     return PreparedRun(traced.program, stacked, constants)
 
 
-def unstack_state(like: State, parts: Tensor) -> State:
+def unstack_state(like: AnyState, parts: Tensor) -> AnyState:
     """Stacked parts as a state of the structure of another."""
     # One by one, because the results of `unbind` may not be changed in place.
     places = itertools.count()
@@ -105,7 +105,7 @@ def _constants_of(stepper: Stepper) -> tuple[list[str], list[Tensor]]:
 
 
 def _cached_program(
-    stepper: Stepper, state: State, names: Sequence[str], count: int, dtype: torch.dtype
+    stepper: Stepper, state: AnyState, names: Sequence[str], count: int, dtype: torch.dtype
 ) -> TracedProgram:
     """The program of a step, from the cache or traced.
 

@@ -7,15 +7,16 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
-from ..stepper import Feedback as Connection, State, Stepper
+from ..._util.state import AnyState
+from ..stepper import Feedback as Connection, Stepper
 from .autograd import run_differentiably
 from .plan import Feedback, Plan, Tensors
 from .program_cache import prepare_run, PreparedRun, unstack_state
 
 
 def run_recurrent(
-    stepper: Stepper, xs: Tensor, state: State, record: bool, checkpoint_every: int | None, output_dtype: torch.dtype
-) -> tuple[Tensor, State]:
+    stepper: Stepper, xs: Tensor, state: AnyState, record: bool, checkpoint_every: int | None, output_dtype: torch.dtype
+) -> tuple[Tensor, AnyState]:
     """Run a recurrent model over time.
 
     A matrix of weights, or an `nn.Linear` without hooks, feeds back inside the kernel on the CPU. Any other

@@ -15,14 +15,14 @@ import torch
 from torch import nn, Tensor
 from torch.func import functional_call
 
-from ..._util.state import leaves, map_state, map_tensors
-from ..stepper import State, Step
+from ..._util.state import AnyState, leaves, map_state, map_tensors
+from ..stepper import Step
 from .names import constant_names, state_names
 from .program import Argument, Line, NotFusableError, Program
 from .record import Recorder
 
 # A step as a function of input, state and all constants.
-PureStep = Callable[[Tensor, State, list[Tensor]], tuple[Tensor, State]]
+PureStep = Callable[[Tensor, AnyState, list[Tensor]], tuple[Tensor, AnyState]]
 
 
 class TracedProgram(NamedTuple):
@@ -38,7 +38,7 @@ class _Names(NamedTuple):
 
 
 def trace(
-    module: nn.Module, step: Step, state: State, names: Sequence[str], prepared: Any, dtype: torch.dtype
+    module: nn.Module, step: Step, state: AnyState, names: Sequence[str], prepared: Any, dtype: torch.dtype
 ) -> TracedProgram:
     """Trace a step in which every tensor is an input; all else is constant.
 
@@ -72,7 +72,7 @@ def trace(
         return thread.submit(trace_twice).result()
 
 
-def _trace_at(step: PureStep, state: State, names: _Names, dtype: torch.dtype, size: int) -> TracedProgram:
+def _trace_at(step: PureStep, state: AnyState, names: _Names, dtype: torch.dtype, size: int) -> TracedProgram:
     """Trace the step on tensors of one size."""
     recorder = Recorder(size, dtype)
 
@@ -150,7 +150,7 @@ def _pure_step(module: nn.Module, step: Step, names: Sequence[str], prepared: An
         NotFusableError: When called, if the step changes an attribute of the module, which is then restored.
     """
 
-    def run(x: Tensor, state: State, constants: list[Tensor]) -> Any:
+    def run(x: Tensor, state: AnyState, constants: list[Tensor]) -> Any:
         values = {f"module.{name}": value for name, value in zip(names, constants, strict=False)}
         rest = iter(constants[len(names) :])
         arguments = map_tensors(lambda _: next(rest), prepared)

@@ -1,6 +1,7 @@
 r"""Affine differential equations, :math:`\dot s = A s + B x + c`: their structure, found by probing, and their terms.
 
-A term is addressed by the index of the part of the state that changes and of its source: another part, the input or a constant.
+A term is addressed by the index of the part of the state that changes and of its source: another part, the
+input or a constant.
 """
 
 from typing import NamedTuple, Protocol
@@ -30,8 +31,8 @@ class _DeclaredFlow(Flow, Protocol):
 def find_structure(flow: _DeclaredFlow) -> Structure:
     """The terms of an affine derivative that are not always zero.
 
-    Found by evaluating it with NaN in one place at a time. Parameters are replaced by arbitrary numbers, so that a dependence is found
-    even if the present values hide it.
+    Found by evaluating it with NaN in one place at a time. Parameters are replaced by arbitrary numbers, so
+    that a dependence is found even if the present values hide it.
     """
     with torch.device("cpu"):
         names = list(flow.declared_parameters())

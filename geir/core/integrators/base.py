@@ -8,6 +8,11 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..._util.state import AnyState
+
+# Nested tuples and dictionaries of tensors; every integrator has its own structure.
+Coefficients = Any
+
 
 class Flow(Protocol):
     """The interface of a differential equation: its derivative, resting state, step size and parameters."""
@@ -15,8 +20,8 @@ class Flow(Protocol):
     dt: float
     structure: frozenset[tuple[int, int]]
 
-    def rest(self) -> Any: ...
-    def derivative(self, x: Tensor, state: Any) -> Any: ...
+    def rest(self) -> AnyState: ...
+    def derivative(self, x: Tensor, state: AnyState) -> AnyState: ...
     def declared_parameters(self) -> dict[str, Tensor]: ...
 
 
@@ -24,12 +29,12 @@ class Flow(Protocol):
 class Integrator(ABC):
     """A numerical method. Abstract: a subclass defines `advance`, and `prepare` if it has coefficients."""
 
-    def prepare(self, flow: Flow) -> Any:
+    def prepare(self, flow: Flow) -> Coefficients:
         """Coefficients that depend on parameters only; nested tuples and dictionaries of tensors."""
         return ()
 
     @abstractmethod
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: Any) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
         """The state after `dt`."""
 
 

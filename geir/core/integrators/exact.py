@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from functools import reduce
 from operator import add
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from ..._util.state import working_dtype
+from ..._util.state import AnyState, working_dtype
 from ._affine import connected_groups, linear_system, Terms
 from ._phi import divided_difference, phi1, second_divided_difference
 from .base import Flow, Integrator
@@ -29,14 +29,15 @@ class Exact(Integrator):
 
     .. math:: s(t + \Delta t) = e^{A \Delta t} s(t) + \int_0^{\Delta t} e^{A \tau} d\tau \, (B x + c).
 
-    Parts that do not influence each other are solved separately: a single part, and a pair of which one drives the other, in closed form
-    (equal and vanishing time constants included), larger groups by the matrix exponential.
+    Parts that do not influence each other are solved separately: a single part, and a pair of which one
+    drives the other, in closed form (equal and vanishing time constants included), larger groups by the
+    matrix exponential.
 
-    Reference: S. Rotter & M. Diesmann, *Exact digital simulation of time-invariant linear systems with applications to neuronal modeling*,
-    1999.
+    Reference: S. Rotter & M. Diesmann, *Exact digital simulation of time-invariant linear systems with
+    applications to neuronal modeling*, 1999.
     """
 
-    def prepare(self, flow: Flow) -> Any:
+    def prepare(self, flow: Flow) -> ExactCoefficients:
         rates, drives = linear_system(flow)
         driven = {part for part, _ in drives}
         propagator: Terms = {}
@@ -59,7 +60,7 @@ class Exact(Integrator):
 
         return ExactCoefficients(named(propagator), named(forcing))
 
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: ExactCoefficients) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: ExactCoefficients) -> AnyState:
         terms: dict[str, list[Tensor]] = {name: [] for name in state._fields}
         for (part, source), weight in coefficients.propagator.items():
             terms[part].append(weight * getattr(state, source))
@@ -69,7 +70,10 @@ class Exact(Integrator):
 
 
 def _solve(group: list[int], rates: Terms, driven: set[int]) -> tuple[Terms, Terms]:
-    r"""The terms of :math:`e^A` and of :math:`\varphi_1(A)` for a group of parts; of the latter only the columns of driven parts."""
+    r"""The terms of :math:`e^A` and of :math:`\varphi_1(A)` for a group of parts.
+
+    Of the latter only the columns of driven parts.
+    """
     if len(group) == 1:
         return _solve_one(group, rates, driven)
     mutual = all((k, j) in rates for k in group for j in group if k != j)

@@ -1,12 +1,11 @@
 """Explicit methods."""
 
 from dataclasses import dataclass
-from typing import Any
 
 from torch import Tensor
 
-from ..._util.state import map_state
-from .base import Flow, Integrator
+from ..._util.state import AnyState, map_state
+from .base import Coefficients, Flow, Integrator
 
 
 @dataclass(frozen=True)
@@ -16,7 +15,7 @@ class Euler(Integrator):
     Of order 1; stable only while :math:`\Delta t` is below twice the shortest time constant.
     """
 
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: Any) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
         return map_state(lambda s, f: s + flow.dt * f, state, flow.derivative(x, state))
 
 
@@ -24,10 +23,10 @@ class Euler(Integrator):
 class RungeKutta4(Integrator):
     """The classical Runge-Kutta method. Of order 4; evaluates the derivative four times per step."""
 
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: Any) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
         dt = flow.dt
 
-        def slope(fraction: float, previous: Any) -> Any:
+        def slope(fraction: float, previous: AnyState) -> AnyState:
             return flow.derivative(x, map_state(lambda s, k: s + fraction * dt * k, state, previous))
 
         k1 = flow.derivative(x, state)

@@ -1,27 +1,28 @@
 """Exponential methods: the decay of each part of the state is exact, everything else of order 1."""
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
-from ..._util.state import map_state, working_dtype
+from ..._util.state import AnyState, map_state, working_dtype
 from ._phi import phi1
-from .base import Flow, Integrator, parameter_device, parameter_shape
+from .base import Coefficients, Flow, Integrator, parameter_device, parameter_shape
 
 
 @dataclass(frozen=True)
 class ExponentialEuler(Integrator):
-    r"""Exponential Euler, :math:`s_k + \Delta t\, \varphi_1(\Delta t\, \lambda_k) f_k(x, s)`, with :math:`\varphi_1(z) = (e^z - 1) / z`.
+    r"""Exponential Euler, :math:`s_k + \Delta t\, \varphi_1(\Delta t\, \lambda_k) f_k(x, s)`, with
+    :math:`\varphi_1(z) = (e^z - 1) / z`.
 
-    Here :math:`\lambda_k = \partial f_k / \partial s_k` at rest. Each part's decay at rest is exact, everything else of order 1; stable at
-    any `dt` where the decay at rest dominates.
+    Here :math:`\lambda_k = \partial f_k / \partial s_k` at rest. Each part's decay at rest is exact,
+    everything else of order 1; stable at any `dt` where the decay at rest dominates.
 
-    Reference: S. Cox & P. Matthews, *Exponential time differencing for stiff systems*, 2002 (ETD1 with a diagonal linear part).
+    Reference: S. Cox & P. Matthews, *Exponential time differencing for stiff systems*, 2002 (ETD1 with a
+    diagonal linear part).
     """
 
-    def prepare(self, flow: Flow) -> Any:
+    def prepare(self, flow: Flow) -> Coefficients:
         parameters = flow.declared_parameters().values()
         shape, dtype, device = parameter_shape(parameters), working_dtype(parameters), parameter_device(parameters)
         rest = map_state(lambda part: part.to(device=device, dtype=dtype).expand(shape), flow.rest())
@@ -32,21 +33,23 @@ class ExponentialEuler(Integrator):
 
         return type(rest)(*map(gain, rest._fields))
 
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: Any) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
         return map_state(lambda s, gain, f: s + gain * f, state, coefficients, flow.derivative(x, state))
 
 
 @dataclass(frozen=True)
 class RushLarsen(Integrator):
-    r"""`ExponentialEuler` with the decay at the present state, :math:`\lambda_k = \min(0, \partial f_k / \partial s_k)`.
+    r"""`ExponentialEuler` with the decay at the present state, :math:`\lambda_k = \min(0, \partial f_k /
+    \partial s_k)`.
 
-    A part whose derivative is linear in itself, such as a gate or a potential driven through conductances, is exact while the others are
-    constant; a decay that the state makes fast, however fast, is stable at any `dt`. Of order 1.
+    A part whose derivative is linear in itself, such as a gate or a potential driven through conductances, is
+    exact while the others are constant; a decay that the state makes fast, however fast, is stable at any
+    `dt`. Of order 1.
 
     Reference: S. Rush & H. Larsen, *A practical algorithm for solving dynamic membrane equations*, 1978.
     """
 
-    def advance(self, flow: Flow, x: Tensor, state: Any, coefficients: Any) -> Any:
+    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
         def advance_part(name: str) -> Tensor:
             slope, growth = _slope_and_decay(flow, x, state, name)
             return getattr(state, name) + flow.dt * phi1(flow.dt * torch.clamp(growth, max=0)) * slope
@@ -54,7 +57,7 @@ class RushLarsen(Integrator):
         return type(state)(*map(advance_part, state._fields))
 
 
-def _slope_and_decay(flow: Flow, x: Tensor, state: Any, name: str) -> tuple[Tensor, Tensor]:
+def _slope_and_decay(flow: Flow, x: Tensor, state: AnyState, name: str) -> tuple[Tensor, Tensor]:
     r"""The derivative :math:`f_k` of one part of the state, and :math:`\partial f_k / \partial s_k`."""
 
     def derivative(part: Tensor) -> Tensor:

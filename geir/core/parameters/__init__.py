@@ -1,4 +1,4 @@
-"""Modules that declare their parameters: constructor, validation, `repr` and learnability follow from the declaration."""
+"""Modules that declare their parameters; constructor, validation, `repr` and learnability follow."""
 
 from .declared import Declared as Declared
 from .parameter import Learnable as Learnable, learnable as learnable, Parameter as Parameter, parameter as parameter

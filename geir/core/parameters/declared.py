@@ -21,14 +21,14 @@ Declaration = Parameter | Setting
 class Declared(nn.Module):
     """An `nn.Module` whose constructor takes the arguments that its class and its base classes declare, by name.
 
-    A class declares an argument by an annotated attribute: `parameter(...)`, `setting(...)` or a plain default. When a subclass is
-    defined, this class
+    A class declares an argument by an annotated attribute: `parameter(...)`, `setting(...)` or a plain
+    default. When a subclass is defined, this class
 
-    1. collects its declarations; a declared name assigned without annotation, ``dt = 1e-4``, changes the inherited default;
-    2. withdraws inherited declarations that it replaces by a property or annotates as `ClassVar`;
-    3. removes the class attributes of settings, which would hide the attributes of the instances;
-    4. sets ``__signature__``, so that `help` and editors show all arguments;
-    5. lists all arguments in the docstring.
+    1. collects its declarations; a declared name assigned without annotation, ``dt = 1e-4``, changes the
+    inherited default; 2. withdraws inherited declarations that it replaces by a property or annotates as
+    `ClassVar`; 3. removes the class attributes of settings, which would hide the attributes of the instances;
+    4. sets ``__signature__``, so that `help` and editors show all arguments; 5. lists all arguments in the
+    docstring.
 
     Raises:
         TypeError: When a subclass gives a declared name a value that cannot be a default.
@@ -37,14 +37,14 @@ class Declared(nn.Module):
     _declarations: ClassVar[Mapping[str, Declaration]] = {}
     _own_declarations: ClassVar[Mapping[str, Declaration | None]] = {}
 
-    def __init_subclass__(cls, **keywords: Any) -> None:
+    def __init_subclass__(cls, **keywords: object) -> None:
         super().__init_subclass__(**keywords)
         cls._own_declarations = _collect(cls, inherited=_merge(cls.__mro__[1:]))
         cls._declarations = _merge(cls.__mro__)
         cls.__signature__ = cls._make_signature()
         cls.__doc__ = _document(cls)
 
-    def __init__(self, *arguments: Any, **keywords: Any) -> None:
+    def __init__(self, *arguments: object, **keywords: object) -> None:
         super().__init__()
         for name, value in self._bind_arguments(arguments, keywords).items():
             setattr(self, name, value)
@@ -73,7 +73,7 @@ class Declared(nn.Module):
         return inspect.Signature(sorted(entries, key=rank))
 
     @classmethod
-    def _bind_arguments(cls, arguments: tuple[Any, ...], keywords: dict[str, Any]) -> dict[str, Any]:
+    def _bind_arguments(cls, arguments: tuple[object, ...], keywords: dict[str, object]) -> dict[str, Any]:
         """Match arguments to declared names, defaults included."""
         signature = inspect.signature(cls)
         for keyword in keywords.keys() - signature.parameters.keys():
@@ -130,7 +130,8 @@ def _merge(mro: tuple[type, ...]) -> dict[str, Declaration]:
     merged: dict[str, Declaration | None] = {}
     for base in reversed(mro):
         own = vars(base).get("_own_declarations", {})
-        # A name that a class declares again moves to where that class declares it, so that its arguments keep their order.
+        # A name that a class declares again moves to where that class declares it, so that its arguments keep
+        # their order.
         merged = {name: declaration for name, declaration in merged.items() if name not in own} | own
     return {name: declaration for name, declaration in merged.items() if declaration is not None}
 
@@ -140,29 +141,29 @@ def _collect(cls: type[Declared], inherited: Mapping[str, Declaration]) -> dict[
     annotations = inspect.get_annotations(cls)
     collected: dict[str, Declaration | None] = {}
     for name, value in list(vars(cls).items()):
-        if isinstance(value, property) and name in inherited:
-            collected[name] = None
-        elif name in annotations and _is_class_variable(annotations[name]):
+        withdrawn = isinstance(value, property) and name in inherited
+        if withdrawn or _is_class_variable(annotations.get(name)):
             collected[name] = None
         elif name in inherited or (name in annotations and not name.startswith("_")):
-            collected[name] = _declare(cls, name, value, annotations.get(name), inherited.get(name))
-            if isinstance(collected[name], Setting):
+            declaration = _declare(cls, name, value, annotations.get(name), inherited.get(name))
+            collected[name] = declaration
+            if isinstance(declaration, Setting):
                 # A class attribute would hide the instance's attribute of this name.
                 delattr(cls, name)
-            elif collected[name] is not value:
-                setattr(cls, name, collected[name])
-                collected[name].__set_name__(cls, name)
+            elif declaration is not value:
+                setattr(cls, name, declaration)
+                declaration.__set_name__(cls, name)
     for name, annotation in annotations.items():
         if _is_class_variable(annotation):
             collected[name] = None
     return collected
 
 
-def _is_class_variable(annotation: Any) -> bool:
+def _is_class_variable(annotation: object) -> bool:
     return "ClassVar" in str(annotation)
 
 
-def _declare(cls: type, name: str, value: Any, annotation: Any, inherited: Declaration | None) -> Declaration:
+def _declare(cls: type, name: str, value: object, annotation: object, inherited: Declaration | None) -> Declaration:
     """The declaration made by assigning `value` to `name` in the body of a class."""
     if isinstance(value, Declaration):
         return value
@@ -189,7 +190,7 @@ _ENTRY = re.compile(r"^ {4}(\w+): (.*(?:\n {5,}.*)*)", re.MULTILINE)
 
 
 def _document(cls: type[Declared]) -> str:
-    """The class docstring with every constructor argument in its `Args` section: own, inherited, and declared parameters."""
+    """The class docstring with every constructor argument, own and inherited, in its `Args` section."""
     doc = inspect.cleandoc(vars(cls).get("__doc__") or "") or _combine_docstrings(cls)
     described: dict[str, str] = {}
     for base in (*reversed(cls.__mro__), *cls._argument_sources()):
@@ -199,7 +200,7 @@ def _document(cls: type[Declared]) -> str:
     entries = [f"    {name}: {described[name]}" for name in inspect.signature(cls).parameters if name in described]
     if not entries:
         return doc
-    section = "Args:\n" + "\n".join(entries) + "\n"
+    section = "Args:\n" + "\n".join(entry.rstrip() for entry in entries) + "\n"
     if _ARGUMENTS.search(doc):
         return _ARGUMENTS.sub(lambda _: section + "\n", doc, count=1).rstrip("\n") + "\n"
     following = _AFTER_ARGUMENTS.search(doc)

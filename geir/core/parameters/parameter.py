@@ -10,6 +10,7 @@ from torch import nn, Tensor
 
 from .range import Range
 
+UNBOUNDED = Range()
 Value = float | Tensor | np.ndarray | Sequence[float]
 
 
@@ -23,8 +24,9 @@ class Learnable:
 def learnable(value: Value) -> Any:
     """Make a neuron's parameter learnable, and keep it within its range.
 
-    A parameter that must be positive is stored as the logarithm of its value, one that must lie between two bounds as the logit, any
-    other as it is. The stored tensor is an ordinary `nn.Parameter`, called ``log_tau_mem`` for the parameter ``tau_mem``.
+    A parameter that must be positive is stored as the logarithm of its value, one that must lie between two
+    bounds as the logit, any other as it is. The stored tensor is an ordinary `nn.Parameter`, called
+    ``log_tau_mem`` for the parameter ``tau_mem``.
 
     Args:
         value: Initial value: a number, or a tensor with one value per neuron.
@@ -40,16 +42,17 @@ def learnable(value: Value) -> Any:
 
 
 class Parameter:
-    """A declared parameter of a module: read as a tensor, set from a number, a tensor, an `nn.Parameter` or `learnable(...)`.
+    """A declared parameter of a module: read as a tensor, set from a number, a tensor, an `nn.Parameter` or
+    `learnable(...)`.
 
-    A descriptor on the class. The tensor itself is in the module: a buffer called ``tau_mem`` if it is fixed, an `nn.Parameter` of this
-    name if it was set to one, or an unconstrained `nn.Parameter` called ``log_tau_mem`` or ``logit_tau_mem`` if it was set to
-    `learnable(...)` and has a range.
+    A descriptor on the class. The tensor itself is in the module: a buffer called ``tau_mem`` if it is fixed,
+    an `nn.Parameter` of this name if it was set to one, or an unconstrained `nn.Parameter` called
+    ``log_tau_mem`` or ``logit_tau_mem`` if it was set to `learnable(...)` and has a range.
     """
 
     def __init__(
-        self, *, default: float, unit: str = "", range: Range = Range(), learnable: bool = False, doc: str = ""
-    ):  # noqa: B008  (immutable)
+        self, *, default: float, unit: str = "", range: Range = UNBOUNDED, learnable: bool = False, doc: str = ""
+    ):
         self.default = default
         self.unit = unit
         self.range = range
@@ -68,8 +71,9 @@ class Parameter:
     @property
     def summary(self) -> str:
         """Meaning, range and default in one line."""
+        meaning = self.doc or self.name
         sentences = [
-            f"{self.doc or self.name}.",
+            f"{meaning[0].upper()}{meaning[1:]}.",
             self.range.describe(self._unit),
             f"Default: {self.default:g}{self._unit}.",
         ]
@@ -91,10 +95,10 @@ class Parameter:
         if module is None:
             return self
         for tensors in (module._parameters, module._buffers):
-            if self.name in tensors:
-                return tensors[self.name]
-        if self.stored_name in module._parameters:
-            return self.range.from_unconstrained(module._parameters[self.stored_name])
+            if (tensor := tensors.get(self.name)) is not None:
+                return tensor
+        if (stored := module._parameters.get(self.stored_name)) is not None:
+            return self.range.from_unconstrained(stored)
         raise AttributeError(f"{type(module).__name__}.{self.name} is not set yet.")
 
     def __set__(self, module: nn.Module, value: Any) -> None:
@@ -118,7 +122,7 @@ class Parameter:
         """`LIF.tau_mem`, for messages."""
         return f"{type(module).__name__}.{self.name}"
 
-    def _to_tensor(self, module: nn.Module, value: Any) -> Tensor:
+    def _to_tensor(self, module: nn.Module, value: object) -> Tensor:
         if isinstance(value, Tensor):
             return value if value.is_floating_point() else value.to(torch.get_default_dtype())
         try:
@@ -147,7 +151,7 @@ class Parameter:
             bound, worst = violation
             raise ValueError(f"{self.qualified_name(module)} must be {bound}{self._unit}, got {worst}.")
 
-    def check_state_dict(self, module: nn.Module, state_dict: Mapping[str, Any], prefix: str) -> None:
+    def check_state_dict(self, module: nn.Module, state_dict: Mapping[str, object], prefix: str) -> None:
         """Raise `ValueError` if a state dictionary holds a value out of range for this parameter."""
         if isinstance(value := state_dict.get(prefix + self.name), Tensor):
             self.check(module, value)

@@ -11,8 +11,9 @@ from torch import Tensor
 class Range:
     """An interval of the real numbers.
 
-    A learnable parameter is stored as an unconstrained number: as it is if the range is unbounded, as the logarithm of its distance from
-    the lower bound if there is only that, and as a logit if there are two bounds. Optimizers can then do as they like.
+    A learnable parameter is stored as an unconstrained number: as it is if the range is unbounded, as the
+    logarithm of its distance from the lower bound if there is only that, and as a logit if there are two
+    bounds. Optimizers can then do as they like.
 
     Args:
         above: Lower bound, excluded.

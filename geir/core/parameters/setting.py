@@ -10,13 +10,13 @@ from typing import Any
 class Setting:
     """A declared attribute that is not a tensor; `setting` makes it."""
 
-    default: Any
+    default: object
     kw_only: bool
     accepts: Any
     check: Callable[[Any], bool]
     expected: str
 
-    def validate(self, owner: str, name: str, value: Any) -> None:
+    def validate(self, owner: str, name: str, value: object) -> None:
         """Raise `TypeError` or `ValueError` unless the value is valid for the setting `name` of the class `owner`."""
         if self.accepts is not None and not isinstance(value, self.accepts):
             raise TypeError(f"{owner}.{name} must be {self.expected}, got {value!r}.")
@@ -26,7 +26,7 @@ class Setting:
 
 def setting(
     *,
-    default: Any = inspect.Parameter.empty,
+    default: object = inspect.Parameter.empty,
     kw_only: bool = True,
     accepts: Any = None,
     check: Callable[[Any], bool] = lambda value: True,
@@ -44,7 +44,7 @@ def setting(
     return Setting(default, kw_only, accepts, check, expected)
 
 
-def plain_setting(default: Any, annotation: Any) -> Setting:
+def plain_setting(default: object, annotation: object) -> Setting:
     """The setting declared by a plain default: it accepts the annotated type, if the annotation is a class."""
     accepts = (float, int) if annotation is float else annotation if isinstance(annotation, type) else None
     type_name = getattr(annotation, "__name__", annotation)

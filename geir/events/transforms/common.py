@@ -1,90 +1,114 @@
-"""What transforms of events share: batches, checks, and the way to C."""
+"""Helpers of the transforms: batching, checks, and calls of C."""
 
 import ctypes
 import functools
 from collections.abc import Callable, Sequence
-from importlib.resources import files
-from typing import Any, Concatenate, ParamSpec
+from typing import Any, Concatenate, ParamSpec, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Generator, Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from ..._runtime import native
+from .._native import load
 from ..events import Events
 
 Settings = ParamSpec("Settings")
+Result = TypeVar("Result", Tensor, Events)
 
 
-def batched(function: Callable[Concatenate[Events, Settings], Any]) -> Callable[Concatenate[Any, Settings], Any]:
-    """Let a function of events also take several recordings.
+def batched(
+    function: Callable[Concatenate[Events, Settings], Result],
+) -> Callable[Concatenate[Any, Settings], Any]:
+    """Extend a function of one recording to a list of recordings.
 
-    Events become a list of events; tensors (time, ...) become one of shape (time, batch, ...), padded with zeros to the longest.
+    A list of recordings is mapped to a list of events, or, if the function returns tensors (time,
+    ...), to one tensor (time, batch, ...), padded with zeros to the longest.
     """
 
+    # `Any` in the types: the type of the result depends on that of the argument, which a decorator
+    # cannot express.
     @functools.wraps(function)
-    def of_many(events: Any, *arguments: Settings.args, **keywords: Settings.kwargs) -> Any:
+    def batched_function(events: Any, *args: Settings.args, **kwargs: Settings.kwargs) -> Any:
         if isinstance(events, Events):
-            return function(events, *arguments, **keywords)
+            return function(events, *args, **kwargs)
         if not isinstance(events, Sequence) or not events or not all(isinstance(part, Events) for part in events):
-            raise TypeError(f"{function.__name__} takes Events or a list of them, got {_said(events)}.")
-        results = [function(part, *arguments, **keywords) for part in events]
-        return pad_sequence(results) if isinstance(results[0], Tensor) else results
+            got = "an empty list" if isinstance(events, Sequence) and not events else type(events).__name__
+            raise TypeError(f"{function.__name__} expected Events or a list of Events, got {got}.")
+        results = [function(part, *args, **kwargs) for part in events]
+        tensors = [result for result in results if isinstance(result, Tensor)]
+        return pad_sequence(tensors) if tensors else results
 
-    return of_many
-
-
-def _said(thing: Any) -> str:
-    return "an empty list" if isinstance(thing, Sequence) and not thing else type(thing).__name__
+    return batched_function
 
 
 def check_sorted(caller: str, events: Events) -> None:
-    """Raise an error unless events are in the order of time."""
+    """Check that events are in the order of time.
+
+    Raises:
+        ValueError: If they are not.
+    """
     if not events.is_sorted:
-        raise ValueError(f"{caller} takes events in the order of time; call events.sorted() first.")
+        raise ValueError(f"{caller} expected events in the order of time; call events.sorted() first.")
 
 
-def microseconds(caller: str, **durations: float) -> float:
-    """One duration in seconds as microseconds, or an error unless it is at least one."""
+def to_microseconds(caller: str, **durations: object) -> float:
+    """Convert one duration, given by name, from seconds to microseconds.
+
+    Raises:
+        ValueError: If it is less than a microsecond.
+    """
     ((name, seconds),) = durations.items()
     if not isinstance(seconds, int | float) or not 1e-6 <= seconds < 1e12:
         raise ValueError(f"{caller}: {name} must be at least a microsecond, in seconds, got {seconds!r}.")
-    # What is meant as a whole number should be one: 0.3e-3 s is 299.99999999999994 us.
-    return round(seconds * 1e6) if abs(seconds * 1e6 - round(seconds * 1e6)) < 1e-9 * seconds * 1e6 else seconds * 1e6
+    microseconds = seconds * 1e6
+    # 0.3e-3 s is 299.99999999999994 us in floating point, but is meant as a whole number.
+    return round(microseconds) if abs(microseconds - round(microseconds)) < 1e-9 * microseconds else microseconds
 
 
-def places(events: Events) -> Tensor:
-    """The number of each event's place in (height, width), int64."""
+def pixel_indices(events: Events) -> Tensor:
+    """Indices of events in a flattened image (height, width), int64."""
     return events.y.long() * events.sensor_size[0] + events.x
 
 
-def source(path: str, **names: str) -> str:
-    """A C source of `geir.events`, `{{name}}` replaced."""
-    text = files("geir.events").joinpath(path).read_text()
-    for name, value in names.items():
-        text = text.replace(f"{{{{{name}}}}}", value)
-    return text
+def load_for(events: Events, filename: str, **values: str) -> ctypes.CDLL | None:
+    """Load a C source of `geir.events` if the events are on the CPU.
+
+    Returns:
+        The library; None if the events are on another device or there is no C compiler. Transforms
+        then use PyTorch.
+    """
+    return load(filename, **values) if events.t.device.type == "cpu" else None
 
 
-@functools.cache
-def library(path: str, **names: str) -> ctypes.CDLL | None:
-    """The same compiled; None without a compiler, where PyTorch does the same more slowly."""
-    try:
-        return native.load(source(path, **names))
-    except native.NoCompilerError:
-        return None
-
-
-def compiled(events: Events, path: str, **names: str) -> ctypes.CDLL | None:
-    """The same where the events are in this machine's memory."""
-    return library(path, **names) if events.t.device.type == "cpu" else None
-
-
-def call(function: Any, tensors: Sequence[Tensor], numbers: Sequence[int], block: int = 1, threads: int = 1) -> None:
-    """Call C with contiguous tensors."""
+def call(function: object, tensors: Sequence[Tensor], numbers: Sequence[int], block: int = 1, threads: int = 1) -> None:
+    """Call a C function. Tensors are made contiguous first; see `geir._runtime.native.call`."""
     native.call(function, [tensor.contiguous() for tensor in tensors], numbers, block, threads)
 
 
-def threads_for(out: Tensor) -> int:
-    """How many threads are worth waking for a result."""
+def thread_count(out: Tensor) -> int:
+    """Number of threads for computing a result; waking threads does not pay for small results."""
     return 1 if out.nbytes < 1 << 21 else torch.get_num_threads()
+
+
+def clip(t: Tensor, x: Tensor, y: Tensor, p: Tensor, size: tuple[int, int]) -> Events:
+    """Make events of columns, and drop those that lie outside of a sensor of the given width and height."""
+    width, height = size
+    inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+    return Events.trusted(t[inside], x[inside].to(torch.int16), y[inside].to(torch.int16), p[inside], size)
+
+
+def generator_device(generator: Generator | None) -> torch.device | None:
+    """The device on which a generator draws numbers; None for the default."""
+    return None if generator is None else generator.device
+
+
+def check_fractions(caller: str, **fractions: float) -> None:
+    """Check that arguments lie in [0, 1].
+
+    Raises:
+        ValueError: If one does not.
+    """
+    for name, fraction in fractions.items():
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"{caller}: {name} must lie in [0, 1], got {fraction}.")

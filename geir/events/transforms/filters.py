@@ -1,4 +1,4 @@
-"""Filters of events: noise, hot pixels, and pixels that are too quick."""
+"""Filters of events: background activity, hot pixels, refractory periods."""
 
 import math
 
@@ -7,51 +7,56 @@ from torch import Tensor
 
 from ..._util.function_module import module_of
 from ..events import Events
-from .common import batched, call, check_sorted, compiled, microseconds, places
+from .common import batched, call, check_sorted, load_for, pixel_indices, to_microseconds
 
-# Before any event, and far enough from the least number that a duration can be taken off.
+# A time before any event, far enough from the limit of int64 that a duration can be subtracted.
 _NEVER = -(1 << 62)
 
 
 @batched
 def denoise(events: Events, duration: float = 10e-3, diagonal: bool = True) -> Events:
-    """Keep the events that another one supports: of a neighbouring pixel, of either polarity, earlier by at most `duration`.
+    """Keep the events that follow an event of a neighboring pixel, of either polarity, within `duration`.
 
-    Sensors send events at random too, the background activity, which rarely come together in space and time. The first event of an edge has
-    no support and is lost.
+    Sensors also emit random events, the background activity, which rarely coincide in space and
+    time. The first event of an edge has no such predecessor and is dropped.
 
     Reference: T. Delbruck, *Frame-free dynamic digital vision*, 2008.
 
     Args:
-        events: In the order of time.
-        duration: In seconds.
-        diagonal: Whether the four diagonal neighbours support too.
+        events: Events in the order of time.
+        duration: Maximum time between the two events in seconds.
+        diagonal: Whether the four diagonal neighbors count as neighbors.
 
     Raises:
-        ValueError: If events are not in the order of time, or `duration` is less than a microsecond.
+        ValueError: If events are not in the order of time, or `duration` is less than a
+            microsecond.
 
     >>> events = Events(t=[0, 10, 9000], x=[0, 1, 1], y=[0, 1, 2], p=[1, 1, 1], sensor_size=(3, 3))
     >>> denoise(events, duration=1e-3).t
     tensor([10])
     """
     check_sorted("denoise", events)
-    span = math.floor(microseconds("denoise", duration=duration))
+    duration_us = math.floor(to_microseconds("denoise", duration=duration))
     width, height = events.sensor_size
-    if (c := compiled(events, "transforms/filters.c")) is None:
-        return events[_supported(events, span, diagonal)]
+    library = load_for(events, "transforms/filters.c")
+    if library is None:
+        return events[_reference_denoise(events, duration_us, diagonal)]
     last = torch.full((height + 2, width + 2), _NEVER)
     keep = torch.empty(len(events), dtype=torch.bool)
-    call(c.support, [events.t, events.x, events.y, last, keep], [len(events), width, span, diagonal])
+    tensors = [events.t, events.x, events.y, last, keep]
+    call(library.denoise, tensors, [len(events), width, duration_us, diagonal])
     return events[keep]
 
 
 @batched
 def refractory_filter(events: Events, period: float) -> Events:
-    """Drop the events that follow within less than `period` the last one of the same pixel that was kept.
+    """Drop the events that follow an event of the same pixel within less than `period`.
+
+    Dropped events do not start a new period.
 
     Args:
-        events: In the order of time.
-        period: In seconds.
+        events: Events in the order of time.
+        period: Refractory period in seconds.
 
     Raises:
         ValueError: If events are not in the order of time, or `period` is less than a microsecond.
@@ -61,26 +66,35 @@ def refractory_filter(events: Events, period: float) -> Events:
     tensor([   0, 1400, 1400])
     """
     check_sorted("refractory_filter", events)
-    span = math.ceil(microseconds("refractory_filter", period=period))
+    period_us = math.ceil(to_microseconds("refractory_filter", period=period))
     width, height = events.sensor_size
-    if (c := compiled(events, "transforms/filters.c")) is None:
-        return events[_after_period(events, span)]
+    library = load_for(events, "transforms/filters.c")
+    if library is None:
+        return events[_reference_refractory(events, period_us)]
     last = torch.full((height, width), _NEVER)
     keep = torch.empty(len(events), dtype=torch.bool)
-    call(c.refractory, [events.t, events.x, events.y, last, keep], [len(events), width, span])
+    tensors = [events.t, events.x, events.y, last, keep]
+    call(library.refractory_filter, tensors, [len(events), width, period_us])
     return events[keep]
 
 
 def hot_pixels(events: Events, max_rate: float = 1000.0) -> Tensor:
-    """The pixels with more than `max_rate` events a second over the recording, of either polarity, as truth values (height, width).
+    """Find the pixels with more than `max_rate` events per second, of either polarity.
+
+    Args:
+        events: The recording.
+        max_rate: Highest normal event rate of a pixel in events per second.
+
+    Returns:
+        Mask of the hot pixels, bool of shape (height, width).
 
     Raises:
         ValueError: If `max_rate` is not positive.
     """
     if not 0 < max_rate < math.inf:
-        raise ValueError(f"hot_pixels: max_rate must be positive and finite, in events a second, got {max_rate}.")
+        raise ValueError(f"hot_pixels: max_rate must be positive and finite, in events per second, got {max_rate}.")
     width, height = events.sensor_size
-    counts = torch.bincount(places(events), minlength=width * height).view(height, width)
+    counts = torch.bincount(pixel_indices(events), minlength=width * height).view(height, width)
     return counts > max_rate * events.duration * 1e-6
 
 
@@ -89,56 +103,77 @@ def drop_pixels(events: Events, pixels: Tensor) -> Events:
     """Drop the events of some pixels.
 
     Args:
-        events: Any.
-        pixels: Truth values (height, width), such as `hot_pixels` of a recording made for it.
+        events: Events in any order.
+        pixels: Mask of the pixels, bool of shape (height, width), such as the result of
+            `hot_pixels`.
 
     Raises:
-        ValueError: If `pixels` are not truth values of the shape of the sensor.
+        ValueError: If `pixels` is not a bool tensor of the shape of the sensor.
     """
     width, height = events.sensor_size
     if pixels.shape != (height, width) or pixels.dtype != torch.bool:
         raise ValueError(
-            f"drop_pixels takes truth values of shape ({height}, {width}), got {pixels.dtype} of shape {tuple(pixels.shape)}."
+            f"drop_pixels: pixels must be a bool tensor of shape ({height}, {width}), "
+            f"got {pixels.dtype} of shape {tuple(pixels.shape)}."
         )
-    return events[~pixels.view(-1)[places(events)]]
+    return events[~pixels.view(-1)[pixel_indices(events)]]
 
 
 @batched
 def remove_hot_pixels(events: Events, max_rate: float = 1000.0) -> Events:
-    """Drop the events of the recording's own `hot_pixels`."""
+    """Drop the events of the hot pixels of the recording; see `hot_pixels`.
+
+    Raises:
+        ValueError: If `max_rate` is not positive.
+    """
     return drop_pixels(events, hot_pixels(events, max_rate))
 
 
-def _supported(events: Events, span: int, diagonal: bool) -> Tensor:
-    """What `support` in C does, by searching: events ordered by pixel and then by number, each looks for the one before its own number next door."""
-    (width, height), number = events.sensor_size, torch.arange(len(events), device=events.t.device)
-    keys = torch.sort(places(events) * len(events) + number).values
-    keep = torch.zeros_like(number, dtype=torch.bool)
+def _reference_denoise(events: Events, duration_us: int, diagonal: bool) -> Tensor:
+    """`denoise` of filters.c as PyTorch operations. Returns the mask of the events to keep.
+
+    The keys pixel * N + index are sorted by pixel, then by time. For each event and each
+    neighboring pixel, a binary search finds the last event of that pixel with a smaller index.
+    """
+    width, height = events.sensor_size
+    count = len(events)
+    index = torch.arange(count, device=events.t.device)
+    keys = torch.sort(pixel_indices(events) * count + index).values
+    keep = torch.zeros_like(index, dtype=torch.bool)
     for dy in (-1, 0, 1):
         for dx in (-1, 0, 1):
             if dx == dy == 0 or (dx and dy and not diagonal):
                 continue
             x, y = events.x.long() + dx, events.y.long() + dy
-            own = (y * width + x) * len(events)
-            found = keys[(torch.searchsorted(keys, own + number) - 1).clamp(min=0)] - own
-            there = (x >= 0) & (x < width) & (y >= 0) & (y < height) & (found >= 0) & (found < number)
-            keep |= there & (events.t[torch.where(there, found, 0)] >= events.t - span)
+            pixel_key = (y * width + x) * count
+            previous = keys[(torch.searchsorted(keys, pixel_key + index) - 1).clamp(min=0)] - pixel_key
+            on_sensor = (x >= 0) & (x < width) & (y >= 0) & (y < height)
+            exists = on_sensor & (previous >= 0) & (previous < index)
+            keep |= exists & (events.t[torch.where(exists, previous, 0)] >= events.t - duration_us)
     return keep
 
 
-def _after_period(events: Events, span: int) -> Tensor:
-    """What `refractory` in C does, by jumping: from each event to the next of its pixel that is late enough; kept is what the first one reaches."""
-    order = torch.sort(places(events), stable=True).indices
-    pixel, t = places(events)[order], events.t[order]
-    first, length = (int(t.min()), int(t.max() - t.min()) + span + 1) if len(t) else (0, 1)
+def _reference_refractory(events: Events, period_us: int) -> Tensor:
+    """`refractory_filter` of filters.c as PyTorch operations. Returns the mask of the events to keep.
+
+    `jump` maps each event to the next event of its pixel that is late enough to pass, if this one
+    passes. The events that pass are those reached from the first event of each pixel. They are
+    found by pointer doubling: after k rounds, all events within 2^k jumps are reached.
+    """
+    order = torch.sort(pixel_indices(events), stable=True).indices
+    pixel, t = pixel_indices(events)[order], events.t[order]
+    first = int(t.min()) if len(t) else 0
+    length = int(t.max()) - first + period_us + 1 if len(t) else 1
     keys = pixel * length + t - first
-    jump = torch.searchsorted(keys, keys + span)
-    # The end, from which there is no way, is a place of its own; so is another pixel.
+    jump = torch.searchsorted(keys, keys + period_us)
+    # Jumps beyond the last event of the pixel lead to the end, which is an additional place that
+    # leads to itself.
     end = len(events)
     jump = torch.where((jump < end) & (pixel[jump.clamp(max=max(end - 1, 0))] == pixel), jump, end)
     jump = torch.cat([jump, jump.new_tensor([end])])
-    reached = torch.cat([pixel[:1] == pixel[:1], pixel[1:] != pixel[:-1], pixel.new_zeros(1, dtype=torch.bool)])
-    # After k rounds all that 2^k jumps reach.
+    is_first = torch.ones_like(pixel, dtype=torch.bool)
+    is_first[1:] = pixel[1:] != pixel[:-1]
+    reached = torch.cat([is_first, is_first.new_zeros(1)])
     for _ in range(max(end, 1).bit_length()):
         reached[jump[reached]] = True
         jump = jump[jump]

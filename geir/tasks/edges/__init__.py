@@ -1,7 +1,5 @@
-"""Edges in a stream of events, found by spiking neurons, live in a page of the browser or as a film: `python -m geir.tasks.edges`."""
+"""Edge detection in event streams with spiking neurons, in the browser or as a video: `python -m geir.tasks.edges`."""
 
-from .detector import Detector, network
-from .player import Player
-from .scene import Scene
-
-__all__ = ["Detector", "Player", "Scene", "network"]
+from .detector import Detector as Detector, network as network
+from .player import Player as Player
+from .scene import Scene as Scene

@@ -1,4 +1,12 @@
-"""The network at work in a thread of its own: it plays a stream, obeys controls, and keeps the newest picture for whoever wants to see it."""
+"""The player: runs the detector on a stream in a thread, follows the controls, and keeps the latest frame.
+
+**Threads.** The player thread reads the stream and runs the network. It renders no images itself:
+each `PendingImage` goes to a worker thread, which renders it while the network continues with the
+next steps. There is one worker, and the player waits for it before it submits the next image, so
+frames stay in order and at most one image is pending. Server threads call `wait_for_frame` and
+`change`. The condition `_changed` guards `controls` and `frame`, and is notified whenever one of
+them changes or the player is stopped.
+"""
 
 import dataclasses
 import itertools
@@ -7,135 +15,154 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import Any
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from ...events import Events, FileInput
-from ...events.input import Input
-from .detector import Detector, Due, THRESHOLD
+from ...events import EventInput, Events, FileInput
+from .detector import Detector, PendingImage, THRESHOLD
 
-PICTURES_PER_SECOND = 30
-# Seconds over which rates are measured.
-_WINDOW = 0.5
+FPS = 30
+# Seconds over which rates are averaged.
+_RATE_WINDOW = 0.5
 
 
 @dataclasses.dataclass(frozen=True)
 class Controls:
-    """What can be changed while it plays."""
+    """Settings that can be changed while the player runs.
+
+    Raises:
+        ValueError: If a value is invalid.
+    """
 
     paused: bool = False
-    speed: float | None = 1.0  # seconds of a recording in a second; None is as fast as possible
-    threshold: float = THRESHOLD  # potential above which neurons spike
+    speed: float | None = 1.0  # seconds of the recording per second; None is as fast as possible
+    threshold: float = THRESHOLD  # of the neurons
 
     def __post_init__(self) -> None:
         if not isinstance(self.paused, bool):
             raise ValueError(f"paused must be true or false, got {self.paused!r}.")
         if self.speed is not None and not (_is_number(self.speed) and 1e-3 <= self.speed <= 1e3):
             raise ValueError(
-                f"speed must be a number from 0.001 to 1000, or nothing for as fast as possible, got {self.speed!r}."
+                f"speed must be a number from 0.001 to 1000, or null for as fast as possible, got {self.speed!r}."
             )
         if not (_is_number(self.threshold) and 0 < self.threshold < math.inf):
             raise ValueError(f"threshold must be a positive number, got {self.threshold!r}.")
 
-    def changed(self, **changes: Any) -> "Controls":
-        """The same but for some.
+    def updated(self, changes: Mapping[str, Any]) -> "Controls":
+        """Return the controls with some values replaced.
 
         Raises:
-            ValueError: If there is no such control, or it cannot have this value.
+            ValueError: If a control does not exist, or a value is invalid.
         """
         names = [field.name for field in dataclasses.fields(self)]
         if unknown := changes.keys() - names:
             raise ValueError(
-                f"There is no control {', '.join(map(str, sorted(unknown)))}; there are {', '.join(names)}."
+                f"Unknown control {', '.join(map(str, sorted(unknown)))}; the controls are {', '.join(names)}."
             )
         return dataclasses.replace(self, **changes)
 
 
 @dataclasses.dataclass(frozen=True)
-class Reading:
-    """What is known when a picture is made."""
+class PlayerStats:
+    """Statistics at the time of a frame."""
 
-    time: float = 0.0  # seconds of the stream since it began
-    events_per_second: float = 0.0  # of the wall clock
-    steps_per_second: float = 0.0
-    step_ms: float = 0.0  # milliseconds that the network takes for a step
-    latency_ms: float = 0.0  # from the end of the newest step to the picture
+    time: float = 0.0  # seconds of the stream processed so far
+    events_per_second: float = 0.0  # by the wall clock
+    steps_per_second: float = 0.0  # by the wall clock
+    step_ms: float = 0.0  # time of the network per step, in milliseconds
+    latency_ms: float = 0.0  # from the end of the last step to the rendered image, in milliseconds
     lost: int = (
-        0  # events that came while a live stream was paused, and events and datagrams that were lost or refused before
+        0  # events skipped while a live stream was paused, and events and datagrams that the input lost or rejected
     )
     ended: bool = False
     error: str | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Shown:
-    """A picture with its number, counted from 1."""
+@dataclasses.dataclass(frozen=True, eq=False)
+class Frame:
+    """A numbered image."""
 
-    number: int
-    picture: Tensor | None  # none yet, if the stream ended before the first
-    reading: Reading
+    number: int  # counted from 1
+    image: Tensor | None  # None if the stream ended before the first image
+    stats: PlayerStats
 
 
 class Player(threading.Thread):
     """Plays a stream through a `Detector`.
 
     Args:
-        open_input: Makes the input; called again for every repetition.
-        controls: What it starts with.
-        dt: Width of a step in seconds.
-        repeat: Whether a recording starts again at its end.
-        seconds: How much of it is played. Default: all.
+        open_input: Creates the input; called again for every repetition.
+        controls: Initial controls.
+        dt: Step size in seconds.
+        repeat: Whether a recording is repeated when it ends.
+        seconds: Length of the stream to play, in seconds. Default: all of it.
+
+    Attributes:
+        frame: The latest frame; None before the first one.
+        error: The exception that ended the player, if any.
+        live: Whether the stream arrives in real time.
+        ended: Set when the player has ended.
     """
 
     def __init__(
         self,
-        open_input: Callable[[], Input],
+        open_input: Callable[[], EventInput],
         controls: Controls | None = None,
         dt: float = 1e-3,
         repeat: bool = False,
         seconds: float | None = None,
     ):
-        super().__init__(name="edges of geir", daemon=True)
-        self._open_input, self._repeat, self._seconds = open_input, repeat, seconds
-        self.dt, self.controls = dt, controls or Controls()
-        self.shown: Shown | None = None
-        self.failure: Exception | None = None
+        super().__init__(name="geir edges", daemon=True)
+        self.dt = dt
+        self.controls = controls or Controls()
+        self.frame: Frame | None = None
+        self.error: Exception | None = None
         self.live = False
-        self.ended = (
-            threading.Event()
-        )  # to wait for: Ctrl-C within join() makes Python 3.11 take a running thread for one that has ended
-        self._turned = threading.Condition()
+        # The main thread waits for this event instead of calling join(): in Python 3.11, Ctrl-C
+        # during join() makes a running thread look as if it had ended.
+        self.ended = threading.Event()
+        self._open_input = open_input
+        self._repeat = repeat
+        self._seconds = seconds
+        self._changed = threading.Condition()
         self._stopping = False
 
     def change(self, changes: Mapping[str, Any]) -> Controls:
-        """Turn controls, and say how all of them are then.
+        """Change controls. Returns all controls.
 
         Raises:
-            ValueError: If there is no such control, or it cannot have this value.
+            ValueError: If a control does not exist, a value is invalid, or the stream is live and
+                `speed` is changed.
         """
-        with self._turned:
+        with self._changed:
             if self.live and "speed" in changes:
-                raise ValueError("A live stream has its own speed.")
-            self.controls = self.controls.changed(**changes)
-            self._turned.notify_all()
+                raise ValueError("The speed of a live stream cannot be changed.")
+            self.controls = self.controls.updated(changes)
+            self._changed.notify_all()
             return self.controls
 
     def stop(self) -> None:
-        """End it, from another thread."""
-        with self._turned:
+        """Stop the player, from another thread, and wait until it has ended."""
+        with self._changed:
             self._stopping = True
-            self._turned.notify_all()
+            self._changed.notify_all()
         self.ended.wait()
         self.join()
 
-    def newer(self, than: int, timeout: float) -> Shown | None:
-        """The newest picture, once there is one with a higher number; None if there is none in time."""
-        with self._turned:
-            self._turned.wait_for(
-                lambda: self._stopping or (self.shown is not None and self.shown.number > than), timeout
-            )
-            return self.shown if self.shown is not None and self.shown.number > than else None
+    def wait_for_frame(self, after: int, timeout: float) -> Frame | None:
+        """Wait for a frame with a number greater than `after`.
+
+        Returns:
+            The latest frame; None if there is no such frame within `timeout` seconds.
+        """
+
+        def is_newer() -> bool:
+            return self.frame is not None and self.frame.number > after
+
+        with self._changed:
+            self._changed.wait_for(lambda: self._stopping or is_newer(), timeout)
+            return self.frame if is_newer() else None
 
     def run(self) -> None:
         try:
@@ -144,100 +171,114 @@ class Player(threading.Thread):
                     self._play(stream)
                 if self._stopping or not self._repeat:
                     break
-            self._show(ended=True)
-        except Exception as error:  # whoever looks at the pictures is to see it
-            self.failure = error
-            self._show(ended=True, error=str(error))
+            self._publish(ended=True)
+        except Exception as error:  # shown on the page
+            self.error = error
+            self._publish(ended=True, error=str(error))
         finally:
             self.ended.set()
 
-    def _play(self, stream: Input) -> None:
+    def _play(self, stream: EventInput) -> None:
         self.live = not isinstance(stream, FileInput)
         detector = Detector(stream.sensor_size, self.controls.threshold, self.dt)
         meter = _Meter(stream, self.dt)
-        # The network goes on while a picture is drawn; it waits only for the one before.
-        with ThreadPoolExecutor(1, "pictures of geir") as painter:
-            drawn: Future[None] | None = None
-            for due in detector.pictures(self._steps(stream, detector, meter), self._steps_per_picture):
-                if drawn is not None:
-                    drawn.result()
-                drawn = painter.submit(self._draw, due, meter.read(due))
-            if drawn is not None:
-                drawn.result()
+        with ThreadPoolExecutor(1, "geir edges renderer") as renderer:
+            rendering: Future[None] | None = None
+            for pending in detector.images(self._steps(stream, detector, meter), self._steps_per_image):
+                if rendering is not None:
+                    rendering.result()
+                rendering = renderer.submit(self._render, pending, meter.update(pending))
+            if rendering is not None:
+                rendering.result()
 
-    def _draw(self, due: Due, known: dict[str, Any]) -> None:
-        picture = due.draw()
-        self._show(picture, latency_ms=1e3 * (time.perf_counter() - due.complete), **known)
+    def _render(self, pending: PendingImage, rates: dict[str, float]) -> None:
+        image = pending.render()
+        latency_ms = 1e3 * (time.perf_counter() - pending.completed_at)
+        self._publish(image, latency_ms=latency_ms, **rates)
 
-    def _steps(self, stream: Input, detector: Detector, meter: "_Meter") -> Iterator[Events]:
-        """Events of one step after another, as the controls say."""
-        obeyed = self.controls
-        for events in slices(stream, self.dt, self._seconds):
+    def _steps(self, stream: EventInput, detector: Detector, meter: "_Meter") -> Iterator[Events]:
+        """Yield the events of consecutive steps, and apply the controls between steps."""
+        applied = self.controls
+        for events in read_steps(stream, self.dt, self._seconds):
             if self.live and self.controls.paused:
-                meter.passed_over += len(events)
+                meter.skipped += len(events)
             else:
                 yield events
-            with self._turned:
-                waited = self.controls.paused and not self.live
-                self._turned.wait_for(lambda: self._stopping or self.live or not self.controls.paused)
-                now = self.controls
+            with self._changed:
+                was_paused = self.controls.paused and not self.live
+                self._changed.wait_for(lambda: self._stopping or self.live or not self.controls.paused)
                 if self._stopping:
                     return
-            detector.threshold = now.threshold
-            if isinstance(stream, FileInput) and (waited or now.speed != obeyed.speed):
-                stream.speed = now.speed  # the clock goes on from here
-            obeyed = now
+                controls = self.controls
+            detector.threshold = controls.threshold
+            if isinstance(stream, FileInput) and (was_paused or controls.speed != applied.speed):
+                # Setting the speed restarts the clock of the input here, so a pause is not caught up.
+                stream.speed = controls.speed
+            applied = controls
 
-    def _steps_per_picture(self) -> int:
-        return steps_per_picture(1.0 if self.live else self.controls.speed or 1.0, self.dt, PICTURES_PER_SECOND)
+    def _steps_per_image(self) -> int:
+        speed = 1.0 if self.live else self.controls.speed or 1.0
+        return steps_per_image(speed, self.dt, FPS)
 
-    def _show(self, picture: Tensor | None = None, **known: Any) -> None:
-        with self._turned:
-            before = self.shown or Shown(0, None, Reading())
-            picture = before.picture if picture is None else picture
-            self.shown = Shown(before.number + 1, picture, dataclasses.replace(before.reading, **known))
-            self._turned.notify_all()
+    def _publish(self, image: Tensor | None = None, **stats: float | str | None) -> None:
+        """Publish a frame. The image and the statistics that are not given are those of the previous frame."""
+        with self._changed:
+            previous = self.frame or Frame(0, None, PlayerStats())
+            image = previous.image if image is None else image
+            self.frame = Frame(previous.number + 1, image, dataclasses.replace(previous.stats, **stats))
+            self._changed.notify_all()
+
+
+class _Work(NamedTuple):
+    """Work done for one image. (A `PendingImage` would keep the image in memory.)"""
+
+    events: int
+    steps: int
+    seconds: float
 
 
 class _Meter:
-    """Rates of the last half second."""
+    """Measures rates over the last half second."""
 
-    def __init__(self, stream: Input, dt: float):
-        self.passed_over = 0
-        self._stream, self._dt, self._steps = stream, dt, 0
-        self._since: list[tuple[float, ...]] = []  # not what is due itself, which holds what is drawn
+    def __init__(self, stream: EventInput, dt: float):
+        self.skipped = 0  # events of a live stream while it was paused
+        self._stream = stream
+        self._dt = dt
+        self._steps = 0
+        self._window: list[_Work] = []
         self._rates: dict[str, float] = {}
         self._start = time.perf_counter()
 
-    def read(self, due: Due) -> dict[str, float]:
-        """What a `Reading` tells of a picture before it is drawn."""
-        self._steps += due.steps
-        self._since.append((due.events, due.steps, due.seconds))
-        passed = time.perf_counter() - self._start
-        if passed >= _WINDOW or not self._rates:
-            events, steps, seconds = map(sum, zip(*self._since, strict=True))
-            self._rates = {
-                "events_per_second": events / passed,
-                "steps_per_second": steps / passed,
-                "step_ms": 1e3 * seconds / steps,
-            }
+    def update(self, pending: PendingImage) -> dict[str, float]:
+        """Record the work for an image. Returns the values of `PlayerStats` that are known before it is rendered."""
+        self._steps += pending.steps
+        self._window.append(_Work(pending.events, pending.steps, pending.seconds))
+        elapsed = time.perf_counter() - self._start
+        if elapsed >= _RATE_WINDOW or not self._rates:
+            events = sum(work.events for work in self._window)
+            steps = sum(work.steps for work in self._window)
+            seconds = sum(work.seconds for work in self._window)
             stats = self._stream.stats
-            self._rates["lost"] = (
-                self.passed_over + stats.dropped + stats.rejected + stats.malformed + (stats.lost or 0)
-            )
-            self._start, self._since = time.perf_counter(), []
-        return {"time": self._steps * self._dt} | self._rates
+            self._rates = {
+                "events_per_second": events / elapsed,
+                "steps_per_second": steps / elapsed,
+                "step_ms": 1e3 * seconds / steps,
+                "lost": self.skipped + stats.dropped + stats.rejected + stats.malformed + (stats.lost or 0),
+            }
+            self._start = time.perf_counter()
+            self._window = []
+        return {"time": self._steps * self._dt, **self._rates}
 
 
-def slices(stream: Input, dt: float, seconds: float | None) -> Iterator[Events]:
-    """Events of one step after another, of the first seconds of a stream if they are given."""
+def read_steps(stream: EventInput, dt: float, seconds: float | None) -> Iterator[Events]:
+    """Yield the events of consecutive steps of `dt` seconds, up to a length of `seconds` if it is given."""
     return itertools.islice(stream.slices(dt), None if seconds is None else round(seconds / dt))
 
 
-def steps_per_picture(speed: float, dt: float, pictures_per_second: float) -> int:
-    """How many steps pass from picture to picture."""
-    return max(1, round(speed / pictures_per_second / dt))
+def steps_per_image(speed: float, dt: float, fps: float) -> int:
+    """The number of steps between two images."""
+    return max(1, round(speed / fps / dt))
 
 
-def _is_number(value: Any) -> bool:
+def _is_number(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool)

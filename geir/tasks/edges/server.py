@@ -1,4 +1,8 @@
-"""The page, served to this machine alone: it asks for one picture after another, so that a slow browser misses pictures and delays nothing."""
+"""The web server of the page, for this machine only.
+
+The page requests one frame after another. A slow browser thus skips frames, but never delays the
+player.
+"""
 
 import dataclasses
 import json
@@ -9,31 +13,37 @@ from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from importlib.resources import files
-from typing import Any
+from typing import cast
 from urllib.parse import parse_qs, urlsplit
 
-from .detector import description
-from .picture import png
-from .player import Player
+from .detector import describe_network
+from .image import encode_png
+from .player import Frame, Player
 
-# Seconds after which a page that waits for a picture is told that there is none.
-_PATIENCE = 2.0
-_LARGEST = 1 << 12
+# Seconds after which a request for a frame is answered without one.
+_FRAME_TIMEOUT = 2.0
+# Maximum size of a request body in bytes.
+_MAX_BODY = 1 << 12
+
+
+def _encode(frame: Frame) -> bytes:
+    return b"" if frame.image is None else encode_png(frame.image)
 
 
 class Server(ThreadingHTTPServer):
-    """Serves the page and what it asks for.
+    """Serves the page, its frames and its controls.
 
     Args:
-        player: Where pictures come from.
-        title: What is being played.
-        port: Port to listen at; 0 takes a free one.
+        player: The player of the stream.
+        title: Title of the stream.
+        port: Port to listen on; 0 selects a free one.
 
     Raises:
         OSError: If the port is in use.
     """
 
-    # Threads that answer are waited for: PyTorch aborts a process that ends while one is within it.
+    # The server waits for its threads when it is closed: PyTorch aborts the process if it exits
+    # while a thread uses it.
     daemon_threads = False
     allow_reuse_address = True
 
@@ -43,129 +53,136 @@ class Server(ThreadingHTTPServer):
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"The page cannot be served at port {port}: {error.strerror}. Take another, or 0 for a free one.",
+                f"Cannot serve the page on port {port}: {error.strerror}. Choose another port, or 0 for a free one.",
             ) from None
-        self.player, self.title = player, title
+        self.player = player
+        self.title = title
         self._connections: set[socket.socket] = set()
-        # Several pages may look; a picture is coded once.
-        self.coded = lru_cache(maxsize=2)(lambda shown: b"" if shown.picture is None else png(shown.picture))
+        # Several pages may be open; each frame is encoded once. Frames are compared by identity.
+        self.encode = lru_cache(maxsize=2)(_encode)
 
     @property
     def address(self) -> str:
-        """Where a browser finds the page."""
+        """URL of the page."""
         return f"http://127.0.0.1:{self.server_port}/"
 
     def start(self) -> None:
-        """Serve, in a thread, until `stop`."""
+        """Start serving in a thread."""
         threading.Thread(target=self.serve_forever, kwargs={"poll_interval": 0.1}, daemon=True).start()
 
     def stop(self) -> None:
-        """Stop the player, hang up on everybody, and wait until all answers have ended."""
+        """Stop the player, close all connections, and wait until all requests have ended."""
         self.shutdown()
         self.player.stop()
         for connection in tuple(self._connections):
-            with suppress(OSError):  # which was hung up meanwhile
+            with suppress(OSError):  # the connection may have been closed meanwhile
                 connection.shutdown(socket.SHUT_RDWR)
         self.server_close()
 
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Take a connection, to hang up at the end: a browser keeps it."""
+    def get_request(self) -> tuple[socket.socket, object]:
+        """Accept a connection. Browsers keep connections open, so they are recorded, to be closed by `stop`."""
         connection, address = super().get_request()
         self._connections.add(connection)
         return connection, address
 
-    def close_request(self, request: Any) -> None:
-        """The connection has ended."""
-        self._connections.discard(request)
+    def close_request(self, request: socket.socket | tuple[bytes, socket.socket]) -> None:
+        """Close a connection."""
+        self._connections.discard(cast(socket.socket, request))
         super().close_request(request)
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """A page that was closed in the middle of an answer is no error."""
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Ignore errors of a connection: a page may be closed in the middle of a response."""
 
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Server  # pyright: ignore[reportIncompatibleVariableOverride]
+
+    @property
+    def _server(self) -> Server:
+        return cast(Server, self.server)
 
     def do_GET(self) -> None:
-        if not self._is_ours():
+        if not self._check_host():
             return
         url = urlsplit(self.path)
         if url.path == "/":
             page = files("geir.tasks.edges").joinpath("page.html").read_bytes()
-            self._answer(HTTPStatus.OK, page, "text/html; charset=utf-8")
-        elif url.path == "/picture":
-            number = parse_qs(url.query).get("after", ["0"])[0]
-            self._picture(int(number) if number.isdecimal() else 0)
+            self._respond(HTTPStatus.OK, page, "text/html; charset=utf-8")
+        elif url.path == "/frame":
+            after = parse_qs(url.query).get("after", ["0"])[0]
+            self._send_frame(int(after) if after.isdecimal() else 0)
         else:
-            self._answer(HTTPStatus.NOT_FOUND, b"There is only / and /picture.")
+            self._respond(HTTPStatus.NOT_FOUND, b"Not found. Available are / and /frame.")
 
     def do_POST(self) -> None:
-        if not self._is_ours():
+        if not self._check_host():
             return
         length = self.headers.get("Content-Length", "")
-        if self.path != "/controls" or not length.isdecimal() or int(length) > _LARGEST:
-            self.close_connection = True  # what was not read must not be taken for the next request
-            self._answer(HTTPStatus.BAD_REQUEST, b"Controls are sent to /controls, as a small JSON object.")
+        if self.path != "/controls" or not length.isdecimal() or int(length) > _MAX_BODY:
+            # The body has not been read, so the connection cannot be used for another request.
+            self.close_connection = True
+            self._respond(HTTPStatus.BAD_REQUEST, b"Send controls to /controls, as a small JSON object.")
             return
         body = self.rfile.read(int(length))
-        # Pages of others can send plain text here, but not this type.
+        # Protects against cross-site requests: other websites can send text to this address, but
+        # not this content type.
         if self.headers.get_content_type() != "application/json":
-            self._answer(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, b"Controls are sent as application/json.")
+            self._respond(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, b"Send controls as application/json.")
             return
         try:
             changes = json.loads(body)
             if not isinstance(changes, dict):
-                raise ValueError(f"Controls are a JSON object, got {changes!r}.")
-            controls = self.server.player.change(changes)
+                raise ValueError(f"Controls must be a JSON object, got {changes!r}.")
+            controls = self._server.player.change(changes)
         except ValueError as error:
-            self._answer(HTTPStatus.BAD_REQUEST, str(error).encode())
+            self._respond(HTTPStatus.BAD_REQUEST, str(error).encode())
         else:
-            self._answer(HTTPStatus.OK, json.dumps(dataclasses.asdict(controls)).encode(), "application/json")
+            self._respond(HTTPStatus.OK, json.dumps(dataclasses.asdict(controls)).encode(), "application/json")
 
-    def _picture(self, after: int) -> None:
-        """The newest picture if it is newer, and what is known with it."""
-        server, player = self.server, self.server.player
-        shown = player.newer(after, _PATIENCE)
+    def _send_frame(self, after: int) -> None:
+        """Send the latest frame if its number is greater than `after`, and the state of the player in any case."""
+        player = self._server.player
+        newer = player.wait_for_frame(after, _FRAME_TIMEOUT)
         controls = player.controls
-        state: dict[str, Any] = {
-            "title": server.title,
+        state: dict[str, object] = {
+            "title": self._server.title,
             "live": player.live,
             "dt": player.dt,
             "controls": dataclasses.asdict(controls),
+            "network": describe_network(controls.threshold),
         }
-        state["network"] = description(controls.threshold)
-        # A page that has the newest picture is to know what the controls are all the same.
-        if (known := shown or player.shown) is not None:
-            state |= {"number": known.number, "reading": dataclasses.asdict(known.reading)}
-        status = HTTPStatus.NO_CONTENT if shown is None or shown.picture is None else HTTPStatus.OK
-        body = server.coded(shown) if status == HTTPStatus.OK else b""
-        self._answer(status, body, "image/png", {"X-State": json.dumps(state)})
+        if (latest := newer or player.frame) is not None:
+            state |= {"number": latest.number, "stats": dataclasses.asdict(latest.stats)}
+        if newer is not None and newer.image is not None:
+            status, body = HTTPStatus.OK, self._server.encode(newer)
+        else:
+            status, body = HTTPStatus.NO_CONTENT, b""
+        self._respond(status, body, "image/png", {"X-State": json.dumps(state)})
 
-    def _is_ours(self) -> bool:
-        """Whether the page was asked for by its address, and not by a name that somebody else gave to this machine."""
-        host = self.headers.get("Host", "")
-        ours = host in (f"127.0.0.1:{self.server.server_port}", f"localhost:{self.server.server_port}")
-        if not ours:
+    def _check_host(self) -> bool:
+        """Whether the request used the address of the page. If not, it is refused, which prevents DNS rebinding."""
+        port = self._server.server_port
+        allowed = self.headers.get("Host", "") in (f"127.0.0.1:{port}", f"localhost:{port}")
+        if not allowed:
             self.close_connection = True
-            self._answer(HTTPStatus.FORBIDDEN, f"This page is at {self.server.address}.".encode())
-        return ours
+            self._respond(HTTPStatus.FORBIDDEN, f"The address of this page is {self._server.address}.".encode())
+        return allowed
 
-    def _answer(
+    def _respond(
         self,
         status: HTTPStatus,
         body: bytes,
-        kind: str = "text/plain; charset=utf-8",
-        more: dict[str, str] | None = None,
+        content_type: str = "text/plain; charset=utf-8",
+        headers: dict[str, str] | None = None,
     ) -> None:
         self.send_response(status)
-        more = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(more or {})}
+        headers = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff", **(headers or {})}
         if status != HTTPStatus.NO_CONTENT:
-            more |= {"Content-Type": kind, "Content-Length": str(len(body))}
-        for name, value in more.items():
+            headers |= {"Content-Type": content_type, "Content-Length": str(len(body))}
+        for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
         self.wfile.write(body)
 
-    def log_message(self, format: str, *args: Any) -> None:
-        """Requests are not worth a line."""
+    def log_message(self, format: str, *args: object) -> None:
+        """Requests are not logged."""

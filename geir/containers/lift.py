@@ -1,0 +1,119 @@
+"""Call modules with and without state in the same way, for one step or over time."""
+
+import inspect
+from collections.abc import Sequence
+from typing import TypeGuard
+
+import torch
+from torch import nn, Tensor
+
+from .._util.time_distributed import fold_time
+
+# How a container calls a module: (module, input, state) to (output, next state). `()` stands for "no state".
+
+
+class Lift(nn.Module):
+    """Run a module that processes one step over time.
+
+    A stateless module is applied to all steps at once, with time folded into the batch, so batch
+    normalization computes its statistics over time as well. A stateful module, such as a
+    `SequentialState` of cells, is stepped through time.
+
+    Args:
+        module: The module to lift.
+
+    Raises:
+        TypeError: If `module` is not a module.
+
+    >>> Lift(nn.Conv2d(1, 8, 3))(torch.zeros(20, 16, 1, 28, 28)).shape
+    torch.Size([20, 16, 8, 26, 26])
+    """
+
+    def __init__(self, module: nn.Module):
+        super().__init__()
+        if not isinstance(module, nn.Module):
+            raise TypeError(f"Lift expected a module, got {module!r}.")
+        self.module = module
+
+    def forward(self, xs: Tensor | tuple[Tensor, object], state: object = None) -> Tensor | tuple[Tensor, object]:
+        """Run over time.
+
+        Args:
+            xs: Input, shape (time, batch, ...), or the previous module's `(output, state)` tuple; its
+                state is ignored.
+            state: State to continue from, for a stateful module. Default: the resting state.
+
+        Returns:
+            Output, shape (time, batch, ...). For a stateful module, the tuple of the output and the
+            state after the last step.
+
+        Raises:
+            ValueError: If `xs` has no batch dimension, or no time step to run a stateful module on.
+        """
+        inputs = xs[0] if isinstance(xs, tuple) else xs
+        if not is_stateful(self.module):
+            return fold_time(self.module, inputs)
+        if inputs.dim() == 0 or not len(inputs):
+            raise ValueError(
+                f"Lift steps {type(self.module).__name__} through time: "
+                f"expected input of shape (time, ...) with at least one step, got {tuple(inputs.shape)}."
+            )
+        outputs = []
+        for x in inputs.unbind(0):
+            output, state = call_module(self.module, x, state)
+            outputs.append(output)
+        return torch.stack(outputs), state
+
+
+def is_stateful(module: nn.Module) -> bool:
+    """Whether a module is called as `module(x, state)` and returns `(output, state)`.
+
+    True for modules whose `forward` takes an argument `state` after its input, and for PyTorch's
+    recurrent modules. A `Lift` is stateful if the module that it lifts is.
+    """
+    if isinstance(module, Lift):
+        return is_stateful(module.module)
+    return isinstance(module, nn.RNNBase | nn.RNNCellBase) or _accepts_state(type(module))
+
+
+def _accepts_state(module_class: type[nn.Module]) -> bool:
+    # Reads the code object because torch.compile cannot trace inspect.signature.
+    code = inspect.unwrap(module_class.forward).__code__
+    return "state" in code.co_varnames[2 : code.co_argcount + code.co_kwonlyargcount]
+
+
+def is_container_state(state: object) -> TypeGuard[Sequence[object]]:
+    """Whether `state` is a plain tuple or list, as for a container. The state of a neuron is a named tuple."""
+    return isinstance(state, tuple | list) and not hasattr(state, "_fields")
+
+
+def call_module(module: nn.Module, x: Tensor, state: object) -> tuple[Tensor, object]:
+    """Call a module on its input as it is.
+
+    Args:
+        module: A module with or without state.
+        x: Its input.
+        state: Its state; `()` or `None` for the resting state. Ignored if the module is stateless.
+
+    Returns:
+        The module's output and next state, `()` if it is stateless.
+    """
+    if not is_stateful(module):
+        return module(x), ()
+    result = module(x, None if isinstance(state, tuple) and not state else state)
+    # PyTorch's cells return their next state only; the output of an LSTM cell is the first part of it.
+    if isinstance(module, nn.LSTMCell):
+        return result[0], result
+    if isinstance(module, nn.RNNCellBase):
+        return result, result
+    return result
+
+
+def call_over_time(module: nn.Module, xs: Tensor, state: object) -> tuple[Tensor, object]:
+    """Call a module on input over time, shape (time, batch, ...), and lift it if it is stateless.
+
+    A stateful module must run over time by itself: a neuron such as `LIF`, not a cell.
+    """
+    if is_stateful(module):
+        return call_module(module, xs, state)
+    return (module(xs) if isinstance(module, Lift) else fold_time(module, xs)), ()

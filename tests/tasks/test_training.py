@@ -1,0 +1,87 @@
+from dataclasses import replace
+
+import pytest
+import torch
+from torch.utils.data import TensorDataset
+
+from geir.tasks import digits, training
+
+
+@pytest.fixture(scope="module")
+def small_data():
+    data = digits.load()
+    train_images, train_labels = data.train.tensors
+    test_images, test_labels = data.test.tensors
+    return training.Data(
+        train=TensorDataset(train_images[:320], train_labels[:320]),
+        test=TensorDataset(test_images[:100], test_labels[:100]),
+    )
+
+
+@pytest.fixture
+def run(small_data):
+    """Run a training of two epochs of five batches; returns the result."""
+
+    def run(out, **changes):
+        settings = {"epochs": 2, "steps": 8, "batch_size": 64, "learning_rate": 0.02, "device": "cpu", "out": out}
+        return training.train("digits", digits.network, small_data, replace(digits.DEFAULTS, **settings | changes))
+
+    return run
+
+
+def weights(folder):
+    return torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
+
+
+class StopAfter:
+    """Stands for `stop_on_interrupt` when Ctrl-C is pressed after a number of questions whether to stop."""
+
+    def __init__(self, questions):
+        self.left = questions
+
+    def __enter__(self):
+        return self.stopped
+
+    def __exit__(self, *_):
+        return False
+
+    def stopped(self):
+        self.left -= 1
+        return self.left < 0
+
+
+def test_same_seed_repeats_the_run_and_another_seed_does_not(tmp_path, run):
+    a, b, _ = (run(tmp_path / str(k), epochs=1, seed=seed) for k, seed in enumerate((1, 1, 2)))
+    assert a["test_accuracy"] == b["test_accuracy"]
+    torch.testing.assert_close(weights(tmp_path / "0"), weights(tmp_path / "1"), rtol=0, atol=0)
+    assert not torch.equal(weights(tmp_path / "0")["0.module.weight"], weights(tmp_path / "2")["0.module.weight"])
+
+
+def test_run_that_is_interrupted_and_resumed_equals_an_uninterrupted_run(tmp_path, run, monkeypatch):
+    expected = run(tmp_path / "whole")
+    with monkeypatch.context() as patch:
+        # Questions: once before the epoch, then after every batch, so this stops in the middle of the first epoch.
+        patch.setattr(training, "stop_on_interrupt", lambda: StopAfter(3))
+        result = run(tmp_path / "parts")
+    assert result["interrupted"]
+    assert result["epochs"] == 0
+    assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["progress"]["batch"] == 3
+    assert "figure" not in result
+    resumed = run(tmp_path / "parts", resume=True)
+    assert resumed["test_accuracy"] == expected["test_accuracy"]
+    assert resumed["seconds"] >= result["seconds"]
+    torch.testing.assert_close(weights(tmp_path / "parts"), weights(tmp_path / "whole"), rtol=0, atol=0)
+
+
+def test_finished_run_can_be_trained_for_more_epochs(tmp_path, run):
+    run(tmp_path / "parts", epochs=1)
+    resumed = run(tmp_path / "parts", epochs=2, resume=True)
+    whole = run(tmp_path / "whole", epochs=2)
+    assert resumed["epochs"] == 2
+    assert resumed["test_accuracy"] == whole["test_accuracy"]
+
+
+@pytest.mark.parametrize("name", ["epochs", "batch_size", "steps", "learning_rate", "decay"])
+def test_settings_out_of_range_raise(name):
+    with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} must be positive, got 0"):
+        digits.run(**{name: 0})

@@ -1,0 +1,103 @@
+"""Spiking networks under `torch.func`, `torch.compile`, `torch.export` and autocast."""
+
+import copy
+
+import pytest
+import torch
+from small_networks import cells, network, XS
+from torch import nn
+
+import geir
+from geir import LIF
+
+
+def test_functional_call_and_grad_transform_give_the_gradients_of_backward():
+    model = network()
+    parameters = {k: v.detach() for k, v in model.named_parameters()}
+
+    def loss(parameters, xs):
+        return torch.func.functional_call(model, parameters, (xs,))[0].square().sum()
+
+    grads = torch.func.grad(loss)(parameters, XS)
+    model(XS)[0].square().sum().backward()
+    for name, p in model.named_parameters():
+        torch.testing.assert_close(grads[name], p.grad, rtol=1e-4, atol=1e-5)
+    per_sample = torch.func.vmap(torch.func.grad(loss), in_dims=(None, 1))(parameters, XS[:, :, None])
+    torch.testing.assert_close(per_sample["1.log_tau_mem"].sum(), grads["1.log_tau_mem"], rtol=1e-3, atol=1e-4)
+    assert per_sample["0.module.weight"].shape == (4, 8, 5)
+
+
+def test_vmap_over_models():
+    models: list[nn.Module] = [cells() for _ in range(3)]
+    parameters, buffers = torch.func.stack_module_state(models)
+    base = copy.deepcopy(models[0]).to("meta")
+    ys, states = torch.func.vmap(lambda p, b: torch.func.functional_call(base, (p, b), (XS[0],)))(parameters, buffers)
+    for k, model in enumerate(models):
+        y, state = model(XS[0])
+        torch.testing.assert_close(ys[k], y)
+        torch.testing.assert_close(states[1].v[k], state[1].v)
+
+
+def test_forward_mode_derivative_agrees_with_reverse_mode():
+    model, tangent = network().double(), torch.randn(25, 4, 5).double()
+    _, derivative = torch.func.jvp(lambda xs: model(xs)[0].square().sum(), (XS.double(),), (tangent,))
+    xs = XS.double().requires_grad_()
+    (grad,) = torch.autograd.grad(model(xs)[0].square().sum(), xs)
+    torch.testing.assert_close((grad * tangent).sum(), derivative)
+
+
+def test_double_backward_differentiates_the_surrogate_on_the_reference_loop():
+    lif = LIF(
+        surrogate=geir.surrogates.Gaussian(),
+        v_th=nn.Parameter(torch.tensor(1.0, dtype=torch.float64)),
+        unroll=geir.reference,
+    ).double()
+    xs = (XS[:6, 0, :2] / 2).double().requires_grad_()
+    (grad,) = torch.autograd.grad(lif(xs)[0].sum(), xs, create_graph=True)
+    grad.square().sum().backward()
+    assert lif.v_th.grad.abs() > 0
+
+
+def test_compile_runs_a_network_of_cells_without_graph_break():
+    torch.compiler.reset()
+    model = cells()
+    compiled = torch.compile(model, fullgraph=True, backend="aot_eager")
+    state, expected_state = None, None
+    for x in XS[:4]:
+        y, state = compiled(x, state)
+        expected, expected_state = model(x, expected_state)
+        torch.testing.assert_close(y, expected)
+    y.sum().backward()
+    grad = model[1].log_tau_mem.grad.clone()
+    model.zero_grad()
+    expected.sum().backward()
+    torch.testing.assert_close(grad, model[1].log_tau_mem.grad)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [geir.LIFRecurrentCell(5, 4), geir.ALIFRecurrentCell(5, 4), geir.LIFRefracCell(), geir.AdExCell()],
+    ids=lambda cell: type(cell).__name__,
+)
+def test_compile_runs_other_kinds_of_cells_without_graph_break(cell):
+    torch.compiler.reset()
+    compiled = torch.compile(cell, fullgraph=True, backend="aot_eager")
+    _, state = cell(XS[0])
+    torch.testing.assert_close(compiled(XS[1], state), cell(XS[1], state))
+
+
+def test_export():
+    model = cells()
+    _, state = model(XS[0])
+    exported = torch.export.export(model, (XS[1], state))
+    torch.testing.assert_close(exported.module()(XS[2], state), model(XS[2], state))
+
+
+def test_autocast_runs_matrix_products_in_bfloat16_and_keeps_states_in_float32():
+    model = network()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        vs, states = model(XS)
+    assert vs.dtype == torch.bfloat16
+    assert states[1].v.dtype == states[2].neuron.v.dtype == states[4].v.dtype == torch.float32
+    vs.float().sum().backward()
+    assert model[1].log_tau_mem.grad.isfinite()
