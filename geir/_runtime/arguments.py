@@ -49,5 +49,8 @@ def ctypes_structure(arguments: Sequence[Argument]) -> type[ctypes.Structure]:
 
 def fill_structure(structure: type[ctypes.Structure], values: Mapping[str, Value]) -> ctypes.Structure:
     """A struct with arguments by name; those that are not given are null or 0. The tensors must outlive its use."""
-    given = {name: v.data_ptr() if isinstance(v, Tensor) else v for name, v in values.items() if v is not None}
-    return structure(**given)
+    filled = structure()
+    for name, value in values.items():
+        if value is not None:
+            setattr(filled, name, value.data_ptr() if isinstance(value, Tensor) else value)
+    return filled

@@ -20,8 +20,8 @@ def _forward(plan: Plan, *flat: Tensor) -> tuple[Tensor, ...]:
 def _save_for_backward(ctx: Any, plan: Plan, tensors: Tensors[Tensor], outcome: Outcome[Tensor]) -> None:
     # Gradients of the checkpoints are never wanted; as zeros they would take memory.
     ctx.set_materialize_grads(False)
-    results = [outcome.checkpoints, outcome.inputs, None if outcome.zs.is_floating_point() else outcome.zs]
-    ctx.mark_non_differentiable(*(t for t in results if t is not None))
+    results = (outcome.checkpoints, outcome.inputs, None if outcome.zs.is_floating_point() else outcome.zs)
+    ctx.mark_non_differentiable(*[t for t in results if t is not None])
     ctx.plan = plan
     ctx.grad_dtype = outcome.zs.dtype
     if outcome.checkpoints is not None:
@@ -45,8 +45,8 @@ def _gradients(ctx: Any, grad_zs: Tensor | None, grad_state: Tensor | None) -> t
         ctx.plan.recurrent,
         tuple(needed),
     )
-    flat = BackwardTensors.unflatten(plan, (xs, grad_zs, grad_state, checkpoints, *rest)).flatten()
-    results = _differentiate(plan, flat)
+    # In the order of `BackwardTensors`.
+    results = _differentiate(plan, (xs, grad_zs, grad_state, checkpoints, *rest))
     grad_xs, grad_initial_state, feedback, constants = Tensors.unflatten(plan, results)
     found = iter(constants)
     return None, grad_xs, grad_initial_state, *(feedback or ()), *(next(found) if need else None for need in needed)
@@ -142,6 +142,9 @@ class _FunctionalBackward(Function):
 
 
 def run_differentiably(plan: Plan, tensors: Tensors[Tensor]) -> Outcome[Tensor]:
-    """Run a program over time, with gradients."""
-    function = _FunctionalRun if dispatch(tensors.xs).functional else _Run
+    """Run a program over time, with gradients if they are enabled."""
+    route = dispatch(tensors.xs)
+    if not (route.functional or route.operator or torch.is_grad_enabled()):
+        return run.forward(plan, tensors)
+    function = _FunctionalRun if route.functional else _Run
     return Outcome.unflatten(plan, function.apply(plan, *tensors.flatten()))  # pyright: ignore[reportArgumentType]  (returns a tuple)

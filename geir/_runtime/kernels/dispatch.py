@@ -21,6 +21,7 @@ def dispatch(xs: Tensor) -> Route:
     | `torch.compile`, `torch.export`       | old style  | operator       | the operator is a node of a graph  |
     | `torch.func` transforms               | functional | see next rows  | they need `setup_context`, `vmap`  |
     | a dispatch mode, a subclass of Tensor | old style  | operator       | mode and subclass must see it      |
+    | gradients are disabled                | none       | direct         | autograd has nothing to record     |
     | otherwise                             | old style  | direct         | saves the overhead of dispatching  |
 
     An old-style function saves tensors in `forward(ctx, ...)`. It is called faster than a functional one, and

@@ -111,10 +111,13 @@ def layout_constants(names: Sequence[str], constants: Sequence[Tensor], shape: t
     """
     arguments: dict[str, Value] = {}
     for name, constant in zip(names, constants, strict=True):
-        repeat = _repeat(constant.shape, shape) if constant.dim() else 1
-        values = (constant if repeat else constant.expand(shape)).contiguous()
-        arguments[name] = values
-        arguments[f"{name}_size"] = values.numel()
+        size = repeat = 1
+        if constant.dim():
+            repeat = _repeat(constant.shape, shape)
+            constant = (constant if repeat else constant.expand(shape)).contiguous()
+            size = constant.numel()
+        arguments[name] = constant
+        arguments[f"{name}_size"] = size
         arguments[f"{name}_repeat"] = repeat or 1
     return arguments
 

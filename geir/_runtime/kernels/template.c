@@ -11,7 +11,7 @@ typedef {{output_type}} out_t;
 // Strips: within a step, a block is processed strip by strip, while the same strip of the next step's input is prefetched.
 // Streaming: results larger than the caches are stored past them.
 enum { STATES = {{states}}, BLOCK = {{block}}, STRIP = 128, TAPE_ROWS = {{tape_rows}}, LARGE_BYTES = 4 << 20, CACHE_LINE = 64 };
-#define MIN(a, b) ((a) < (b) ? (a) : (b))
+#define MIN(left, right) ((left) < (right) ? (left) : (right))
 #define EACH_LANE INDEPENDENT for (int64_t lane = 0; lane < count; lane++)
 #define EACH_STRIP for (int64_t strip = 0, strip_end; strip_end = MIN(strip + STRIP, count), strip < count; strip = strip_end)
 #define EACH_LANE_OF_STRIP INDEPENDENT for (int64_t lane = strip; lane < strip_end; lane++)
