@@ -2,10 +2,11 @@
 
 import copy
 import ctypes
+import itertools
 
 import pytest
 import torch
-from runtime_helpers import every_model, expect_caught, plant, prepared, with_reference
+from runtime_helpers import every_model, expect_caught, MODELS, plant, prepared, with_reference
 from torch import nn
 
 import geir
@@ -18,9 +19,10 @@ from geir.testing import close, learnable_copy, run, strong_input
 pytestmark = pytest.mark.skipif(compiler.find_compiler() is None, reason="there is no C compiler")
 
 
-# Parameters with a value for every neuron are in test_contract.
-@every_model
-@pytest.mark.parametrize("shape", [(), (3, 4)], ids=str)
+# All models with a value for every neuron and sample, and some with one value.
+@pytest.mark.parametrize(
+    ("neuron", "shape"), [*itertools.product(MODELS, [(3, 4)]), *itertools.product(MODELS[:4], [()])], ids=repr
+)
 def test_kernel_equals_reference_with_all_gradients(neuron, shape):
     neuron = copy.deepcopy(neuron).double()
     model, xs = learnable_copy(neuron, shape), strong_input(neuron)

@@ -1,11 +1,10 @@
 """A run as an autograd function."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from ..untyped import Context, Untyped
 from . import batching, operation, run
 from .dispatch import dispatch
 from .plan import BackwardTensors, Outcome, Plan, Tensors
@@ -17,7 +16,7 @@ def _forward(plan: Plan, *flat: Tensor) -> tuple[Tensor, ...]:
     return call(plan, tensors).flatten()
 
 
-def _save_for_backward(ctx: Any, plan: Plan, tensors: Tensors[Tensor], outcome: Outcome[Tensor]) -> None:
+def _save_for_backward(ctx: Context, plan: Plan, tensors: Tensors[Tensor], outcome: Outcome[Tensor]) -> None:
     # Gradients of the checkpoints are never wanted; as zeros they would take memory.
     ctx.set_materialize_grads(False)
     results = (outcome.checkpoints, outcome.inputs, None if outcome.zs.is_floating_point() else outcome.zs)
@@ -31,7 +30,7 @@ def _save_for_backward(ctx: Any, plan: Plan, tensors: Tensors[Tensor], outcome: 
         ctx.save_for_backward(xs, outcome.checkpoints, *feedback, *tensors.constants)
 
 
-def _gradients(ctx: Any, grad_zs: Tensor | None, grad_state: Tensor | None) -> tuple[Tensor | None, ...]:
+def _gradients(ctx: Context, grad_zs: Tensor | None, grad_state: Tensor | None) -> tuple[Tensor | None, ...]:
     """The gradients of all arguments of `_forward`."""
     xs, checkpoints, *rest = ctx.saved_tensors
     if grad_zs is None:
@@ -76,14 +75,14 @@ class _Run(Function):
     """A run, old style."""
 
     @staticmethod
-    def forward(*args: Any, **_: Any) -> Any:
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
         ctx, plan, *flat = args
         results = _forward(plan, *flat)
         _save_for_backward(ctx, plan, Tensors.unflatten(plan, flat), Outcome.unflatten(plan, results))
         return results
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         return _gradients(ctx, *grad_outputs[:2])
 
 
@@ -91,20 +90,20 @@ class _FunctionalRun(Function):
     """A run, for function transforms."""
 
     @staticmethod
-    def forward(*args: Any, **_: Any) -> Any:
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
         return _forward(*args)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Untyped, ...], output: Untyped) -> None:
         plan, *flat = inputs
         _save_for_backward(ctx, plan, Tensors.unflatten(plan, flat), Outcome.unflatten(plan, output))
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         return _gradients(ctx, *grad_outputs[:2])
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+    def vmap(info: Untyped, in_dims: Untyped, *args: Untyped) -> Untyped:
         return batching.map_run(_FunctionalRun.apply, info.batch_size, in_dims, *args)
 
 
@@ -112,12 +111,12 @@ class _Backward(Function):
     """The backward pass, old style."""
 
     @staticmethod
-    def forward(*args: Any, **_: Any) -> Any:
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
         _, plan, *flat = args
         return _backward(plan, *flat)
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         _raise_second_derivative()
 
 
@@ -125,19 +124,19 @@ class _FunctionalBackward(Function):
     """The backward pass, for function transforms."""
 
     @staticmethod
-    def forward(*args: Any, **_: Any) -> Any:
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
         return _backward(*args)
 
     @staticmethod
-    def setup_context(ctx: Any, inputs: tuple[Any, ...], output: Any) -> None:
+    def setup_context(ctx: Context, inputs: tuple[Untyped, ...], output: Untyped) -> None:
         pass
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         _raise_second_derivative()
 
     @staticmethod
-    def vmap(info: Any, in_dims: Any, *args: Any) -> Any:
+    def vmap(info: Untyped, in_dims: Untyped, *args: Untyped) -> Untyped:
         return batching.map_backward(_FunctionalBackward.apply, info.batch_size, in_dims, *args)
 
 

@@ -1,11 +1,11 @@
 """The rules of `torch.vmap` for a run: a batch is one more dimension of samples, or it is run sample by sample."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
 
+from ..untyped import Untyped
 from .plan import BackwardTensors, Feedback, Outcome, Plan, Tensors
 
 # A dimension that holds the batch, or None for a tensor that all samples share.
@@ -13,8 +13,8 @@ Dim = int | None
 
 
 def map_run(
-    apply: Callable[..., Any], batch_size: int, in_dims: Sequence[Any], plan: Plan, *flat: Tensor
-) -> tuple[Any, Any]:
+    apply: Callable[..., Untyped], batch_size: int, in_dims: Sequence[Untyped], plan: Plan, *flat: Tensor
+) -> tuple[Untyped, Untyped]:
     """Run a batch: the results, flat, and their batch dimensions."""
     tensors, dims = Tensors.unflatten(plan, flat), Tensors[Dim].unflatten(plan, in_dims[1:])
     if dims.feedback is not None and dims.feedback.weights is not None:
@@ -38,8 +38,8 @@ def map_run(
 
 
 def map_backward(
-    apply: Callable[..., Any], batch_size: int, in_dims: Sequence[Any], plan: Plan, *flat: Tensor | None
-) -> tuple[Any, Any]:
+    apply: Callable[..., Untyped], batch_size: int, in_dims: Sequence[Untyped], plan: Plan, *flat: Tensor | None
+) -> tuple[Untyped, Untyped]:
     """Run the backward pass of a batch: the gradients, flat, and their batch dimensions."""
     if plan.recurrent:  # each sample has a gradient of the weights
         return _map_one_by_one(apply, batch_size, in_dims[1:], plan, flat)
@@ -70,8 +70,8 @@ def map_backward(
 
 
 def _map_one_by_one(
-    apply: Callable[..., Any], batch_size: int, dims: Sequence[Dim], plan: Plan, flat: Sequence[Tensor | None]
-) -> tuple[Any, Any]:
+    apply: Callable[..., Untyped], batch_size: int, dims: Sequence[Dim], plan: Plan, flat: Sequence[Tensor | None]
+) -> tuple[Untyped, Untyped]:
     """Run a batch sample by sample, where the samples share neither the weights nor their gradient."""
     samples = [
         apply(plan, *(t if t is None or dim is None else t.select(dim, k) for t, dim in zip(flat, dims, strict=True)))

@@ -6,7 +6,7 @@ import importlib.util
 import os
 import subprocess
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -176,7 +176,7 @@ def _each(line: str, names: Sequence[str], values: Sequence[str] | None = None) 
     return "\n".join(line.format(k=k, name=name, value=value) for k, (name, value) in enumerate(each))
 
 
-def _join(*parts: Any) -> str:
+def _join(*parts: str | Iterable[str]) -> str:
     return "\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts)
 
 

@@ -1,7 +1,6 @@
 """Guards of `torch.compile` on the settings of a model."""
 
 import dataclasses
-from typing import Any
 
 from torch import nn
 
@@ -19,7 +18,7 @@ def guard_on_settings(module: nn.Module) -> None:
         _touch(vars(part))
 
 
-def _touch(values: dict[str, Any]) -> int:
+def _touch(values: dict[str, object]) -> int:
     touched = 0
     for name, value in values.items():
         if name.startswith("_") or name == "training":

@@ -6,10 +6,10 @@ import keyword
 import re
 from collections.abc import Iterable
 from importlib.resources import files
-from typing import Any
 
 from torch import Tensor
 
+from ..stepper import Prepared
 from .arguments import ARGUMENT_NAMES
 from .operators import OPERATORS
 
@@ -34,7 +34,7 @@ def state_names(names: Iterable[str], taken: set[str]) -> list[str]:
     return [_identifier(name, taken) for name in names]
 
 
-def constant_names(parameters: Iterable[str], prepared: Any, taken: set[str]) -> list[str]:
+def constant_names(parameters: Iterable[str], prepared: Prepared, taken: set[str]) -> list[str]:
     """Identifiers for the constants of a step: parameters and buffers by their own names, prepared values by
     their paths.
 
@@ -50,7 +50,7 @@ def constant_names(parameters: Iterable[str], prepared: Any, taken: set[str]) ->
     return [_identifier(name, taken) for name in (*parameters, *paths)]
 
 
-def _collect_paths(value: Any, path: tuple[str, ...], place: str, paths: list[str]) -> None:
+def _collect_paths(value: object, path: tuple[str, ...], place: str, paths: list[str]) -> None:
     """Append the name of every tensor in a prepared value, in the order of `map_tensors`."""
     if isinstance(value, Tensor):
         paths.append("_".join(path) if path and not path[-1].isdigit() else "_".join(("prepared", place, *path)))
@@ -59,7 +59,7 @@ def _collect_paths(value: Any, path: tuple[str, ...], place: str, paths: list[st
             name = "_".join(map(str, key)) if isinstance(key, tuple) else str(key)
             _collect_paths(part, (*path, name), place, paths)
     elif isinstance(value, tuple | list):
-        names = getattr(value, "_fields", None) or map(str, range(len(value)))
+        names = getattr(value, "_fields", None) or map(str, range(len(value)))  # of a named tuple, or indices
         for name, part in zip(names, value, strict=True):
             _collect_paths(part, (*path, name), place, paths)
 

@@ -7,7 +7,6 @@ flat schemas; inside Python a run has a `Plan` and `Tensors`.
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -106,7 +105,7 @@ def _(
     checkpoint_every: int,
     output_dtype: torch.dtype,
     record: bool,
-) -> Any:
+) -> list[Tensor]:
     chunks = -(-len(xs) // checkpoint_every) if checkpoint_every else 0
     outcome = Outcome(
         zs=xs.new_empty(xs.shape, dtype=output_dtype),
@@ -129,7 +128,7 @@ def _(
     feedback: list[Tensor],
     checkpoint_every: int,
     record: bool,
-) -> Any:
+) -> list[Tensor]:
     grad_feedback = None
     if feedback:
         z, weights, _ = feedback

@@ -13,8 +13,8 @@ is freed and its address used by another.
 """
 
 import itertools
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Hashable, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -43,14 +43,14 @@ class ProgramKey(NamedTuple):
 
     step: str  # name of the method
     tensors: tuple[str, ...]  # names of parameters and buffers
-    count: int  # of these and of prepared values
+    constants: int  # number of these and of prepared values
     dtype: torch.dtype
-    settings: tuple[Any, ...]  # fingerprints
+    settings: tuple[Hashable, ...]  # fingerprints
 
 
 class _Entry(NamedTuple):
     result: TracedProgram | NotFusableError
-    settings: list[Any]
+    settings: list[tuple[type, str, object]]
 
 
 _programs: dict[ProgramKey, _Entry] = {}
@@ -134,7 +134,7 @@ def _cached_program(
     return result
 
 
-def _fingerprint(value: Any, depth: int = 3) -> Any:
+def _fingerprint(value: object, depth: int = 3) -> Hashable:
     """A hashable value that tells a setting from others: the value itself, or type and attributes, or type and
     identity."""
     if value is None or isinstance(value, int | float | str | frozenset):

@@ -12,6 +12,15 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from .operators import LOGIC, OPERATORS
 from .program import Argument, Line, NotFusableError
 
+# PyTorch's operators, their arguments and results are not typed.
+Operator = Any
+Arguments = tuple[Any, ...]
+Keywords = Mapping[str, Any]
+Result = Any
+# An argument of an operator as an `Argument` of a program, or None if it is neither a tensor nor a number.
+Operand = Any
+Operands = list[Operand]
+
 # Operators whose result has the values of their argument.
 _VIEWS = {
     "detach",
@@ -82,14 +91,16 @@ class Recorder(TorchDispatchMode):
         self.names: dict[int, Argument] = {}  # by address
         self.lines: list[Line] = []
         self.masks: set[Argument] = set()
-        self._known: dict[tuple[Any, ...], str] = {}
-        self._alive: list[Any] = []  # so that no address is used twice
+        self._known: dict[tuple[Argument, ...], str] = {}
+        self._alive: list[object] = []  # so that no address is used twice
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
         return False  # else the first operation imports the compiler, which takes half a second
 
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+    def __torch_dispatch__(
+        self, func: Operator, types: object, args: Arguments = (), kwargs: Keywords | None = None
+    ) -> Result:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
         base = name.removesuffix("_") if func._schema.is_mutable else name
@@ -106,7 +117,7 @@ class Recorder(TorchDispatchMode):
             )
         return decomposed
 
-    def _decompose(self, func: Any, args: Any, kwargs: Any) -> Any:
+    def _decompose(self, func: Operator, args: Arguments, kwargs: Keywords) -> Result:
         """The result by PyTorch's own definition in simpler operators, or None if it has none or these are not
         supported."""
         from torch._decomp import decomposition_table
@@ -119,7 +130,7 @@ class Recorder(TorchDispatchMode):
         except NotFusableError:
             return None
 
-    def _record(self, name: str, args: Any, kwargs: Any, result: Tensor) -> bool:
+    def _record(self, name: str, args: Arguments, kwargs: Keywords, result: Tensor) -> bool:
         """Append the lines of an operation; False if it is not supported."""
         other_dtype = result.is_floating_point() and result.dtype != self.dtype and result.dim() > 0
         if result.numel() not in (1, self.size) or other_dtype:
@@ -134,7 +145,7 @@ class Recorder(TorchDispatchMode):
             self.masks.add(argument)
         return True
 
-    def _argument(self, name: str, args: Any, kwargs: Any, result: Tensor) -> Argument | None:
+    def _argument(self, name: str, args: Arguments, kwargs: Keywords, result: Tensor) -> Argument | None:
         """The name or the number of an operation's result, or None if it is not supported."""
         if name == "lift_fresh" and args[0].numel() == 1:  # torch.tensor(3.0) inside the step
             return float(args[0])
@@ -160,7 +171,7 @@ class Recorder(TorchDispatchMode):
             return None
         return self.line(name, *values)
 
-    def value(self, argument: Any) -> Any:
+    def value(self, argument: object) -> Operand:
         """The name of a tensor, or a number as it is; None for anything else.
 
         Raises:
@@ -184,7 +195,7 @@ class Recorder(TorchDispatchMode):
             raise NotFusableError(f"its step makes a tensor of another shape, {tuple(tensor.shape)}")
         return self.cast(self.value(tensor), tensor.to(self.dtype))
 
-    def cast(self, value: Any, result: Tensor) -> Argument:
+    def cast(self, value: Operand, result: Tensor) -> Argument:
         """A value converted to the dtype of a result: mask, integer or real number."""
         if result.dtype == torch.bool:
             return value if value in self.masks else self.line("ne", value, 0.0)
@@ -192,7 +203,7 @@ class Recorder(TorchDispatchMode):
             return self.line("real", value)
         return value if result.is_floating_point() else self.line("trunc", value)
 
-    def line(self, operator: str, *arguments: Any) -> Argument:
+    def line(self, operator: str, *arguments: Operand) -> Argument:
         """Append a line, unless the same exists or it would do nothing, and return its name."""
         mask_arguments = _MASK_ARGUMENTS.get(operator, 0)
         values = []
@@ -216,7 +227,7 @@ class Recorder(TorchDispatchMode):
         return self._known[key]
 
 
-def _with_alpha(recorder: Recorder, values: list[Any], keywords: Mapping[str, Any]) -> None:
+def _with_alpha(recorder: Recorder, values: Operands, keywords: Keywords) -> None:
     """The factor of the second argument of a sum or a difference, which itself is looked up."""
     alpha = keywords.get("alpha", 1)
     if alpha != 1:
@@ -226,14 +237,14 @@ def _with_alpha(recorder: Recorder, values: list[Any], keywords: Mapping[str, An
 def _add_scaled(operator: str) -> "Lowering":
     """addcmul and addcdiv: add a scaled product or quotient."""
 
-    def lower(recorder: Recorder, values: list[Any], keywords: Mapping[str, Any]) -> Argument:
+    def lower(recorder: Recorder, values: Operands, keywords: Keywords) -> Argument:
         scaled = recorder.line("mul", float(keywords.get("value", 1)), values[1])
         return recorder.line("add", values[0], recorder.line(operator, scaled, values[2]))
 
     return lower
 
 
-def _power(recorder: Recorder, values: list[Any], keywords: Mapping[str, Any]) -> Argument | None:
+def _power(recorder: Recorder, values: Operands, keywords: Keywords) -> Argument | None:
     """A power with a known exponent, by products and roots where possible: `pow` is slow."""
     x, exponent = values
     if not isinstance(exponent, float):
@@ -250,20 +261,20 @@ def _power(recorder: Recorder, values: list[Any], keywords: Mapping[str, Any]) -
     return product if exponent > 0 else recorder.line("reciprocal", product)
 
 
-def _clamp(recorder: Recorder, values: list[Any], keywords: Mapping[str, Any]) -> Argument:
+def _clamp(recorder: Recorder, values: Operands, keywords: Keywords) -> Argument:
     x, low, high = [*values, None, None][:3]
     above = x if low is None else recorder.line("maximum", x, low)
     return above if high is None else recorder.line("minimum", above, high)
 
 
-def _divide(recorder: Recorder, values: list[Any], keywords: Mapping[str, Any]) -> Argument | None:
+def _divide(recorder: Recorder, values: Operands, keywords: Keywords) -> Argument | None:
     rounding = keywords.get("rounding_mode")
     return recorder.line(rounding, recorder.line("div", *values)) if rounding else None
 
 
 # PyTorch's operators in terms of those of programs. A lowering gets the recorder, the arguments as names and
 # numbers, and the keywords; it returns None if the operator itself should be looked up.
-Lowering = Callable[[Recorder, list[Any], Mapping[str, Any]], Argument | None]
+Lowering = Callable[[Recorder, Operands, Keywords], Argument | None]
 LOWERINGS: dict[str, Lowering] = {
     "add": _with_alpha,
     "sub": _with_alpha,

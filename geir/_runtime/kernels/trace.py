@@ -9,14 +9,14 @@ import functools
 import operator
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
 from torch.func import functional_call
 
 from ..._util.state import AnyState, leaves, map_state, map_tensors
-from ..stepper import Step
+from ..stepper import Prepared, Step
 from .names import constant_names, state_names
 from .program import Argument, Line, NotFusableError, Program
 from .record import Recorder
@@ -38,7 +38,7 @@ class _Names(NamedTuple):
 
 
 def trace(
-    module: nn.Module, step: Step, state: AnyState, names: Sequence[str], prepared: Any, dtype: torch.dtype
+    module: nn.Module, step: Step, state: AnyState, names: Sequence[str], prepared: Prepared, dtype: torch.dtype
 ) -> TracedProgram:
     """Trace a step in which every tensor is an input; all else is constant.
 
@@ -139,18 +139,18 @@ class _StepModule(nn.Module):
         self.module = module
         self.run = step
 
-    def forward(self, *arguments: Any) -> Any:
+    def forward(self, *arguments: object) -> tuple[Tensor, AnyState]:
         return self.run(*arguments)
 
 
-def _pure_step(module: nn.Module, step: Step, names: Sequence[str], prepared: Any) -> PureStep:
+def _pure_step(module: nn.Module, step: Step, names: Sequence[str], prepared: Prepared) -> PureStep:
     """A step as a function of all tensors that it uses.
 
     Raises:
         NotFusableError: When called, if the step changes an attribute of the module, which is then restored.
     """
 
-    def run(x: Tensor, state: AnyState, constants: list[Tensor]) -> Any:
+    def run(x: Tensor, state: AnyState, constants: list[Tensor]) -> tuple[Tensor, AnyState]:
         values = {f"module.{name}": value for name, value in zip(names, constants, strict=False)}
         rest = iter(constants[len(names) :])
         arguments = map_tensors(lambda _: next(rest), prepared)

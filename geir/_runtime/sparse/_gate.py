@@ -7,7 +7,7 @@ from importlib.resources import files
 import torch
 from torch import Tensor
 
-from .. import compiler
+from .. import compiler, threads
 from ..arguments import Argument, c_struct, ctypes_structure
 from ..template import render_template
 
@@ -52,7 +52,7 @@ class Source:
         supported = tensor.device.type == "cpu" and tensor.dtype in (torch.float32, torch.float64)
         return supported and self.library(tensor.dtype) is not None
 
-    def function(self, name: str, dtype: torch.dtype) -> ctypes._CFuncPtr:
+    def function(self, name: str, dtype: torch.dtype) -> threads.Function:
         """A compiled function."""
         library = self.library(dtype)
         assert library is not None

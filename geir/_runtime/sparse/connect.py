@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -10,6 +9,7 @@ from torch.nn import functional
 
 from .. import threads
 from ..arguments import fill_structure, Number, Pointer
+from ..untyped import Context, Untyped
 from . import _gate
 
 # Rows that C processes at once.
@@ -58,7 +58,7 @@ def _sources(starts: Tensor, targets: Tensor) -> Tensor:
 
 class _Connect(torch.autograd.Function):
     @staticmethod
-    def forward(*args: Any, **_: Any) -> Any:
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
         ctx, x, weights, starts, targets, size = args
         ctx.save_for_backward(x, weights, starts, targets)
         ctx.size = size
@@ -68,7 +68,7 @@ class _Connect(torch.autograd.Function):
         return _from_lanes(sums, x.shape[:-1])
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         (grad,) = grad_outputs
         x, weights, starts, targets = ctx.saved_tensors
         needs_x, needs_weights, *_ = ctx.needs_input_grad

@@ -1,7 +1,7 @@
 """Convolutions of sparse images."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from .. import memory, threads
 from ..arguments import fill_structure, Number, Pointer
+from ..untyped import Context, Untyped
 from . import _gate
 
 Pair = Sequence[int]
@@ -66,7 +67,7 @@ def _symmetric_padding(padding: Pair | str, kernel: Pair, dilation: Pair) -> Pai
 
 class _Conv2d(torch.autograd.Function):
     @staticmethod
-    def forward(*args: Any, **_: Any) -> Any:
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
         ctx, x, weights, bias, geometry = args
         ctx.save_for_backward(x, weights)
         ctx.geometry = geometry
@@ -75,7 +76,7 @@ class _Conv2d(torch.autograd.Function):
         return y
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         (grad,) = grad_outputs
         x, weights = ctx.saved_tensors
         geometry: Geometry = ctx.geometry

@@ -1,13 +1,12 @@
 """Matrix products with spikes."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 from .. import memory, threads
 from ..arguments import fill_structure, Number, Pointer
+from ..untyped import Context, Untyped
 from . import _gate
 
 # Rows that a thread takes at a time, at most.
@@ -58,13 +57,13 @@ def linear(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
 
 class _Linear(torch.autograd.Function):
     @staticmethod
-    def forward(*args: Any, **_: Any) -> Any:
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
         ctx, x, weights, bias = args
         ctx.save_for_backward(x, weights)
         return _product(x.flatten(0, -2), weights.t(), bias).view(*x.shape[:-1], len(weights))
 
     @staticmethod
-    def backward(ctx: Any, *grad_outputs: Any) -> Any:
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         (grad,) = grad_outputs
         x, weights = ctx.saved_tensors
         needs_x, needs_weights, needs_bias = ctx.needs_input_grad
