@@ -42,8 +42,8 @@ def find_compiler() -> list[str] | None:
 
 @functools.cache
 def _machine() -> str:
-    """What a library depends on besides its source: the compiler, its flags, and the processor that
-    `-march=native` stands for."""
+    """A text of everything that a library depends on besides its source: the compiler, its flags, and the
+    processor that `-march=native` stands for."""
     command = find_compiler()
     version = ""
     if command:

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-# What a compiled function returns to ctypes: nothing that is used.
+# A compiled function, as `ctypes` loads it.
 Function = Any
 
 

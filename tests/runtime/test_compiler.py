@@ -16,11 +16,11 @@ pytestmark = pytest.mark.skipif(compiler.find_compiler() is None, reason="there 
 
 @pytest.fixture
 def empty_cache(monkeypatch, tmp_path):
-    """A cache directory of its own, for the test to spoil."""
+    """An empty cache directory, which the test may damage."""
 
     def forget():
-        for remembered in (compiler.cache_folder, compiler.find_compiler, compiler._machine, cpu.kernel):
-            remembered.cache_clear()
+        for cached in (compiler.cache_folder, compiler.find_compiler, compiler._machine, cpu.kernel):
+            cached.cache_clear()
 
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     forget()
@@ -53,7 +53,7 @@ def test_ziglang_is_used_if_there_is_no_other_compiler(monkeypatch):
 @pytest.mark.parametrize(
     "damage",
     [lambda path: path.write_bytes(b"not a library"), lambda path: path.write_bytes(path.read_bytes()[:-100])],
-    ids=["foreign", "cut short"],
+    ids=["foreign", "truncated"],
 )
 def test_a_damaged_cache_is_repaired(empty_cache, damage):
     text = "int number(void) { return 7; }"
@@ -61,7 +61,7 @@ def test_a_damaged_cache_is_repaired(empty_cache, damage):
     (path,) = (empty_cache / "geir").glob("*.so")
     assert path.parent.stat().st_mode & 0o077 == 0
     whole = path.read_bytes()
-    path.unlink()  # a new file, for the loaded one is still mapped
+    path.unlink()  # a new file, because the loaded one is still mapped
     path.write_bytes(whole)
     damage(path)
     assert compiler.load(text).number() == 7

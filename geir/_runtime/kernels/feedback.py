@@ -31,11 +31,11 @@ def forward(plan: Plan, tensors: Tensors[Tensor], feedback: Feedback[Tensor]) ->
 def backward(plan: Plan, tensors: BackwardTensors[Tensor], feedback: SavedFeedback[Tensor]) -> Gradients[Tensor]:
     """The vector-Jacobian product of `forward`.
 
-    The gradient of an output has two terms: the given one, and that which came back from the next step through
-    the weights. So the kernel takes one step at a time, and between two steps a matrix product carries the
-    gradient of the input back to the last output. The states are computed again chunk by chunk. The gradient of
-    the weights is one product over all steps at the end; it reads only the rows of the gradient that belong to
-    spikes.
+    The gradient of an output has two terms: the given gradient, and the feedback's gradient, which arrives from
+    the next step through the weights. So the kernel runs one step at a time, and between two steps a matrix
+    product maps the gradient of the input to that of the previous output. The states are recomputed chunk by
+    chunk. The gradient of the weights is one product over all steps at the end. It reads only the rows of the
+    gradient that belong to spikes.
     """
     xs = contiguous(tensors.xs)
     kernel = find_kernel(plan, xs, tensors.constants, plan.needs_grad)

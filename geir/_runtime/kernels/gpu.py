@@ -222,7 +222,7 @@ def kernel(
         launch(module.forward, -(-neurons // shape.block), values, shape.block, shape.warps)
 
     def forward_recurrent(arguments: Mapping[str, Value]) -> None:
-        raise NotImplementedError("On a GPU, every step of a recurrent model is a run of its own.")
+        raise NotImplementedError("On a GPU, every step of a recurrent model is a separate run.")
 
     def backward(arguments: Mapping[str, Value]) -> None:
         x, neurons = _input_and_neurons(arguments)

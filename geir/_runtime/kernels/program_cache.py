@@ -5,11 +5,12 @@ public attribute of the module and its submodules: numbers and strings by value,
 three levels deep, by the attributes in their ``__dict__``, everything else by identity and, if it is not
 callable, by its `repr`. So changing `dt`, replacing a surrogate, or changing an attribute of a surrogate finds
 another entry, and the step is traced again. The key does not see attributes that begin with an underscore,
-`training`, objects deeper than three levels, variables that a function closes over, global variables, nor code:
-after a method is replaced on a class, the old program is still used.
+`training`, class attributes, objects deeper than three levels, variables that a function closes over, global
+variables, nor code: after a method is replaced on a class, the old program is still used.
 
-Entries are never removed. Each holds the settings of its key, so that no object whose identity is part of a key
-is freed and its address used by another.
+Entries are never removed. Each holds the settings of its key, so that no setting whose identity is part of a key
+is freed and its address used by another object. An object inside a setting is held by that setting only: after
+it has been replaced there, its address can be used again, and the entry of the old object found for a new one.
 """
 
 import itertools
