@@ -44,7 +44,10 @@ JOBS = {
             [str(BIN / "lint-imports")],
         ],
     ),
-    "docs": Job("docs", [[PYTHON, "-m", "sphinx", "-W", "--keep-going", "-b", "html", "docs", "docs/_build/html"]]),
+    "docs": (
+        "docs",
+        [[PYTHON, "-m", "sphinx", "-W", "--keep-going", "-j", "auto", "-b", "html", "docs", "docs/_build/html"]],
+    ),
 }
 
 

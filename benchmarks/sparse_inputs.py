@@ -29,20 +29,20 @@ class Comparison(NamedTuple):
 
 COMPARISONS = (
     Comparison(
-        "EventLinear, 1024 to 1024, B=64",
-        lambda: geir.connections.EventLinear(1024, 1024),
+        "SparseInputLinear, 1024 to 1024, B=64",
+        lambda: geir.connections.SparseInputLinear(1024, 1024),
         lambda: nn.Linear(1024, 1024),
         (64, 1024),
     ),
     Comparison(
-        "EventConv2d, 16 to 32 channels, 3x3, 28x28, B=64",
-        lambda: geir.connections.EventConv2d(16, 32, 3, padding=1),
+        "SparseInputConv2d, 16 to 32 channels, 3x3, 28x28, B=64",
+        lambda: geir.connections.SparseInputConv2d(16, 32, 3, padding=1),
         lambda: nn.Conv2d(16, 32, 3, padding=1),
         (64, 16, 28, 28),
     ),
     Comparison(
-        "EventConv2d, 64 to 64 channels, 3x3, 16x16, B=32",
-        lambda: geir.connections.EventConv2d(64, 64, 3, padding=1),
+        "SparseInputConv2d, 64 to 64 channels, 3x3, 16x16, B=32",
+        lambda: geir.connections.SparseInputConv2d(64, 64, 3, padding=1),
         lambda: nn.Conv2d(64, 64, 3, padding=1),
         (32, 64, 16, 16),
     ),

@@ -161,7 +161,7 @@ def compare_with_frames(bench: Bench, events: Events) -> str:
     updates_by_frames = 100 * SENSOR_SIZE[0] * SENSOR_SIZE[1]
     rows: list[list[object]] = []
     for share in (1.0, 0.1, 0.01):
-        part = T.drop_events(events, 1 - share, generator=torch.Generator().manual_seed(0)).between(
+        part = T.drop_events(events, 1 - share, generator=torch.Generator().manual_seed(0)).slice_time(
             None, int(events.t[0]) + 100_000
         )
 

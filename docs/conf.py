@@ -1,34 +1,63 @@
-"""How the documentation is built: Sphinx with the furo theme; MyST pages, whose code is run; neuron pages written from the classes."""
+"""Configuration of the documentation: Sphinx with the furo theme and MyST pages, whose code cells are executed.
 
+The page of each neuron is generated from its class, and lists of public names are taken from the packages, so that
+neither needs editing when a neuron or a function is added. The build fails if a public name is documented nowhere.
+"""
+
+import hashlib
 import inspect
 import os
+import pydoc
 import re
 import shutil
 import sys
 from pathlib import Path
+from types import ModuleType
+from typing import Any
 
 from sphinx.application import Sphinx
 from sphinx.environment import BuildEnvironment
 from sphinx.util import logging
 
 HERE = Path(__file__).parent
-# For this file, and for the kernels that run the pages.
+# For this file, and for the Jupyter kernels that execute the pages.
 PATHS = [str(HERE.parent), str(HERE)]
 sys.path[:0] = PATHS
 os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PATHS, os.environ.get("PYTHONPATH")]))
+# Pages are executed in parallel, one process per page.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import pictures  # noqa: E402
+import pictures  # noqa: E402  (needs the path above)
+import torch  # noqa: E402  (needs the number of threads above)
 
-import geir  # noqa: E402
-from geir import encode, models, neurons, plasticity, receptive_fields, surrogates  # noqa: E402
-from geir.core.parameters import Declared  # noqa: E402
-from geir.decode import decoders as decode
-from geir.measures import distances, filters, logic, operations, penalties, statistics
-from geir.neurons import parametric
-from geir.wrappers import noise, refractory
+import geir  # noqa: E402  (likewise)
+from geir import (  # noqa: E402  (likewise)
+    connections,
+    decode,
+    encode,
+    events,
+    measures,
+    models,
+    neurons,
+    plasticity,
+    plot,
+    receptive_fields,
+    surrogates,
+    synapses,
+    tensorboard,
+    wrappers,
+)
+
+
+def digest(*files: Path) -> str:
+    """A hash of the sources of geir and of further files. What was made from them is reused while it stays the same."""
+    sources = sorted(path for path in (HERE.parent / "geir").rglob("*") if path.is_file() and path.suffix != ".pyc")
+    return hashlib.sha256(b"".join(path.read_bytes() for path in [*sources, *files])).hexdigest()
+
 
 project = "geir"
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "sphinx.ext.mathjax", "myst_nb"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "myst_nb"]
+html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = "geir"
 html_static_path = ["_static"]
@@ -40,30 +69,38 @@ exclude_patterns = ["_build"]
 # A name in single backticks is a link where it is documented, else code.
 default_role = "py:obj"
 autodoc_member_order = "bysource"
-autodoc_typehints = "none"
+autodoc_typehints = "signature"
+autodoc_typehints_format = "short"
+python_use_unqualified_type_names = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 myst_enable_extensions = ["dollarmath", "substitution"]
-nb_execution_mode = "force"
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE / "_build" / "executed" / digest(HERE / "pictures.py"))
 nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_output_stderr = "warn"
 nb_merge_streams = True
 nb_render_markdown_format = "myst"
 
-
-def is_model(thing: object) -> bool:
-    """Whether it is a neuron in its base form: it says how it rests, and is neither one step nor recurrent."""
-    if not (isinstance(thing, type) and issubclass(thing, geir.Dynamics)) or issubclass(
-        thing, geir.CellMixin | geir.RecurrentMixin
-    ):
-        return False
-    return thing.rest is not geir.Dynamics.rest
-
-
-NAMES = [name for module in (neurons, refractory, noise, compartments, parametric) for name in module.__all__]
-MODELS = {name: getattr(geir, name) for name in sorted(NAMES, key=str.lower) if is_model(getattr(geir, name))}
-FORMS = {
+# Where public names live besides the top level.
+NAMESPACES = (
+    connections,
+    decode,
+    encode,
+    events,
+    measures,
+    models,
+    neurons,
+    plasticity,
+    plot,
+    receptive_fields,
+    surrogates,
+    synapses,
+    tensorboard,
+    wrappers,
+)
+VARIANTS = {
     "": "over time",
     "Cell": "one step",
     "Recurrent": "recurrent, over time",
@@ -71,11 +108,65 @@ FORMS = {
 }
 
 
-def directives(*names: str) -> str:
-    """RST that documents public names of geir, functions first, as a block of MyST."""
-    functions = [f".. autofunction:: geir.{name}" for name in names if not isinstance(getattr(geir, name), type)]
-    classes = [f".. autoclass:: geir.{name}" for name in names if isinstance(getattr(geir, name), type)]
-    return "\n\n".join(["```{eval-rst}", *functions, *classes, "```"]) if names else ""
+def public(module: ModuleType) -> dict[str, Any]:
+    """The public names of a namespace that belong to geir: the exports of a package, the definitions of a module."""
+    is_package = hasattr(module, "__path__")
+    source = "geir" if is_package else module.__name__
+    return {
+        name: thing
+        for name, thing in vars(module).items()
+        if not name.startswith("_") and getattr(thing, "__module__", "").startswith(source)
+    }
+
+
+def path_of(name: str) -> str:
+    """The path under which users find a neuron, a wrapper or a state: `geir.LIF`, `geir.neurons.LIFState`."""
+    namespace = next(module for module in (geir, neurons, wrappers) if hasattr(module, name))
+    return f"{namespace.__name__}.{name}"
+
+
+def is_model(thing: object) -> bool:
+    """Whether this is a neuron or wrapper in its basic variant: neither abstract, nor a cell, nor recurrent."""
+    return (
+        isinstance(thing, type)
+        and issubclass(thing, geir.Dynamics)
+        and not inspect.isabstract(thing)
+        and not issubclass(thing, geir.CellMixin | geir.RecurrentMixin)
+    )
+
+
+# An alias, such as LSNN for ALIF, is not a model.
+MODELS = {
+    name: thing
+    for name, thing in sorted((public(neurons) | public(wrappers)).items(), key=lambda item: item[0].lower())
+    if is_model(thing) and thing.__name__ == name
+}
+
+
+def variants(name: str) -> dict[str, str]:
+    """The variants of a model by name, and what each is."""
+    available = public(neurons) | public(wrappers)
+    return {name + suffix: meaning for suffix, meaning in VARIANTS.items() if name + suffix in available}
+
+
+def is_variant(thing: type) -> bool:
+    """Whether this is a variant of a model, such as `LIFCell`."""
+    return thing.__name__ not in MODELS and any(thing.__name__ in variants(model) for model in MODELS)
+
+
+def autodoc(*paths: str) -> str:
+    """reStructuredText that documents public names of geir, functions first, as a block of MyST."""
+    things = {path: pydoc.locate(path) for path in paths}
+    functions = [f".. autofunction:: {path}" for path, thing in things.items() if not isinstance(thing, type)]
+    classes = [f".. autoclass:: {path}" for path, thing in things.items() if isinstance(thing, type)]
+    return "\n\n".join(["```{eval-rst}", *functions, *classes, "```"]) if things else ""
+
+
+def autodoc_all(module: ModuleType, submodule: str = "") -> str:
+    """`autodoc` for all names of a namespace, or for those that one of its submodules defines."""
+    source = f"{module.__name__}.{submodule}".rstrip(".")
+    found = {name: thing for name, thing in public(module).items() if thing.__module__.startswith(source)}
+    return autodoc(*(f"{module.__name__}.{name}" for name, thing in found.items() if thing.__name__ == name))
 
 
 def table(*lines: tuple[str, ...]) -> str:
@@ -84,121 +175,132 @@ def table(*lines: tuple[str, ...]) -> str:
     return "\n".join(f"| {' | '.join(cells)} |" for cells in (header, ["---"] * len(header), *rows))
 
 
-def forms(name: str) -> dict[str, str]:
-    """The forms of a model that there are, and what each is."""
-    return {name + suffix: meaning for suffix, meaning in FORMS.items() if hasattr(geir, name + suffix)}
-
-
 def summary(name: str) -> str:
-    """The first sentence of a model's docstring; one made refractory by a mixin has none."""
-    model = MODELS[name]
-    text = (
-        model.__doc__
-        or f"A refractory {{py:class}}`~geir.{model.__bases__[-1].__name__}`, see {{py:class}}`~geir.{model.__bases__[0].__name__}`."
-    )
-    sentence = " ".join(text.split("\n\n")[0].split()).replace("``", "`")
-    # From roles of RST to those of MyST.
-    return re.sub(r":([\w:]+):`", r"{\1}`", sentence)
-
-
-def parameters(model: type[Declared]) -> str:
-    """The table of a model's parameters; nothing if it has none."""
-    declared = [
-        (
-            f"`{key}`",
-            p.doc,
-            p.unit or "1",
-            f"{p.default:g}",
-            p.range.removeprefix("Must be ").removesuffix(".") or "any",
-        )
-        for key, p in model.declarations().items()
-    ]
-    return table(("name", "meaning", "unit", "default", "range"), *declared) if declared else ""
-
-
-def rules(names: list[str]) -> str:
-    """What `geir.plasticity` lists, each class that declares parameters with their table."""
-    things = {name: getattr(geir, name) for name in names}
-    blocks = [
-        f"{directives(name)}\n\n{parameters(thing) if issubclass(thing, Declared) else ''}"
-        for name, thing in things.items()
-        if isinstance(thing, type)
-    ]
-    return "\n\n".join([directives(*(name for name, thing in things.items() if not isinstance(thing, type))), *blocks])
+    """The first paragraph of a model's docstring in MyST."""
+    paragraph = " ".join(inspect.getdoc(MODELS[name]).split("\n\n")[0].split()).replace("``", "`")
+    return re.sub(r":([\w:]+):`", r"{\1}`", paragraph)
 
 
 def page(name: str) -> str:
-    """The page of one model, all from its class."""
-    model = MODELS[name]
-    rest = pictures.example(model).resting_state()
-    state = type(rest).__name__
+    """The page of one model, generated from its class."""
+    state = pictures.example(MODELS[name]).initial_state(torch.zeros(2))
+    kind = type(state).__name__
+    others = [variant for variant in variants(name) if variant != name]
     blocks = [
         f"# {name}",
-        "" if model.__doc__ else summary(name),
-        directives(name),
-        f"![Response of {name}: input, membrane potential with spikes, and the rest of its state over time]({name.lower()}.svg)",
-        "## Parameters",
-        parameters(model),
-        "Give each as a number, as a tensor with one value per neuron, or as {py:func}`~geir.learnable`. "
-        "What every model takes besides is in {doc}`/contract`.",
+        autodoc(path_of(name)),
         "## State",
-        table(("part", "meaning"), *((f"`{part}`", meaning) for part, meaning, _ in pictures.state_variables(rest))),
-        directives(state) if state == f"{name}State" else f"It is a {{py:class}}`~geir.{state}`.",
-        "## Forms",
-        table(
-            ("form", "what it is"), *((f"{{py:class}}`~geir.{form}`", meaning) for form, meaning in forms(name).items())
-        ),
-        directives(*(form for form in forms(name) if form != name)),
+        table(("part", "meaning"), *((f"`{part}`", meaning) for part, meaning, _ in pictures.state_variables(state))),
+        autodoc(path_of(kind)) if kind == f"{name}State" else f"It is a {{py:class}}`~{path_of(kind)}`.",
+        "## Variants" if others else "",
+        autodoc(*map(path_of, others)),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
 
 
 def write_neuron_pages(app: Sphinx) -> None:
+    """Write the pages of all models, unless they are up to date."""
     folder = HERE / "neurons"
+    stamp = folder / "digest.txt"
+    current = digest(HERE / "pictures.py", HERE / "conf.py")
+    if stamp.exists() and stamp.read_text() == current:
+        return
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir()
-    for name, model in MODELS.items():
+    for name in MODELS:
         (folder / f"{name.lower()}.md").write_text(page(name))
-        pictures.draw_response(model, folder / f"{name.lower()}.svg")
     rows = [
         (
             f"{{doc}}`{name} <{name.lower()}>`",
             summary(name),
-            ", ".join(f"`{form}`" for form in forms(name) if form != name),
+            ", ".join(f"`{variant}`" for variant in variants(name) if variant != name),
         )
         for name in MODELS
     ]
-    listed = "\n".join(["```{toctree}", ":hidden:", "", *(name.lower() for name in MODELS), "```"])
+    contents = "\n".join(["```{toctree}", ":hidden:", "", *(name.lower() for name in MODELS), "```"])
     (folder / "index.md").write_text(
-        "\n\n".join(["# Neurons", table(("model", "what it is", "forms"), *rows), listed]) + "\n"
+        "\n\n".join(["# Neurons", table(("model", "description", "variants"), *rows), contents]) + "\n"
     )
+    stamp.write_text(current)
+
+
+def draw_response(app: Sphinx, document: str, source: list[str]) -> None:
+    """Draw the picture of a model when its page is read: pages are read in parallel processes."""
+    picture = HERE / f"{document}.svg"
+    for name, model in MODELS.items():
+        if document == f"neurons/{name.lower()}" and not picture.exists():
+            pictures.draw_response(model, picture)
+
+
+# Before napoleon, which has priority 500, turns the sections of a docstring into fields.
+BEFORE_NAPOLEON = 400
+
+
+def edit_docstring(app: Sphinx, what: str, path: str, thing: Any, options: Any, lines: list[str]) -> None:
+    """Put the picture of a model above its arguments, and shorten what would repeat the page."""
+    if what != "class":
+        return
+    # Descriptions of parameters are shown by plots and tables too, which write formulas between dollars.
+    lines[:] = [re.sub(r"\$([^$]+)\$", r":math:`\1`", line) for line in lines]
+    name = thing.__name__
+    if thing is MODELS.get(name):
+        image = [
+            f".. image:: {name.lower()}.svg",
+            f"   :alt: Response of {name}: input, membrane potential with spikes, other parts of the state",
+        ]
+        end = lines.index("Args:") if "Args:" in lines else len(lines)
+        lines[end:end] = [*image, ""]
+    elif is_variant(thing):
+        # The first paragraph says which variant of which model it is.
+        del lines[lines.index("") :]
+    elif issubclass(thing, tuple) and lines and lines[0].startswith(f"{name}("):
+        # The docstring that Python gives to a named tuple repeats its signature.
+        lines.clear()
+
+
+def shorten_signature(
+    app: Sphinx, what: str, path: str, thing: Any, options: Any, signature: str, returns: str
+) -> tuple[str, str] | None:
+    """Show only the required arguments of a variant: the others are those of its model."""
+    if what != "class" or not is_variant(thing):
+        return None
+    required = [p.name for p in inspect.signature(thing).parameters.values() if p.default is p.empty]
+    return f"({', '.join([*required, '...'])})", ""
 
 
 def check_inventory(app: Sphinx, env: BuildEnvironment) -> None:
-    """Fail if a public name of geir is documented nowhere."""
-    documented = {name for name, *_ in env.get_domain("py").get_objects()}
-    public = {name for name, thing in vars(geir).items() if not name.startswith("_") and not inspect.ismodule(thing)}
-    if missing := sorted(name for name in public if f"geir.{name}" not in documented):
-        logging.getLogger(__name__).warning("No page documents %s.", ", ".join(f"geir.{name}" for name in missing))
+    """Warn, which fails a strict build, if a public name of geir is documented nowhere."""
+    documented = {id(pydoc.locate(path)) for path, *_ in env.get_domain("py").get_objects()}
+    missing = [
+        f"{module.__name__}.{name}"
+        for module in (geir, *NAMESPACES)
+        for name, thing in public(module).items()
+        if id(thing) not in documented
+    ]
+    if missing:
+        logging.getLogger(__name__).warning("No page documents %s.", ", ".join(sorted(missing)))
 
 
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_neuron_pages)
+    app.connect("source-read", draw_response)
+    app.connect("autodoc-process-docstring", edit_docstring, priority=BEFORE_NAPOLEON)
+    app.connect("autodoc-process-signature", shorten_signature)
     app.connect("env-check-consistency", check_inventory)
 
 
-# Written from what the modules list: {{ surrogates }} on a page.
+# {{ surrogates }} on a page documents all of geir.surrogates.
 myst_substitutions = {
-    "surrogates": directives(*surrogates.__all__),
-    "encoders": directives(*encode.__all__),
-    "decoders": directives(*decode.__all__),
-    "models": directives(*models.__all__),
-    "receptive_fields": directives(*receptive_fields.__all__),
-    "filters": directives(*filters.__all__),
-    "logic": directives(*logic.__all__),
-    "distances": directives(*distances.__all__),
-    "statistics": directives(*statistics.__all__),
-    "operations": directives(*operations.__all__),
-    "penalties": directives(*penalties.__all__),
-    "plasticity": rules(plasticity.__all__),
+    "surrogates": autodoc_all(surrogates),
+    "encoders": autodoc_all(encode),
+    "decoders": autodoc_all(decode),
+    "models": autodoc_all(models),
+    "receptive_fields": autodoc_all(receptive_fields),
+    "plasticity": autodoc_all(plasticity),
+    "filters": autodoc_all(measures, "filters"),
+    "logic": autodoc_all(measures, "logic"),
+    "distances": autodoc_all(measures, "distances"),
+    "statistics": autodoc_all(measures, "statistics"),
+    "operations": autodoc_all(measures, "operations"),
+    "penalties": autodoc_all(measures, "penalties"),
 }

@@ -29,9 +29,9 @@ STEPS, BATCH, SIZE = 60, 3, 4
 def check_neuron(neuron: Dynamics, compiled: bool = False) -> None:
     """Raise `AssertionError` if a model breaks the contract, naming the broken promise.
 
-    It checks shapes and dtypes, that nothing is changed in place, that samples and neurons do not mix, causality, that a run
-    is the repeated step and can be split, gradients against finite differences, kernels against the reference loop, saving,
-    loading and copying, and function transforms.
+    It checks shapes and dtypes, that nothing is changed in place, that samples and neurons do not mix,
+    causality, that a run is the repeated step and can be split, gradients against finite differences, kernels
+    against the reference loop, saving, loading and copying, and function transforms.
 
     Args:
         neuron: A layer over time, with any parameters; it is not changed. A model with noise needs a seed.

@@ -6,7 +6,7 @@ from torch import nn
 import geir
 from geir import LI, LICell, LIF, LIFCell, LIFRecurrent, Lift, SequentialState
 
-# Input over time, shape (25 steps, 4 samples, 5 channels). Each sample drives two channels of its own.
+# Input over time, shape (25 steps, 4 samples, 5 channels). Each sample drives two channels that no other sample drives.
 XS = 32 * torch.rand(25, 4, 5, generator=torch.Generator().manual_seed(0)) * (torch.eye(5)[:4] + torch.eye(5)[1:])
 LABELS = torch.tensor([0, 1, 2, 0])
 
@@ -28,4 +28,8 @@ def spike_counts(model: SequentialState) -> list[int]:
     model.return_hidden = True
     outputs, _ = model(XS)
     model.return_hidden = False
-    return [int(zs.sum()) for module, zs in zip(model, outputs, strict=True) if isinstance(module, geir.Neuron)]
+    return [
+        int(zs.sum())
+        for module, zs in zip(model, outputs, strict=True)
+        if isinstance(module, geir.Dynamics) and module.spiking
+    ]

@@ -1,11 +1,13 @@
-"""The examples and commands of the README work."""
+"""The code of README and CONTRIBUTING runs."""
 
 import re
 import sys
+import textwrap
 import types
 from pathlib import Path
 
 import pytest
+import torch
 
 README = Path(__file__).parents[1] / "README.md"
 
@@ -23,6 +25,19 @@ def test_python_examples_of_the_readme_run(monkeypatch, tmp_path):
     assert scope["more"].shape == (5, 8, 10)
     assert scope["zs"].shape == (100, 32, 50)
     assert scope["spikes"].shape == (1, 1, 8, 30, 30)
+
+
+def test_the_template_of_a_neuron_in_contributing_runs(monkeypatch):
+    text = README.with_name("CONTRIBUTING.md").read_text()
+    (template,) = re.findall(r"```python\n(.*?)```", text, re.S)
+    module = types.ModuleType("geir.neurons.myneuron")
+    module.__package__ = "geir.neurons"
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    exec(compile(textwrap.dedent(template), "CONTRIBUTING.md", "exec"), vars(module))
+    neuron = vars(module)["MyNeuron"]()
+    zs, state = neuron(torch.ones(100, 3))
+    assert zs.sum() > 10
+    assert state.i.shape == (3,)
 
 
 @pytest.mark.parametrize("job", re.findall(r"python3 run.py (\w+)", README.read_text()))

@@ -58,6 +58,11 @@ def check_positive(caller: str, **numbers: float) -> None:
             raise ValueError(f"{caller}: {name} must be positive and finite, got {value}.")
 
 
+def is_positive_finite(value: float) -> bool:
+    """Whether a number is positive and finite, for the `check` of a setting such as `dt`."""
+    return 0 < value < math.inf
+
+
 def check_integer(caller: str, minimum: int = 0, **numbers: int) -> None:
     """Check that all numbers are integers of at least `minimum`.
 
@@ -84,13 +89,14 @@ def unwrap_output(caller: str, x: object) -> Tensor:
     return x
 
 
-def check_broadcastable(owner: str, name: str, tensor: Tensor, shape: torch.Size) -> None:
-    """Raise `ValueError` unless the tensor `owner.name` broadcasts to one step of input of this shape."""
+def check_broadcastable(
+    owner: str, name: str, tensor: Tensor, shape: torch.Size, target: str = "one step of input"
+) -> None:
+    """Raise `ValueError` unless the tensor `owner.name` broadcasts to this shape, which is that of the target."""
     sizes = itertools.zip_longest(reversed(shape), reversed(tensor.shape), fillvalue=1)
     if tensor.dim() > len(shape) or any(wanted != given != 1 for wanted, given in sizes):
         raise ValueError(
-            f"{owner}.{name} has shape {tuple(tensor.shape)}, "
-            f"which does not broadcast to one step of input, {tuple(shape)}."
+            f"{owner}.{name} has shape {tuple(tensor.shape)}, which does not broadcast to {target}, {tuple(shape)}."
         )
 
 

@@ -1,4 +1,4 @@
-"""Connections: delays, sparse and masked weights, layers that skip silent inputs."""
+"""Connections: delays, sparse and masked weights, and layers that exploit sparse input."""
 
 from .delay import (
     Delay as Delay,
@@ -6,10 +6,13 @@ from .delay import (
     DelayedLinear as DelayedLinear,
     DelayedLinearCell as DelayedLinearCell,
     DelayState as DelayState,
+)
+from .interpolation import (
     GaussianInterpolation as GaussianInterpolation,
     Interpolation as Interpolation,
     LinearInterpolation as LinearInterpolation,
     NearestStep as NearestStep,
+    Taps as Taps,
 )
-from .event import EventConv2d as EventConv2d, EventLinear as EventLinear
-from .partial import MaskedLinear as MaskedLinear, SparseLinear as SparseLinear
+from .sparse import MaskedLinear as MaskedLinear, SparseLinear as SparseLinear
+from .sparse_input import SparseInputConv2d as SparseInputConv2d, SparseInputLinear as SparseInputLinear

@@ -1,106 +1,65 @@
-"""Delays: of neurons' output, and of every synapse of a linear connection."""
+"""Delays: of each neuron's output, and of each synapse of a linear connection."""
 
 import math
 import numbers
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+from abc import ABC, abstractmethod
+from typing import NamedTuple, TypeAlias
 
 import torch
 from torch import nn, Tensor
 
 from .._runtime.sparse import linear
+from .._util.validation import (
+    check_broadcastable,
+    is_positive_finite,
+    time_indices,
+    unwrap_output,
+)
 from ..core.parameters import Declared, Parameter, Range, setting
+from .interpolation import Interpolation, LinearInterpolation, Taps
 
-
-@dataclass(frozen=True)
-class Interpolation:
-    """What a delay means between steps: a weighted sum of whole steps. Abstract: subclass it and write `taps`."""
-
-    def taps(self, delay: Tensor, longest: int, dt: float) -> tuple[Tensor, Tensor]:
-        """Whole steps, each from 0 to `longest`, and their weights, for delays in steps of shape (...): both of shape (taps, ...)."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class NearestStep(Interpolation):
-    """Delays rounded to whole steps; they do not learn."""
-
-    def taps(self, delay: Tensor, longest: int, dt: float) -> tuple[Tensor, Tensor]:
-        return torch.round(delay.detach()).long()[None], torch.ones_like(delay)[None]
-
-
-@dataclass(frozen=True)
-class LinearInterpolation(Interpolation):
-    """Between the two steps around the delay, in proportion to how near they are."""
-
-    def taps(self, delay: Tensor, longest: int, dt: float) -> tuple[Tensor, Tensor]:
-        # Of a delay by the longest whole number of steps, the second tap has weight 0.
-        first = delay.detach().floor().clamp(max=max(0, longest - 1))
-        after = delay - first
-        steps = torch.stack([first, (first + 1).clamp(max=longest)]).long()
-        return steps, torch.stack([1 - after, after])
-
-
-@dataclass(frozen=True)
-class GaussianInterpolation(Interpolation):
-    r"""All steps, weighted by :math:`e^{-(k \Delta t - d)^2 / 2 \sigma^2}` and normalised, as in DCLS.
-
-    A wide one tells learning about far steps. Shrink it while training, ``layer.interpolation = GaussianInterpolation(sigma)``; as it
-    vanishes, it becomes `NearestStep`, with which to evaluate.
-
-    I. Hammouamri, I. Khalfaoui-Hassani & T. Masquelier, *Learning delays in spiking neural networks using dilated convolutions with
-    learnable spacings*, 2023.
-
-    Args:
-        sigma: Width in seconds.
-
-    Raises:
-        ValueError: If it is not positive.
-    """
-
-    sigma: float
-
-    def __post_init__(self) -> None:
-        if not (isinstance(self.sigma, numbers.Real) and 0 < self.sigma < math.inf):
-            raise ValueError(f"GaussianInterpolation.sigma must be a positive number of seconds, got {self.sigma!r}.")
-
-    def taps(self, delay: Tensor, longest: int, dt: float) -> tuple[Tensor, Tensor]:
-        steps = torch.arange(longest + 1, device=delay.device).view(-1, *[1] * delay.dim()).expand(-1, *delay.shape)
-        return steps, torch.softmax(-0.5 * ((steps - delay) * dt / self.sigma) ** 2, 0)
+# A tensor, or the (output, state) tuple of the previous module.
+Input: TypeAlias = Tensor | tuple[Tensor, object]
 
 
 class DelayState(NamedTuple):
     """State of `Delay` and of `DelayedLinear`."""
 
-    past: Tensor  # the last steps of input, as many as the longest delay, the latest last
+    past: Tensor  # the last steps of input, shape (longest delay in steps, ...), the most recent last
 
 
-class _Delays(Parameter):
-    """A declared delay: no longer than its module's buffer, once that is known."""
+class _DelayParameter(Parameter):
+    """A declared delay, which must fit into the buffer of its module once the length of the buffer is known."""
 
-    def check(self, module: Any, value: Tensor) -> None:
+    def check(self, module: nn.Module, value: Tensor) -> None:
         super().check(module, value)
         longest = getattr(module, "max_delay", None)
-        # To within rounding: 0.025 is not a number of float32.
+        # Up to rounding: 0.025 is not representable in float32.
         if longest is not None and not value.is_meta and bool((value.detach() > longest * (1 + 1e-6)).any()):
             raise ValueError(
-                f"{self.qualified_name(module)} must be <= max_delay = {longest:g} s, the length of the buffer, got {value.detach().max().item():.6g}."
+                f"{self.qualified_name(module)} must be <= max_delay = {longest:g} s, the length of the buffer, "
+                f"got {value.detach().max().item():.6g}."
             )
 
 
-class _Delayed(Declared):
-    """What has delays and keeps as much of its input as they reach back."""
+class _DelayBase(Declared, ABC):
+    """A module with delays, which keeps the part of its input that the delays still need.
+
+    Abstract: a subclass defines `respond`.
+    """
 
     dt: float = setting(
-        default=1e-3, accepts=numbers.Real, check=lambda dt: 0 < dt < math.inf, expected="a positive number of seconds"
+        default=1e-3, accepts=numbers.Real, check=is_positive_finite, expected="a positive number of seconds"
     )
     max_delay: float | None = setting(
         default=None,
         accepts=(numbers.Real, type(None)),
         check=lambda longest: longest is None or 0 <= longest < math.inf,
-        expected="a number of seconds, not negative",
+        expected="a number of seconds >= 0",
     )
-    delay: Parameter = _Delays(default=0.0, unit="s", range=Range(at_least=0.0), doc="time from input to output")
+    delay: Parameter = _DelayParameter(
+        default=0.0, unit="s", range=Range(at_least=0.0), doc="time from input to output"
+    )
     interpolation: Interpolation = LinearInterpolation()
 
     def __post_init__(self) -> None:
@@ -109,61 +68,105 @@ class _Delayed(Declared):
             self.max_delay = self.delay.max().item()
         type(self).declarations()["delay"].check(self, self.delay)
 
-    @property
-    def longest(self) -> int:
-        """How many steps of input are kept: the longest delay, rounded up."""
-        return math.ceil(round((self.max_delay or 0.0) / self.dt, 4))
-
-    def taps(self, shape: torch.Size | None = None) -> tuple[Tensor, Tensor]:
-        """Whole steps, and their weights, that make up each delay, by default of the delays' own shape: both of shape (taps, *shape)."""
-        delay = self.delay.expand(self.delay.shape if shape is None else shape) / self.dt
-        # Learning may take a delay out of the buffer, where it is held at its end; its gradient brings it back. Rounding must not smear a whole step.
-        whole = torch.round(delay)
-        held = torch.where((delay - whole).abs() < 1e-4, whole, delay).clamp(0, self.longest)
-        return self.interpolation.taps(held.detach() + (delay - delay.detach()), self.longest, self.dt)
-
-    def initial_state(self, x: Tensor) -> DelayState:
-        """Silence.
+    @abstractmethod
+    def respond(self, all_steps: Tensor) -> Tensor:
+        """The output of a run.
 
         Args:
-            x: One step of input, shape (...); it gives shape, dtype and device.
+            all_steps: The past, `longest` steps, followed by the input of the run, shape (longest + time, ...).
+
+        Returns:
+            Output, shape (time, ...).
+        """
+
+    def forward(self, xs: Input, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
+        """Run over time.
+
+        Args:
+            xs: Input, shape (time, ...), or the previous module's `(output, state)` tuple; its state is
+                ignored.
+            state: State to continue from. Default: a silent past.
+
+        Returns:
+            Output, shape (time, ...), and the state after the last step.
+
+        Raises:
+            TypeError: If `xs` is not a floating-point tensor, or `state` is not a `DelayState`.
+            ValueError: If `xs` has no time dimension, or the state, the delays or the weights do not
+                match one step of it.
+        """
+        all_steps, next_state = self.prepend_past(xs, state)
+        return self.respond(all_steps), next_state
+
+    @property
+    def longest(self) -> int:
+        """Length of the buffer in steps: the longest delay, rounded up."""
+        return math.ceil(round((self.max_delay or 0.0) / self.dt, 4))
+
+    def taps(self, shape: torch.Size | None = None) -> Taps:
+        """The whole steps that make up each delay, and their weights.
+
+        Args:
+            shape: Shape to expand the delays to. Default: their own shape.
+
+        Returns:
+            Steps and weights, each of shape (taps, *shape).
+        """
+        delay = self.delay.expand(self.delay.shape if shape is None else shape) / self.dt
+        # A delay that is a whole number of steps up to rounding is made exact; otherwise, interpolation would spread
+        # each spike over two steps. Training can move a delay out of the buffer. It is then clamped to the end of the
+        # buffer in the forward pass only, so that its gradient can bring it back.
+        rounded = torch.round(delay)
+        clamped = torch.where((delay - rounded).abs() < 1e-4, rounded, delay).clamp(0, self.longest)
+        return self.interpolation.taps(clamped.detach() + (delay - delay.detach()), self.longest, self.dt)
+
+    def initial_state(self, x: Tensor) -> DelayState:
+        """The state after a silent past.
+
+        Args:
+            x: One step of input, shape (...); only its shape, dtype and device are used.
         """
         return DelayState(x.new_zeros(self.longest, *x.shape))
 
-    def remember(self, xs: Any, state: DelayState | None) -> tuple[Tensor, DelayState]:
-        """The past and the input one after the other, and the state after them."""
-        name = type(self).__name__
-        xs = xs[0] if isinstance(xs, tuple) else xs
-        if not isinstance(xs, Tensor) or not xs.is_floating_point():
-            raise TypeError(
-                f"{name} takes a floating-point tensor, got {xs.dtype if isinstance(xs, Tensor) else type(xs).__name__}."
-            )
-        if xs.dim() == 0:
+    def prepend_past(self, xs: Input, state: DelayState | None) -> tuple[Tensor, DelayState]:
+        """Past and present input in one tensor, shape (longest + time, ...), and the state after it."""
+        caller = type(self).__name__
+        inputs = unwrap_output(caller, xs)
+        if inputs.dim() == 0:
             raise ValueError(
-                f"{name} runs over time: it takes (time, ...), got a tensor without dimensions; for one step take a cell."
+                f"{caller} runs over time: expected input of shape (time, ...), got a tensor without dimensions; "
+                "use a cell for one step."
             )
-        if state is not None and not isinstance(state, DelayState):
-            raise TypeError(f"{name} continues from a DelayState, got {type(state).__name__}.")
+        past = self._checked_past(inputs, state)
+        all_steps = torch.cat([past, inputs])
+        return all_steps, DelayState(all_steps[len(inputs) :])
+
+    def _checked_past(self, xs: Tensor, state: DelayState | None) -> Tensor:
+        if state is None:
+            return xs.new_zeros(self.longest, *xs.shape[1:])
+        if not isinstance(state, DelayState):
+            raise TypeError(f"{type(self).__name__} expected a DelayState as its state, got {type(state).__name__}.")
+        past = state.past
         shape = (self.longest, *xs.shape[1:])
-        past = (self.initial_state(xs.new_empty(()).expand(xs.shape[1:])) if state is None else state).past
         if past.shape != shape or past.dtype != xs.dtype:
             raise ValueError(
-                f"DelayState.past must be of shape {shape} and {xs.dtype}, as one step of input, got {tuple(past.shape)}, {past.dtype}."
+                f"DelayState.past must have shape {shape} and dtype {xs.dtype} to match the input, "
+                f"got {tuple(past.shape)} and {past.dtype}."
             )
-        all_steps = torch.cat([past, xs])
-        return all_steps, DelayState(all_steps[len(xs) :])
+        return past
 
 
-class Delay(_Delayed):
-    r"""Delays its input: :math:`y_t = x_{t - d / \Delta t}`, of every neuron by a time of its own.
+class Delay(_DelayBase):
+    r"""Delays its input, each neuron by its own time: :math:`y_t = x_{t - d / \Delta t}`.
 
-    Its state is the past that it still has to put out: a stream in parts comes out as in one run. Delays learn where they are
-    ``geir.learnable(...)`` or an `nn.Parameter`.
+    The state holds the input that has not left the buffer yet, so a stream can be processed in chunks.
+    Delays are learnable if set to ``geir.learnable(...)`` or to an `nn.Parameter`.
 
     Args:
-        max_delay: How far the buffer reaches back, in seconds. Default: as far as the delays that are given.
+        max_delay: Length of the buffer in seconds. Default: the longest of the given delays.
         dt: Step size in seconds.
-        interpolation: What a delay between steps means: `LinearInterpolation()`, `GaussianInterpolation(...)` or `NearestStep()`.
+        interpolation: How a delay between two steps is realized: `LinearInterpolation()`,
+            `GaussianInterpolation(...)` or `NearestStep()`.
 
     Raises:
         ValueError: If a delay is longer than the buffer.
@@ -173,49 +176,35 @@ class Delay(_Delayed):
     tensor([0., 0., 1., 0.])
     """
 
-    def forward(self, xs: Any, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
-        """Run over time.
-
-        Args:
-            xs: Input, shape (time, ...), or the pair of output and state that the module before returned, whose state is passed over.
-            state: State to continue from. Default: silence.
-
-        Returns:
-            Output, shape (time, ...), and the state after the last step.
-
-        Raises:
-            TypeError: If `xs` is not a floating-point tensor.
-            ValueError: If `xs` has no time, or the state or the delays do not fit one step of input.
-        """
-        all_steps, after = self.remember(xs, state)
+    def respond(self, all_steps: Tensor) -> Tensor:
         shape = all_steps.shape[1:]
-        if self.delay.dim() > len(shape) or any(a != b != 1 for a, b in zip(shape[::-1], self.delay.shape[::-1])):  # noqa: B905  (the shorter broadcasts)
-            raise ValueError(
-                f"{type(self).__name__}.delay has shape {tuple(self.delay.shape)}, which does not broadcast to one step of input, {tuple(shape)}."
-            )
-        times = torch.arange(self.longest, len(all_steps), device=all_steps.device).view(-1, *[1] * len(shape))
+        check_broadcastable(type(self).__name__, "delay", self.delay, shape)
+        now = self.longest + time_indices(len(all_steps) - self.longest, all_steps.new_empty(()).expand(shape))
         ys = torch.zeros((), dtype=all_steps.dtype, device=all_steps.device)
         for steps, weights in zip(*self.taps(), strict=True):
-            ys = ys + weights.to(all_steps.dtype) * all_steps.gather(0, (times - steps).expand(-1, *shape))
-        return ys, after
+            ys = ys + weights.to(all_steps.dtype) * all_steps.gather(0, (now - steps).expand(-1, *shape))
+        return ys
 
 
-class DelayedLinear(_Delayed):
-    r"""A linear connection whose every synapse has a delay: :math:`y_{t, k} = b_k + \sum_j w_{k j}\, x_{t - d_{k j} / \Delta t,\, j}`.
+class DelayedLinear(_DelayBase):
+    r"""A linear connection with a delay in each synapse:
+    :math:`y_{t, k} = b_k + \sum_j w_{k j}\, x_{t - d_{k j} / \Delta t,\, j}`.
 
-    The delays are of shape (out_features, in_features), or broadcast to it: one for each input has shape (in_features,), for each output
-    (out_features, 1). A run takes as many linear products as there are steps in the buffer, and skips silent inputs in them.
+    Delays have the shape (out_features, in_features) or broadcast to it: shape (in_features,) for one
+    delay per input, (out_features, 1) for one per output. A run computes one linear product for each
+    step of the buffer; the products skip silent inputs.
 
     Args:
         in_features: Number of inputs.
         out_features: Number of outputs.
-        bias: Whether there is a bias.
-        max_delay: How far the buffer reaches back, in seconds. Default: as far as the delays that are given.
+        bias: Whether to add a learnable bias.
+        max_delay: Length of the buffer in seconds. Default: the longest of the given delays.
         dt: Step size in seconds.
-        interpolation: What a delay between steps means: `LinearInterpolation()`, `GaussianInterpolation(...)` or `NearestStep()`.
+        interpolation: How a delay between two steps is realized: `LinearInterpolation()`,
+            `GaussianInterpolation(...)` or `NearestStep()`.
 
     Raises:
-        ValueError: If a delay is longer than the buffer, or the delays do not fit the weights.
+        ValueError: If a delay is longer than the buffer, or the delays do not broadcast to the weights.
     """
 
     in_features: int = setting(
@@ -225,75 +214,70 @@ class DelayedLinear(_Delayed):
         kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of outputs"
     )
     weight: Tensor
-    bias: Any = setting(default=True, accepts=(bool, Tensor, type(None)), expected="True or False")
+    # Given as a bool; replaced by a parameter or None when the module is constructed.
+    bias: Tensor | bool | None = setting(default=True, accepts=(bool, Tensor, type(None)), expected="True or False")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        sizes, bound = (self.out_features, self.in_features), 1 / math.sqrt(self.in_features)
-        shape = self.delay.shape
-        if len(shape) > 2 or any(a not in (1, b) for a, b in zip(shape[::-1], sizes[::-1])):  # noqa: B905  (the shorter broadcasts)
-            raise ValueError(
-                f"{type(self).__name__}.delay has shape {tuple(shape)}, which does not broadcast to that of the weights, {sizes}."
+        shape = torch.Size((self.out_features, self.in_features))
+        check_broadcastable(type(self).__name__, "delay", self.delay, shape, "the weights")
+        bound = 1 / math.sqrt(self.in_features)
+        use_bias = self.bias
+        if isinstance(use_bias, Tensor):
+            raise TypeError(
+                f"{type(self).__name__}.bias must be True or False, got a tensor; set it after construction."
             )
-        given = self.bias
         del self.bias
-        self.register_parameter("weight", nn.Parameter(torch.empty(sizes).uniform_(-bound, bound)))
-        self.register_parameter(
-            "bias",
-            nn.Parameter(torch.empty(self.out_features).uniform_(-bound, bound)) if given is True else given or None,
-        )
+        self.register_parameter("weight", nn.Parameter(torch.empty(shape).uniform_(-bound, bound)))
+        bias = nn.Parameter(torch.empty(self.out_features).uniform_(-bound, bound)) if use_bias else None
+        self.register_parameter("bias", bias)
 
     def kernel(self) -> Tensor:
-        """The weights by whole steps of delay, shape (steps, in_features, out_features), differentiable."""
-        steps, weights = (t.transpose(1, 2) for t in self.taps(self.weight.shape))
-        empty = self.weight.new_zeros(self.longest + 1, self.in_features, self.out_features)
-        return empty.scatter_add(0, steps, weights.to(self.weight.dtype) * self.weight.t())
+        """The weights for each whole step of delay, shape (steps, in_features, out_features),
+        differentiable."""
+        steps, weights = (tap.transpose(1, 2) for tap in self.taps(self.weight.shape))
+        zeros = self.weight.new_zeros(self.longest + 1, self.in_features, self.out_features)
+        return zeros.scatter_add(0, steps, weights.to(self.weight.dtype) * self.weight.t())
 
-    def forward(self, xs: Any, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
-        """Run over time.
-
-        Args:
-            xs: Input, shape (time, ..., in_features), or the pair of output and state that the module before returned, whose state is passed over.
-            state: State to continue from. Default: silence.
-
-        Returns:
-            Output, shape (time, ..., out_features), and the state after the last step.
-
-        Raises:
-            TypeError: If `xs` is not a floating-point tensor.
-            ValueError: If `xs` has no time or not `in_features` inputs, or the state does not fit one step of it.
-        """
-        all_steps, after = self.remember(xs, state)
+    def respond(self, all_steps: Tensor) -> Tensor:
         if all_steps.dim() < 2 or all_steps.shape[-1] != self.in_features:
-            got = tuple(all_steps.shape[1:])
             raise ValueError(
-                f"{type(self).__name__} takes {self.in_features} inputs in the last dimension, got one step of shape {got}."
+                f"{type(self).__name__} takes {self.in_features} inputs in the last dimension, "
+                f"got one step of shape {tuple(all_steps.shape[1:])}."
             )
         count = len(all_steps) - self.longest
-        ys = torch.zeros((), dtype=all_steps.dtype, device=all_steps.device) if self.bias is None else self.bias
+        bias = self.bias
+        ys = bias if isinstance(bias, Tensor) else torch.zeros((), dtype=all_steps.dtype, device=all_steps.device)
         for steps, weights in enumerate(self.kernel().unbind(0)):
             ys = ys + linear(all_steps[self.longest - steps :][:count], weights.t())
-        return ys, after
+        return ys
 
 
-class _OneStep(nn.Module):
-    """One step of a delay instead of a run over time."""
+class _DelayCellMixin(_DelayBase):
+    """One step instead of a run over time."""
 
-    def forward(self, xs: Any, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
+    def forward(self, xs: Input, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
         """Advance by one step.
 
         Args:
-            xs: One step of input, or the pair of output and state that the module before returned, whose state is passed over.
-            state: State before the step. Default: silence.
+            xs: One step of input, or the previous module's `(output, state)` tuple; its state is ignored.
+            state: State before the step. Default: a silent past.
+
+        Returns:
+            Output of the step and the state after it.
+
+        Raises:
+            TypeError: If `xs` is not a floating-point tensor, or `state` is not a `DelayState`.
+            ValueError: If the state or the delays do not match the input.
         """
-        x = xs[0] if isinstance(xs, tuple) else xs
-        ys, state = super().forward(x[None] if isinstance(x, Tensor) else x, state)
-        return ys[0], state  # pyright: ignore[reportReturnType]  (a mixin's `super` is not known)
+        x = unwrap_output(type(self).__name__, xs)
+        ys, state = super().forward(x[None], state)
+        return ys[0], state
 
 
-class DelayCell(_OneStep, Delay):
+class DelayCell(_DelayCellMixin, Delay):
     """One step of `Delay`: input and output of shape (...)."""
 
 
-class DelayedLinearCell(_OneStep, DelayedLinear):
+class DelayedLinearCell(_DelayCellMixin, DelayedLinear):
     """One step of `DelayedLinear`: from (..., in_features) to (..., out_features)."""

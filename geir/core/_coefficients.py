@@ -5,6 +5,7 @@ from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn, Tensor
+from torch._C._functorch import is_functorch_wrapped_tensor
 
 from .integrators import Coefficients
 
@@ -65,7 +66,7 @@ def _is_comparable(tensor: Tensor | None) -> bool:
         return False
     if torch._C._len_torch_dispatch_stack() > 0 or (tensor.requires_grad and torch.is_grad_enabled()):
         return False
-    return not torch._C._functorch.is_functorch_wrapped_tensor(tensor)  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+    return not is_functorch_wrapped_tensor(tensor)
 
 
 def _equal(tensors: list[Tensor | None], copies: list[Tensor | None]) -> bool:

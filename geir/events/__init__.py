@@ -3,14 +3,6 @@
 from .dataset import collate as collate, EventDataset as EventDataset
 from .errors import EventFileError as EventFileError
 from .event_driven import EventDrivenLIF as EventDrivenLIF
-from .events import Events as Events
-from .files import (
-    info as info,
-    open_events as open_events,
-    read_events as read_events,
-    Recording as Recording,
-    write_events as write_events,
-)
 from .formats.compression import Compression as Compression
 from .inputs import (
     CameraInput as CameraInput,
@@ -23,3 +15,11 @@ from .inputs import (
 )
 from .layouts import SPIF as SPIF, T32 as T32, T64 as T64
 from .outputs import UDPOutput as UDPOutput
+from .recording import (
+    describe as describe,
+    open_events as open_events,
+    read_events as read_events,
+    Recording as Recording,
+    write_events as write_events,
+)
+from .store import Events as Events

@@ -14,10 +14,10 @@ from typing import Literal
 from tqdm import tqdm
 
 from . import EventInput, FileInput, LiveInput, Stats, UDPInput, UDPOutput
-from .events import Events
-from .files import info, write_events
 from .inputs import Pipe
 from .layouts import SPIF, T32, T64
+from .recording import describe, write_events
+from .store import Events
 from .terminal import render
 
 LAYOUTS = {"spif": SPIF(), "spif-timed": SPIF(timestamps=True), "t32": T32(), "t64": T64()}
@@ -83,7 +83,7 @@ def read_all(source: EventInput) -> Iterator[Events]:
 def count_events(source: EventInput) -> int | None:
     """The number of events of a source; None if it is unknown."""
     if isinstance(source, FileInput) and isinstance(source.path, str):
-        return info(source.path, sensor_size=source.sensor_size)["events"]
+        return describe(source.path, sensor_size=source.sensor_size)["events"]
     return None
 
 
@@ -104,7 +104,7 @@ def convert(options: Options) -> None:
 def show_info(options: Options) -> None:
     """Describe the content of files."""
     for path in options.paths:
-        description = info(path, sensor_size=options.sensor_size)
+        description = describe(path, sensor_size=options.sensor_size)
         if options.json:
             print(json.dumps(description, default=str))
         else:

@@ -12,8 +12,8 @@ from torch import nn, Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from .events import Events
-from .files import read_events
+from .recording import read_events
+from .store import Events
 
 # A prepared or transformed recording has whatever type the user's functions return.
 Sample = tuple[Any, int]

@@ -1,19 +1,22 @@
-"""What can be wrong with a file of events."""
+"""Errors in event files."""
 
 from os import PathLike
 
 
 class EventFileError(ValueError):
-    """A file of events cannot be read, or not further.
+    """An event file cannot be read, or cannot be read any further.
 
     Attributes:
         path: The file.
-        offset: Byte at which it went wrong; None if it is wrong as a whole.
-        reason: What is wrong.
+        offset: Byte at which the error is; None if it concerns the file as a whole.
+        reason: Description of the error.
     """
 
     def __init__(self, path: str | PathLike[str], offset: int | None, reason: str):
-        self.path, self.offset, self.reason = path, offset, reason
+        self.path = path
+        self.offset = offset
+        self.reason = reason
+        # All of them, so that the error can be pickled.
         super().__init__(path, offset, reason)
 
     def __str__(self) -> str:

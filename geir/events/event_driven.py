@@ -10,7 +10,7 @@ from .._runtime import native
 from ..core.resets import ResetBySubtraction
 from ..neurons import LIF, LIFBox
 from ._native import load
-from .events import Events
+from .store import Events
 
 # Capacity of the buffers for spikes. When they are full, the C function returns, and is called
 # again to continue.

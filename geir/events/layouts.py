@@ -8,7 +8,7 @@ import numpy
 import torch
 from numpy.typing import NDArray
 
-from .events import Events
+from .store import Events
 
 # Integers of various sizes, or structured records.
 Array = NDArray[Any]
@@ -210,7 +210,7 @@ class Decoder:
         # `numpy.array` copies, because the next datagrams overwrite `data`.
         dtypes = (numpy.int64, numpy.int16, numpy.int16, numpy.uint8)
         arrays = (numpy.array(column, dtype) for column, dtype in zip((t, x, y, p), dtypes, strict=True))
-        return Events.trusted(*map(torch.from_numpy, arrays), sensor_size=self.sensor_size)
+        return Events.unchecked(*map(torch.from_numpy, arrays), sensor_size=self.sensor_size)
 
     def _times(self, columns: RawColumns, arrival: int) -> NDArray[numpy.int64]:
         count = len(columns.x)

@@ -6,8 +6,8 @@ from typing import NamedTuple, Self
 import numpy
 
 from ._sockets import check_layout, check_port, MAX_DATAGRAM
-from .events import Events
 from .layouts import DEFAULT, Layout
+from .store import Events
 
 # Bytes of the headers of IP and UDP, which count toward the maximum size.
 _HEADERS = 28

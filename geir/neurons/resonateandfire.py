@@ -55,7 +55,7 @@ class ResonateAndFire(IntegrateAndFire[ResonateAndFireState], affine=True):
         return after.v - self.v_th
 
     def reset(self, z: Tensor, state: ResonateAndFireState) -> ResonateAndFireState:
-        # The current has no threshold of its own: it goes to its reset by value and by subtraction alike.
+        # The current has no threshold: with either reset mechanism it becomes `i_reset`.
         return super().reset(z, state)._replace(i=self.reset_mechanism(z, state.i, self.i_reset, state.i))
 
 

@@ -32,13 +32,15 @@ class LIFCorrelationState(NamedTuple):
 class CorrelationSensors(Composite):
     r"""A recurrent layer with sensors in every synapse that measure correlations of pre- and postsynaptic spikes.
 
-    A postsynaptic spike adds :math:`e^{-\Delta / \tau_\text{causal}}` to `causal`, where :math:`\Delta` is the time since the last presynaptic
-    spike; a presynaptic spike adds :math:`e^{-\Delta / \tau_\text{anticausal}}` to `anticausal`, where :math:`\Delta` is the time since the
-    last postsynaptic spike (nearest neighbors only). An input spike in the same step as the postsynaptic one is causal, with
-    :math:`\Delta = 0`. After reading the sensors, a plasticity rule resets them with `CorrelationState.cleared`.
+    A postsynaptic spike adds :math:`e^{-\Delta / \tau_\text{causal}}` to `causal`, where :math:`\Delta` is
+    the time since the last presynaptic spike; a presynaptic spike adds :math:`e^{-\Delta /
+    \tau_\text{anticausal}}` to `anticausal`, where :math:`\Delta` is the time since the last postsynaptic
+    spike (nearest neighbors only). An input spike in the same step as the postsynaptic one is causal, with
+    :math:`\Delta = 0`. After reading the sensors, a plasticity rule resets them with
+    `CorrelationState.cleared`.
 
-    Sensors do not act on the neurons, and no gradient passes through them: they are computed from the spikes after a run, with exact
-    decays and one matrix product. Weights must be tensors.
+    Sensors do not act on the neurons, and no gradient passes through them: they are computed from the spikes
+    after a run, with exact decays and one matrix product. Weights must be tensors.
 
     Reference: S. Friedmann et al., *Demonstrating hybrid learning in a flexible neuromorphic hardware system*, 2017.
 
@@ -86,7 +88,8 @@ class CorrelationSensors(Composite):
         """Run over time.
 
         Args:
-            xs: Input, shape (time, ..., inputs), or the previous module's `(output, state)` tuple; its state is ignored.
+            xs: Input, shape (time, ..., inputs), or the previous module's `(output, state)` tuple; its state
+                is ignored.
             state: State to continue from. Default: at rest, without correlations.
 
         Returns:
@@ -160,7 +163,8 @@ class LIFCorrelationCell(LIFCorrelation):
         """Advance by one step.
 
         Args:
-            xs: One step of input, shape (..., inputs), or the previous module's `(output, state)` tuple; its state is ignored.
+            xs: One step of input, shape (..., inputs), or the previous module's `(output, state)` tuple; its
+                state is ignored.
             state: State before the step. Default: at rest, without correlations.
 
         Returns:

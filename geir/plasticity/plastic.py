@@ -1,6 +1,7 @@
 """A connection that learns while the network runs."""
 
-from typing import Any, NamedTuple
+from collections.abc import Sequence
+from typing import Any, cast, NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -9,102 +10,131 @@ from .._util.time_distributed import fold_time
 from ..core.neuron import Dynamics
 from ..wrappers import CellMixin
 from .intrinsic import IntrinsicPlasticity
-from .rule import Rule
+from .rule import AnyRule, Rule
 
 
 class PlasticState(NamedTuple):
-    """State of `Plastic`. A part that is `None` starts anew: ``state._replace(neuron=None)`` rests the neurons and keeps the rule's averages."""
+    """State of `Plastic`.
 
-    neuron: Any  # state of the neurons
-    rule: Any  # state of the rule
+    A part that is `None` starts from its initial state: ``state._replace(neuron=None)`` resets the
+    neurons and keeps the traces and averages of the rule.
+    """
+
+    neuron: tuple | None  # state of the neurons
+    rule: tuple | None  # state of the rule
 
 
-class _Plastic(nn.Module):
-    """What both forms share: a connection, the neurons behind it, and the rule that changes its weight."""
+class _PlasticBase(nn.Module):
+    """A connection, its postsynaptic neurons, and the rule that changes its weight; shared by `Plastic`
+    and `PlasticCell`."""
 
     def __init__(
         self,
         connection: nn.Module,
         neuron: Dynamics[Any],
-        rule: Rule[Any],
+        rule: AnyRule,
         intrinsic: IntrinsicPlasticity | None = None,
     ):
         super().__init__()
-        name = type(self).__name__
+        self._check_parts(connection, neuron, rule, intrinsic)
+        self.connection = connection
+        self.neuron = neuron
+        self.rule = rule
+        self.intrinsic = intrinsic
+        rule.check_weight(self.weight)
+
+    def _check_parts(self, connection: object, neuron: object, rule: object, intrinsic: object) -> None:
+        caller = type(self).__name__
         if not isinstance(connection, nn.Module) or not {"weight"} & {*connection._parameters, *connection._buffers}:
             raise TypeError(
-                f"{name} takes a connection that stores its `weight`, such as nn.Linear(784, 100), got {connection!r}."
+                f"{caller} takes a connection that stores its `weight`, such as nn.Linear(784, 100), "
+                f"got {connection!r}."
             )
         if not isinstance(neuron, Dynamics) or isinstance(neuron, CellMixin) or neuron.record_states:
-            raise TypeError(f"{name} takes neurons over time that do not record states, such as LIF(), got {neuron!r}.")
+            raise TypeError(
+                f"{caller} takes neurons over time that do not record states, such as LIF(), got {neuron!r}."
+            )
         if not isinstance(rule, Rule):
-            raise TypeError(f"{name} takes a learning rule, such as STDP(), got {rule!r}.")
+            raise TypeError(f"{caller} takes a learning rule, such as STDP(), got {rule!r}.")
         if not isinstance(intrinsic, IntrinsicPlasticity | None):
-            raise TypeError(f"{name}.intrinsic must be an IntrinsicPlasticity, got {intrinsic!r}.")
+            raise TypeError(f"{caller}.intrinsic must be an IntrinsicPlasticity, got {intrinsic!r}.")
         if intrinsic and not isinstance(getattr(neuron, "v_th", None), Tensor):
-            raise TypeError(f"{name}.intrinsic moves the threshold `v_th`, which {type(neuron).__name__} has not.")
+            raise TypeError(
+                f"{caller}.intrinsic moves the threshold `v_th`, which {type(neuron).__name__} does not have."
+            )
         for part in filter(None, (rule, intrinsic)):
             if part.dt != neuron.dt:
                 raise ValueError(
-                    f"{name} needs one step size, but {type(part).__name__} has dt={part.dt} and {type(neuron).__name__} has dt={neuron.dt}."
+                    f"{caller} needs one step size, but {type(part).__name__} has dt={part.dt} "
+                    f"and {type(neuron).__name__} has dt={neuron.dt}."
                 )
-        self.connection, self.neuron, self.rule, self.intrinsic = connection, neuron, rule, intrinsic
-        rule.check_weight(self.weight)
 
     @property
     def weight(self) -> Tensor:
         """The weight of the connection, which learns."""
-        weight: Any = self.connection.weight
-        return weight
+        return cast(Tensor, self.connection.weight)
 
-    def _input(self, x: Any, dims: int) -> Tensor:
+    def _check_input(self, x: object, layout: str, dims: int) -> Tensor:
         x = x[0] if isinstance(x, tuple) else x
         if not isinstance(x, Tensor) or x.dim() < dims or x.shape[0] == 0:
-            got = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
-            shape = "(time, batch, *input) of at least one step" if dims > self.weight.dim() else "(batch, *input)"
-            raise ValueError(f"{type(self).__name__} of {type(self.connection).__name__} takes {shape}, got {got}.")
+            given = f"shape {tuple(x.shape)}" if isinstance(x, Tensor) else type(x).__name__
+            raise ValueError(f"{type(self).__name__} of {type(self.connection).__name__} takes {layout}, got {given}.")
         return x
 
-    def _state(self, state: Any) -> PlasticState:
+    def _check_state(self, state: object) -> PlasticState:
         if not isinstance(state, PlasticState | None):
-            raise TypeError(f"{type(self).__name__} continues from a PlasticState, got {type(state).__name__}.")
-        return PlasticState(None, None) if state is None else state
+            raise TypeError(f"{type(self).__name__} expected a PlasticState as its state, got {type(state).__name__}.")
+        return PlasticState(neuron=None, rule=None) if state is None else state
 
     @torch.no_grad()
-    def _learn(self, xs: tuple[Tensor, ...], state: PlasticState) -> tuple[list[Tensor], PlasticState]:
-        """Run over the steps `xs`, changing the weight, and the thresholds, in each."""
-        neuron, rule, intrinsic, weight = self.neuron, self.rule, self.intrinsic, self.weight
-        before, learned, prepared, zs, dtype = state.neuron, state.rule, neuron.prepare(), [], weight.dtype
+    def _learn(self, xs: Sequence[Tensor], state: PlasticState) -> tuple[list[Tensor], PlasticState]:
+        """Run over at least one step; after each, update the weight and the thresholds in place."""
+        neuron, rule, weight = self.neuron, self.rule, self.weight
+        neuron_state, rule_state = state
+        prepared = neuron.prepare()
+        dtype = weight.dtype
+        zs: list[Tensor] = []
         for x in xs:
-            drive = neuron.transform_input(neuron.check_input(self.connection(x)), over_time=False)
+            current = neuron.transform_input(neuron.check_input(self.connection(x)), over_time=False)
             if not zs:
-                dtype = neuron.state_dtype(drive)
-                before, learned = neuron.check_state(drive, before, dtype), rule.start(x, drive, weight, learned)
-            z, before = neuron.step(drive.to(dtype), before, *prepared)
-            learned = rule.learn_(x, z, weight, learned, self.connection)
-            if intrinsic is not None:
-                threshold: Any = neuron.v_th
-                threshold.copy_(intrinsic(z, threshold))
-                prepared = neuron.prepare()  # it may depend on the threshold
-            zs.append(z.to(drive.dtype))
-        return zs, PlasticState(before, learned)
+                # The first step's input determines the shapes and the precision of the states.
+                dtype = neuron.state_dtype(current)
+                neuron_state = neuron.start_state(current, neuron_state, dtype)
+                rule_state = rule.start_state(x, current, weight, rule_state)
+            z, neuron_state = neuron.step(current.to(dtype), neuron_state, *prepared)
+            rule_state = rule.update_(x, z, weight, rule_state, self.connection)
+            if self.intrinsic is not None:
+                v_th = cast(Tensor, neuron.v_th)
+                v_th.copy_(self.intrinsic(z, v_th))
+                # Values computed from the parameters may depend on the threshold.
+                prepared = neuron.prepare()
+            zs.append(z.to(current.dtype))
+        return zs, PlasticState(neuron_state, rule_state)
 
 
-class Plastic(_Plastic):
-    """A connection and the neurons behind it, over time; while they run, a rule changes the weight of the connection in every step.
+class Plastic(_PlasticBase):
+    """A connection and its postsynaptic neurons, over time; a rule changes the weight of the connection
+    in every step.
 
-    In `train()` mode the weight learns: it is updated in place, as the running statistics of batch normalisation are, so that it survives
-    from run to run and is in the `state_dict`. In `eval()` mode it is fixed. What belongs to a run, the state of the neurons and the
-    traces of the rule, goes in and comes out. To hold the weight as a state too, call the rule: ``rule(pre, post, weight, state)``.
+    In `train()` mode the weight learns: it is updated in place, as the running statistics of batch
+    normalization are, so it is kept between runs and is part of the `state_dict`. In `eval()` mode it
+    is fixed. The states of the neurons and of the rule belong to one run: they go in and come out. To
+    treat the weight as state too, call the rule: ``rule(pre, post, weight, state)``.
 
-    Learning makes no gradients: in `train()` mode the output has none. In `eval()` mode the layer is differentiable as any other, runs on
-    the kernels, and leaves the state of the rule as it was.
+    In `train()` mode the output has no gradient. In `eval()` mode the layer is differentiable and runs
+    on the kernels, as any other layer, and returns the state of the rule unchanged.
 
     Args:
-        connection: A module linear in its `weight`, such as `nn.Linear` or `nn.Conv2d`. Its input is what is before the synapses.
-        neuron: The neurons that get its output, over time, such as ``LIF()``. Their output is what is behind the synapses.
-        rule: What changes the weight, such as `STDP`. Its `dt` must be that of the neurons.
-        intrinsic: What moves the threshold `v_th` of the neurons, if anything does.
+        connection: A module that is linear in its `weight`, such as `nn.Linear` or `nn.Conv2d`. Its
+            input is the presynaptic activity.
+        neuron: The postsynaptic neurons, over time, such as ``LIF()``. Their input is the connection's output.
+        rule: The learning rule, such as `STDP`. Its `dt` must be that of the neurons.
+        intrinsic: A rule that moves the threshold `v_th` of the neurons. Default: the threshold is fixed.
+
+    Raises:
+        TypeError: If an argument has the wrong type, the connection stores no `weight`, or `intrinsic`
+            is given and the neurons have no `v_th`.
+        ValueError: If step sizes differ, or the weight is outside the rule's bounds.
 
     >>> import geir
     >>> connection = nn.Linear(10, 3, bias=False)
@@ -115,40 +145,58 @@ class Plastic(_Plastic):
     (torch.Size([100, 4, 3]), True)
     """
 
-    def forward(self, xs: Any, state: PlasticState | None = None) -> tuple[Tensor, PlasticState]:
+    def forward(
+        self, xs: Tensor | tuple[Tensor, object], state: PlasticState | None = None
+    ) -> tuple[Tensor, PlasticState]:
         """Run over time.
 
         Args:
-            xs: Spikes, shape (time, batch, *input), or the pair of output and state that the module before returned.
-            state: State to continue from. Default: at rest, nothing has happened.
+            xs: Spikes, shape (time, batch, *input), or the previous module's `(output, state)` tuple;
+                its state is ignored.
+            state: State to continue from. Default: the initial state.
 
         Returns:
             Spikes, shape (time, batch, *output), and the state after the last step.
+
+        Raises:
+            TypeError: If `state` is not a `PlasticState`.
+            ValueError: If `xs` has no batch dimension or no step, or a part of `state` does not match it.
         """
-        xs, state = self._input(xs, self.weight.dim() + 1), self._state(state)
+        layout = "(time, batch, *input) of at least one step"
+        checked_xs = self._check_input(xs, layout, self.weight.dim() + 1)
+        state = self._check_state(state)
         if not self.training:
-            zs, neuron = self.neuron(fold_time(self.connection, xs), state.neuron)
-            return zs, state._replace(neuron=neuron)
-        zs, state = self._learn(xs.unbind(0), state)
-        return torch.stack(zs), state
+            zs, neuron_state = self.neuron(fold_time(self.connection, checked_xs), state.neuron)
+            return zs, state._replace(neuron=neuron_state)
+        steps, state = self._learn(checked_xs.unbind(0), state)
+        return torch.stack(steps), state
 
 
-class PlasticCell(_Plastic):
-    """One step of `Plastic`: ``(x, state) -> (z, state)``, for what happens between steps, such as reward."""
+class PlasticCell(_PlasticBase):
+    """One step of `Plastic`, ``(x, state) -> (z, state)``: use it to act between steps, for example to
+    give rewards."""
 
-    def forward(self, x: Any, state: PlasticState | None = None) -> tuple[Tensor, PlasticState]:
+    def forward(
+        self, x: Tensor | tuple[Tensor, object], state: PlasticState | None = None
+    ) -> tuple[Tensor, PlasticState]:
         """Advance by one step.
 
         Args:
-            x: Spikes, shape (batch, *input), or the pair of output and state that the module before returned.
-            state: State before the step. Default: at rest, nothing has happened.
+            x: Spikes, shape (batch, *input), or the previous module's `(output, state)` tuple; its
+                state is ignored.
+            state: State before the step. Default: the initial state.
 
         Returns:
             Spikes, shape (batch, *output), and the state after the step.
+
+        Raises:
+            TypeError: If `state` is not a `PlasticState`.
+            ValueError: If `x` has no batch dimension, or a part of `state` does not match it.
         """
-        x, state = self._input(x, self.weight.dim()), self._state(state)
+        checked_x = self._check_input(x, "(batch, *input)", self.weight.dim())
+        state = self._check_state(state)
         if not self.training:
-            zs, neuron = self.neuron(self.connection(x).unsqueeze(0), state.neuron)
-            return zs[0], state._replace(neuron=neuron)
-        (z,), state = self._learn((x,), state)
+            zs, neuron_state = self.neuron(self.connection(checked_x).unsqueeze(0), state.neuron)
+            return zs[0], state._replace(neuron=neuron_state)
+        (z,), state = self._learn((checked_x,), state)
         return z, state

@@ -1,10 +1,9 @@
-"""Receptive fields of Lindeberg's theory, in space, in time and in both."""
+"""Receptive fields of Lindeberg's theory: spatial, temporal and spatio-temporal."""
 
-from .spatial import (
+from .spatial import spatial_parameters as spatial_parameters, spatial_receptive_field as spatial_receptive_field
+from .spatial_layers import (
     ParameterizedSpatialReceptiveField2d as ParameterizedSpatialReceptiveField2d,
     SampledSpatialReceptiveField2d as SampledSpatialReceptiveField2d,
-    spatial_parameters as spatial_parameters,
-    spatial_receptive_field as spatial_receptive_field,
     SpatialReceptiveField2d as SpatialReceptiveField2d,
 )
 from .temporal import (

@@ -1,8 +1,7 @@
-"""Temporal receptive fields: a cascade of leaky integrators, causal and recursive."""
+"""Temporal receptive fields: a causal, recursive cascade of leaky integrators."""
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -15,16 +14,21 @@ from ..neurons import LIBox
 def temporal_scale_distribution(
     n_scales: int, min_scale: float, max_scale: float | None = None, c: float = math.sqrt(2)
 ) -> Tensor:
-    r"""Temporal scales :math:`\sigma_k`, each `c` times the one before, so that their logarithms are evenly spaced.
+    r"""Logarithmically spaced temporal scales :math:`\sigma_k`, each `c` times the previous one.
 
     Args:
         n_scales: Number of scales.
-        min_scale: The first, in seconds.
-        max_scale: The last, in seconds. Default: :math:`c^{n - 1}` times the first. If given, `c` follows from it.
-        c: Ratio of neighbours.
+        min_scale: The first scale, in seconds.
+        max_scale: The last scale, in seconds. Default: :math:`c^{n - 1}` times the first scale. If
+            given, it determines `c`.
+        c: Ratio of neighboring scales, larger than 1.
 
     Returns:
         Standard deviations in seconds, shape (n_scales,).
+
+    Raises:
+        ValueError: If a number is out of range, or `max_scale` is not larger than `min_scale`, except
+            for one scale.
 
     >>> 1e3 * temporal_scale_distribution(4, min_scale=0.01)
     tensor([10.0000, 14.1421, 20.0000, 28.2843])
@@ -37,29 +41,37 @@ def temporal_scale_distribution(
         max_scale = min_scale * c ** (n_scales - 1)
     if not min_scale <= max_scale < math.inf or (max_scale > min_scale) != (n_scales > 1):
         raise ValueError(
-            f"temporal_scale_distribution: max_scale must be larger than min_scale, or equal for one scale; got {max_scale} and {min_scale} s "
-            f"for {n_scales}."
+            "temporal_scale_distribution: max_scale must be larger than min_scale, or equal to it for one scale, "
+            f"got {max_scale} s and {min_scale} s for {n_scales} scales."
         )
     return torch.logspace(math.log2(min_scale), math.log2(max_scale), n_scales, base=2)
 
 
 class TemporalReceptiveField(Network):
-    r"""Temporal receptive fields at several scales: leaky integrators in cascade, each fed by the one before.
+    r"""Temporal receptive fields at several scales: a cascade of leaky integrators, each driven by the
+    previous one.
 
     .. math::
-        \mu_k \dot v_k = v_{k-1} - v_k, \qquad v_0 = x, \qquad \mu_k = \sqrt{\sigma_k^2 - \sigma_{k-1}^2}, \quad \sigma_0 = 0.
+        \mu_k \dot v_k = v_{k-1} - v_k, \qquad v_0 = x, \qquad
+        \mu_k = \sqrt{\sigma_k^2 - \sigma_{k-1}^2}, \quad \sigma_0 = 0.
 
-    The kernel of level :math:`k` is that of exponentials in series: never negative, of mean :math:`\sum_{j \le k} \mu_j` and variance
-    :math:`\sum_{j \le k} \mu_j^2 = \sigma_k^2`. With scales a factor :math:`c` apart (`temporal_scale_distribution`) it tends to Lindeberg's
-    time-causal limit kernel, the same at every scale but for its extent. The integrators are exact for input held during a step; sampled, the
-    mean of each is less by half a step, to first order in `dt`.
+    The kernel of level :math:`k` is a convolution of exponentials: it is not negative, and has the mean
+    :math:`\sum_{j \le k} \mu_j` and the variance :math:`\sum_{j \le k} \mu_j^2 = \sigma_k^2`. For
+    scales with a constant ratio :math:`c` (`temporal_scale_distribution`) it tends to Lindeberg's
+    time-causal limit kernel, which is the same at all scales up to its extent. The integrators are
+    exact for input that is held during each step; sampling reduces the mean of each by half a step, to
+    first order in `dt`.
 
     Reference: T. Lindeberg, *Time-causal and time-recursive spatio-temporal receptive fields*, 2016.
 
     Args:
-        scales: Standard deviations :math:`\sigma_k` in seconds, increasing; ``learnable(scales)`` to learn the time constants.
+        scales: Standard deviations :math:`\sigma_k` in seconds, increasing; ``learnable(scales)`` to
+            learn the time constants.
         dt: Step size in seconds.
-        neuron: Makes one level, given its time constant as `tau_mem`, and `dt`.
+        neuron: Constructs one level from the arguments `tau_mem` and `dt`.
+
+    Raises:
+        ValueError: If the scales do not increase from above zero.
 
     >>> field = TemporalReceptiveField(temporal_scale_distribution(3, min_scale=5e-3))
     >>> ys, state = field(torch.rand(100, 8, 2, 16, 16))
@@ -68,21 +80,38 @@ class TemporalReceptiveField(Network):
     """
 
     def __init__(
-        self, scales: Tensor | Sequence[float] | Any, dt: float = 1e-3, neuron: Callable[..., nn.Module] = LIBox
+        self,
+        scales: Tensor | Sequence[float] | Learnable,
+        dt: float = 1e-3,
+        neuron: Callable[..., nn.Module] = LIBox,
     ):
         super().__init__()
-        wrap = learnable if isinstance(scales, Learnable) else lambda value: value
-        given = scales.value if isinstance(scales, Learnable) else scales
-        sigma = torch.as_tensor(given, dtype=torch.get_default_dtype()).detach()
+        is_learnable = isinstance(scales, Learnable)
+        values = scales.value if isinstance(scales, Learnable) else scales
+        sigma = torch.as_tensor(values, dtype=torch.get_default_dtype()).detach()
         if sigma.dim() != 1 or not len(sigma) or not bool((sigma.diff(prepend=sigma.new_zeros(1)) > 0).all()):
             raise ValueError(
-                f"TemporalReceptiveField takes scales that increase from above 0 s, as by temporal_scale_distribution, got {given!r}."
+                "TemporalReceptiveField takes scales that increase from above 0 s, "
+                f"such as those of temporal_scale_distribution, got {values!r}."
             )
-        mu = torch.sqrt((sigma**2).diff(prepend=sigma.new_zeros(1)))
-        self.levels = nn.ModuleList(neuron(tau_mem=wrap(float(value)), dt=dt) for value in mu)
+        time_constants = torch.sqrt((sigma**2).diff(prepend=sigma.new_zeros(1))).tolist()
+        self.levels = nn.ModuleList(
+            neuron(tau_mem=learnable(tau_mem) if is_learnable else tau_mem, dt=dt) for tau_mem in time_constants
+        )
 
     def forward_over_time(self, xs: Tensor, run: StateThread) -> Tensor:
-        """Respond over time: input (time, batch, channels, ...) to (time, batch, scales * channels, ...), first all channels of the first scale."""
+        """Compute the responses over time.
+
+        Args:
+            xs: Input, shape (time, batch, channels, ...).
+            run: Runs the levels and keeps their states.
+
+        Returns:
+            Responses, shape (time, batch, scales * channels, ...); all channels of the first scale come first.
+
+        Raises:
+            ValueError: If the input has no channels.
+        """
         if xs.dim() < 3:
             raise ValueError(f"TemporalReceptiveField takes (time, batch, channels, ...), got shape {tuple(xs.shape)}.")
         responses = []
@@ -93,11 +122,14 @@ class TemporalReceptiveField(Network):
 
 
 class SpatioTemporalReceptiveField(Network):
-    """Spatio-temporal receptive fields that are products: spatial fields, then temporal ones at every point.
+    """Space-time separable receptive fields: spatial fields, followed by temporal fields at every point.
 
     Args:
         spatial: Spatial fields, such as `SampledSpatialReceptiveField2d`.
         temporal: Temporal fields, such as `TemporalReceptiveField`.
+
+    Raises:
+        TypeError: If an argument is not a module.
 
     >>> from geir.receptive_fields import SampledSpatialReceptiveField2d
     >>> spatial = SampledSpatialReceptiveField2d(2, 9, scales=[1.0, 2.0], derivatives=1)
@@ -112,7 +144,8 @@ class SpatioTemporalReceptiveField(Network):
         for name, module in (("spatial", spatial), ("temporal", temporal)):
             if not isinstance(module, nn.Module):
                 raise TypeError(f"SpatioTemporalReceptiveField.{name} must be a module, got {module!r}.")
-        self.spatial, self.temporal = spatial, temporal
+        self.spatial = spatial
+        self.temporal = temporal
 
     def forward_over_time(self, xs: Tensor, run: StateThread) -> Tensor:
         return run(xs, self.spatial, self.temporal)

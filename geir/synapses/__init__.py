@@ -1,4 +1,4 @@
-"""The synapse models, one file each; none imports another."""
+"""Synapse models, one in each file; none imports another."""
 
 from .alpha import (
     AlphaSynapse as AlphaSynapse,

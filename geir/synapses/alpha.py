@@ -14,16 +14,17 @@ from ..wrappers import CellMixin
 
 class AlphaSynapseState(NamedTuple):
     i: Tensor  # synaptic current
-    h: Tensor  # what the current follows
+    h: Tensor  # rise variable, which drives the current
 
 
 class AlphaSynapse(ODE[AlphaSynapseState], affine=True):
-    r"""Synapse whose current rises and decays with one time constant; its output is the current :math:`i`.
+    r"""Synapse whose current rises and decays with the same time constant; its output is the current :math:`i`.
 
     .. math:: \tau_\text{syn} \dot i = h - i, \qquad \tau_\text{syn} \dot h = -h;
 
-    input makes :math:`h \leftarrow h + e\, x`. So an input :math:`x` gives the current
-    :math:`x\, (t / \tau_\text{syn})\, e^{1 - t / \tau_\text{syn}}`, which peaks at :math:`t = \tau_\text{syn}`, where it is :math:`x`.
+    input adds to :math:`h`: :math:`h \leftarrow h + e\, x`. An input :math:`x` at time 0 gives the
+    current :math:`x\, (t / \tau_\text{syn})\, e^{1 - t / \tau_\text{syn}}`, which peaks at
+    :math:`t = \tau_\text{syn}` with the value :math:`x`.
 
     Reference: A. Roth & M. van Rossum, *Modeling synapses*, 2009.
     """

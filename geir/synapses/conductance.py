@@ -1,4 +1,4 @@
-"""Conductance-based synapses, for any neuron that takes a current."""
+"""Conductance-based synapses for any neuron whose input is a current."""
 
 from typing import Any, NamedTuple
 
@@ -18,23 +18,31 @@ class ConductanceSynapseState(NamedTuple):
 
 
 class ConductanceSynapse(Wrapper):
-    r"""A neuron behind an excitatory and an inhibitory synapse whose currents depend on its potential :math:`v`.
+    r"""A neuron with an excitatory and an inhibitory synapse whose currents depend on its potential :math:`v`.
 
-    .. math:: \tau_\text{exc} \dot g_\text{exc} = -g_\text{exc}, \qquad \tau_\text{inh} \dot g_\text{inh} = -g_\text{inh};
+    .. math::
+        \tau_\text{exc} \dot g_\text{exc} = -g_\text{exc}, \qquad
+        \tau_\text{inh} \dot g_\text{inh} = -g_\text{inh};
 
-    positive input makes :math:`g_\text{exc} \leftarrow g_\text{exc} + x`, negative input :math:`g_\text{inh} \leftarrow g_\text{inh} - x`,
-    and the neuron, one that takes a current such as `LIFBox`, gets
+    positive input makes :math:`g_\text{exc} \leftarrow g_\text{exc} + x`, negative input
+    :math:`g_\text{inh} \leftarrow g_\text{inh} - x`, and the neuron receives the current
 
     .. math:: i = g_\text{exc} (E_\text{exc} - v) + g_\text{inh} (E_\text{inh} - v).
 
-    Conductances are in units of the neuron's leak. They decay exactly; the current is that after the decay and at the potential before the step, held
-    during the step, which is an error of first order in `dt`, and unstable where the conductance reaches about :math:`2 \tau_\text{mem} / \Delta t`.
+    Conductances are in units of the neuron's leak conductance and decay exactly. The current is
+    computed from the conductances after the decay and the potential before the step, and held during
+    the step. The error is of first order in `dt`; the method is unstable when a conductance reaches
+    about :math:`2 \tau_\text{mem} / \Delta t`.
 
-    Reference: T. Vogels & L. Abbott, *Signal propagation and logic gating in networks of integrate-and-fire neurons*, 2005; its parameters, with
-    potentials in units of the distance from rest to threshold.
+    Reference: T. Vogels & L. Abbott, *Signal propagation and logic gating in networks of
+    integrate-and-fire neurons*, 2005. The defaults are its parameters, with potentials in units of the
+    distance from rest to threshold.
 
     Args:
-        neuron: The neuron: one with a potential `v` that takes a current.
+        neuron: A neuron with a potential `v` whose input is a current, such as `LIFBox`.
+
+    Raises:
+        TypeError: If the neuron has no potential `v`.
     """
 
     tau_exc: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="excitatory time constant")
@@ -77,4 +85,4 @@ class ConductanceSynapse(Wrapper):
 
 
 class ConductanceSynapseCell(CellMixin, ConductanceSynapse):
-    """One step of a neuron behind conductance-based synapses."""
+    """One step of `ConductanceSynapse`."""

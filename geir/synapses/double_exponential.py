@@ -14,25 +14,30 @@ from ..wrappers import CellMixin
 
 class DoubleExponentialSynapseState(NamedTuple):
     i: Tensor  # synaptic current
-    h: Tensor  # what the current follows
+    h: Tensor  # rise variable, which drives the current
 
 
 class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
-    r"""Synapse whose current rises and decays with a time constant each; its output is the current :math:`i`.
+    r"""Synapse whose current rises and decays with different time constants; its output is the current
+    :math:`i`.
 
     .. math:: \tau_\text{decay} \dot i = h - i, \qquad \tau_\text{rise} \dot h = -h;
 
-    input makes :math:`h \leftarrow h + a x`. So an input :math:`x` gives the current
+    input adds to :math:`h`: :math:`h \leftarrow h + a x`. An input :math:`x` at time 0 gives the current
 
-    .. math:: a x \frac{\tau_\text{rise}}{\tau_\text{decay} - \tau_\text{rise}} \left(e^{-t / \tau_\text{decay}} - e^{-t / \tau_\text{rise}}\right),
+    .. math::
+        a x \frac{\tau_\text{rise}}{\tau_\text{decay} - \tau_\text{rise}}
+        \left(e^{-t / \tau_\text{decay}} - e^{-t / \tau_\text{rise}}\right),
 
-    or its limit, an alpha function, where the two are equal.
+    or, for equal time constants, its limit, an alpha function.
 
     Reference: A. Roth & M. van Rossum, *Modeling synapses*, 2009.
 
     Args:
-        normalized: Whether :math:`a` is such that the current peaks at :math:`x`. Else :math:`a = \tau_\text{decay} / \tau_\text{rise}`: the current
-            carries the charge :math:`x\, \tau_\text{decay}` of an `ExponentialSynapse`, which it approaches as :math:`\tau_\text{rise}` vanishes.
+        normalized: Whether :math:`a` is chosen such that the current peaks at :math:`x`. If not,
+            :math:`a = \tau_\text{decay} / \tau_\text{rise}`: the current carries the charge
+            :math:`x\, \tau_\text{decay}` of an `ExponentialSynapse`, which is the limit for
+            :math:`\tau_\text{rise} \to 0`.
     """
 
     tau_rise: Parameter = parameter(default=2e-3, unit="s", above=0.0, doc="time constant of the rise")

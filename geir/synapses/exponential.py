@@ -16,11 +16,12 @@ class ExponentialSynapseState(NamedTuple):
 
 
 class ExponentialSynapse(ODE[ExponentialSynapseState], affine=True):
-    r"""Synapse whose current jumps with its input and decays; its output is the current :math:`i`.
+    r"""Synapse whose current jumps with its input and decays exponentially; its output is the current
+    :math:`i`.
 
     .. math:: \tau_\text{syn} \dot i = -i;
 
-    input makes the current jump, :math:`i \leftarrow i + x`.
+    input adds to the current: :math:`i \leftarrow i + x`.
 
     Reference: A. Roth & M. van Rossum, *Modeling synapses*, 2009.
     """

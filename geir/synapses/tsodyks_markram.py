@@ -12,26 +12,30 @@ from ..wrappers import CellMixin
 
 
 class TsodyksMarkramState(NamedTuple):
-    u: Tensor  # utilisation: share of the resources that a spike would find ready for release
-    r: Tensor  # resources that are available
+    u: Tensor  # utilization: fraction of the resources that a spike releases
+    r: Tensor  # available resources
 
 
 class TsodyksMarkram(ODE[TsodyksMarkramState], affine=True):
-    r"""Short-term plasticity: a spike releases a share :math:`u` of the resources :math:`r`, and its output is what it releases.
+    r"""Short-term plasticity: a spike releases a fraction :math:`u` of the resources :math:`r`; the
+    output is the amount released.
 
     .. math:: \tau_\text{facil} \dot u = -u, \qquad \tau_\text{rec} \dot r = 1 - r;
 
-    at a spike, of input :math:`x = 1`, first :math:`u \leftarrow u + U (1 - u)\, x`, then the output is :math:`u r x` and
-    :math:`r \leftarrow r - u r x`. Between spikes the solution is exact: what spikes release depends on their times, not on `dt`. Weights and the
-    synapse's current come after it, for example ``Lift(Linear(...))`` and `ExponentialSynapse`.
+    at a spike, which is an input :math:`x = 1`, first :math:`u \leftarrow u + U (1 - u)\, x`; then the
+    output is :math:`u r x` and :math:`r \leftarrow r - u r x`. Between spikes the solution is exact, so
+    the output depends on spike times, not on `dt`. Place the weights and the model of the current after
+    it, for example ``Lift(Linear(...))`` and `ExponentialSynapse`.
 
-    The default is a depressing synapse; ``U=0.15, tau_facil=750e-3, tau_rec=50e-3`` is a facilitating one.
+    The defaults give a depressing synapse; ``U=0.15, tau_facil=750e-3, tau_rec=50e-3`` gives a
+    facilitating one.
 
-    References: M. Tsodyks, K. Pawelzik & H. Markram, *Neural networks with dynamic synapses*, 1998, where inactive resources pass through an active
-    state, which is left out here because it is short; for the defaults, M. Tsodyks & S. Wu, *Short-term synaptic plasticity*, 2013.
+    Reference: M. Tsodyks, K. Pawelzik & H. Markram, *Neural networks with dynamic synapses*, 1998,
+    without the short active state that resources pass through; for the defaults, M. Tsodyks & S. Wu,
+    *Short-term synaptic plasticity*, 2013.
     """
 
-    U: Parameter = parameter(default=0.45, above=0.0, below=1.0, doc="utilisation at the first spike")
+    U: Parameter = parameter(default=0.45, above=0.0, below=1.0, doc="utilization at the first spike")
     tau_facil: Parameter = parameter(default=50e-3, unit="s", above=0.0, doc="time constant of facilitation")
     tau_rec: Parameter = parameter(default=750e-3, unit="s", above=0.0, doc="time constant of recovery from depression")
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .. import plot
 from ..containers import SequentialState
-from ..core.neuron import Dynamics, Neuron
+from ..core.neuron import Dynamics
 from .checkpoint import EpochResult
 from .files import write_atomically
 
@@ -27,7 +27,11 @@ def draw_run(model: SequentialState, xs: Tensor, label: int, history: Sequence[E
         path: The file to write.
     """
     outputs = _run_with_hidden_outputs(model, xs)
-    spikes = [(zs, module.dt) for module, zs in zip(model, outputs, strict=True) if isinstance(module, Neuron)]
+    spikes = [
+        (zs, module.dt)
+        for module, zs in zip(model, outputs, strict=True)
+        if isinstance(module, Dynamics) and module.spiking
+    ]
     readout_dt = next(module.dt for module in reversed(model) if isinstance(module, Dynamics))
 
     with plot.style():

@@ -148,7 +148,7 @@ def stream(model: SequentialState, chunks: Iterable[Events]) -> Iterator[Tensor]
         nonlocal state, pending, start
         if stop > start:
             vs, state = model(count_frames(pending, dt=DT, start=start, stop=stop)[:, None], state)
-            pending = pending.between(stop)
+            pending = pending.slice_time(stop)
             start = stop
             yield from vs[:, 0]
 

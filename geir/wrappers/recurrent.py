@@ -25,14 +25,6 @@ class RecurrentState(NamedTuple):
     z: Tensor  # its last output
 
 
-def _size(noun: str) -> Any:
-    return setting(kw_only=False, accepts=int, check=lambda size: size > 0, expected=f"a positive number of {noun}")
-
-
-def _weights() -> Any:
-    return setting(default=None, accepts=(nn.Module, Tensor, type(None)), expected="a module or a tensor")
-
-
 class RecurrentMixin(Dynamics):
     r"""Makes a model recurrent: its input is :math:`W_\text{in} x_t + W_\text{rec} z_{t-1}` instead of :math:`x_t`.
 
@@ -51,11 +43,19 @@ class RecurrentMixin(Dynamics):
             `autapses`.
     """
 
-    input_size: int = _size("inputs")
-    hidden_size: int = _size("neurons")
+    input_size: int = setting(
+        kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of inputs"
+    )
+    hidden_size: int = setting(
+        kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of neurons"
+    )
     autapses: bool = False
-    input_weights: Weights = _weights()
-    recurrent_weights: Weights = _weights()
+    input_weights: Weights = setting(
+        default=None, accepts=(nn.Module, Tensor, type(None)), expected="a module or a tensor"
+    )
+    recurrent_weights: Weights = setting(
+        default=None, accepts=(nn.Module, Tensor, type(None)), expected="a module or a tensor"
+    )
 
     def __post_init__(self) -> None:
         super().__post_init__()

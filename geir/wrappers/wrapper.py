@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
+from .._util.attributes import derived_attribute
 from .._util.state import AnyState, has_potential
 from ..core.neuron import Dynamics, Neuron
 from ..core.parameters import Declared, setting
@@ -18,7 +19,7 @@ from .cell import CellMixin
 _OUTER_ONLY = ("record_states", "unroll")
 
 
-def forward_attribute(name: str) -> Any:
+def _forward_attribute(name: str) -> Any:
     """A property of a module around a neuron: the attribute of the neuron."""
 
     def get(module: "Composite") -> object:
@@ -56,7 +57,7 @@ class Composite(Declared):
             cls._forwarded = frozenset(_inner_parameters(wraps)) - cls._declarations.keys()
             for name in cls._forwarded:
                 if not hasattr(cls, name):
-                    setattr(cls, name, forward_attribute(name))
+                    setattr(cls, name, _forward_attribute(name))
 
     @classmethod
     def _argument_sources(cls) -> tuple[type, ...]:
@@ -107,7 +108,10 @@ class Wrapper(Composite, Dynamics, ABC):
     `initial_state` and `check_state_type`. What it does not define is that of the wrapped model.
     """
 
-    dt = forward_attribute("dt")
+    @derived_attribute
+    def dt(self) -> float:
+        """Step size of the wrapped model in seconds."""
+        return self.neuron.dt
 
     @property
     def surrogate(self) -> Callable[[Tensor], Tensor]:

@@ -242,7 +242,7 @@ def test_a_state_of_another_network_is_rejected():
         SequentialState(nn.Linear(5, 6), LIFCell(), LICell())(XS[0], LIFCell()(XS[0])[1])
     with pytest.raises(ValueError, match="got int"):
         lifted()(XS, 5)
-    with pytest.raises(TypeError, match="LIF .* LIFState, got LIState"):
+    with pytest.raises(TypeError, match="LIF expected a LIFState as its state, got LIState"):
         SequentialState(LIF(), lift=True)(XS, (geir.neurons.LIState(XS[0], XS[0]),))
 
 

@@ -24,7 +24,7 @@ def run_with_rates(model, xs):
     hooks = [
         module.register_forward_hook(lambda module, args, result: rates.append(result[0].mean().item()))
         for module in model.modules()
-        if isinstance(module, geir.Neuron)
+        if isinstance(module, geir.Dynamics) and module.spiking
     ]
     ys, _ = model(xs)
     for hook in hooks:

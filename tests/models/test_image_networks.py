@@ -43,7 +43,7 @@ def evaluated(model, steps):
 def test_before_training_every_layer_spikes_and_every_parameter_gets_a_gradient(make):
     model = make()
     ys, rates = run_with_rates(model, images(24))
-    assert len(rates) == sum(isinstance(module, geir.Neuron) for module in model.modules())
+    assert len(rates) == sum(isinstance(module, geir.Dynamics) and module.spiking for module in model.modules())
     assert 0.02 < min(rates) < max(rates) < 0.5, f"rates {rates}"
     assert ys.shape == (24, 2, 10)
     # The outputs for the two images differ.

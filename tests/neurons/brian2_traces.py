@@ -1,6 +1,6 @@
 """Run our models' equations in Brian2 and keep the potentials, which `test_biophysical_neurons.py` compares with ours.
 
-It is run by hand, in an environment of its own, for Brian2 pins other versions than we do:
+Run it by hand, in a separate environment, because Brian2 pins other versions:
 
     pip install brian2==2.9.0 "numpy<2.4"
     python tests/brian2_traces.py

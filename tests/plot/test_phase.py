@@ -88,6 +88,10 @@ class FitzHughNagumo(geir.ODE[FHNState]):
     def derivative(self, x, state):
         return FHNState(state.v - state.v**3 / 3 - state.w + x, 0.08 * (state.v + 0.7 - 0.8 * state.w))
 
+    def step(self, x, state, coefficients):
+        state = self.advance(x, state, coefficients)
+        return state.v, state
+
 
 def test_a_user_defined_model_has_a_phase_plane(ax):
     """FitzHugh-Nagumo: v' = v - v^3/3 - w + x, w' = 0.08 (v + 0.7 - 0.8 w)."""

@@ -60,7 +60,7 @@ class Parameter:
         self.doc = doc
 
     def with_default(self, default: float) -> "Parameter":
-        """The same declaration with another default."""
+        """A copy of the declaration with another default."""
         return Parameter(default=default, unit=self.unit, range=self.range, learnable=self.learnable, doc=self.doc)
 
     def __set_name__(self, owner: type, name: str) -> None:

@@ -1,17 +1,24 @@
-"""Formats of event files, one a file."""
+"""Formats of event files, one per module.
+
+Where a format needs a decoder, it lies in a C file beside the module, which holds the same decoder
+in Python.
+"""
 
 from collections.abc import Callable
 
-from . import aedat4, csv, dat, evt, hdf5, npz
+from . import aedat4_writer, csv, dat, evt_writer, hdf5, npz
+from .aedat4 import Aedat4
+from .evt import Evt2, Evt3, Evt21
 from .nmnist import NMnist
 from .reader import Reader
 
-# In the order in which they are asked whether they recognize a file: those that know it by its first bytes before those that know it by its name.
+# In the order in which they are tried on a file: formats recognized by their first bytes before those
+# recognized by the suffix.
 FORMATS: tuple[type[Reader], ...] = (
-    aedat4.Aedat4,
-    evt.Evt2,
-    evt.Evt21,
-    evt.Evt3,
+    Aedat4,
+    Evt2,
+    Evt21,
+    Evt3,
     hdf5.Hdf5,
     npz.Npz,
     dat.Dat,
@@ -19,11 +26,11 @@ FORMATS: tuple[type[Reader], ...] = (
     csv.Csv,
 )
 
-# Those that geir writes; of two with one suffix, the later.
+# Formats that geir writes. If two have the same suffix, the later one is the default.
 WRITERS: dict[type[Reader], Callable[..., None]] = {
-    aedat4.Aedat4: aedat4.write,
-    evt.Evt2: evt.write_evt2,
-    evt.Evt3: evt.write_evt3,
+    Aedat4: aedat4_writer.write,
+    Evt2: evt_writer.write_evt2,
+    Evt3: evt_writer.write_evt3,
     dat.Dat: dat.write,
     hdf5.Hdf5: hdf5.write,
     csv.Csv: csv.write,

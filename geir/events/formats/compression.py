@@ -1,19 +1,23 @@
-"""The compression of packets, of which none may become larger than a limit."""
+"""Compression of AEDAT 4's packets, with a limit on their decompressed size."""
 
 import functools
 import threading
 from collections.abc import Callable
 from enum import IntEnum
-from typing import Any
+from types import ModuleType
 
 from .flatbuffer import DamagedError
 
-# A packet may become so large when it is decompressed, which is 8 million events.
-LARGEST = 1 << 27
+# Decompressed bytes of a packet at most: about 8 million events.
+MAX_PACKET_BYTES = 1 << 27
+# Room that is claimed for a packet of LZ4 at least, whatever size it states.
+_MIN_LZ4_ROOM = 1 << 20
+# Assumed ratio of LZ4 where the size is not stated. It is at most 255, and mostly below three.
+_TYPICAL_LZ4_RATIO = 4
 
 
 class Compression(IntEnum):
-    """What packets are compressed with."""
+    """Compression of the packets of an AEDAT 4 file."""
 
     NONE = 0
     LZ4 = 1
@@ -22,7 +26,7 @@ class Compression(IntEnum):
     ZSTD_HIGH = 4
 
 
-def _lz4() -> Any:
+def _lz4() -> ModuleType:
     try:
         import lz4.frame
     except ImportError as error:
@@ -32,7 +36,7 @@ def _lz4() -> Any:
     return lz4.frame
 
 
-def _zstd() -> Any:
+def _zstd() -> ModuleType:
     try:
         import zstandard
     except ImportError as error:
@@ -42,69 +46,80 @@ def _zstd() -> Any:
     return zstandard
 
 
-def decompressor_of(compression: int) -> Callable[[bytes], bytes]:
-    """What undoes a compression; any thread may call it. Bytes that are damaged raise `DamagedError` or errors of the packages."""
-    if compression == Compression.NONE:
-        return lambda data: data
-    if compression in (Compression.LZ4, Compression.LZ4_HIGH):
-        frame = _lz4()
+def make_decompressor(compression: int) -> Callable[[bytes], bytes]:
+    """Return a function that decompresses a packet, which any thread may call.
 
-        def lz4(data: bytes) -> bytes:
-            decompressor, parts, size = frame.LZ4FrameDecompressor(), [], 0
-            # Room is claimed at once, therefore only as much as the packet says, but not less than a mebibyte: it may say too little.
-            room = max(1 << 20, min(LARGEST, frame.get_frame_info(data)["content_size"]))
-            while not decompressor.eof:
-                parts.append(decompressor.decompress(data if decompressor.needs_input else b"", max_length=room))
-                size += len(parts[-1])
-                if size > LARGEST:
-                    raise DamagedError(f"has more than {LARGEST:,} bytes")
-                if not decompressor.eof and decompressor.needs_input:
-                    raise DamagedError("is cut short")
-            return parts[0] if len(parts) == 1 else b"".join(parts)
+    For invalid bytes the function raises `DamagedError` or the errors of the package that it uses.
 
-        return lz4
-    zstandard, own = _zstd(), threading.local()
-
-    def zstd(data: bytes) -> bytes:
-        size = zstandard.frame_content_size(data)
-        if size > LARGEST:
-            raise DamagedError(f"has {size:,} bytes, which are more than {LARGEST:,}")
-        # A decompressor is for one thread.
-        own.decompressor = getattr(own, "decompressor", None) or zstandard.ZstdDecompressor(
-            max_window_size=LARGEST // 2
-        )
-        if size >= 0:
-            return own.decompressor.decompress(data)
-        with own.decompressor.stream_reader(data) as reader:
-            result = reader.read(LARGEST)
-        if len(result) == LARGEST:
-            raise DamagedError(f"has more than {LARGEST:,} bytes")
-        return result
-
-    return zstd
+    Raises:
+        ImportError: If the package that it needs is not installed.
+    """
+    match compression:
+        case Compression.NONE:
+            return lambda data: data
+        case Compression.LZ4 | Compression.LZ4_HIGH:
+            return functools.partial(_decompress_lz4, _lz4())
+        case _:
+            return functools.partial(_decompress_zstd, _zstd(), threading.local())
 
 
-def expected_size(data: bytes, compression: int) -> int:
-    """About how many bytes a packet has when it is decompressed."""
+def _decompress_lz4(frame: ModuleType, data: bytes) -> bytes:
+    decompressor = frame.LZ4FrameDecompressor()
+    parts: list[bytes] = []
+    size = 0
+    # The package allocates the room at once. A packet may state too large a size, so the room is
+    # limited, or too small a one, which would make many small parts.
+    room = max(_MIN_LZ4_ROOM, min(MAX_PACKET_BYTES, frame.get_frame_info(data)["content_size"]))
+    while not decompressor.eof:
+        parts.append(decompressor.decompress(data if decompressor.needs_input else b"", max_length=room))
+        size += len(parts[-1])
+        if size > MAX_PACKET_BYTES:
+            raise DamagedError(f"has more than {MAX_PACKET_BYTES:,} bytes")
+        if not decompressor.eof and decompressor.needs_input:
+            raise DamagedError("is truncated")
+    return parts[0] if len(parts) == 1 else b"".join(parts)
+
+
+def _decompress_zstd(zstandard: ModuleType, per_thread: threading.local, data: bytes) -> bytes:
+    size = zstandard.frame_content_size(data)
+    if size > MAX_PACKET_BYTES:
+        raise DamagedError(f"has {size:,} bytes, more than {MAX_PACKET_BYTES:,}")
+    # A decompressor must not be shared between threads.
+    if not hasattr(per_thread, "decompressor"):
+        per_thread.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_PACKET_BYTES // 2)
+    if size >= 0:
+        return per_thread.decompressor.decompress(data)
+    with per_thread.decompressor.stream_reader(data) as reader:
+        result = reader.read(MAX_PACKET_BYTES)
+    if len(result) == MAX_PACKET_BYTES:
+        raise DamagedError(f"has more than {MAX_PACKET_BYTES:,} bytes")
+    return result
+
+
+def estimate_size(data: bytes, compression: int) -> int:
+    """Estimate the decompressed size of a packet in bytes, from its header."""
     if compression == Compression.NONE:
         return len(data)
     try:
         if compression in (Compression.LZ4, Compression.LZ4_HIGH):
-            # Where it does not say so: LZ4 makes at most 255 of one, and mostly three.
-            return _lz4().get_frame_info(data)["content_size"] or 4 * len(data)
+            return _lz4().get_frame_info(data)["content_size"] or _TYPICAL_LZ4_RATIO * len(data)
         size = _zstd().frame_content_size(data)
-    except Exception:  # to be told when it is decompressed
+    except Exception:  # invalid; decompressing it will raise the error
         return len(data)
-    return size if size >= 0 else LARGEST
+    return size if size >= 0 else MAX_PACKET_BYTES
 
 
-def compressor_of(compression: Compression) -> Callable[[bytes], bytes]:
-    """What compresses."""
+def make_compressor(compression: Compression) -> Callable[[bytes], bytes]:
+    """Return a function that compresses a packet.
+
+    Raises:
+        ImportError: If the package that it needs is not installed.
+    """
     match compression:
         case Compression.NONE:
             return bytes
         case Compression.LZ4 | Compression.LZ4_HIGH:
-            frame = _lz4()
-            return functools.partial(frame.compress, compression_level=9 if compression == Compression.LZ4_HIGH else 0)
+            level = 9 if compression == Compression.LZ4_HIGH else 0
+            return functools.partial(_lz4().compress, compression_level=level)
         case _:
             return _zstd().ZstdCompressor(10 if compression == Compression.ZSTD_HIGH else 3).compress

@@ -5,7 +5,7 @@ from torch import Tensor
 
 from ..._runtime import native
 from .._native import load
-from ..events import Events
+from ..store import Events
 
 
 def flat_indices(events: Events) -> Tensor:

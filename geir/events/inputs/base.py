@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from ..._runtime import memory
-from ..events import Events
+from ..store import Events
 from .accumulate import accumulate, flat_indices
 from .buffer import Buffer, Overflow
 
@@ -298,7 +298,7 @@ class EventInput(ABC):
         if self.device.type == "cpu":
             return events
         columns = (_to_device(column, self.device) for column in events.columns())
-        return Events.trusted(*columns, sensor_size=self.sensor_size)
+        return Events.unchecked(*columns, sensor_size=self.sensor_size)
 
 
 def _to_device(tensor: Tensor, device: torch.device) -> Tensor:

@@ -28,12 +28,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..events import Events
+from ..store import Events
 from .accumulate import accumulate
 
 
 class Overflow(enum.Enum):
-    """What happens when events arrive faster than they are read and the buffer is full.
+    """The policy for events that arrive while the buffer is full.
 
     ``BLOCK``: The source waits until half of the buffer is free. Files can wait; for a socket, the
     operating system drops datagrams meanwhile and counts them.

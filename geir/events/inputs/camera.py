@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable, Unpack
 
 import numpy
 
-from ..events import Events
+from ..store import Events
 from .base import InputSettings
 from .buffer import Overflow
 from .live import LiveInput

@@ -7,8 +7,8 @@ from contextlib import contextmanager, ExitStack
 from os import PathLike
 from typing import Literal, Protocol, runtime_checkable, Unpack
 
-from ..events import Events
-from ..files import open_events
+from ..recording import open_events
+from ..store import Events
 from .base import Bin, EventInput, InputSettings
 from .buffer import Overflow
 from .clock import PlaybackClock

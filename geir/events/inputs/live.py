@@ -3,7 +3,7 @@
 import time
 from collections.abc import Iterator
 
-from ..events import Events
+from ..store import Events
 from .base import Bin, EventInput
 
 

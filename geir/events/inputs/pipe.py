@@ -8,8 +8,8 @@ from typing import IO
 import numpy
 
 from ..errors import EventFileError
-from ..events import Events
 from ..layouts import Decoder, T64
+from ..store import Events
 
 # Seconds after which a silent pipe yields no events, so that the reading thread can be stopped.
 _POLL_INTERVAL = 0.1

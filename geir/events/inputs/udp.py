@@ -13,8 +13,8 @@ from typing import Unpack
 import numpy
 
 from .._sockets import check_layout, check_port, MAX_DATAGRAM
-from ..events import Events
 from ..layouts import Decoder, DEFAULT, Layout
+from ..store import Events
 from .base import InputSettings, RejectionCounts
 from .buffer import Overflow
 from .live import LiveInput

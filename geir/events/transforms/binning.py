@@ -7,7 +7,7 @@ from typing import NamedTuple, TypedDict, TypeVar
 import torch
 from torch import Tensor
 
-from ..events import Events
+from ..store import Events
 from .common import check_sorted, to_microseconds
 
 Function = TypeVar("Function", bound=Callable[..., object])

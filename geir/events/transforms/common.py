@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import pad_sequence
 
 from ..._runtime import native
 from .._native import load
-from ..events import Events
+from ..store import Events
 
 Settings = ParamSpec("Settings")
 Result = TypeVar("Result", Tensor, Events)
@@ -95,7 +95,7 @@ def clip(t: Tensor, x: Tensor, y: Tensor, p: Tensor, size: tuple[int, int]) -> E
     """Make events of columns, and drop those that lie outside of a sensor of the given width and height."""
     width, height = size
     inside = (x >= 0) & (x < width) & (y >= 0) & (y < height)
-    return Events.trusted(t[inside], x[inside].to(torch.int16), y[inside].to(torch.int16), p[inside], size)
+    return Events.unchecked(t[inside], x[inside].to(torch.int16), y[inside].to(torch.int16), p[inside], size)
 
 
 def generator_device(generator: Generator | None) -> torch.device | None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..._util.function_module import module_of
-from ..events import Events
+from ..store import Events
 from .common import batched, call, check_sorted, load_for, pixel_indices, to_microseconds
 
 # A time before any event, far enough from the limit of int64 that a duration can be subtracted.

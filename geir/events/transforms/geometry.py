@@ -12,7 +12,7 @@ import torch
 from torch import Generator
 
 from ..._util.function_module import module_of
-from ..events import Events
+from ..store import Events
 from .common import batched, check_fractions, clip, generator_device, to_microseconds
 
 
@@ -69,7 +69,7 @@ def crop_time(events: Events, duration: float, start: float = 0.0) -> Events:
     if not len(events):
         return events
     first = int(events.t[0]) + round(start * 1e6)
-    return events.between(first, first + round(length))
+    return events.slice_time(first, first + round(length))
 
 
 @batched
@@ -80,9 +80,9 @@ def flip(events: Events, x: bool = False, y: bool = False, polarity: bool = Fals
     """
     width, height = events.sensor_size
     if time and len(events):
-        events = Events.trusted(*(column.flip(0) for column in events.columns()), sensor_size=events.sensor_size)
+        events = Events.unchecked(*(column.flip(0) for column in events.columns()), sensor_size=events.sensor_size)
         events = replace(events, t=events.t[0] + events.t[-1] - events.t)
-    return Events.trusted(
+    return Events.unchecked(
         events.t,
         width - 1 - events.x if x else events.x,
         height - 1 - events.y if y else events.y,
@@ -198,7 +198,7 @@ def downsample(events: Events, space: int = 1, time: float | None = None) -> Eve
     if time is not None:
         step = round(to_microseconds("downsample", time=time))
         t = t.div(step, rounding_mode="floor") * step
-    return Events.trusted(t, events.x // space, events.y // space, events.p, (width, height))
+    return Events.unchecked(t, events.x // space, events.y // space, events.p, (width, height))
 
 
 class Crop(module_of(crop)):

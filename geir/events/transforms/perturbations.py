@@ -11,7 +11,7 @@ import torch
 from torch import Generator, Tensor
 
 from ..._util.function_module import module_of
-from ..events import Events
+from ..store import Events
 from .common import batched, check_fractions, clip, generator_device
 
 
@@ -123,7 +123,7 @@ def uniform_noise(events: Events, rate: float, generator: Generator | None = Non
     x = uniform(width).to(torch.int16)
     y = uniform(height).to(torch.int16)
     p = uniform(2).to(torch.uint8)
-    noise = Events.trusted(t, x, y, p, events.sensor_size)
+    noise = Events.unchecked(t, x, y, p, events.sensor_size)
     return Events.cat([events, noise]).sorted()
 
 

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from ..._runtime import memory
 from ..._util.function_module import module_of
-from ..events import Events
+from ..store import Events
 from .binning import Binning, check_positive, divide_time, Frames, takes_binning
 from .common import batched, call, check_sorted, load_for, pixel_indices, thread_count, to_microseconds
 

@@ -12,8 +12,9 @@ from torch import nn, Tensor
 from ..._runtime import memory
 from ...containers import Lift, SequentialState
 from ...events import Events
-from ...neurons import LIBox, LIFRefrac
+from ...neurons import LIBox, LIF
 from ...receptive_fields import spatial_receptive_field
+from ...wrappers import Refractory
 from .image import compose
 
 # A single event raises the potential of a neuron to 0.25. Above that threshold, a spike takes two
@@ -65,7 +66,7 @@ def network(threshold: float = THRESHOLD, dt: float = 1e-3) -> SequentialState:
     # Normalizes the trace of one spike to 1.
     fields.weight.data = line_fields() / (1 - math.exp(-dt / TRACE_TAU))
     return SequentialState(
-        LIFRefrac(v_th=threshold, period=TRACE_TAU, dt=dt),
+        Refractory(LIF(v_th=threshold, dt=dt), period=TRACE_TAU),
         LIBox(tau_mem=TRACE_TAU, dt=dt),
         Lift(fields.requires_grad_(False)),
     )
@@ -73,7 +74,7 @@ def network(threshold: float = THRESHOLD, dt: float = 1e-3) -> SequentialState:
 
 def describe_network(threshold: float) -> str:
     """The expression that constructs the network, for display."""
-    neurons = f"LIFRefrac(v_th={threshold:.3g}, period={TRACE_TAU:g}), LIBox(tau_mem={TRACE_TAU:g})"
+    neurons = f"Refractory(LIF(v_th={threshold:.3g}), period={TRACE_TAU:g}), LIBox(tau_mem={TRACE_TAU:g})"
     return f"SequentialState({neurons}, Lift(Conv2d(1, {ANGLES}, {FIELD_SIZE})))"
 
 
@@ -140,7 +141,7 @@ class Detector:
         self.neurons = self.network[:-1]
         self._fields = self.network.get_parameter("2.module.weight")[:, 0]
         self._threshold = threshold
-        self._v_th = self.network.get_buffer("0.v_th")
+        self._v_th = self.network.get_buffer("0.neuron.v_th")
         self.reset()
 
     def reset(self) -> None:

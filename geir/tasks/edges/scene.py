@@ -60,7 +60,7 @@ class Scene:
         for period in range(1, 1 << 31):
             for events in self._first_period:
                 t = events.t + period * round(_PERIOD * 1e6)
-                yield Events.trusted(t, events.x, events.y, events.p, self.sensor_size)
+                yield Events.unchecked(t, events.x, events.y, events.p, self.sensor_size)
 
     def _sample(
         self, intensity: Tensor, reference: Tensor, k: int, generator: torch.Generator
@@ -78,7 +78,7 @@ class Scene:
         x = (pixels % width)[order].short()
         y = (pixels // width)[order].short()
         p = brighter[order].to(torch.uint8)
-        return Events.trusted(t, x, y, p, self.sensor_size), reference + steps * _CONTRAST
+        return Events.unchecked(t, x, y, p, self.sensor_size), reference + steps * _CONTRAST
 
     def _log_intensity(self, phase: float) -> Tensor:
         """Log intensity of each pixel at a phase of the period in [0, 1)."""

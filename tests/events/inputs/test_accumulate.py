@@ -23,4 +23,4 @@ def test_accumulate_counts_events_and_rejects_those_outside_of_the_sensor(compil
         wrong = [c.clone() for c in events.columns()]
         wrong[column][7] = torch.tensor(value)
         with pytest.raises(ValueError, match="1 events lie outside of the sensor of 17x11 pixels"):
-            accumulate(Events.trusted(*wrong, sensor_size=SIZE), frame)
+            accumulate(Events.unchecked(*wrong, sensor_size=SIZE), frame)

@@ -45,7 +45,7 @@ def test_slices_are_the_events_between_the_edges_of_bins(count, dt_us, size, see
     assert len(slices) == events.duration // dt_us + 1
     for k, part in enumerate(slices):
         start = int(events.t[0]) + k * dt_us
-        assert part.equal(events.between(start, start + dt_us))
+        assert part.equal(events.slice_time(start, start + dt_us))
 
 
 def test_bins_of_a_fractional_number_of_microseconds_do_not_drift():
@@ -85,11 +85,11 @@ def test_reading_and_binning_can_alternate_without_loss():
         rest = list(file.slices())
     assert torch.stack(frames).equal(expected_frames(events, 1000)[:7])
     # Bins continue where the last one ended, although it was empty,
-    assert then.equal(events.between(start + 7000, start + 9000))
+    assert then.equal(events.slice_time(start + 7000, start + 9000))
     # and after a read, with the first remaining event.
-    assert Events.cat([read, *rest]).equal(events.between(start + 9000))
+    assert Events.cat([read, *rest]).equal(events.slice_time(start + 9000))
     assert all(
-        part.equal(events.between(rest[0].t[0] + 1000 * k, rest[0].t[0] + 1000 * (k + 1)))
+        part.equal(events.slice_time(rest[0].t[0] + 1000 * k, rest[0].t[0] + 1000 * (k + 1)))
         for k, part in enumerate(rest)
     )
 

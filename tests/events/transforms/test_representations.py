@@ -60,7 +60,7 @@ def test_frames_between_two_times():
     events = recording()
     frames = T.count_frames(events, dt=4e-3, start=1_010_000, stop=1_021_000)
     assert len(frames) == 3
-    assert frames.sum() == len(events.between(1_010_000, 1_021_000))
+    assert frames.sum() == len(events.slice_time(1_010_000, 1_021_000))
     assert T.count_frames(events, count=50, start=1_010_000, stop=1_021_000).sum() == frames.sum()
     assert T.count_frames(events, bins=3, start=0, stop=900_000).sum() == 0
 

@@ -1,0 +1,200 @@
+"""Sparsely connected linear layers."""
+
+import math
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+import torch
+from torch import nn, Tensor
+
+from .._runtime import sparse
+
+# Pairs of neurons for which random connections are drawn at once, to bound the memory that this takes.
+_MAX_PAIRS_AT_ONCE = 2**24
+
+
+class _Connections(NamedTuple):
+    """The existing connections, ordered by source, then target; each part of shape (connections,)."""
+
+    sources: Tensor
+    targets: Tensor
+
+
+def _random_connections(in_features: int, out_features: int, probability: float) -> _Connections:
+    """Each possible connection with the given probability."""
+    chunk = max(1, _MAX_PAIRS_AT_ONCE // out_features)
+    drawn = []
+    for first in range(0, in_features, chunk):
+        chosen = torch.rand(min(chunk, in_features - first), out_features) < probability
+        drawn.append(chosen.nonzero().add_(torch.tensor([first, 0])))
+    return _Connections(*torch.cat(drawn).t())
+
+
+def _masked_connections(mask: Tensor) -> _Connections:
+    """The nonzero entries of a matrix of shape (targets, sources)."""
+    indices = mask.t().nonzero().t() if mask.layout is torch.strided else _transposed_entries(mask).indices()
+    return _Connections(*indices)
+
+
+def _transposed_entries(matrix: Tensor) -> Tensor:
+    """The entries of a matrix of any layout and shape (targets, sources), as a sparse matrix (sources,
+    targets) in order."""
+    return matrix.detach().to_sparse_coo().t().coalesce()
+
+
+class _PartlyConnected(nn.Module, ABC):
+    """A linear layer in which only some connections exist. Abstract: a subclass defines `_create`."""
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        mask: Tensor | None = None,
+        connection_probability: float | None = None,
+    ):
+        caller = type(self).__name__
+        if mask is not None and connection_probability is None:
+            shape = (out_features, in_features)
+            if not isinstance(mask, Tensor) or mask.shape != shape:
+                given = f"shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
+                raise ValueError(
+                    f"{caller}.mask must be a tensor of shape {shape}, one entry per connection, got {given}."
+                )
+            connections = _masked_connections(mask)
+        elif connection_probability is not None and mask is None:
+            if not isinstance(connection_probability, int | float) or not 0 <= connection_probability <= 1:
+                raise ValueError(f"{caller}.connection_probability must be in [0, 1], got {connection_probability!r}.")
+            connections = _random_connections(in_features, out_features, connection_probability)
+        else:
+            raise TypeError(f"{caller} takes either a mask or a connection_probability.")
+        self._create(in_features, out_features, bias, connections)
+
+    @abstractmethod
+    def _create(self, in_features: int, out_features: int, bias: bool, connections: _Connections) -> None:
+        """Initialize the module with these connections."""
+
+
+class MaskedLinear(_PartlyConnected, nn.Linear):
+    """`torch.nn.Linear` with a mask: missing connections have weight zero and no gradient.
+
+    Suited to layers in which many connections exist; see `SparseLinear` for few. Silent inputs are
+    skipped, as in `SparseInputLinear`.
+
+    Args:
+        in_features: Number of inputs.
+        out_features: Number of outputs.
+        bias: Whether to add a learnable bias.
+        mask: The existing connections, shape (out_features, in_features): a dense tensor, nonzero where
+            there is a connection, or a sparse matrix.
+        connection_probability: The probability of each connection, instead of a mask.
+
+    Raises:
+        TypeError: If neither or both of `mask` and `connection_probability` are given.
+        ValueError: If the mask has another shape, or the probability is not in [0, 1].
+    """
+
+    mask: Tensor
+
+    def _create(self, in_features: int, out_features: int, bias: bool, connections: _Connections) -> None:
+        nn.Linear.__init__(self, in_features, out_features, bias)
+        mask = torch.zeros(out_features, in_features, dtype=torch.bool)
+        mask[connections.targets, connections.sources] = True
+        self.register_buffer("mask", mask)
+        with torch.no_grad():
+            self.weight.mul_(mask)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Shape (..., in_features) to (..., out_features)."""
+        return sparse.linear(input, self.weight * self.mask, self.bias)
+
+
+class SparseLinear(_PartlyConnected):
+    r"""A linear layer that stores only the weights of existing connections:
+    :math:`y_k = b_k + \sum_{j \to k} w_{j \to k}\, x_j`.
+
+    Suited to layers in which few connections exist, about one in ten or fewer: memory and time are
+    proportional to their number. The parameter ``weight`` has one value per connection, ordered by
+    input; the buffers ``starts`` and ``targets`` define the connections (compressed sparse columns). On
+    devices other than the CPU, and inside `torch.compile` and `torch.func`, each call creates the dense
+    matrix.
+
+    Args:
+        in_features: Number of inputs.
+        out_features: Number of outputs.
+        bias: Whether to add a learnable bias.
+        mask: The existing connections, shape (out_features, in_features): a dense tensor, nonzero where
+            there is a connection, or a sparse matrix.
+        connection_probability: The probability of each connection, instead of a mask.
+
+    Raises:
+        TypeError: If neither or both of `mask` and `connection_probability` are given.
+        ValueError: If the mask has another shape, or the probability is not in [0, 1].
+
+    >>> SparseLinear(1000, 1000, connection_probability=0.01)(torch.ones(1, 1000)).shape
+    torch.Size([1, 1000])
+    """
+
+    bias: Tensor | None
+    starts: Tensor
+    targets: Tensor
+
+    def _create(self, in_features: int, out_features: int, bias: bool, connections: _Connections) -> None:
+        nn.Module.__init__(self)
+        self.in_features = in_features
+        self.out_features = out_features
+        counts = torch.bincount(connections.sources, minlength=in_features)
+        self.register_buffer("starts", torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
+        self.register_buffer("targets", connections.targets.contiguous())
+        mean_fan_in = len(self.targets) / out_features
+        bound = 1 / math.sqrt(max(1.0, mean_fan_in))
+        self.weight = nn.Parameter(torch.empty(len(self.targets)).uniform_(-bound, bound))
+        bias_parameter = nn.Parameter(torch.empty(out_features).uniform_(-bound, bound)) if bias else None
+        self.register_parameter("bias", bias_parameter)
+
+    @classmethod
+    def from_weights(cls, weights: Tensor, bias: Tensor | None = None) -> "SparseLinear":
+        """A layer with the given weights.
+
+        Args:
+            weights: Matrix of shape (out_features, in_features): dense, where zeros are missing
+                connections, or of any sparse layout.
+            bias: Bias, shape (out_features,). Default: no bias.
+
+        Raises:
+            ValueError: If `weights` is not a matrix.
+        """
+        if not isinstance(weights, Tensor) or weights.dim() != 2:
+            given = f"shape {tuple(weights.shape)}" if isinstance(weights, Tensor) else type(weights).__name__
+            raise ValueError(f"{cls.__name__}.from_weights takes a matrix (out_features, in_features), got {given}.")
+        out_features, in_features = weights.shape
+        layer = cls(in_features, out_features, bias is not None, mask=weights)
+        layer.weight = nn.Parameter(_transposed_entries(weights).values().clone())
+        if bias is not None:
+            layer.bias = nn.Parameter(bias.detach().clone())
+        return layer
+
+    def dense(self) -> Tensor:
+        """The matrix of weights, shape (out_features, in_features), differentiable."""
+        return sparse.dense(self.weight, self.starts, self.targets, self.out_features)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Shape (..., in_features) to (..., out_features).
+
+        Raises:
+            ValueError: If the last dimension does not have size `in_features`.
+        """
+        if input.dim() == 0 or input.shape[-1] != self.in_features:
+            raise ValueError(
+                f"{type(self).__name__} takes {self.in_features} inputs in the last dimension, "
+                f"got shape {tuple(input.shape)}."
+            )
+        sums = sparse.connect(input, self.weight, self.starts, self.targets, self.out_features)
+        return sums if self.bias is None else sums + self.bias.to(sums.dtype)
+
+    def extra_repr(self) -> str:
+        return (
+            f"in_features={self.in_features}, out_features={self.out_features}, "
+            f"connections={len(self.targets)}, bias={self.bias is not None}"
+        )

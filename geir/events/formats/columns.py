@@ -1,0 +1,142 @@
+"""Columns of events as decoders fill them: allocation, conversion and validation."""
+
+import ctypes
+from typing import NamedTuple, TypeAlias
+
+import numpy
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ..._runtime import memory
+from .. import _native
+from ..store import COLUMNS
+from .source import Source
+
+Bytes: TypeAlias = NDArray[numpy.uint8]
+
+# Times in microseconds further from 0 are invalid. The bound leaves room for differences of times in 64 bits.
+MAX_ABS_TIME = 1 << 62
+
+
+class ColumnPointers(ctypes.Structure):
+    """`EventColumns` in C."""
+
+    _fields_ = [
+        ("t", ctypes.c_void_p),
+        ("x", ctypes.c_void_p),
+        ("y", ctypes.c_void_p),
+        ("p", ctypes.c_void_p),
+        ("capacity", ctypes.c_int64),
+    ]
+
+
+class ValidityLimits(ctypes.Structure):
+    """The conditions on valid events; `ValidityLimits` in C."""
+
+    _fields_ = [
+        ("width", ctypes.c_int64),
+        ("height", ctypes.c_int64),
+        ("max_backward_step", ctypes.c_int64),
+        ("max_abs_time", ctypes.c_int64),
+    ]
+
+
+class EventColumns(NamedTuple):
+    """Times in microseconds, coordinates and polarities as decoded, not validated yet.
+
+    The columns are contiguous, on the CPU, and of the dtypes of `COLUMNS`.
+    """
+
+    t: Tensor
+    x: Tensor
+    y: Tensor
+    p: Tensor
+
+    @classmethod
+    def allocate(cls, size: int) -> "EventColumns":
+        """Allocate uninitialized columns for `size` events, in one piece of memory."""
+        widths = [dtype.itemsize for dtype in COLUMNS.values()]
+        whole = memory.empty([size * sum(widths)], torch.empty(0), torch.uint8)
+        pieces = whole.split([size * width for width in widths])
+        return cls(*(piece.view(dtype) for piece, dtype in zip(pieces, COLUMNS.values(), strict=True)))
+
+    @property
+    def size(self) -> int:
+        """Number of events for which there is room."""
+        return len(self.t)
+
+    def part(self, first: int, last: int | None = None) -> "EventColumns":
+        """Select events `first` to `last` (exclusive), which share memory."""
+        return EventColumns(*(column[first:last] for column in self))
+
+    def pointers(self) -> ColumnPointers:
+        """Return pointers for C. The columns must be kept alive while C uses them."""
+        return ColumnPointers(*(column.data_ptr() for column in self), self.size)
+
+
+def to_column(source: Source, name: str, values: NDArray[numpy.generic]) -> Tensor:
+    """Convert an array that a file holds to the dtype of a column.
+
+    Args:
+        source: The file, for error messages.
+        name: Key of `COLUMNS`.
+        values: Integers or booleans, shape (events,).
+
+    Raises:
+        EventFileError: If the values are not integers, or do not fit the dtype of the column.
+    """
+    dtype = COLUMNS[name]
+    if values.dtype.kind not in "iub":
+        raise source.error(f"column {name} must hold integers, got {values.dtype}")
+    limits = torch.iinfo(dtype)
+    if len(values) and not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
+        raise source.error(f"column {name} must fit {dtype}, got {int(values.min())} to {int(values.max())}")
+    column = memory.empty([len(values)], torch.empty(0), dtype)
+    column.numpy()[:] = values
+    return column
+
+
+class ValidPrefix(NamedTuple):
+    """The events of a batch before the first invalid one."""
+
+    length: int
+    latest: int  # the latest time so far, in microseconds
+
+
+def valid_prefix(
+    columns: EventColumns, sensor_size: tuple[int, int], max_backward_step: int, latest: int
+) -> ValidPrefix:
+    """Find the first event that is outside the sensor, has an invalid time, or steps back in time too far.
+
+    Args:
+        columns: The events.
+        sensor_size: Width and height in pixels.
+        max_backward_step: Microseconds by which an event may be earlier than one before it.
+        latest: The latest time of the events before these; ``-MAX_ABS_TIME`` if there were none.
+
+    Returns:
+        The number of events before it, and the latest time among these and the events before them.
+    """
+    limits = ValidityLimits(*sensor_size, max_backward_step, MAX_ABS_TIME)
+    library = _native.load("formats/columns.c")
+    if library is None:
+        return reference_valid_prefix(columns, limits, latest)
+    library.valid_prefix.restype = ctypes.c_int64
+    last = ctypes.c_int64(latest)
+    count = library.valid_prefix(
+        ctypes.byref(columns.pointers()), ctypes.c_int64(columns.size), ctypes.byref(limits), ctypes.byref(last)
+    )
+    return ValidPrefix(count, last.value)
+
+
+def reference_valid_prefix(columns: EventColumns, limits: ValidityLimits, latest: int) -> ValidPrefix:
+    """Do the same as `valid_prefix` in columns.c, in NumPy."""
+    t, x, y, p = (column.numpy() for column in columns)
+    # The latest time before each event, and after the last one.
+    late = numpy.maximum.accumulate(numpy.concatenate([[latest], t]))
+    valid = (x >= 0) & (x < limits.width) & (y >= 0) & (y < limits.height) & (p <= 1)
+    valid &= t >= late[:-1] - limits.max_backward_step
+    valid &= (t >= -limits.max_abs_time) & (t <= limits.max_abs_time)
+    count = len(t) if valid.all() else int(valid.argmin())
+    return ValidPrefix(count, int(late[count]))

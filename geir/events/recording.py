@@ -1,0 +1,278 @@
+"""Event files: opened as a stream, read at once, described and written."""
+
+import itertools
+import os
+import warnings
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Literal, TypeAlias, TypedDict
+
+from .._util.atomic import atomic_write
+from .errors import EventFileError
+from .formats import FORMATS, WRITERS
+from .formats.columns import EventColumns, MAX_ABS_TIME, valid_prefix
+from .formats.reader import Reader
+from .formats.source import Source
+from .store import Events
+
+# Microseconds by which an event may be earlier than one before it. Cameras send simultaneous events
+# in an order that is not quite that of time; a larger step means that the file is damaged.
+MAX_BACKWARD_STEP_US = 1000
+
+# Bytes of a file by which formats are recognized.
+_HEAD_BYTES = 1 << 14
+
+PathLike: TypeAlias = str | os.PathLike[str]
+ErrorMode: TypeAlias = Literal["strict", "truncate"]
+
+
+class Description(TypedDict):
+    """Properties of a file that are known without decoding its events."""
+
+    path: Path
+    format: str
+    bytes: int
+    sensor_size: tuple[int, int]
+    events: int | None
+    start: int | None
+    stop: int | None
+    metadata: dict[str, object]
+
+
+class Recording:
+    """An opened event file, as `open_events` returns it; a context manager.
+
+    Attributes:
+        path: The file.
+        format: Name of its format.
+        sensor_size: Width and height of the sensor in pixels.
+        metadata: What else the file states about itself.
+        reader: The reader of its format.
+    """
+
+    def __init__(self, reader: Reader, errors: ErrorMode):
+        self.reader = reader
+        self.path = reader.source.path
+        self.format = reader.name
+        self.sensor_size = reader.sensor_size
+        self.metadata = reader.metadata
+        self._errors: ErrorMode = errors
+
+    def __repr__(self) -> str:
+        return f"Recording({str(self.path)!r}, {self.format}, {self.sensor_size[0]}x{self.sensor_size[1]})"
+
+    def chunks(self, size: int = 1 << 20) -> Iterator[Events]:
+        """Read the events in the order of the file, in memory that does not grow with the file.
+
+        An event may be up to `MAX_BACKWARD_STEP_US` microseconds earlier than one before it,
+        because cameras do not always send simultaneous events in order (see `Events.is_sorted` and
+        `Events.sorted`).
+
+        Args:
+            size: Events of a chunk at most; a few more if one word of the file stands for several.
+
+        Raises:
+            EventFileError: Where the file is damaged or truncated, an event is outside the sensor,
+                or time steps back further; the events before that are yielded first. With
+                ``errors="truncate"`` it is a warning instead.
+            ValueError: If `size` is not positive.
+        """
+        if size < 1:
+            raise ValueError(f"Recording.chunks: size must be > 0 events, got {size}.")
+        count = 0
+        try:
+            for events in self._validated(size):
+                count += len(events)
+                yield events
+        except EventFileError as error:
+            if self._errors == "truncate":
+                warnings.warn(f"{error}; only the {count:,} events before it were read.", RuntimeWarning, stacklevel=2)
+            else:
+                hint = f'; the {count:,} events before it are readable with errors="truncate"' if count else ""
+                raise EventFileError(error.path, error.offset, error.reason + hint) from None
+
+    def _validated(self, size: int) -> Iterator[Events]:
+        """Decode chunks and check them, up to the first event that is invalid."""
+        latest, count = -MAX_ABS_TIME, 0
+        for offset, columns in self.reader.batches(size):
+            valid, latest = valid_prefix(columns, self.sensor_size, MAX_BACKWARD_STEP_US, latest)
+            if valid:
+                yield Events.unchecked(*columns.part(0, valid), sensor_size=self.sensor_size)
+            if valid < columns.size:
+                event = f"event {count + valid:,}"
+                if offset is not None:
+                    # The byte of the event itself is unknown, because decoders do not keep it.
+                    event += " (in the batch that starts here)"
+                raise EventFileError(self.path, offset, f"{event} {self._describe_invalid(columns, valid, latest)}")
+            count += columns.size
+
+    def _describe_invalid(self, columns: EventColumns, index: int, latest: int) -> str:
+        t, x, y, p = (int(column[index]) for column in columns)
+        width, height = self.sensor_size
+        if not (0 <= x < width and 0 <= y < height and p <= 1):
+            return f"is at x = {x}, y = {y} with polarity {p}, but the sensor has {width}x{height} pixels"
+        if abs(t) > MAX_ABS_TIME:
+            return f"has an invalid timestamp, {t} us"
+        return (
+            f"is at {t} us, {latest - t:,} us earlier than one before it; "
+            f"at most {MAX_BACKWARD_STEP_US:,} us are allowed"
+        )
+
+    def close(self) -> None:
+        """Close the file."""
+        self.reader.close()
+
+    def __enter__(self) -> "Recording":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def open_events(
+    path: PathLike,
+    errors: ErrorMode = "strict",
+    *,
+    sensor_size: tuple[int, int] | None = None,
+    format: str | None = None,
+) -> Recording:
+    """Open an event file to read it in chunks.
+
+    Args:
+        path: The file.
+        errors: What happens where the file is invalid: ``"strict"`` raises an error, ``"truncate"``
+            warns and ends there.
+        sensor_size: Width and height of the sensor, for files that do not state it; overrides what
+            they state.
+        format: Name of the format, for files that are recognized neither by their first bytes nor
+            by their name.
+
+    Raises:
+        EventFileError: If the format is not recognized, the head of the file is invalid, or the
+            sensor size is unknown.
+        OSError: If the file cannot be opened.
+        TypeError: If `sensor_size` is not a pair of positive integers.
+        ValueError: If `errors` or `format` is not one of the above.
+    """
+    if errors not in ("strict", "truncate"):
+        raise ValueError(f'open_events: errors must be "strict" or "truncate", got {errors!r}.')
+    if sensor_size is not None:
+        sensor_size = Events.empty(sensor_size).sensor_size
+    named = None if format is None else _find_format("open_events", format)
+    source = Source(path)
+    try:
+        reader = named or _recognize(source)
+        return Recording(reader(source, sensor_size), errors)
+    except BaseException:
+        source.close()
+        raise
+
+
+def read_events(
+    path: PathLike,
+    errors: ErrorMode = "strict",
+    *,
+    sensor_size: tuple[int, int] | None = None,
+    format: str | None = None,
+) -> Events:
+    """Read all events of a file. Arguments and errors are those of `open_events` and `Recording.chunks`."""
+    with open_events(path, errors, sensor_size=sensor_size, format=format) as recording:
+        return Events.cat([Events.empty(recording.sensor_size), *recording.chunks()])
+
+
+def describe(path: PathLike, *, sensor_size: tuple[int, int] | None = None, format: str | None = None) -> Description:
+    """Describe an event file without decoding its events. Arguments and errors are those of `open_events`.
+
+    Returns:
+        Its `path`, `format`, size in `bytes`, `sensor_size` and `metadata`; and the number of
+        `events` and the times of the first and last one, `start` and `stop`, in microseconds, each
+        None where the file does not state it and it does not follow from the size.
+    """
+    with open_events(path, sensor_size=sensor_size, format=format) as recording:
+        summary = recording.reader.summary()
+        return {
+            "path": recording.path,
+            "format": recording.format,
+            "bytes": recording.reader.source.size,
+            "sensor_size": recording.sensor_size,
+            "events": summary.get("events"),
+            "start": summary.get("start"),
+            "stop": summary.get("stop"),
+            "metadata": recording.metadata,
+        }
+
+
+def write_events(
+    events: Events | Iterable[Events], path: PathLike, *, format: str | None = None, **options: object
+) -> None:
+    """Write an event file. An existing file is replaced once the new one is complete.
+
+    Args:
+        events: Events, or chunks of them in order, which need not fit into memory together.
+        path: The file.
+        format: ``"aedat4"``, ``"evt2"``, ``"evt3"``, ``"dat"``, ``"hdf5"``, ``"csv"`` or ``"npz"``.
+            Default: by the suffix of the file; ``.raw`` is EVT 3.0.
+        options: Of the format: ``compression`` (a `geir.events.Compression` for AEDAT 4, a name
+            that h5py accepts for HDF5); ``compressed`` (a bool) for NPZ.
+
+    Raises:
+        ImportError: If the package for the format or its compression is not installed.
+        ValueError: If geir does not write the format, the format cannot hold the events, there is
+            not even an empty chunk, chunks differ in sensor size, or `read_events` would reject the
+            events.
+    """
+    suffix = Path(path).suffix.lower()
+    named = [_find_format("write_events", format)] if format else [kind for kind in WRITERS if suffix in kind.suffixes]
+    write = WRITERS.get(named[-1]) if named else None
+    if write is None:
+        names = ", ".join(kind.name for kind in WRITERS)
+        raise ValueError(
+            f"write_events: geir cannot write the format of {format or Path(path).name!r}; it writes {names}."
+        )
+    chunks = iter([events] if isinstance(events, Events) else events)
+    first = next(chunks, None)
+    if first is None:
+        raise ValueError(
+            "write_events: got no chunks, so the sensor size is unknown; "
+            "to write a file without events, pass Events.empty(sensor_size)."
+        )
+    with atomic_write(path) as draft, open(draft, "w+b") as file:
+        write(file, _check_chunks(itertools.chain([first], chunks), first.sensor_size), first.sensor_size, **options)
+
+
+def _check_chunks(chunks: Iterable[Events], sensor_size: tuple[int, int]) -> Iterator[Events]:
+    """Move chunks to the CPU, and raise an error where `read_events` would not read them back."""
+    latest = -MAX_ABS_TIME
+    for events in chunks:
+        if events.sensor_size != sensor_size:
+            raise ValueError(
+                f"write_events: all chunks must have one sensor size, got {sensor_size} and {events.sensor_size}."
+            )
+        events = events.to("cpu")
+        valid, latest = valid_prefix(EventColumns(*events.columns()), sensor_size, MAX_BACKWARD_STEP_US, latest)
+        if valid < len(events):
+            raise ValueError(
+                f"write_events: events must be in the order of time, got {int(events.t[valid])} us after {latest} us; "
+                "sort them with Events.sorted()."
+            )
+        yield events
+
+
+def _find_format(caller: str, name: str) -> type[Reader]:
+    for kind in FORMATS:
+        if kind.name == name:
+            return kind
+    raise ValueError(f"{caller}: unknown format {name!r}; the formats are {', '.join(kind.name for kind in FORMATS)}.")
+
+
+def _recognize(source: Source) -> type[Reader]:
+    """Find the format of a file by its first bytes and its suffix."""
+    if not source.size:
+        raise source.error("the file is empty")
+    head = source.read(0, min(source.size, _HEAD_BYTES), "the file")
+    for kind in FORMATS:
+        if kind.recognizes(head, source.path.suffix.lower()):
+            return kind
+    if head.startswith(b"#!AER-DAT"):
+        raise source.error("unsupported version of AEDAT; geir reads 4.0")
+    raise source.error("unrecognized file format; pass format=...")

@@ -1,0 +1,208 @@
+"""The decoders in C agree with the reference decoders in Python on any input."""
+
+import ctypes
+import re
+from importlib.resources import files
+
+import numpy as np
+import pytest
+import torch
+from event_samples import random_events, write_sample
+from hypothesis import given, strategies as st
+
+from geir._runtime.native import NoCompilerError
+from geir.events import _native, read_events
+from geir.events.formats import aedat4, columns, csv, dat, decoder, evt, nmnist
+from geir.events.formats.columns import EventColumns, MAX_ABS_TIME, valid_prefix
+from geir.events.formats.decoder import Decoder, DecoderState
+
+# Decoder, and the types of words that it knows, in their most significant 4 bits; empty if any bytes are valid.
+DECODERS = {
+    "evt2": (Decoder("evt.c", "decode_evt2", evt.reference_evt2, 4), [0, 0, 1, 1, 8, 10, 14, 15]),
+    "evt21": (Decoder("evt.c", "decode_evt21", evt.reference_evt21, 8, 32), [0, 0, 1, 1, 8, 10, 14, 15]),
+    "evt21_legacy": (
+        Decoder("evt.c", "decode_evt21_legacy", evt.reference_evt21_legacy, 8, 32),
+        [0, 0, 1, 1, 8, 10, 14, 15],
+    ),
+    "evt3": (
+        Decoder("evt.c", "decode_evt3", evt.reference_evt3, 2, 16),
+        [0, 2, 2, 2, 3, 4, 4, 5, 5, 6, 7, 8, 10, 14, 15],
+    ),
+    "dat1": (Decoder("dat.c", "decode_dat1", dat.reference_dat1, 8), []),
+    "dat2": (Decoder("dat.c", "decode_dat2", dat.reference_dat2, 8), []),
+    "nmnist": (Decoder("nmnist.c", "decode_nmnist", nmnist.reference_nmnist, 5), []),
+}
+
+needs_compiler = pytest.mark.skipif(_native.load("formats/evt.c") is None, reason="no C compiler")
+
+
+def zero_columns(size):
+    return EventColumns(*(torch.zeros(size, dtype=d) for d in (torch.int64, torch.int16, torch.int16, torch.uint8)))
+
+
+def random_records(record_size, kinds, seed):
+    """Records, most of them of a known type; all of them if `seed` is odd."""
+    random = np.random.default_rng(seed)
+    words = random.integers(0, 256, (400, record_size), dtype=np.uint8)
+    if kinds:
+        kind = random.choice(kinds, 400)
+        if seed % 2 == 0:
+            kind = np.where(random.random(400) < 0.997, kind, random.integers(0, 16, 400))
+        words[:, -1] = kind << 4 | words[:, -1] & 15
+    return words
+
+
+def in_c_and_python(decode):
+    """Results of a function that decodes, in C and in Python."""
+    results = [decode()]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_native, "load", lambda *_, **__: None)
+        patch.setattr(decoder, "_warn_about_reference", lambda: None)
+        results.append(decode())
+    return results
+
+
+def fields_of(state):
+    return {name: getattr(state, name) for name, _ in state._fields_}
+
+
+@needs_compiler
+@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("name", DECODERS)
+def test_c_and_python_agree_on_any_records(name, seed):
+    decode, kinds = DECODERS[name]
+    words = random_records(decode.record_size, kinds, seed)
+    if name == "evt21_legacy":
+        words = np.concatenate([words[:, 4:], words[:, :4]], 1)
+    data = words.reshape(-1)
+
+    def decode_all():
+        state, record, calls = DecoderState(), 0, []
+        while record < len(words) and not state.invalid:
+            columns = zero_columns(77 + 900 * (seed % 3))
+            decode(data[record * decode.record_size :], len(words) - record, columns, state)
+            record += state.records_read
+            events = [column.tolist() for column in columns.part(0, state.events_written)]
+            calls.append((events, fields_of(state)))
+        return calls
+
+    in_c, in_python = in_c_and_python(decode_all)
+    assert in_c == in_python
+    count = sum(state["events_written"] for _, state in in_c)
+    assert seed % 2 == 0 or not kinds or count > 50, "too few events for this test to see anything"
+
+
+@needs_compiler
+@given(
+    st.lists(
+        st.sampled_from(
+            [
+                b"1,2,3,1",
+                b" 12 , 3,4 ,0 ",
+                b"5,6,7,-1",
+                b"# hm",
+                b"",
+                b"\r",
+                b"1,2,3",
+                b"1,2,3,4",
+                b"1,2,3,1,9",
+                b"1,2,x,1",
+                b"1 2 3 1",
+            ]
+        )
+        | st.binary(max_size=9).filter(lambda line: b"\n" not in line),
+        max_size=8,
+    ),
+    st.sampled_from([b",", b" ", b";"]),
+)
+def test_c_and_python_agree_on_any_text(lines, separator):
+    text = np.frombuffer(b"".join(line.replace(b",", separator) + b"\n" for line in lines), np.uint8)
+    decode = csv.csv_decoder(csv.LineLayout(0, 1, 2, 3, 4, ord(separator)))
+
+    def decode_all():
+        state, columns = DecoderState(), zero_columns(20)
+        decode(text, len(text), columns, state)
+        return [column.tolist() for column in columns], fields_of(state)
+
+    in_c, in_python = in_c_and_python(decode_all)
+    assert in_c == in_python
+
+
+@needs_compiler
+def test_c_and_python_agree_on_the_order_of_fields_in_text():
+    text = np.frombuffer(b"9,3,1,2,10\n9,4,0,3,11\n", np.uint8)
+    decode = csv.csv_decoder(
+        csv.LineLayout(t_field=4, x_field=3, y_field=1, p_field=2, field_count=5, separator=ord(","))
+    )
+
+    def decode_all():
+        state, columns = DecoderState(), zero_columns(2)
+        decode(text, len(text), columns, state)
+        return [column.tolist() for column in columns]
+
+    assert in_c_and_python(decode_all) == [[[10, 11], [2, 3], [3, 4], [1, 0]]] * 2
+
+
+@needs_compiler
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(-(1 << 63), (1 << 63) - 1) | st.integers(0, 3000),
+            st.integers(-2, 5),
+            st.integers(-1, 4),
+            st.integers(0, 2),
+        ),
+        max_size=9,
+    )
+)
+def test_c_and_python_agree_on_the_valid_prefix(events):
+    t, x, y, p = zip(*events, strict=True) if events else [()] * 4
+    dtypes = (torch.int64, torch.int16, torch.int16, torch.uint8)
+    columns = EventColumns(*(torch.tensor(c, dtype=d) for c, d in zip((t, x, y, p), dtypes, strict=True)))
+    results = in_c_and_python(lambda: valid_prefix(columns, (4, 3), 1000, -MAX_ABS_TIME))
+    first, latest = 0, -MAX_ABS_TIME
+    for first, (t, x, y, p) in enumerate([*events, (0, -1, 0, 0)]):  # noqa: B007  (used after the loop)
+        if not (0 <= x < 4 and 0 <= y < 3 and p < 2 and abs(t) <= MAX_ABS_TIME and t >= latest - 1000):
+            break
+        latest = max(latest, t)
+    assert results == [(first, latest)] * 2
+
+
+@pytest.mark.parametrize(
+    ("structure", "source", "name"),
+    [
+        (DecoderState, "decoder.h", "DecoderState"),
+        (columns.ColumnPointers, "decoder.h", "EventColumns"),
+        (columns.ValidityLimits, "columns.c", "ValidityLimits"),
+        (csv.LineLayout, "csv.c", "LineLayout"),
+        (aedat4.PacketPointer, "aedat4.c", "PacketRecords"),
+    ],
+)
+def test_structures_have_the_same_fields_in_c_and_python(structure, source, name):
+    text = files("geir.events.formats").joinpath(source).read_text()
+    body = re.search(r"typedef struct \{([^}]*)\} " + name, text)[1]
+    declarations = re.sub(r"//.*", "", body).split(";")
+    fields = [re.findall(r"\w+", part)[-1] for line in declarations for part in line.split(",") if part.strip()]
+    assert fields == [field for field, _ in structure._fields_]
+    assert ctypes.sizeof(structure) == 8 * len(fields)
+
+
+def test_without_a_compiler_python_decodes_and_warns_once(tmp_path, monkeypatch):
+    def fail(source):
+        raise NoCompilerError
+
+    monkeypatch.setattr("geir._runtime.native.load", fail)
+    _native.load.cache_clear()
+    decoder._warn_about_reference.cache_clear()
+    events = random_events(100)
+    path = write_sample(tmp_path, "evt3", events)
+    try:
+        with pytest.warns(
+            RuntimeWarning, match="decoded in Python, about 100 times slower .* install gcc or clang"
+        ) as caught:
+            results = [read_events(path) for _ in range(2)]
+        assert len(caught) == 1
+        assert all(result.equal(events) for result in results)
+    finally:
+        _native.load.cache_clear()
+        decoder._warn_about_reference.cache_clear()
