@@ -13,6 +13,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from .._util.atomic import atomic_write
+
 FLAGS = [
     "-O3",
     "-march=native",
@@ -131,7 +133,6 @@ def _compile(source: str, key: str, path: Path) -> None:
             failed.write_text(source)
             raise NoCompilerError(f"{' '.join(command)} failed on {failed}: {result.stderr.strip()}")
         library = (work / "kernel.so").read_bytes()
-        complete = work / "complete.so"
-        complete.write_bytes(library + _digest(key, library))
-        # Another process may write the same file; the last one wins, with the same content.
-        os.replace(complete, path)
+        # Another process may write the same file, with the same content.
+        with atomic_write(path) as draft:
+            draft.write_bytes(library + _digest(key, library))

@@ -3,9 +3,7 @@
 import functools
 import hashlib
 import importlib.util
-import os
 import subprocess
-import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from types import ModuleType
@@ -14,6 +12,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from ..._util.atomic import atomic_write
 from .. import compiler
 from ..arguments import Argument, Value
 from ..template import render_template
@@ -254,10 +253,9 @@ def load(text: str) -> ModuleType:
         raise compiler.NoCompilerError("there is no Triton; `pip install triton`")
     path = compiler.cache_folder() / f"triton_{hashlib.sha256(text.encode()).hexdigest()[:32]}.py"
     if not path.exists() or path.read_text() != text:
-        # Another process may write the same file; the last one wins, with the same content.
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(text)
-        os.replace(file.name, path)
+        # Another process may write the same file, with the same content.
+        with atomic_write(path) as draft:
+            draft.write_text(text)
     spec: Any = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
