@@ -156,12 +156,13 @@ def matrix_products(xs: Tensor, grad_out: Tensor, zs: Tensor) -> dict[str, Job]:
 @contextmanager
 def sparse_products_below(share: float) -> Iterator[None]:
     """Make geir exploit sparse spikes up to this share of spikes, and multiply densely above."""
-    previous = sparse.SPARSE, sparse.SPARSE_IMAGE
-    sparse.SPARSE, sparse.SPARSE_IMAGE = share, share
+    gate = sparse._gate
+    previous = gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D
+    gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D = share, share
     try:
         yield
     finally:
-        sparse.SPARSE, sparse.SPARSE_IMAGE = previous
+        gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D = previous
 
 
 def against_matrix_products(bench: Bench) -> str:

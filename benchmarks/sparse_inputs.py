@@ -85,8 +85,8 @@ def against_dense_layers(bench: Bench) -> str:
     torch.manual_seed(0)
     parts = [
         "The sparse product is used for every share of nonzero inputs, to find where the dense layer becomes faster. "
-        f"In normal use, the layers multiply densely above {100 * sparse.SPARSE:.0f} % (linear) and "
-        f"{100 * sparse.SPARSE_IMAGE:.0f} % (convolution). Each cell: ms, and speedup over the dense layer."
+        f"In normal use, the layers multiply densely above {100 * sparse._gate.MAX_DENSITY:.0f} % (linear) and "
+        f"{100 * sparse._gate.MAX_DENSITY_CONV2D:.0f} % (convolution). Each cell: ms, and speedup over the dense layer."
     ]
     parts += [compare(bench, comparison) for comparison in COMPARISONS]
     return "\n\n".join(parts)

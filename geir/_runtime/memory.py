@@ -1,4 +1,11 @@
-"""Memory for large results, kept for the next ones: the first touch of fresh memory takes longer than a whole run of neurons."""
+"""Memory for large results, cached for reuse: the first touch of fresh memory takes longer than a whole run of
+neurons.
+
+A tensor made by `empty` lives in an anonymous memory map and holds a lease on it. PyTorch keeps the memoryview
+that the tensor was made from for as long as any tensor, view or slice needs the memory, so the death of the
+memoryview is the end of the lease; a weak reference to it notices and puts the map into the list of free ones.
+Nothing is copied, and results that the user keeps are never overwritten.
+"""
 
 import math
 import mmap
@@ -8,50 +15,60 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Smaller results are PyTorch's business; and how many bytes of what is free are kept.
-SMALLEST, KEPT = 1 << 16, 1 << 30
+# Smaller results are left to PyTorch's allocator.
+MIN_BYTES = 1 << 16
+# At most this many bytes of free memory are cached.
+MAX_CACHED_BYTES = 1 << 30
+# A free map is reused for a result that fills at least 1 / 1.25 of it.
+_MAX_WASTE = 1.25
 
 
-class _Loan(weakref.ref):
-    """Memory as long as it is lent."""
+class _Lease(weakref.ref[memoryview]):
+    """The use of a memory map by a memoryview, which ends when the memoryview dies."""
 
     memory: mmap.mmap
 
 
-_free: list[mmap.mmap] = []
-_loans: dict[int, _Loan] = {}
+_free: list[mmap.mmap] = []  # the last released comes last
+_leases: dict[int, _Lease] = {}  # keeps the weak references alive, by their id
 
 
 def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
-    """An uninitialised contiguous tensor, on the device of another and by default of its dtype.
+    """An uninitialized contiguous tensor, on the device of another tensor and by default of its dtype.
 
-    On the CPU, if it is large, its memory comes from here and returns when nothing uses it any more.
+    On the CPU, large tensors use cached memory, which returns to the cache when no tensor uses it.
     """
     dtype = dtype or like.dtype
     size = math.prod(shape) * dtype.itemsize
-    if size < SMALLEST or like.device.type != "cpu" or not hasattr(mmap, "MAP_PRIVATE"):
+    if size < MIN_BYTES or like.device.type != "cpu" or not hasattr(mmap, "MAP_PRIVATE"):
         return like.new_empty(shape, dtype=dtype)
-    memory = _taken(size)
-    # PyTorch keeps the view as long as a tensor needs the memory.
+    memory = _acquire(size)
     view = memoryview(memory)
-    loan = _Loan(view, _returned)
-    _loans[id(loan)], loan.memory = loan, memory
+    lease = _Lease(view, _release)
+    lease.memory = memory
+    _leases[id(lease)] = lease
     tensor = torch.frombuffer(view, dtype=dtype, count=math.prod(shape)).view(shape)
     if torch.are_deterministic_algorithms_enabled() and torch.utils.deterministic.fill_uninitialized_memory:  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
-        tensor.fill_(
-            torch.nan if dtype.is_floating_point else torch.iinfo(torch.uint8).max if dtype != torch.bool else True
-        )
+        tensor.fill_(_fill_value(dtype))
     return tensor
 
 
+def _fill_value(dtype: torch.dtype) -> float:
+    """The value with which PyTorch fills uninitialized memory in deterministic mode."""
+    if dtype.is_floating_point:
+        return math.nan
+    return True if dtype == torch.bool else torch.iinfo(torch.uint8).max
+
+
 def empty_cache() -> None:
-    """Give memory that is kept for later back to the system."""
+    """Return cached memory to the system."""
     _free.clear()
 
 
-def _taken(size: int) -> mmap.mmap:
-    # The last that was returned may still be in a cache.
-    fitting = [memory for memory in _free[::-1] if size <= len(memory) <= 1.25 * size]
+def _acquire(size: int) -> mmap.mmap:
+    """Free memory of a suitable size, or new memory."""
+    # The most recently released first: it may still be in the processor's cache.
+    fitting = [memory for memory in reversed(_free) if size <= len(memory) <= _MAX_WASTE * size]
     for memory in sorted(fitting, key=len):
         try:
             _free.remove(memory)
@@ -64,8 +81,11 @@ def _taken(size: int) -> mmap.mmap:
     return memory
 
 
-def _returned(loan: _Loan) -> None:
-    del _loans[id(loan)]
-    _free.append(loan.memory)
-    while sum(map(len, _free)) > KEPT:
+def _release(lease: weakref.ref[memoryview]) -> None:
+    """Put the memory of an ended lease into the cache, and free the memory released longest ago if there is too
+    much."""
+    assert isinstance(lease, _Lease)
+    del _leases[id(lease)]
+    _free.append(lease.memory)
+    while sum(map(len, _free)) > MAX_CACHED_BYTES:
         del _free[0]

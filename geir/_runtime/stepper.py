@@ -1,14 +1,15 @@
 """The interface between models and the code that runs them over time."""
 
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn, Tensor
 
 from .._util.state import AnyState
 
-# Values computed from parameters once per call, as further arguments of a step: tensors, and anything that holds tensors.
+# Values computed from parameters once per call, as further arguments of a step: tensors, and anything that
+# holds tensors.
 Prepared = tuple[Any, ...]
 # From one step of input, the state and the prepared values to the output and the next state.
 Step = Callable[..., tuple[Tensor, AnyState]]
@@ -28,7 +29,7 @@ class Feedback(NamedTuple):
 class Stepper(NamedTuple):
     """A model that is ready to run: all that the reference loop and the kernels know of it."""
 
-    module: "Steppable"  # holds the parameters, buffers and settings that `step` reads
+    module: nn.Module  # a `Steppable` that holds the parameters, buffers and settings that `step` reads
     step: Step
     prepared: Prepared  # further arguments of `step`: they depend on parameters only
     dtype: torch.dtype  # of state and arithmetic
@@ -36,6 +37,7 @@ class Stepper(NamedTuple):
     feedback: Feedback | None = None  # of a recurrent model
 
 
+@runtime_checkable
 class Steppable(Protocol):
     """A module that can be run over time."""
 

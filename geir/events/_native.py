@@ -6,6 +6,7 @@ import re
 from importlib.resources import files
 
 from .._runtime import native
+from .._runtime.template import render_template
 
 
 def read_source(filename: str, **values: str) -> str:
@@ -28,9 +29,7 @@ def read_source(filename: str, **values: str) -> str:
         return header.read_text() if header.is_file() else include[0]
 
     text = re.sub(r'^#include "(.+)"$', inline, source.read_text(), flags=re.MULTILINE)
-    for name, value in values.items():
-        text = text.replace(f"{{{{{name}}}}}", value)
-    return text
+    return render_template(text, values)
 
 
 @functools.cache

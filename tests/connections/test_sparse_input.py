@@ -19,8 +19,8 @@ def always_sparse(monkeypatch):
     def dense(*arguments, **keywords):
         raise AssertionError("the dense product was used")
 
-    monkeypatch.setattr(sparse, "SPARSE", 1.0)
-    monkeypatch.setattr(sparse.functional, "linear", dense)
+    monkeypatch.setattr(sparse._gate, "MAX_DENSITY", 1.0)
+    monkeypatch.setattr(functional, "linear", dense)
     yield
     monkeypatch.undo()
 
@@ -77,13 +77,13 @@ class TestSparseInputConv2d:
         reference.load_state_dict(layer.state_dict())
         x = sparse_input(5, 4, 11, 9, density=density)
         expected = output_and_gradients(reference, x)
-        monkeypatch.setattr(sparse, "SPARSE_IMAGE", 1.0)
+        monkeypatch.setattr(sparse._gate, "MAX_DENSITY_CONV2D", 1.0)
         actual = output_and_gradients(layer, x)
         assert actual[0].grad_fn.name() == "_Conv2dBackward"
         assert_close(actual, expected)
 
     def test_wide_images_are_processed_in_chunks(self, monkeypatch):
-        monkeypatch.setattr(sparse, "SPARSE_IMAGE", 1.0)
+        monkeypatch.setattr(sparse._gate, "MAX_DENSITY_CONV2D", 1.0)
         layer, x = SparseInputConv2d(1, 4, 3).double(), sparse_input(2, 1, 4, 300)
         assert_close(layer(x), functional.conv2d(x, layer.weight, layer.bias))
 
@@ -107,7 +107,7 @@ class TestSparseInputConv2d:
         assert torch.equal(layer(x), reference(x))
 
     def test_first_and_second_derivatives_agree_with_finite_differences(self, monkeypatch):
-        monkeypatch.setattr(sparse, "SPARSE_IMAGE", 1.0)
+        monkeypatch.setattr(sparse._gate, "MAX_DENSITY_CONV2D", 1.0)
         x = sparse_input(2, 2, 4, 4, density=0.4).requires_grad_()
         weights = torch.randn(4, 2, 2, 2, dtype=DOUBLE, requires_grad=True)
         bias = torch.randn(4, dtype=DOUBLE, requires_grad=True)

@@ -1,4 +1,6 @@
-"""What runs a step over time: kernels derived from it, and the loop that defines them."""
+"""The code that runs a step over time: kernels derived from the step, and the reference loop that defines the
+result."""
 
-from .fused import Fused as Fused, fused as fused, source_of as source_of
+from .fused import Fused as Fused, fused as fused
 from .reference import reference as reference
+from .source import source_of as source_of

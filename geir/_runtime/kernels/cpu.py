@@ -1,153 +1,259 @@
 """Kernels for the CPU: a program printed into the C template, compiled, and called on threads over neurons."""
 
 import functools
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
 
-from .. import memory, native
-from .emit import C, emit, filled, Language
+from .. import compiler, memory, threads
+from ..arguments import Argument, c_struct, ctypes_structure, fill_structure, Value
+from ..template import render_template
+from . import arguments as declared
+from .emit import C, Code, emit, Language
 from .program import Program
 
-# Neurons that a thread takes at a time, at most; below so many neuron steps one thread is faster than two.
-_BLOCK, _SMALL = 1024, 32_768
+# Neurons that a thread takes at a time, at most.
+_BLOCK = 1024
+# Products of steps and neurons below which one thread is faster than two.
+_SMALL = 32_768
 
 _C = Language(
-    C,
-    lambda number: f"((real){number!r})".replace("inf", "INFINITY").replace("nan", "NAN"),
-    (
+    column=C,
+    number=lambda number: f"((real){number!r})".replace("inf", "INFINITY").replace("nan", "NAN"),
+    declarations=(
         "const {kind} {name} = {text};",
-        "{kind} {name}[BLOCK]; EACH {name}[n] = {text};",
+        "{kind} {name}[BLOCK]; EACH_LANE {name}[lane] = {text};",
         "const {kind} {name} = {text};",
     ),
-    "{name}[n]",
+    per_neuron="{name}[lane]",
 )
-# How numbers lie in memory: the type in C, how it is read, how it is written.
-_STORED = {
-    torch.float32: ("float", "", ""),
-    torch.float64: ("double", "", ""),
-    torch.bfloat16: ("uint16_t", "from_bfloat16", "to_bfloat16"),
-    torch.float16: ("_Float16", "(real)", "(_Float16)"),
-    torch.bool: ("uint8_t", "(real)", "0 != "),
-    torch.uint8: ("uint8_t", "(real)", "(uint8_t)"),
+
+
+class Storage(NamedTuple):
+    """How C stores numbers of a dtype."""
+
+    type: str
+    load: str  # function or cast from the stored type
+    store: str  # function or cast to it
+
+
+_STORAGE = {
+    torch.float32: Storage("float", "", ""),
+    torch.float64: Storage("double", "", ""),
+    torch.bfloat16: Storage("uint16_t", "from_bfloat16", "to_bfloat16"),
+    torch.float16: Storage("_Float16", "(real)", "(_Float16)"),
+    torch.bool: Storage("uint8_t", "(real)", "0 != "),
+    torch.uint8: Storage("uint8_t", "(real)", "(uint8_t)"),
 }
 
 
 class Kernel(NamedTuple):
-    """The kernels of a program, called with the tensors and the numbers that `template.c` lists."""
+    """The kernels of a program. They take arguments by the names that `geir._runtime.kernels.arguments` declares."""
 
-    forward: Callable[[Sequence[Tensor | None], Sequence[int]], None]
-    backward: Callable[[Sequence[Tensor | None], Sequence[int]], None]
-    feed: Callable[[Sequence[Tensor | None], Sequence[int]], None]
+    constants: list[str]
+    forward: Callable[[Mapping[str, Value]], None]
+    forward_recurrent: Callable[[Mapping[str, Value]], None]
+    backward: Callable[[Mapping[str, Value]], None]
 
 
-def source(program: Program, shared: list[bool], wanted: list[bool], stored: torch.dtype, output: torch.dtype) -> str:
+def source(
+    program: Program,
+    shared: Sequence[bool],
+    needs_grad: Sequence[bool],
+    input_dtype: torch.dtype,
+    output_dtype: torch.dtype,
+) -> str:
     """The C source of a program.
 
     Args:
         program: The traced step.
-        shared: For each fixed value, whether all neurons share one number.
-        wanted: For each fixed value, whether backward must find its gradient.
-        stored: Dtype of the input and its gradient.
-        output: Dtype of the output and its gradient.
+        shared: For each constant, whether all neurons share one number.
+        needs_grad: For each constant, whether backward computes its gradient.
+        input_dtype: Dtype of the input and its gradient.
+        output_dtype: Dtype of the output and its gradient.
     """
-    states, fixed = range(program.states), range(program.fixed)
-    learned = [k for k in fixed if wanted[k]]
-    gradients_wanted = program.gradients(wanted)
-    tape = program.tape(gradients_wanted)
-    step, back = emit(program, program.step, _C, shared), emit(program, gradients_wanted, _C, shared, tape)
-    z, *after = step.results
-    dx, *gradients = back.results
-    own, order = [k for k in fixed if not shared[k]], [str(j) for j in range(len(learned))]
+    gradients = program.gradients(needs_grad)
+    tape = program.tape(gradients)
+    step = emit(program, program.step, _C, shared)
+    backward = emit(program, gradients, _C, shared, tape)
+    learned = [name for name, needed in zip(program.constants, needs_grad, strict=True) if needed]
+    regions = {
+        **_declarations(program, tape, input_dtype, output_dtype),
+        **_constants(program, shared, step),
+        **_forward(program.states, step),
+        **_backward(program.states, learned, tape, backward),
+    }
+    return render_template((files("geir._runtime.kernels") / "template.c").read_text(), regions)
 
-    def each(text: str, over: Iterable[int] = states, values: Sequence[str] | None = None) -> str:
-        return "\n".join(text.format(k=k, value=v) for k, v in zip(over, values or over, strict=True))
 
-    def fixed_from(first: int) -> str:
-        return each("const real *P{k} = a[{value}];", fixed, [str(first + k) for k in fixed])
+def _declarations(
+    program: Program, tape: Sequence[str], input_dtype: torch.dtype, output_dtype: torch.dtype
+) -> dict[str, str]:
+    """Types, sizes and argument structs."""
+    stored_input, stored_output = _STORAGE[input_dtype], _STORAGE[output_dtype]
+    return {
+        "double": str(int(program.real == "float64")),
+        "input_type": stored_input.type,
+        "output_type": stored_output.type,
+        "from_input": stored_input.load,
+        "to_grad_input": stored_input.store,
+        "to_output": stored_output.store,
+        "from_grad_output": stored_output.load,
+        "forward_arguments": c_struct("forward_arguments", _forward_arguments(program)),
+        "backward_arguments": c_struct("backward_arguments", _backward_arguments(program)),
+        "states": str(len(program.states)),
+        "block": str(_BLOCK),
+        "tape_rows": str(len(tape)),
+    }
 
-    return filled(
-        files("geir._runtime.kernels") / "template.c",
-        {
-            "double": str(int(program.real == "float64")),
-            "in": _STORED[stored][0],
-            "out": _STORED[output][0],
-            "load": _STORED[stored][1],
-            "load_dz": _STORED[output][1],
-            "store": _STORED[output][2],
-            "store_dx": _STORED[stored][2],
-            "block": str(_BLOCK),
-            "states": str(program.states),
-            "after_fixed": str(6 + program.fixed),
-            "width": str(3 + 2 * program.fixed),
-            "room": str(8 + program.fixed),
-            "fixed": fixed_from(6),
-            "backward_fixed": fixed_from(8),
-            "scalars": "\n".join([each("const real p{k} = P{k}[0];", [k for k in fixed if shared[k]]), *step.scalars]),
-            "own": "\n".join(
-                [f"real p{k}[BLOCK]; spread(p{k}, P{k}, o, m, q[{3 + 2 * k}], q[{4 + 2 * k}]);" for k in own]
-                + step.neurons
-            ),
-            "load_state": each("real b{k}[BLOCK]; memcpy(b{k}, start + {k} * N + o, m * sizeof(real));"),
-            "checkpoint": each("memcpy(C + (t / K * STATES + {k}) * N + o, b{k}, m * sizeof(real));"),
-            "state_from_block": each("const real s{k} = b{k}[n];"),
-            "step": "\n".join(step.steps),
-            "z": z,
-            "state_to_block": each("b{k}[n] = {value};", states, after),
-            "record": each("memcpy(H + {k} * q[0] * N + at, b{k}, m * sizeof(real));"),
-            "store_state": each("memcpy(E + {k} * N + o, b{k}, m * sizeof(real));"),
-            "load_gradient": each("real g{k}[BLOCK]; take(g{k}, D ? D + {k} * N + o : 0, m);"),
-            "load_learned": each("real l{k}[BLOCK]; take(l{k}, L + {value} * N + o, m);", learned, order),
-            "recall": each("real b{k}[BLOCK]; memcpy(b{k}, C + (from / K * STATES + {k}) * N + o, m * sizeof(real));"),
-            "tape": each("real *restrict h_{value} = room + BLOCK * (K * {k} + t - from);", range(len(tape)), tape),
-            "to_tape": each("h_{value}[n] = {value};", range(len(tape)), tape),
-            "from_tape": each("const real {value} = h_{value}[n];", range(len(tape)), tape),
-            "rows": str(len(tape)),
-            "add_recorded": each("EACH g{k}[n] += G[{k} * T * N + at + n];"),
-            "gradient_from_block": each("const real d{k} = g{k}[n];"),
-            "backward_scalars": "\n".join(back.scalars),
-            "backward_own": "\n".join(back.neurons),
-            "backward_step": "\n".join(back.steps),
-            "dx": dx,
-            "gradient_to_block": each("g{k}[n] = {value};", states, gradients[: program.states]),
-            "learn": each("l{k}[n] += {value};", learned, gradients[program.states :]),
-            "store_gradient": each("memcpy(B + {k} * N + o, g{k}, m * sizeof(real));"),
-            "store_learned": each("memcpy(L + {value} * N + o, l{k}, m * sizeof(real));", learned, order),
-        },
-    )
+
+def _constants(program: Program, shared: Sequence[bool], step: Code) -> dict[str, str]:
+    """The values of constants, and all that the step computes from them."""
+    of_all = [name for name, one in zip(program.constants, shared, strict=True) if one]
+    of_each = [name for name, one in zip(program.constants, shared, strict=True) if not one]
+    gather = "gather_constants({name}, args->{name}, first, count, args->{name}_size, args->{name}_repeat);"
+    return {
+        "shared_constants": _join(_each("const real {name} = args->{name}[0];", of_all), step.shared),
+        "neuron_constants": _join(_each("real {name}[BLOCK]; " + gather, of_each), step.per_neuron),
+    }
+
+
+def _forward(states: Sequence[str], step: Code) -> dict[str, str]:
+    z, *next_state = step.results
+    return {
+        "load_state": _each(
+            "real {name}_block[BLOCK]; "
+            "memcpy({name}_block, initial_state + {k} * neurons + first, count * sizeof(real));",
+            states,
+        ),
+        "store_checkpoint": _each(
+            "memcpy(checkpoints + (t / every * STATES + {k}) * neurons + first, {name}_block, count * sizeof(real));",
+            states,
+        ),
+        "state_from_block": _each("const real {name} = {name}_block[lane];", states),
+        "step": _join(step.per_step),
+        "z": z,
+        "state_to_block": _each("{name}_block[lane] = {value};", states, next_state),
+        "record_state": _each(
+            "memcpy(recorded_states + {k} * args->steps * neurons + row, {name}_block, count * sizeof(real));", states
+        ),
+        "store_state": _each(
+            "memcpy(args->final_state + {k} * neurons + first, {name}_block, count * sizeof(real));", states
+        ),
+    }
+
+
+def _backward(states: Sequence[str], learned: Sequence[str], tape: Sequence[str], code: Code) -> dict[str, str]:
+    grad_x, *gradients = code.results
+    of_states, of_constants = gradients[: len(states)], gradients[len(states) :]
+    block, row = "real grad_{name}_block[BLOCK]; ", "{k} * neurons + first"
+    return {
+        "load_gradient": _each(
+            f"{block}load_or_zero(grad_{{name}}_block, grad_final_state ? grad_final_state + {row} : 0, count);", states
+        ),
+        "load_constant_gradients": _each(
+            f"{block}load_or_zero(grad_{{name}}_block, grad_constants + {row}, count);", learned
+        ),
+        "load_checkpoint": _each(
+            "real {name}_block[BLOCK]; "
+            "memcpy({name}_block, checkpoints + (first_step / every * STATES + {k}) * neurons + first, "
+            "count * sizeof(real));",
+            states,
+        ),
+        "tape_rows_of_step": _each("real *restrict tape_{name} = tape + BLOCK * (every * {k} + t - first_step);", tape),
+        "to_tape": _each("tape_{name}[lane] = {name};", tape),
+        "from_tape": _each("const real {name} = tape_{name}[lane];", tape),
+        "backward_shared_constants": _join(code.shared),
+        "backward_neuron_constants": _join(code.per_neuron),
+        "add_recorded_gradient": _each(
+            "EACH_LANE grad_{name}_block[lane] += grad_recorded_states[{k} * steps * neurons + row + lane];", states
+        ),
+        "gradient_from_block": _each("const real grad_{name} = grad_{name}_block[lane];", states),
+        "backward_step": _join(code.per_step),
+        "grad_x": grad_x,
+        "gradient_to_block": _each("grad_{name}_block[lane] = {value};", states, of_states),
+        "add_constant_gradients": _each("grad_{name}_block[lane] += {value};", learned, of_constants),
+        "store_gradient": _each(
+            f"memcpy(args->grad_initial_state + {row}, grad_{{name}}_block, count * sizeof(real));", states
+        ),
+        "store_constant_gradients": _each(
+            f"memcpy(grad_constants + {row}, grad_{{name}}_block, count * sizeof(real));", learned
+        ),
+    }
+
+
+def _each(line: str, names: Sequence[str], values: Sequence[str] | None = None) -> str:
+    """A line for each name, with {name}, its index {k} and its {value}."""
+    each = zip(names, values or names, strict=True)
+    return "\n".join(line.format(k=k, name=name, value=value) for k, (name, value) in enumerate(each))
+
+
+def _join(*parts: str | Sequence[str]) -> str:
+    return "\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts)
+
+
+def _forward_arguments(program: Program) -> list[Argument]:
+    return declared.with_constants([*declared.FORWARD, *declared.RECURRENCE], program.constants)
+
+
+def _backward_arguments(program: Program) -> list[Argument]:
+    return declared.with_constants([*declared.BACKWARD, declared.WORKSPACE], program.constants)
 
 
 @functools.cache
 def kernel(
-    text: str, shared: tuple[bool, ...], wanted: tuple[bool, ...], stored: torch.dtype, output: torch.dtype
+    text: str,
+    shared: tuple[bool, ...],
+    needs_grad: tuple[bool, ...],
+    input_dtype: torch.dtype,
+    output_dtype: torch.dtype,
 ) -> Kernel:
-    """The compiled kernels of a program; for the arguments see `source`."""
+    """The compiled kernels of a program; see `source` for the arguments.
+
+    Raises:
+        NoCompilerError: If there is no C compiler, or if it fails.
+    """
     program = Program.loads(text)
-    library = native.load(source(program, list(shared), list(wanted), stored, output))
-    rows = len(program.tape(program.gradients(wanted)))
-    of_real = torch.empty(0, dtype=getattr(torch, program.real))
+    library = compiler.load(source(program, shared, needs_grad, input_dtype, output_dtype))
+    tape_rows = len(program.tape(program.gradients(needs_grad)))
+    real = torch.empty(0, dtype=getattr(torch, program.real))
+    forward_struct = ctypes_structure(_forward_arguments(program))
+    backward_struct = ctypes_structure(_backward_arguments(program))
 
-    def forward(tensors: Sequence[Tensor | None], numbers: Sequence[int]) -> None:
-        native.call(library.forward, tensors, numbers, *_split(numbers))
+    def forward(arguments: Mapping[str, Value]) -> None:
+        block, count = _split(arguments)
+        threads.run(library.forward, fill_structure(forward_struct, arguments), block, count)
 
-    def feed(tensors: Sequence[Tensor | None], numbers: Sequence[int]) -> None:
-        size, width = numbers[1], numbers[-1]
-        threads = torch.get_num_threads() if numbers[0] * size > _SMALL else 1
-        native.call(library.feed, tensors, numbers, max(1, size // width // (4 * threads)) * width, threads)
+    def forward_recurrent(arguments: Mapping[str, Value]) -> None:
+        block, count = _split_samples(arguments)
+        threads.run(library.forward_recurrent, fill_structure(forward_struct, arguments), block, count)
 
-    def backward(tensors: Sequence[Tensor | None], numbers: Sequence[int]) -> None:
-        block, threads = _split(numbers)
-        room = memory.empty([threads * rows * numbers[2] * _BLOCK], of_real)
-        native.call(library.backward, [*tensors, room], numbers, block, threads)
+    def backward(arguments: Mapping[str, Value]) -> None:
+        block, count = _split(arguments)
+        workspace = memory.empty([count * tape_rows * _integer(arguments, "checkpoint_every") * _BLOCK], real)
+        filled = fill_structure(backward_struct, {**arguments, "workspace": workspace})
+        threads.run(library.backward, filled, block, count)
 
-    return Kernel(forward, backward, feed)
+    return Kernel(program.constants, forward, forward_recurrent, backward)
 
 
-def _split(numbers: Sequence[int]) -> tuple[int, int]:
-    """How many neurons a thread takes at a time, and how many threads there are."""
-    steps, size, *_ = numbers
-    threads = 1 if steps * size < _SMALL else torch.get_num_threads()
-    return min(_BLOCK, -(-size // threads // 64) * 64), threads
+def _integer(arguments: Mapping[str, Value], name: str) -> int:
+    value = arguments[name]
+    assert isinstance(value, int)
+    return value
+
+
+def _split(arguments: Mapping[str, Value]) -> threads.Split:
+    """The neurons that a thread takes at a time, and the number of threads."""
+    steps, neurons = _integer(arguments, "steps"), _integer(arguments, "neurons")
+    count = 1 if steps * neurons < _SMALL else torch.get_num_threads()
+    return threads.Split(min(_BLOCK, -(-neurons // count // 64) * 64), count)
+
+
+def _split_samples(arguments: Mapping[str, Value]) -> threads.Split:
+    """The same for a recurrent run, where a thread takes whole samples."""
+    neurons, width = _integer(arguments, "neurons"), _integer(arguments, "width")
+    count = torch.get_num_threads() if _integer(arguments, "steps") * neurons > _SMALL else 1
+    return threads.Split(max(1, neurons // width // (4 * count)) * width, count)

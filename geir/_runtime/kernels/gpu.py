@@ -1,12 +1,10 @@
-"""Kernels for the GPU: a program printed into the Triton template, with a program per block of neurons."""
+"""Kernels for the GPU: a program printed into the Triton template, launched over blocks of neurons."""
 
 import functools
 import hashlib
 import importlib.util
-import os
 import subprocess
-import tempfile
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib.resources import files
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -14,19 +12,26 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .. import native
-from .emit import emit, filled, Language, TRITON
+from ..._util.atomic import atomic_write
+from .. import compiler
+from ..arguments import Argument, Value
+from ..template import render_template
+from . import arguments as declared
+from .cpu import Kernel
+from .emit import Code, emit, Language, TRITON
 from .program import Program
 
 _TRITON = Language(
-    TRITON,
+    column=TRITON,
     # A bare number can become a float32.
-    lambda number: f"tl.full((), {number!r}, real)".replace("inf", 'float("inf")').replace("nan", 'float("nan")'),
-    ("{name} = {text}", "{name} = {text}", "{name} = {text}"),
-    "{name}",
+    number=lambda number: f"tl.full((), {number!r}, real)".replace("inf", 'float("inf")').replace(
+        "nan", 'float("nan")'
+    ),
+    declarations=("{name} = {text}", "{name} = {text}", "{name} = {text}"),
+    per_neuron="{name}",
 )
-# How a result is written. What PyTorch rounds by way of float32 we do too.
-_STORED = {
+# How a result is converted for storage. PyTorch rounds to half precision by way of float32, and so does this.
+_STORE = {
     torch.float32: "{}.to(tl.float32)",
     torch.float64: "{}.to(tl.float64)",
     torch.bfloat16: "{}.to(tl.float32).to(tl.bfloat16)",
@@ -34,166 +39,260 @@ _STORED = {
     torch.bool: "{} != 0.0",
     torch.uint8: "{}.to(tl.uint8)",
 }
-_FLOAT = {
-    "divide": "tl.math.div_rn(x, y)", "root": "tl.math.sqrt_rn(x)", "integer": "int32", "bias": "127", "mantissa": "23", "lowest": "-104.0",
-    "highest": "89.0", "degree": "7", "ln2_high": "-0.693359375", "ln2_low": "2.12194440054690583e-4",
-}  # fmt: skip
-_DOUBLE = {
-    "divide": "x / y", "root": "tl.sqrt(x)", "integer": "int64", "bias": "1023", "mantissa": "52", "lowest": "-746.0", "highest": "710.0",
-    "degree": "13", "ln2_high": "-6.93147180369123816490e-01", "ln2_low": "-1.90821492927058770002e-10",
-}  # fmt: skip
-# Fused products and sums would not be PyTorch's to the bit; where that does not matter they are written as such. Backward does with
-# these registers, or nearly; if it took as many as it would like, a multiprocessor could not run enough threads to keep the memory busy.
+_FLOAT32 = {
+    "real": "float32",
+    "divide": "tl.math.div_rn(x, y)",
+    "root": "tl.math.sqrt_rn(x)",
+    "integer": "int32",
+    "bias": "127",
+    "mantissa": "23",
+    "lowest": "-104.0",
+    "highest": "89.0",
+    "degree": "7",
+    "ln2_high": "-0.693359375",
+    "ln2_low": "2.12194440054690583e-4",
+}
+_FLOAT64 = {
+    "real": "float64",
+    "divide": "x / y",
+    "root": "tl.sqrt(x)",
+    "integer": "int64",
+    "bias": "1023",
+    "mantissa": "52",
+    "lowest": "-746.0",
+    "highest": "710.0",
+    "degree": "13",
+    "ln2_high": "-6.93147180369123816490e-01",
+    "ln2_low": "-1.90821492927058770002e-10",
+}
+# Fusion of products and sums by the compiler would break equality with PyTorch to the bit; where that does not
+# matter, the program contains fused operations already. Backward needs about 128 registers. Given as many as it
+# asks for, a multiprocessor could not run enough threads to keep the memory busy.
 _OPTIONS = {"enable_fp_fusion": False} | ({} if torch.version.hip else {"maxnreg": 128})
-# Steps that are loaded ahead, with the one that runs.
+# Steps in flight: the one that runs and those whose input is being loaded.
 _STAGES = 4
 
 
-class Kernel(NamedTuple):
-    """The kernels of a program, called with the tensors and the numbers that the template lists."""
-
-    forward: Callable[[Sequence[Any], Sequence[int]], None]
-    backward: Callable[[Sequence[Any], Sequence[int]], None]
-
-
 def source(
-    program: Program, shared: Sequence[bool], wanted: Sequence[bool], stored: torch.dtype, output: torch.dtype
+    program: Program,
+    shared: Sequence[bool],
+    needs_grad: Sequence[bool],
+    input_dtype: torch.dtype,
+    output_dtype: torch.dtype,
 ) -> str:
     """The Triton source of a program; for the arguments see `geir._runtime.kernels.cpu.source`."""
-    states, fixed = range(program.states), range(program.fixed)
-    learned = [k for k in fixed if wanted[k]]
-    step, back = (
-        emit(program, results, _TRITON, list(shared)) for results in (program.step, program.gradients(wanted))
-    )
-    z, *after = step.results
-    dx, *gradients = back.results
+    step = emit(program, program.step, _TRITON, shared)
+    backward = emit(program, program.gradients(needs_grad), _TRITON, shared)
+    learned = [name for name, needed in zip(program.constants, needs_grad, strict=True) if needed]
+    regions = {
+        **_declarations(program),
+        **_constants(program, shared, step, backward),
+        **_forward(program.states, step, output_dtype),
+        **_backward(program.states, learned, backward, input_dtype),
+    }
+    return render_template((files("geir._runtime.kernels") / "template.triton").read_text(), regions)
 
-    def each(text: str, over: Iterable[int] = states, values: Sequence[str] | None = None, between: str = "\n") -> str:
-        return between.join(text.format(k=k, value=v) for k, v in zip(over, values or over, strict=True))
 
-    def assigned(name: str, values: Sequence[str]) -> str:
-        """All at once, for they read each other; a number becomes a block, for a variable of a loop keeps its type."""
-        return (
-            each(f"{name}{{k}}", between=", ")
-            + " = "
-            + each("tl.broadcast_to({value}, [BLOCK])", states, values[: program.states], ", ")
-        )
+def _declarations(program: Program) -> dict[str, str]:
+    """Mathematics, sizes and parameter lists."""
+    mathematics = (files("geir._runtime") / "mathematics.triton").read_text()
+    changing = ["steps", "checkpoint_every", *(f"{n}_{size}" for n in program.constants for size in ("size", "repeat"))]
+    return {
+        "mathematics": render_template(mathematics, _FLOAT32 if program.real == "float32" else _FLOAT64),
+        "states": str(len(program.states)),
+        "stages": str(_STAGES),
+        "unspecialized": ", ".join(f'"{name}"' for name in changing),
+        "forward_arguments": ", ".join(declared.triton_parameters(_forward_arguments(program))),
+        "backward_arguments": ", ".join(declared.triton_parameters(_backward_arguments(program))),
+    }
 
-    def arguments(first: str) -> str:
-        return ", ".join([first, *(f"P{k}" for k in fixed), "T, N, K", *(f"M{k}, I{k}" for k in fixed)])
 
-    order = [str(j) for j in range(len(learned))]
-    own = [
-        f"p{k} = tl.load(P{k} + (start + lane) // I{k} % M{k}, mask=valid, other=1.0)" for k in fixed if not shared[k]
-    ]
-    numbers = _FLOAT if program.real == "float32" else _DOUBLE
-    return filled(
-        files("geir._runtime.kernels") / "template.triton",
-        {
-            "mathematics": filled(files("geir._runtime") / "native.triton", numbers | {"real": program.real}),
-            "states": str(program.states),
-            "stages": str(_STAGES),
-            "sizes": ", ".join(['"T", "K"', *(f'"M{k}", "I{k}"' for k in fixed)]),
-            "forward_arguments": arguments("X, Z, S, E, C, H"),
-            "backward_arguments": arguments("X, DZ, DX, D, B, C, G, L"),
-            "scalars": "\n".join(
-                [
-                    each("p{k} = tl.load(P{k})", [k for k in fixed if shared[k]]),
-                    *dict.fromkeys(step.scalars + back.scalars),
-                ]
-            ),
-            "own": "\n".join([*own, *dict.fromkeys(step.neurons + back.neurons)]),
-            "load_state": each("s{k} = tl.load(S + {k} * size + start + lane, mask=valid, other=0.0)"),
-            "checkpoint": each("tl.store(C + kept + {k} * size + lane, s{k}, mask=start + lane < now)"),
-            "step": "\n".join(step.steps),
-            "z": _STORED[output].format(z),
-            "next_state": assigned("s", after),
-            "record": each("tl.store(H + {k} * size * T + at + lane, s{k}, mask=valid)"),
-            "store_state": each("tl.store(E + {k} * size + start + lane, s{k}, mask=valid)"),
-            "no_gradient": each("d{k} = tl.full([BLOCK], 0.0, real)"),
-            "load_gradient": each("d{k} = tl.load(D + {k} * size + start + lane, mask=valid, other=0.0)"),
-            "load_learned": each(
-                "l{k} = tl.load(L + {value} * size + start + lane, mask=valid, other=0.0)", learned, order
-            ),
-            "recall": each("s{k} = tl.load(C + (last * STATES + {k}) * size + start + lane, mask=valid, other=0.0)"),
-            "keep": each("tl.store(W + {k} * row + (t - first) * BLOCK + lane, s{k})"),
-            "add_recorded": each("d{k} += tl.load(G + {k} * size * T + at + lane, mask=valid, other=0.0)"),
-            "state": each("s{k} = tl.load(W + {k} * row + (t - first) * BLOCK + lane)"),
-            "backward_step": "\n".join(back.steps),
-            "dx": _STORED[stored].format(dx),
-            "learn": each("l{k} += {value}", learned, gradients[program.states :]),
-            "next_gradient": assigned("d", gradients),
-            "store_gradient": each("tl.store(B + {k} * size + start + lane, d{k}, mask=valid)"),
-            "store_learned": each("tl.store(L + {value} * size + start + lane, l{k}, mask=valid)", learned, order),
-        },
-    )
+def _constants(program: Program, shared: Sequence[bool], step: Code, backward: Code) -> dict[str, str]:
+    """The values of constants, and all that step and gradient compute from them."""
+    of_all = [name for name, one in zip(program.constants, shared, strict=True) if one]
+    of_each = [name for name, one in zip(program.constants, shared, strict=True) if not one]
+    gather = "{name} = tl.load({name}_ptr + (start + lane) // {name}_repeat % {name}_size, mask=valid, other=1.0)"
+    return {
+        "shared_constants": _join(
+            _each("{name} = tl.load({name}_ptr)", of_all), dict.fromkeys(step.shared + backward.shared)
+        ),
+        "neuron_constants": _join(_each(gather, of_each), dict.fromkeys(step.per_neuron + backward.per_neuron)),
+    }
+
+
+def _forward(states: Sequence[str], step: Code, output_dtype: torch.dtype) -> dict[str, str]:
+    z, *next_state = step.results
+    return {
+        "load_state": _each(
+            "{name} = tl.load(initial_state_ptr + {k} * size + start + lane, mask=valid, other=0.0)", states
+        ),
+        "store_checkpoint": _each(
+            "tl.store(checkpoints_ptr + checkpoint + {k} * size + lane, {name}, mask=start + lane < stored)", states
+        ),
+        "step": "\n".join(step.per_step),
+        "z": _STORE[output_dtype].format(z),
+        "next_state": _assign("{name}", states, next_state),
+        "record_state": _each(
+            "tl.store(recorded_states_ptr + {k} * size * steps + row + lane, {name}, mask=valid)", states
+        ),
+        "store_state": _each("tl.store(final_state_ptr + {k} * size + start + lane, {name}, mask=valid)", states),
+    }
+
+
+def _backward(states: Sequence[str], learned: Sequence[str], code: Code, input_dtype: torch.dtype) -> dict[str, str]:
+    grad_x, *gradients = code.results
+    of_states, of_constants = gradients[: len(states)], gradients[len(states) :]
+    row = "{k} * size + start + lane"
+    in_workspace = "workspace_ptr + {k} * chunk_size + (t - first_step) * BLOCK + lane"
+    return {
+        "zero_gradient": _each("grad_{name} = tl.full([BLOCK], 0.0, real)", states),
+        "load_gradient": _each(f"grad_{{name}} = tl.load(grad_final_state_ptr + {row}, mask=valid, other=0.0)", states),
+        "load_constant_gradients": _each(
+            f"grad_{{name}} = tl.load(grad_constants_ptr + {row}, mask=valid, other=0.0)", learned
+        ),
+        "load_checkpoint": _each(
+            "{name} = tl.load(checkpoints_ptr + (chunk * STATES + {k}) * size + start + lane, mask=valid, other=0.0)",
+            states,
+        ),
+        "state_to_workspace": _each(f"tl.store({in_workspace}, {{name}})", states),
+        "state_from_workspace": _each(f"{{name}} = tl.load({in_workspace})", states),
+        "add_recorded_gradient": _each(
+            "grad_{name} += tl.load(grad_recorded_states_ptr + {k} * size * steps + row + lane, mask=valid, other=0.0)",
+            states,
+        ),
+        "backward_step": "\n".join(code.per_step),
+        "grad_x": _STORE[input_dtype].format(grad_x),
+        "add_constant_gradients": _each("grad_{name} += {value}", learned, of_constants),
+        "next_gradient": _assign("grad_{name}", states, of_states),
+        "store_gradient": _each(f"tl.store(grad_initial_state_ptr + {row}, grad_{{name}}, mask=valid)", states),
+        "store_constant_gradients": _each(f"tl.store(grad_constants_ptr + {row}, grad_{{name}}, mask=valid)", learned),
+    }
+
+
+def _each(line: str, names: Sequence[str], values: Sequence[str] | None = None) -> str:
+    """A line for each name, with {name}, its index {k} and its {value}."""
+    each = zip(names, values or names, strict=True)
+    return "\n".join(line.format(k=k, name=name, value=value) for k, (name, value) in enumerate(each))
+
+
+def _join(*parts: str | Iterable[str]) -> str:
+    return "\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts)
+
+
+def _assign(target: str, names: Sequence[str], values: Sequence[str]) -> str:
+    """Assign all values at once, because they read each other. A number becomes a block: loop variables keep
+    their type."""
+    targets = ", ".join(target.format(name=name) for name in names)
+    return targets + " = " + ", ".join(f"tl.broadcast_to({value}, [BLOCK])" for value in values)
+
+
+def _forward_arguments(program: Program) -> list[Argument]:
+    return declared.with_constants(declared.FORWARD, program.constants)
+
+
+def _backward_arguments(program: Program) -> list[Argument]:
+    return declared.with_constants([*declared.BACKWARD, declared.WORKSPACE], program.constants)
 
 
 @functools.cache
 def kernel(
-    text: str, shared: tuple[bool, ...], wanted: tuple[bool, ...], stored: torch.dtype, output: torch.dtype
+    text: str,
+    shared: tuple[bool, ...],
+    needs_grad: tuple[bool, ...],
+    input_dtype: torch.dtype,
+    output_dtype: torch.dtype,
 ) -> Kernel:
-    """The kernels of a program; for the arguments see `source`. Triton compiles them when they are first called.
+    """The kernels of a program; for the arguments see `geir._runtime.kernels.cpu.source`. Triton compiles them
+    at their first call.
 
     Raises:
         NoCompilerError: Here or at a call, if Triton is not installed or fails.
     """
     program = Program.loads(text)
-    module, real = load(source(program, shared, wanted, stored, output)), getattr(torch, program.real)
+    module = load(source(program, shared, needs_grad, input_dtype, output_dtype))
+    real = getattr(torch, program.real)
+    forward_names = [argument.name for argument in _forward_arguments(program)]
+    backward_names = [argument.name for argument in _backward_arguments(program)]
 
-    def forward(tensors: Sequence[Any], numbers: Sequence[int]) -> None:
-        block, warps, _, _ = _sizes(tensors[0], numbers[1])
-        _launch(module.forward, -(-numbers[1] // block), [*tensors, *numbers], block, warps)
+    def forward(arguments: Mapping[str, Value]) -> None:
+        x, neurons = _input_and_neurons(arguments)
+        shape = _launch_shape(x, neurons)
+        values = [arguments[name] for name in forward_names]
+        launch(module.forward, -(-neurons // shape.block), values, shape.block, shape.warps)
 
-    def backward(tensors: Sequence[Any], numbers: Sequence[int]) -> None:
-        x, (_, size, every, *_) = tensors[0], numbers
-        block, warps, units, cache = _sizes(x, size)
-        room = program.states * every * block
-        programs = min(-(-size // block), max(units, cache // (room * real.itemsize)))
-        states = x.new_empty(programs * room, dtype=real)
-        _launch(module.backward, programs, [*tensors, *numbers, states], block, warps)
+    def forward_recurrent(arguments: Mapping[str, Value]) -> None:
+        raise NotImplementedError("On a GPU, every step of a recurrent model is a separate run.")
 
-    return Kernel(forward, backward)
+    def backward(arguments: Mapping[str, Value]) -> None:
+        x, neurons = _input_and_neurons(arguments)
+        every = arguments["checkpoint_every"]
+        assert isinstance(every, int)
+        shape = _launch_shape(x, neurons)
+        chunk = len(program.states) * every * shape.block
+        programs = min(-(-neurons // shape.block), max(shape.units, shape.cache // (chunk * real.itemsize)))
+        filled = {**arguments, "workspace": x.new_empty(programs * chunk, dtype=real)}
+        launch(module.backward, programs, [filled[name] for name in backward_names], shape.block, shape.warps)
+
+    return Kernel(program.constants, forward, forward_recurrent, backward)
+
+
+def _input_and_neurons(arguments: Mapping[str, Value]) -> tuple[Tensor, int]:
+    x, neurons = arguments["input"], arguments["neurons"]
+    assert isinstance(x, Tensor)
+    assert isinstance(neurons, int)
+    return x, neurons
 
 
 def load(text: str) -> ModuleType:
-    """The source as a module, by way of a file, for from there Triton reads a kernel.
+    """Import a source from a file, because Triton reads the source of a kernel from there.
 
     Raises:
         NoCompilerError: If Triton is not installed.
     """
     if importlib.util.find_spec("triton") is None:
-        raise native.NoCompilerError("there is no Triton; `pip install triton`")
-    path = native.cache_folder() / f"triton_{hashlib.sha256(text.encode()).hexdigest()[:32]}.py"
+        raise compiler.NoCompilerError("there is no Triton; `pip install triton`")
+    path = compiler.cache_folder() / f"triton_{hashlib.sha256(text.encode()).hexdigest()[:32]}.py"
     if not path.exists() or path.read_text() != text:
-        # Another process may do the same; whoever is last wins, with the same content.
-        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
-            file.write(text)
-        os.replace(file.name, path)
+        # Another process may write the same file, with the same content.
+        with atomic_write(path) as draft:
+            draft.write_text(text)
     spec: Any = importlib.util.spec_from_file_location(path.stem, path)
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def _sizes(x: Tensor, size: int) -> tuple[int, int, int, int]:
-    """Neurons and warps of a program, and of the device how many programs it runs side by side at least, and half its cache in bytes."""
+class LaunchShape(NamedTuple):
+    """How a kernel is split over a device."""
+
+    block: int  # neurons of a program
+    warps: int  # of a program
+    units: int  # programs that the device runs side by side, at least
+    cache: int  # bytes of half of the device's cache
+
+
+def _launch_shape(x: Tensor, neurons: int) -> LaunchShape:
     properties: Any = torch.cuda.get_device_properties(x.device) if x.is_cuda else None
     units, cache = (properties.multi_processor_count, properties.L2_cache_size // 2) if properties else (2, 0)
-    # A thread has one neuron, or two if only so it loads the 4 bytes that can be loaded ahead.
-    each = 2 if x.element_size() == 2 and size % 16 == 0 else 1
-    warps = next((w for w in (4, 2) if size >= 4 * units * 32 * each * w), 1)
-    return 32 * each * warps, warps, units, cache
+    # A thread has one neuron, or two of 2 bytes, because 4 bytes are the least that can be loaded ahead.
+    per_thread = 2 if x.element_size() == 2 and neurons % 16 == 0 else 1
+    warps = next((w for w in (4, 2) if neurons >= 4 * units * 32 * per_thread * w), 1)
+    return LaunchShape(32 * per_thread * warps, warps, units, cache)
 
 
-def _launch(function: Any, programs: int, arguments: list[Any], block: int, warps: int) -> None:
+def launch(function: Any, programs: int, values: Sequence[Value], block: int, warps: int) -> None:
+    """Launch a Triton function on the device of its first argument.
+
+    Raises:
+        NoCompilerError: If Triton cannot compile it.
+    """
     from triton import TritonError  # pyright: ignore[reportMissingImports]  (optional)
 
-    with torch.cuda.device_of(arguments[0]):
+    with torch.cuda.device_of(values[0]):
         try:
-            function[(programs,)](*arguments, BLOCK=block, num_warps=warps, **_OPTIONS)
+            function[(programs,)](*values, BLOCK=block, num_warps=warps, **_OPTIONS)
         except (TritonError, subprocess.CalledProcessError, RuntimeError) as error:
             # Triton also needs a C compiler; other errors are the device's.
             if type(error) is RuntimeError and "compiler" not in str(error):
                 raise
-            raise native.NoCompilerError(f"Triton failed on {function.fn.__code__.co_filename}: {error}") from error
+            raise compiler.NoCompilerError(f"Triton failed on {function.fn.__code__.co_filename}: {error}") from error

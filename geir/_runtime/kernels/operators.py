@@ -1,6 +1,6 @@
-"""Every operator that kernels know: how it is written in C and in Triton. Adding one is adding a line."""
+"""The operators of programs, in C and in Triton. Adding an operator is adding a line."""
 
-# Comparisons and logic give masks, everything else real numbers; `{0}`, `{1}`, `{2}` are the arguments.
+# Comparisons and logic return masks, all others real numbers. `{0}`, `{1}`, `{2}` are the arguments.
 LOGIC = {
     "gt": ("({0} > {1})", "({0} > {1})"),
     "ge": ("({0} >= {1})", "({0} >= {1})"),
@@ -56,7 +56,21 @@ REAL = {
     "trunc": ("trunc({0})", "trunc({0})"),
 }
 OPERATORS = LOGIC | REAL
-# Functions that no two libraries round alike.
+# Functions whose results are rounded differently by every library.
 ROUNDED = {
-    "exp", "exp2", "expm1", "log", "log2", "log1p", "rsqrt", "pow", "tanh", "sigmoid", "erf", "erfc", "sin", "cos", "atan",
-}  # fmt: skip
+    "exp",
+    "exp2",
+    "expm1",
+    "log",
+    "log2",
+    "log1p",
+    "rsqrt",
+    "pow",
+    "tanh",
+    "sigmoid",
+    "erf",
+    "erfc",
+    "sin",
+    "cos",
+    "atan",
+}

@@ -1,8 +1,9 @@
-"""What a traced step is: straight lines of elementwise operations, which languages print and PyTorch's operators carry as text."""
+"""Programs: a traced step as two straight lines of elementwise operations, which PyTorch's operators carry as
+text and languages print."""
 
 import json
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from collections.abc import Collection, Sequence
+from typing import NamedTuple
 
 from .operators import ROUNDED
 
@@ -11,111 +12,153 @@ Argument = str | float
 
 
 class NotFusableError(Exception):
-    """A step has something that kernels cannot do; it says what, and where."""
+    """The step contains something that kernels cannot do; the message says what, and where."""
+
+
+class Line(NamedTuple):
+    """One operation: ``name = operator(*arguments)``."""
+
+    name: str
+    operator: str
+    arguments: tuple[Argument, ...]
 
 
 class Program(NamedTuple):
-    """Two straight lines of elementwise operations, in one list.
+    """A step and its vector-Jacobian product: two straight lines of elementwise operations in one list.
 
-    Inputs are `x`, the parts of the state `s0`, `s1`, ..., what is fixed over time `p0`, `p1`, ..., and for `backward` the gradients of
-    the output and of the next state, `dz`, `d0`, `d1`, ...
-
-    step:     z, *next_state
-    backward: dx, *dstate, *dfixed
+    Inputs are `x`, the parts of the state and the constants (parameters, buffers and prepared values, which do
+    not change over time), by their names. Those of `backward` are also `grad_z`, the gradient of the output,
+    and ``grad_NAME``, the gradient of the next state. All names are valid identifiers in every language that
+    programs are printed in.
     """
 
-    real: str
-    states: int
-    fixed: int
-    lines: list[tuple[Any, ...]]  # name, operator, *arguments
-    step: list[Argument]
-    backward: list[Argument]
+    real: str  # dtype of the arithmetic
+    states: list[str]
+    constants: list[str]
+    lines: list[Line]
+    step: list[Argument]  # z, *next_state
+    backward: list[Argument]  # grad_x, *grad_state, *grad_constants
 
     def dumps(self) -> str:
-        """The program as text, which travels through PyTorch's operators."""
+        """The program as text."""
         return json.dumps(self)
 
     @staticmethod
     def loads(text: str) -> "Program":
-        return Program(*json.loads(text))
+        """The program of a text made by `dumps`."""
+        program = Program(*json.loads(text))
+        return program._replace(lines=[Line(name, operator, tuple(args)) for name, operator, args in program.lines])
 
-    def needed(self, results: list[Argument], known: Sequence[str] = ()) -> list[tuple[Any, ...]]:
-        """The lines that these results need, given those of some names."""
-        wanted, kept = set(results), []
+    def dependencies(self, results: Collection[Argument], known: Collection[str] = ()) -> list[Line]:
+        """The lines that some results need, in order, given the values of the `known` ones."""
+        needed = set(results)
+        lines: list[Line] = []
         for line in reversed(self.lines):
-            if line[0] in wanted and line[0] not in known:
-                wanted.update(line[2:])
-                kept.append(line)
-        return kept[::-1]
+            if line.name in needed and line.name not in known:
+                needed.update(line.arguments)
+                lines.append(line)
+        return lines[::-1]
 
-    def gradients(self, learned: Sequence[bool]) -> list[Argument]:
-        """The results of `backward` but for the gradients of what is fixed and does not learn."""
-        own, of_fixed = self.backward[: 1 + self.states], self.backward[1 + self.states :]
-        return [*own, *(d for d, yes in zip(of_fixed, learned, strict=True) if yes)]
+    def gradients(self, needs_grad: Sequence[bool]) -> list[Argument]:
+        """The results of `backward` without the gradients of constants that need none."""
+        count = 1 + len(self.states)
+        of_constants = zip(self.backward[count:], needs_grad, strict=True)
+        return [*self.backward[:count], *(gradient for gradient, needed in of_constants if needed)]
 
-    def tape(self, gradients: list[Argument]) -> list[str]:
-        """What these gradients read of the step, and what is therefore written down when it is done again: as few values as can be.
+    def tape(self, gradients: Sequence[Argument]) -> list[str]:
+        """The tape: the values of a step that backward needs, saved while the step is repeated.
 
-        Either the state before the step, and functions that would take long to compute again; or the last values of the step that they have in
-        common with it, for LIF the distance to the threshold alone.
+        Memory traffic limits the kernels, so the tape should have few rows. A candidate is any set of values
+        from which the gradients follow without the rest of the step. Two are compared, and the shorter is
+        taken:
+
+        1. The state before the step, and the functions in `ROUNDED` (`exp` and the like), which take long to
+           compute again; all else is
+           computed again from these.
+        2. The values where backward leaves the step: those that it reads and that the step computes too. Of
+           these, every value is dropped
+           that follows from the others by cheap operations. For LIF the distance to the threshold alone remains.
         """
-        states, steady = [f"s{k}" for k in range(self.states)], {f"p{k}" for k in range(self.fixed)}
-        stepping, common = {name for name, *_ in self.needed(self.step)}, dict[Any, tuple[Any, ...]]()
-        for name, *line in self.lines:
-            if all(a in steady or not isinstance(a, str) for a in line[1:]):
-                steady.add(name)
-            elif name in stepping:
-                common[name] = tuple(line)
+        common = self._lines_of_step_and_backward()
+        rounded = [name for name, line in common.items() if line.operator in ROUNDED]
+        last_common = self._values_read(gradients, common, common)
+        for name in reversed(last_common):
+            others = [other for other in last_common if other != name]
+            if self._follows(name, others, common):
+                last_common = others
+        return min(last_common, self._values_read(gradients, rounded, common), key=len)
 
-        def read(known: Sequence[str]) -> list[str]:
-            asked = {*gradients, *(a for line in self.needed(gradients, known) for a in line[2:])}
-            return [name for name in (*states, *common) if name in asked and (name in states or name in known)]
+    def _lines_of_step_and_backward(self) -> dict[str, Line]:
+        """The lines of the step that depend on time, by name."""
+        of_step = {line.name for line in self.dependencies(self.step)}
+        steady: set[Argument] = {*self.constants}
+        common: dict[str, Line] = {}
+        for line in self.lines:
+            if all(argument in steady or not isinstance(argument, str) for argument in line.arguments):
+                steady.add(line.name)
+            elif line.name in of_step:
+                common[line.name] = line
+        return common
 
-        def follows(name: str, tape: list[str]) -> bool:
-            found = set(tape)
-            for line, (operator, *arguments) in common.items():
-                if operator not in ROUNDED and all(
-                    a in found or (a not in common and a not in states) for a in arguments
-                ):
-                    found.add(line)
-            return name in found
+    def _values_read(self, gradients: Sequence[Argument], known: Collection[str], common: Collection[str]) -> list[str]:
+        """The parts of the state and the `known` lines that the gradients read, when the `known` lines are not
+        computed again."""
+        backward = self.dependencies(gradients, known)
+        read = {*gradients, *(argument for line in backward for argument in line.arguments)}
+        return [name for name in (*self.states, *common) if name in read and (name in self.states or name in known)]
 
-        last = read([*common])
-        for name in last[::-1]:
-            if follows(name, rest := [other for other in last if other != name]):
-                last = rest
-        return min(last, read([name for name, (operator, *_) in common.items() if operator in ROUNDED]), key=len)
+    def _follows(self, name: str, tape: Sequence[str], common: dict[str, Line]) -> bool:
+        """Whether a value of the step can be computed from others without a function in `ROUNDED`."""
+        found: set[Argument] = set(tape)
+        for line in common.values():
+            available = all(a in found or (a not in common and a not in self.states) for a in line.arguments)
+            if available and line.operator not in ROUNDED:
+                found.add(line.name)
+        return name in found
 
     @property
     def exact(self) -> bool:
-        """Whether every operation of the step has one right result, so that the step can and must be PyTorch's to the bit."""
-        return not any(operator in ROUNDED for _, operator, *_ in self.needed(self.step))
+        """Whether every operation of the step has one correct result, so that the step can and must equal
+        PyTorch's to the bit."""
+        return not any(line.operator in ROUNDED for line in self.dependencies(self.step))
 
-    def loosened(self) -> "Program":
-        """The same where it need not be PyTorch's to the bit, in the gradient or all over, with fewer operations.
+    def fuse_multiply_add(self) -> "Program":
+        """The program with fewer operations, where it need not equal PyTorch's to the bit: in the gradient, or
+        everywhere if not `exact`.
 
-        It multiplies by the inverse of what is fixed instead of dividing, and rounds a product and a sum once.
+        Divisions by constants become products with their inverses, and a product with a sum becomes one
+        operation with one rounding.
         """
-        strict = {name for name, *_ in self.needed(self.step)} if self.exact else set()
-        fixed: set[Any] = {f"p{k}" for k in range(self.fixed)}
-        products: dict[Any, list[Argument]] = {}
-        lines: list[tuple[Any, ...]] = []
-        for name, operator, *arguments in self.lines:
-            if all(a in fixed or not isinstance(a, str) for a in arguments):
-                fixed.add(name)
+        strict = {line.name for line in self.dependencies(self.step)} if self.exact else set[str]()
+        steady: set[Argument] = {*self.constants}
+        products: dict[Argument, tuple[Argument, ...]] = {}
+        lines: list[Line] = []
+        for name, operator, arguments in self.lines:
+            line = Line(name, operator, arguments)
+            if all(argument in steady or not isinstance(argument, str) for argument in arguments):
+                steady.add(name)
             elif name not in strict:
-                if operator == "div" and arguments[1] in fixed:
+                if operator == "div" and arguments[1] in steady:
                     inverse = f"1/{arguments[1]}"
-                    if inverse not in fixed:
-                        fixed.add(inverse)
-                        lines.append((inverse, "reciprocal", arguments[1]))
-                    operator, arguments = "mul", [arguments[0], inverse]
-                first, second = [*arguments, None][:2]
-                if operator == "mul":
-                    products[name] = arguments
-                elif operator in ("add", "sub") and first in products:
-                    operator, arguments = "fma" if operator == "add" else "fms", [*products[first], second]
-                elif operator in ("add", "sub") and second in products:
-                    operator, arguments = "fma" if operator == "add" else "fnma", [*products[second], first]
-            lines.append((name, operator, *arguments))
+                    if inverse not in steady:
+                        steady.add(inverse)
+                        lines.append(Line(inverse, "reciprocal", (arguments[1],)))
+                    line = Line(name, "mul", (arguments[0], inverse))
+                if line.operator == "mul":
+                    products[name] = line.arguments
+                else:
+                    line = _fused(line, products)
+            lines.append(line)
         return self._replace(lines=lines)
+
+
+def _fused(line: Line, products: dict[Argument, tuple[Argument, ...]]) -> Line:
+    """A sum or a difference of a product as one operation; any other line as it is."""
+    if line.operator not in ("add", "sub"):
+        return line
+    first, second = line.arguments
+    if first in products:
+        return Line(line.name, "fma" if line.operator == "add" else "fms", (*products[first], second))
+    if second in products:
+        return Line(line.name, "fma" if line.operator == "add" else "fnma", (*products[second], first))
+    return line

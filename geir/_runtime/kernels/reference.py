@@ -1,15 +1,13 @@
 """The definition of a run: the step, repeated."""
 
-from typing import Any
-
 import torch
 from torch import Tensor
 
-from ..._util.state import map_state
+from ..._util.state import AnyState, map_state
 from ..stepper import Stepper
 
 
-def reference(stepper: Stepper, xs: Tensor, state: Any, record_states: bool = False) -> tuple[Tensor, Any]:
+def reference(stepper: Stepper, xs: Tensor, state: AnyState, record_states: bool = False) -> tuple[Tensor, AnyState]:
     """Loop over time in Python. Every kernel must agree with this loop, gradients included.
 
     Args:

@@ -1,114 +1,114 @@
-// One neuron model over time, forward and backward. The generator fills in what stands between double braces.
+// One neuron model over time, forward and backward. The generator replaces the regions in double braces.
 #define DOUBLE {{double}}
 #include "native.h"
 
-typedef {{in}} in_t;
-typedef {{out}} out_t;
+typedef {{input_type}} in_t;
+typedef {{output_type}} out_t;
+{{forward_arguments}}
+{{backward_arguments}}
 
-// A block of neurons goes through all times while its state is in cache; a strip of it through one step, while its input for a later one is fetched.
-enum { STATES = {{states}}, BLOCK = {{block}}, STRIP = 128, LARGE = 4 << 20 };
-#define LEAST(a, b) ((a) < (b) ? (a) : (b))
-#define EACH INDEPENDENT for (int64_t n = 0; n < m; n++)
-#define STRIPS for (int64_t c = 0, e; e = LEAST(c + STRIP, m), c < m; c = e)
-#define EACH_OF_STRIP INDEPENDENT for (int64_t n = c; n < e; n++)
-#define FETCH(row) for (int64_t l = c; l < e; l += 64 / sizeof *(row)) __builtin_prefetch((row) + l, 0, 1)
+// Blocks: a thread takes a block of neurons through all steps, so that the block's state stays in cache.
+// Strips: within a step, a block is processed strip by strip, while the same strip of the next step's input is prefetched.
+// Streaming: results larger than the caches are stored past them.
+enum { STATES = {{states}}, BLOCK = {{block}}, STRIP = 128, TAPE_ROWS = {{tape_rows}}, LARGE_BYTES = 4 << 20, CACHE_LINE = 64 };
+#define MIN(left, right) ((left) < (right) ? (left) : (right))
+#define EACH_LANE INDEPENDENT for (int64_t lane = 0; lane < count; lane++)
+#define EACH_STRIP for (int64_t strip = 0, strip_end; strip_end = MIN(strip + STRIP, count), strip < count; strip = strip_end)
+#define EACH_LANE_OF_STRIP INDEPENDENT for (int64_t lane = strip; lane < strip_end; lane++)
+#define PREFETCH(row) for (int64_t line = strip; line < strip_end; line += CACHE_LINE / sizeof *(row)) __builtin_prefetch((row) + line, 0, 1)
 
-// `a` points to X and Z (T, N), to the state S at the start and E at the end (STATES, N), to the checkpoints C (one every K steps, STATES, N)
-// and the record H (STATES, T, N), either of them null if not wanted, and to the fixed values P.
-// `q` holds T, N, K, and for each P its size and over how many neurons in a row each of its values holds.
-static inline void steps(void *const *a, const int64_t *q, int64_t o, int64_t m, int64_t from, int64_t until, int past) {
-  const int64_t N = q[1], K = q[2];
-  const in_t *X = a[0];
-  out_t *Z = a[1];
-  real *const E = a[3], *const C = a[4], *const H = a[5];
-  const real *const start = from ? E : a[2];
-  {{fixed}}
-  {{scalars}}
-  {{own}}
+// Run the neurons first ... first + count - 1, at most a block, through the steps first_step ... end_step - 1.
+static inline void run_steps(const forward_arguments *args, int64_t first, int64_t count, int64_t first_step, int64_t end_step, int streaming) {
+  const int64_t neurons = args->neurons, every = args->checkpoint_every;
+  real *const checkpoints = args->checkpoints, *const recorded_states = args->recorded_states;
+  const real *const initial_state = first_step ? args->final_state : args->initial_state;
+  {{shared_constants}}
+  {{neuron_constants}}
   {{load_state}}
-  for (int64_t t = from; t < until; t++) {
-    const int64_t at = t * N + o;
-    if (C && t % K == 0) {
-      {{checkpoint}}
+  for (int64_t t = first_step; t < end_step; t++) {
+    const int64_t row = t * neurons + first;
+    if (checkpoints && t % every == 0) {
+      {{store_checkpoint}}
     }
-    const in_t *restrict xt = X + at, *later = t + 1 < until ? xt + N : xt;
-    STRIPS {
-      FETCH(later);
-      out_t zt[STRIP];
-      EACH_OF_STRIP {
-        const real x = {{load}}(xt[n]);
+    const in_t *restrict input = args->input + row, *next_input = t + 1 < end_step ? input + neurons : input;
+    EACH_STRIP {
+      PREFETCH(next_input);
+      out_t output[STRIP];
+      EACH_LANE_OF_STRIP {
+        const real x = {{from_input}}(input[lane]);
         {{state_from_block}}
         {{step}}
-        zt[n - c] = {{store}}({{z}});
+        output[lane - strip] = {{to_output}}({{z}});
         {{state_to_block}}
       }
-      put((char *)(Z + at + c), (char *)zt, (e - c) * sizeof(out_t), past);
+      store_row((char *)(args->output + row + strip), (char *)output, (strip_end - strip) * sizeof(out_t), streaming);
     }
-    if (H) {
-      {{record}}
+    if (recorded_states) {
+      {{record_state}}
     }
   }
   {{store_state}}
 }
 
 void forward(job *j) {
-  const int64_t T = j->q[0], N = j->q[1];
-  BLOCKS(N) steps(j->a, j->q, o, LEAST(N - o, j->block), 0, T, T * N * sizeof(out_t) > LARGE);
+  const forward_arguments *args = j->arguments;
+  const int64_t steps = args->steps, neurons = args->neurons;
+  const int streaming = steps * neurons * sizeof(out_t) > LARGE_BYTES;
+  BLOCKS(neurons) run_steps(args, o, MIN(neurons - o, j->block), 0, steps, streaming);
   fence();
 }
 
-// The same where output feeds back: `a` also points, at its end, to the output before the first step (N) and to the weights (width, width) by
-// source, and `q` ends with the width. What comes back is added to X; a thread takes some samples, of `width` neurons, through all times.
-void feed(job *j) {
-  const int64_t T = j->q[0], N = j->q[1], width = j->q[{{width}}];
-  real *X = j->a[0];
-  const real *Z = j->a[1], *first = j->a[{{after_fixed}}], *W = j->a[{{after_fixed}} + 1];
-  BLOCKS(N) {
-    const int64_t end = LEAST(N, o + j->block);
-    for (int64_t t = 0; t < T; t++) {
-      for (int64_t n = o; n < end; n += width) add_rows((t ? Z + (t - 1) * N : first) + n, width, W, width, X + t * N + n);
-      for (int64_t n = o; n < end; n += BLOCK) steps(j->a, j->q, n, LEAST(end - n, BLOCK), t, t + 1, 0);
+// The output feeds back: before every step, add weights times the last output to the input. A thread takes some samples, of `width` neurons
+// each, through all steps.
+void forward_recurrent(job *j) {
+  const forward_arguments *args = j->arguments;
+  const int64_t steps = args->steps, neurons = args->neurons, width = args->width;
+  real *const input = (real *)args->input;
+  const real *const output = (const real *)args->output;
+  BLOCKS(neurons) {
+    const int64_t end = MIN(neurons, o + j->block);
+    for (int64_t t = 0; t < steps; t++) {
+      const real *last_output = t ? output + (t - 1) * neurons : args->initial_output;
+      for (int64_t sample = o; sample < end; sample += width)
+        add_rows(last_output + sample, width, args->weights, width, input + t * neurons + sample);
+      for (int64_t first = o; first < end; first += BLOCK) run_steps(args, first, MIN(end - first, BLOCK), t, t + 1, 0);
     }
   }
 }
 
-// Nothing is zero.
-static inline void take(real *restrict to, const real *restrict from, int64_t m) {
-  if (from) memcpy(to, from, m * sizeof(real));
-  else memset(to, 0, m * sizeof(real));
+// Copy a row; null stands for zeros.
+static inline void load_or_zero(real *restrict to, const real *restrict from, int64_t count) {
+  if (from) memcpy(to, from, count * sizeof(real));
+  else memset(to, 0, count * sizeof(real));
 }
 
-// Backward: `a` points to X, DZ, DX, to the gradient D of the end, or null, and B of the start, to C, to the gradient G of H, or null, to the
-// gradients L of those fixed values that learn, each (N) and added to, to the fixed values P, and to room, for each thread, for a tape: what the
-// gradient needs of K steps of a block of neurons, which are done again from the checkpoint on.
+// Chunk by chunk from the last to the first: repeat the steps from the chunk's checkpoint on and write the tape (the values of each step that
+// the gradient needs, for one block of neurons), then go back through the chunk's steps.
 void backward(job *j) {
-  void *const *a = j->a;
-  const int64_t *q = j->q, T = q[0], N = q[1], K = q[2];
-  const int past = T * N * sizeof(in_t) > LARGE;
-  const in_t *X = a[0];
-  const out_t *DZ = a[1];
-  in_t *DX = a[2];
-  const real *const D = a[3], *const C = a[5], *const G = a[6];
-  real *const B = a[4], *const L = a[7];
-  {{backward_fixed}}
-  real *const room = (real *)a[{{room}}] + BLOCK * K * {{rows}} * __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
-  {{scalars}}
-  BLOCKS(N) {
-    const int64_t m = LEAST(N - o, j->block);
-    {{own}}
+  const backward_arguments *args = j->arguments;
+  const int64_t steps = args->steps, neurons = args->neurons, every = args->checkpoint_every;
+  const int streaming = steps * neurons * sizeof(in_t) > LARGE_BYTES;
+  const real *const checkpoints = args->checkpoints, *const grad_final_state = args->grad_final_state;
+  const real *const grad_recorded_states = args->grad_recorded_states;
+  real *const grad_constants = args->grad_constants;
+  real *const tape = args->workspace + BLOCK * every * TAPE_ROWS * __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
+  {{shared_constants}}
+  BLOCKS(neurons) {
+    const int64_t first = o, count = MIN(neurons - o, j->block);
+    {{neuron_constants}}
     {{load_gradient}}
-    {{load_learned}}
-    for (int64_t from = (T - 1) / K * K; from >= 0; from -= K) {
-      const int64_t until = LEAST(T, from + K);
-      if ({{rows}}) {
-        {{recall}}
-        for (int64_t t = from; t < until; t++) {
-          const in_t *restrict xt = X + t * N + o;
-          {{tape}}
-          STRIPS {
-            FETCH(xt + N);
-            EACH_OF_STRIP {
-              const real x = {{load}}(xt[n]);
+    {{load_constant_gradients}}
+    for (int64_t first_step = (steps - 1) / every * every; first_step >= 0; first_step -= every) {
+      const int64_t end_step = MIN(steps, first_step + every);
+      if (TAPE_ROWS) {
+        {{load_checkpoint}}
+        for (int64_t t = first_step; t < end_step; t++) {
+          const in_t *restrict input = args->input + t * neurons + first;
+          {{tape_rows_of_step}}
+          EACH_STRIP {
+            PREFETCH(input + neurons);
+            EACH_LANE_OF_STRIP {
+              const real x = {{from_input}}(input[lane]);
               {{state_from_block}}
               {{step}}
               {{to_tape}}
@@ -118,35 +118,35 @@ void backward(job *j) {
         }
       }
       {
-        {{backward_scalars}}
-        {{backward_own}}
-        for (int64_t t = until - 1; t >= from; t--) {
-          const int64_t at = t * N + o;
-          const in_t *restrict xt = X + at;
-          const out_t *restrict dzt = DZ + at, *earlier = t > 0 ? dzt - N : dzt;
-          {{tape}}
-          if (G) {
-            {{add_recorded}}
+        {{backward_shared_constants}}
+        {{backward_neuron_constants}}
+        for (int64_t t = end_step - 1; t >= first_step; t--) {
+          const int64_t row = t * neurons + first;
+          const in_t *restrict input = args->input + row;
+          const out_t *restrict grad_output = args->grad_output + row, *previous_grad_output = t > 0 ? grad_output - neurons : grad_output;
+          {{tape_rows_of_step}}
+          if (grad_recorded_states) {
+            {{add_recorded_gradient}}
           }
-          STRIPS {
-            FETCH(earlier);
-            in_t dxt[STRIP];
-            EACH_OF_STRIP {
-              const real x = {{load}}(xt[n]), dz = {{load_dz}}(dzt[n]);
+          EACH_STRIP {
+            PREFETCH(previous_grad_output);
+            in_t grad_input[STRIP];
+            EACH_LANE_OF_STRIP {
+              const real x = {{from_input}}(input[lane]), grad_z = {{from_grad_output}}(grad_output[lane]);
               {{from_tape}}
               {{gradient_from_block}}
               {{backward_step}}
-              dxt[n - c] = {{store_dx}}({{dx}});
+              grad_input[lane - strip] = {{to_grad_input}}({{grad_x}});
               {{gradient_to_block}}
-              {{learn}}
+              {{add_constant_gradients}}
             }
-            put((char *)(DX + at + c), (char *)dxt, (e - c) * sizeof(in_t), past);
+            store_row((char *)(args->grad_input + row + strip), (char *)grad_input, (strip_end - strip) * sizeof(in_t), streaming);
           }
         }
       }
     }
     {{store_gradient}}
-    {{store_learned}}
+    {{store_constant_gradients}}
   }
   fence();
 }

@@ -1,139 +1,168 @@
-"""From a neuron's step to a program: straight lines of elementwise operations for the step and for its vector-Jacobian product.
+"""From a model's step to a program: straight lines of elementwise operations for the step and for its
+vector-Jacobian product.
 
-The step runs once, on a few numbers, while a dispatch mode writes down every operation; autograd's backward pass of it is written down too.
+The step runs once, on a few numbers, while a dispatch mode records every operation; then autograd's backward
+pass of it is recorded too.
 """
 
-from collections.abc import Callable
+import functools
+import operator
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
 from torch.func import functional_call
 
-from ..._util.state import leaves, map_state, map_tensors
-from .program import NotFusableError, Program
+from ..._util.state import AnyState, leaves, map_state, map_tensors
+from ..stepper import Prepared, Step
+from .names import constant_names, state_names
+from .program import Argument, Line, NotFusableError, Program
 from .record import Recorder
 
-Run = Callable[[Tensor, Any, list[Tensor]], tuple[Tensor, Any]]
+# A step as a function of input, state and all constants.
+PureStep = Callable[[Tensor, AnyState, list[Tensor]], tuple[Tensor, AnyState]]
 
 
-def trace(step: Run, state: Any, fixed: int, dtype: torch.dtype) -> tuple[str, list[int]]:
-    """Trace a step in which every tensor is an input; anything else is a constant.
+class TracedProgram(NamedTuple):
+    """A program, as text, and the indices of the constants that it uses; it has only those."""
+
+    program: str
+    used: list[int]
+
+
+class _Names(NamedTuple):
+    states: list[str]
+    constants: list[str]
+
+
+def trace(
+    module: nn.Module, step: Step, state: AnyState, names: Sequence[str], prepared: Prepared, dtype: torch.dtype
+) -> TracedProgram:
+    """Trace a step in which every tensor is an input; all else is constant.
 
     Args:
-        step: From x, state and fixed tensors to z and the next state.
-        state: A state of the structure that it takes.
-        fixed: Number of fixed tensors.
-        dtype: Of the arithmetic.
-
-    Returns:
-        The program, as text, and which of the fixed tensors it uses; it has only those.
+        module: The module that the step belongs to.
+        step: From x, state and prepared values to z and the next state.
+        state: A state of the structure that the step takes.
+        names: Names of the parameters and buffers of the module. They and the tensors in `prepared` are the
+            constants of the program.
+        prepared: Prepared values of the structure that the step takes.
+        dtype: Dtype of the arithmetic.
 
     Raises:
         NotFusableError: If the step is not a straight line of elementwise operations.
     """
+    taken: set[str] = set()
+    identifiers = _Names(
+        state_names([name for name, _ in leaves(state)], taken), constant_names(names, prepared, taken)
+    )
+    pure = _pure_step(module, step, names, prepared)
 
-    def both() -> tuple[Program, list[int]]:
-        # At two sizes, so that a shape that entered as a number shows.
-        first, second = (_traced(step, state, fixed, dtype, size) for size in (2, 3))
+    def trace_twice() -> TracedProgram:
+        # At two sizes, to detect a size that entered as a number.
+        first, second = (_trace_at(pure, state, identifiers, dtype, size) for size in (2, 3))
         if first != second:
             raise NotFusableError("its step depends on the shape of its input")
         return first
 
-    # In a thread of its own, where no transform, mode or autocast is active.
+    # In another thread, where no transform, mode or autocast is active.
     with ThreadPoolExecutor(1) as thread:
-        program, used = thread.submit(both).result()
-    return program.dumps(), used
+        return thread.submit(trace_twice).result()
 
 
-def _traced(step: Run, state: Any, fixed: int, dtype: torch.dtype, size: int) -> tuple[Program, list[int]]:
-    def stand_ins(*names: str) -> list[Tensor]:
-        tensors = [torch.full((size,), 0.5, dtype=dtype, device="cpu", requires_grad=True) for _ in names]
-        recorder.names |= {t.data_ptr(): name for t, name in zip(tensors, names, strict=True)}
-        return tensors
-
+def _trace_at(step: PureStep, state: AnyState, names: _Names, dtype: torch.dtype, size: int) -> TracedProgram:
+    """Trace the step on tensors of one size."""
     recorder = Recorder(size, dtype)
-    states = len(list(leaves(state)))
-    x, *rest = stand_ins("x", *(f"s{k}" for k in range(states)), *(f"p{k}" for k in range(fixed)))
-    cotangents = [t.detach() for t in stand_ins("dz", *(f"d{k}" for k in range(states)))]
-    parts = iter(rest[:states])
+
+    def stand_in(name: str) -> Tensor:
+        tensor = torch.full((size,), 0.5, dtype=dtype, device="cpu", requires_grad=True)
+        recorder.names[tensor.data_ptr()] = name
+        return tensor
+
+    x = stand_in("x")
+    states = [stand_in(name) for name in names.states]
+    constants = [stand_in(name) for name in names.constants]
+    cotangents = [stand_in(f"grad_{name}").detach() for name in ("z", *names.states)]
+    parts = iter(states)
     start = map_state(lambda _: next(parts), state)
     try:
         with recorder:
-            z, after = step(x, start, rest[states:])
+            z, after = step(x, start, constants)
             outputs = [z, *(part for _, part in leaves(after))]
-            forward = [recorder.result(t) for t in outputs]
-        # A scalar, for `grad` with given gradients first imports half a second of symbolic mathematics.
-        total: Any = sum((t * d).sum() for t, d in zip(outputs, cotangents, strict=True))
+            forward = [recorder.result(output) for output in outputs]
+        # `grad` of a scalar, because with given cotangents its first call imports half a second of symbolic
+        # mathematics.
+        products = [(output * cotangent).sum() for output, cotangent in zip(outputs, cotangents, strict=True)]
+        total = functools.reduce(operator.add, products)
         with recorder:
-            gradients = torch.autograd.grad(total, [x, *rest], allow_unused=True)
-            backward = [0.0 if g is None else recorder.result(g) for g in gradients]
+            gradients = torch.autograd.grad(total, [x, *states, *constants], allow_unused=True)
+            backward = [0.0 if gradient is None else recorder.result(gradient) for gradient in gradients]
     except NotFusableError:
         raise
     except Exception as error:
-        raise NotFusableError(
-            f"its step cannot be traced ({type(error).__name__}: {str(error).splitlines()[0]})"
-        ) from error
-    return _pruned(
-        Program(str(dtype).removeprefix("torch."), states, fixed, recorder.lines, forward, backward).loosened()
+        first_line = str(error).splitlines()[0]
+        raise NotFusableError(f"its step cannot be traced ({type(error).__name__}: {first_line})") from error
+    real = str(dtype).removeprefix("torch.")
+    program = Program(real, names.states, names.constants, recorder.lines, forward, backward)
+    return _prune(program.fuse_multiply_add())
+
+
+def _prune(program: Program) -> TracedProgram:
+    """Remove constants and lines that nothing needs, and number the temporaries."""
+    results = [*program.step, *program.backward]
+    lines = program.dependencies(results)
+    needed = {*results, *(argument for line in lines for argument in line.arguments)}
+    used = [k for k, name in enumerate(program.constants) if name in needed]
+    numbered: dict[Argument, str] = {line.name: f"t{k}" for k, line in enumerate(lines)}
+
+    def rename(arguments: Sequence[Argument]) -> list[Argument]:
+        return [numbered.get(argument, argument) for argument in arguments]
+
+    count = 1 + len(program.states)
+    of_constants = program.backward[count:]
+    pruned = program._replace(
+        constants=[program.constants[k] for k in used],
+        lines=[Line(numbered[line.name], line.operator, tuple(rename(line.arguments))) for line in lines],
+        step=rename(program.step),
+        backward=rename([*program.backward[:count], *(of_constants[k] for k in used)]),
     )
+    return TracedProgram(pruned.dumps(), used)
 
 
-def _pruned(program: Program) -> tuple[Program, list[int]]:
-    """Without fixed inputs that nothing needs, and without lines that nothing needs."""
-    lines = program.needed([*program.step, *program.backward])
-    asked = {argument for line in lines for argument in line[2:]} | {*program.step, *program.backward}
-    used = [k for k in range(program.fixed) if f"p{k}" in asked]
-    renamed: dict[Any, str] = {f"p{k}": f"p{new}" for new, k in enumerate(used)}
-    renamed |= {line[0]: f"t{k}" for k, line in enumerate(lines)}
+class _StepModule(nn.Module):
+    """Makes a step callable by `functional_call`."""
 
-    def new(arguments: list[Any]) -> list[Any]:
-        return [renamed.get(a, a) for a in arguments]
-
-    state_gradients, of_fixed = program.backward[: 1 + program.states], program.backward[1 + program.states :]
-    backward = new([*state_gradients, *(of_fixed[k] for k in used)])
-    return Program(
-        program.real,
-        program.states,
-        len(used),
-        [(*new([n]), op, *new(a)) for n, op, *a in lines],
-        new(program.step),
-        backward,
-    ), used
-
-
-class _Step(nn.Module):
-    """Makes `step` callable by `functional_call`."""
-
-    def __init__(self, neuron: Any, step: Callable[..., Any]):
+    def __init__(self, module: nn.Module, step: Step):
         super().__init__()
-        self.neuron = neuron
+        self.module = module
         self.run = step
 
-    def forward(self, *arguments: Any) -> Any:
+    def forward(self, *arguments: object) -> tuple[Tensor, AnyState]:
         return self.run(*arguments)
 
 
-def with_tensors(neuron: nn.Module, step: Callable[..., Any], names: list[str], prepared: Any) -> Run:
-    """A step as a function of x, state and a list of tensors: first those that `names` calls, then those in what was prepared.
+def _pure_step(module: nn.Module, step: Step, names: Sequence[str], prepared: Prepared) -> PureStep:
+    """A step as a function of all tensors that it uses.
 
     Raises:
-        NotFusableError: When called, if the step changes an attribute of the neuron, which is then put back.
+        NotFusableError: When called, if the step changes an attribute of the module, which is then restored.
     """
-    count = len(names)
 
-    def run(x: Tensor, state: Any, fixed: list[Tensor]) -> Any:
-        values = {f"neuron.{name}": value for name, value in zip(names, fixed, strict=False)}
-        before = [(module, dict(vars(module))) for module in neuron.modules()]
-        rest = iter(fixed[count:])
-        result = functional_call(_Step(neuron, step), values, (x, state, *map_tensors(lambda _: next(rest), prepared)))
-        for module, attributes in before:
-            now = vars(module)
-            if changed := [k for k in now.keys() | attributes.keys() if now.get(k) is not attributes.get(k)]:
+    def run(x: Tensor, state: AnyState, constants: list[Tensor]) -> tuple[Tensor, AnyState]:
+        values = {f"module.{name}": value for name, value in zip(names, constants, strict=False)}
+        rest = iter(constants[len(names) :])
+        arguments = map_tensors(lambda _: next(rest), prepared)
+        before = [(part, dict(vars(part))) for part in module.modules()]
+        result = functional_call(_StepModule(module, step), values, (x, state, *arguments))
+        for part, attributes in before:
+            now = vars(part)
+            changed = [k for k in now.keys() | attributes.keys() if now.get(k) is not attributes.get(k)]
+            if changed:
                 now.clear()
                 now.update(attributes)
-                raise NotFusableError(f"its step changes its attribute {changed[0]}; let it be a part of the state")
+                raise NotFusableError(f"its step changes its attribute {changed[0]}; make it a part of the state")
         return result
 
     return run

@@ -30,7 +30,7 @@ void count_frames(job *j) {
       if (!work) memset(frame, 0, 2 * pixels * sizeof(number));
       add(work ? work : frame, offsets[k], offsets[k + 1], x, y, p, width, pixels, largest);
       if (!work) continue;
-      put((char *)frame, (const char *)work, 2 * pixels * sizeof(number), 1);
+      store_row((char *)frame, (const char *)work, 2 * pixels * sizeof(number), 1);
       for (int64_t i = offsets[k]; i < offsets[k + 1]; i++) work[p[i] * pixels + y[i] * width + x[i]] = 0;
     }
   if (work) fence();

@@ -8,28 +8,36 @@ import re
 import numpy as np
 import pytest
 import torch
-from model_table import MODELS as ALL_MODELS
-from test_kernels import expect_caught, MODELS, OPERATIONS, UState, with_reference
+from runtime_helpers import (
+    apply_in_step,
+    applying,
+    every_model,
+    every_operation,
+    expect_caught,
+    MODELS,
+    OTHER_MODELS,
+    plant,
+    prepared,
+    with_reference,
+)
 from torch import nn
 
 import geir
-from geir._runtime import native
+from geir._runtime import compiler
 from geir._runtime.kernels import cpu, gpu
-from geir._runtime.kernels.fused import _program_of
+from geir._runtime.kernels.feedforward import layout_constants
 from geir._runtime.kernels.operators import LOGIC, OPERATORS
-from geir._runtime.kernels.program import Program
+from geir._runtime.kernels.program import Line, Program
 from geir.testing import close, learnable_copy, run, strong_input
 
 triton = pytest.importorskip("triton", reason="Triton is not installed")
 
-every_model = pytest.mark.parametrize("neuron", MODELS, ids=repr)
-OTHERS = [neuron for neuron in ALL_MODELS if neuron.elementwise and type(neuron) not in map(type, MODELS)]
 STEPS = 7
 
 
 @pytest.fixture
 def interpreted(monkeypatch):
-    """What would run in C runs in Triton's interpreter."""
+    """Runs in Triton's interpreter instead of C."""
     monkeypatch.setenv("TRITON_INTERPRET", "1")
     monkeypatch.setattr(cpu, "kernel", gpu.kernel)
     gpu.kernel.cache_clear()
@@ -41,34 +49,36 @@ def interpreted(monkeypatch):
 def wide_input(neuron):
     """Several blocks of neurons, the last not full."""
     xs = strong_input(copy.deepcopy(neuron).double())[-STEPS:]
-    return torch.cat([xs, 2 * xs, 4 * xs], 2)[..., :11].repeat(1, 2, 1)
+    return torch.cat([xs, 4 * xs, 16 * xs], 2)[..., :11].repeat(1, 2, 1)
 
 
 @pytest.mark.parametrize(
-    ("neuron", "shape"), [*itertools.product(MODELS, [(), (11,)]), (MODELS[0], (6, 1)), (MODELS[0], (6, 11))], ids=repr
+    ("neuron", "shape"),
+    [*itertools.product(MODELS, [(11,)]), *itertools.product(MODELS[:3], [(), (6, 1), (6, 11)])],
+    ids=repr,
 )
 @pytest.mark.usefixtures("interpreted")
-def test_kernel_is_the_reference_with_all_gradients(neuron, shape):
+def test_triton_kernel_equals_reference_with_all_gradients(neuron, shape):
     model, xs = learnable_copy(copy.deepcopy(neuron).double(), shape), wide_input(neuron)
     expected = run(with_reference(model), xs)
-    assert not hasattr(neuron, "surrogate") or expected["zs"].sum() > 10
+    assert not neuron.spiking or expected["zs"].sum() > 10
     model.unroll = geir.Fused(checkpoint_every=3)
     close(run(model, xs), expected)
 
 
-# Not HodgkinHuxley, which takes minutes.
+# Without HodgkinHuxley, which takes minutes.
 @pytest.mark.parametrize(
-    "neuron", [neuron for neuron in OTHERS if not isinstance(neuron, geir.HodgkinHuxley)], ids=repr
+    "neuron", [neuron for neuron in OTHER_MODELS if not isinstance(neuron, geir.HodgkinHuxley)], ids=repr
 )
 @pytest.mark.usefixtures("interpreted")
-def test_kernels_of_all_other_models_are_the_references(neuron):
+def test_triton_kernels_of_all_other_models_equal_the_reference(neuron):
     model, xs = learnable_copy(copy.deepcopy(neuron).double()), strong_input(copy.deepcopy(neuron).double())[-10:]
     close(run(model, xs), run(with_reference(model), xs))
 
 
 @every_model
 @pytest.mark.usefixtures("interpreted")
-def test_recorded_states_and_their_gradients_are_the_references(neuron):
+def test_recorded_states_and_their_gradients_equal_the_reference(neuron):
     model, xs = learnable_copy(copy.deepcopy(neuron).double()), strong_input(copy.deepcopy(neuron).double())[-STEPS:]
     model.record_states = True
     close(run(model, xs), run(with_reference(model), xs))
@@ -77,7 +87,7 @@ def test_recorded_states_and_their_gradients_are_the_references(neuron):
 @pytest.mark.parametrize("neuron", [geir.LIFRefrac(), geir.ALIF()], ids=repr)
 @pytest.mark.parametrize("every", [1, 3, STEPS, 60])
 @pytest.mark.usefixtures("interpreted")
-def test_gradients_do_not_depend_on_how_often_the_state_is_kept(neuron, every):
+def test_gradients_do_not_depend_on_checkpoint_every(neuron, every):
     model, xs = learnable_copy(copy.deepcopy(neuron).double(), (11,)), wide_input(neuron)
     model.unroll = geir.Fused(checkpoint_every=5)
     expected = run(model, xs)
@@ -86,7 +96,7 @@ def test_gradients_do_not_depend_on_how_often_the_state_is_kept(neuron, every):
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_float32_spikes_are_the_references():
+def test_float32_spikes_equal_the_reference():
     for model in (geir.LIF(), geir.ALIF(), geir.IAF()):
         xs = wide_input(model).float()
         assert torch.equal(model(xs)[0], with_reference(model)(xs)[0])
@@ -94,7 +104,7 @@ def test_float32_spikes_are_the_references():
 
 @pytest.mark.parametrize("dtype", [torch.bool, torch.uint8])
 @pytest.mark.usefixtures("interpreted")
-def test_spikes_may_be_small(dtype):
+def test_spikes_can_have_a_small_dtype(dtype):
     xs = 2 * torch.rand(STEPS, 45)
     zs, _ = geir.LIF(unroll=geir.Fused(output_dtype=dtype))(xs)
     assert zs.dtype == dtype
@@ -102,46 +112,34 @@ def test_spikes_may_be_small(dtype):
     assert torch.equal(zs.float(), geir.LIF(unroll=geir.reference)(xs)[0])
 
 
-# With 64 neurons a thread has two of them.
+# With 64 neurons a thread has two.
 @pytest.mark.parametrize("size", [45, 64])
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("real", [torch.float32, torch.float64])
 @pytest.mark.usefixtures("interpreted")
-def test_half_precision_input_is_rounded_nowhere_else(size, dtype, real):
+def test_half_precision_input_is_computed_in_full_precision(size, dtype, real):
     xs, outcomes = torch.randn(STEPS, size).to(dtype), []
     for unroll in (geir.Fused(), geir.reference):
         x = xs.clone().requires_grad_()
         zs, state = geir.LI(unroll=unroll).to(real)(x)
         (zs * torch.linspace(-1, 1, size).to(dtype)).sum().backward()
         outcomes.append((zs, state, x.grad))
-    # The interpreter cuts bfloat16 off, where a GPU rounds.
+    # The interpreter truncates bfloat16, where a GPU rounds.
     close(*outcomes, 2**-7 if dtype == torch.bfloat16 else 0)
     close(*(state for _, state, _ in outcomes), 0)
 
 
-def applying(operation):
-    class Applying(geir.Dynamics[UState]):
-        def rest(self):
-            return UState(torch.zeros(()))
-
-        def step(self, x, state):
-            y = operation(x + 0.01 * state.v**2)
-            return y, UState(0.5 * y)
-
-    return Applying
+def skip_without_interpreter(neuron, dtype):
+    program = Program.loads(prepared(neuron, torch.zeros((), dtype=dtype)).program)
+    if "libdevice." in gpu.source(program, [], [], dtype, dtype):
+        pytest.skip("the interpreter does not have libdevice")
 
 
-def in_interpreter(neuron, dtype):
-    program, *_ = _program_of(neuron, "step", UState(torch.zeros((), dtype=dtype)), ())
-    if "libdevice." in gpu.source(Program.loads(program), [], [], dtype, dtype):
-        pytest.skip("libdevice is not in the interpreter")
-
-
-@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda f: f"{OPERATIONS.index(f)}-{f.__name__}")
+@every_operation
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.usefixtures("interpreted")
-def test_every_operator_is_pytorchs(operation, dtype):
-    in_interpreter(applying(operation)(), dtype)
+def test_every_operator_equals_pytorch(operation, dtype):
+    skip_without_interpreter(applying(operation)(), dtype)
     xs = torch.rand(4, 40, dtype=dtype) + 0.01
     expected, actual = (run(applying(operation)(unroll=unroll), xs) for unroll in (geir.reference, geir.Fused()))
     close(actual, expected, 1e-12 if dtype == torch.float64 else 1e-5)
@@ -154,11 +152,7 @@ def test_every_operator_is_pytorchs(operation, dtype):
 )  # fmt: skip
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
 @pytest.mark.usefixtures("interpreted")
-def test_functions_of_extreme_numbers_are_pytorchs(operation, dtype):
-    class Applying(applying(operation)):
-        def step(self, x, state):
-            return operation(x), state
-
+def test_functions_of_extreme_numbers_equal_pytorch(operation, dtype):
     numbers = [
         0,
         1e-45,
@@ -199,14 +193,14 @@ def test_functions_of_extreme_numbers_are_pytorchs(operation, dtype):
         float("nan"),
     ]
     xs = torch.tensor([sign * number for number in numbers for sign in (1, -1)], dtype=dtype)[None]
-    expected, actual = (Applying(unroll=unroll)(xs)[0] for unroll in (geir.reference, geir.Fused()))
+    expected, actual = (apply_in_step(operation, xs, unroll=unroll) for unroll in (geir.reference, geir.Fused()))
     torch.testing.assert_close(
         actual, expected, rtol=1e-14 if dtype == torch.float64 else 5e-7, atol=1e-45, equal_nan=True
     )
 
 
 def compiled(function, arguments, warps=4):
-    """What Triton makes of a kernel for an H100; an argument is a type, or a value that is known."""
+    """The code that Triton makes of a kernel for an H100; an argument is a type, or a value that is known."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
 
@@ -215,7 +209,7 @@ def compiled(function, arguments, warps=4):
     aligned = {
         (k,): [["tt.divisibility", 16]]
         for k, (name, value) in enumerate(signature.items())
-        if value[0] == "*" or name in ("N",)
+        if value[0] == "*" or name == "neurons"
     }
     options = {"num_warps": warps, **gpu._OPTIONS}
     return triton.compile(
@@ -223,44 +217,44 @@ def compiled(function, arguments, warps=4):
     ).asm
 
 
-def arguments_of(function, real, stored, output, absent="", block=128, integer="i32"):
-    """The types of a kernel's arguments; those whose names start with one of the letters `absent` are None."""
-    pointers = {
-        torch.float32: "*fp32",
-        torch.float64: "*fp64",
-        torch.bfloat16: "*bf16",
-        torch.bool: "*i1",
-        torch.uint8: "*u8",
-    }
-    types = {"X": stored, "DX": stored, "Z": output, "DZ": output}
-    numbers = {
-        name: integer for name in function.arg_names if name in ("T", "N", "K") or re.fullmatch(r"[MI]\d+", name)
-    }
-    return {
-        name: block
-        if name == "BLOCK"
-        else numbers[name]
-        if name in numbers
-        else None
-        if name[0] in absent
-        else pointers[types.get(name, real)]
-        for name in function.arg_names
-    }
+POINTER_TYPES = {
+    torch.float32: "*fp32",
+    torch.float64: "*fp64",
+    torch.bfloat16: "*bf16",
+    torch.bool: "*i1",
+    torch.uint8: "*u8",
+}
+
+
+def argument_types(function, real, stored, output, absent=(), block=128, integer="i32"):
+    """The types of a kernel's arguments; the pointers in `absent` are None."""
+    dtypes = {"input_ptr": stored, "grad_input_ptr": stored, "output_ptr": output, "grad_output_ptr": output}
+    types = {}
+    for name in function.arg_names:
+        if name == "BLOCK":
+            types[name] = block
+        elif not name.endswith("_ptr"):
+            types[name] = integer
+        else:
+            types[name] = None if name in absent else POINTER_TYPES[dtypes.get(name, real)]
+    return types
 
 
 def module_of(neuron, stored, output, shape=()):
     neuron = learnable_copy(copy.deepcopy(neuron), shape)
-    program, _, fixed = _program_of(neuron, "step", neuron.initial_state(torch.zeros(shape)), neuron.prepare())
-    return gpu.load(
-        gpu.source(Program.loads(program), [t.numel() == 1 for t in fixed], [True] * len(fixed), stored, output)
-    )
+    program, _, constants = prepared(neuron, torch.zeros(shape))
+    shared, needs_grad = [t.numel() == 1 for t in constants], [True] * len(constants)
+    return gpu.load(gpu.source(Program.loads(program), shared, needs_grad, stored, output))
 
 
-@pytest.mark.parametrize("neuron", MODELS + OTHERS, ids=repr)
-def test_the_real_compiler_takes_it(neuron):
+@pytest.mark.parametrize("neuron", MODELS + OTHER_MODELS, ids=repr)
+def test_the_real_compiler_accepts_every_model(neuron):
     module = module_of(neuron, torch.float32, torch.float32)
-    for function, absent in ((module.forward, "H"), (module.backward, "G")):
-        code = compiled(function, arguments_of(function, torch.float32, torch.float32, torch.float32, absent))
+    for function, absent in (
+        (module.forward, ["recorded_states_ptr"]),
+        (module.backward, ["grad_recorded_states_ptr"]),
+    ):
+        code = compiled(function, argument_types(function, torch.float32, torch.float32, torch.float32, absent))
         assert "cp.async" in code["ptx"], "the input of later steps is not loaded ahead"
         assert "convert_layout" not in code["ttgir"], "values change threads"
         assert not re.search(r"(sqrt|sin|cos|lg2|tanh)\.approx|div\.(full|approx)", code["ptx"])
@@ -271,21 +265,26 @@ def test_the_real_compiler_takes_it(neuron):
     [(torch.float32, torch.bool), (torch.bfloat16, torch.uint8), (torch.bfloat16, torch.bfloat16)],
     ids=str,
 )
-@pytest.mark.parametrize(("integer", "absent"), [("i32", "CGH"), ("i64", "")])
-def test_the_real_compiler_takes_any_storage(stored, output, integer, absent):
+@pytest.mark.parametrize(
+    ("integer", "absent"),
+    [("i32", ["checkpoints_ptr", "recorded_states_ptr", "grad_recorded_states_ptr"]), ("i64", [])],
+)
+def test_the_real_compiler_accepts_any_storage(stored, output, integer, absent):
     module = module_of(geir.LIF(), stored, output, (3,))
     for function in (module.forward, module.backward):
-        given = absent.replace("C", "") if function is module.backward else absent
-        code = compiled(function, arguments_of(function, torch.float32, stored, output, given, 256, integer))
+        given = absent[1:] if function is module.backward else absent
+        code = compiled(function, argument_types(function, torch.float32, stored, output, given, 256, integer))
         assert torch.bfloat16 not in (stored, output) or function is module.forward or "cvt.rn.bf16" in code["ptx"]
-        compiled(function, arguments_of(function, torch.float32, stored, output, given, 32, integer) | {"N": 1}, 1)
+        compiled(
+            function, argument_types(function, torch.float32, stored, output, given, 32, integer) | {"neurons": 1}, 1
+        )
 
 
 @pytest.mark.parametrize("real", ["float32", "float64"])
-def test_the_real_compiler_takes_every_operator(real):
+def test_the_real_compiler_accepts_every_operator(real):
     lines, last = [], "x"
     for name in OPERATORS:
-        for values in (["x", "s0", "p0"], [0.3, "p1", "p0"]):
+        for values in (["x", "v", "a"], [0.3, "b", "a"]):
             masks = [(f"m{len(lines)}_{k}", "gt", value, 0.1) for k, value in enumerate(values)]
             takes_masks = {"and": 2, "or": 2, "xor": 2, "not": 1, "where": 1, "real": 1}.get(name, 0)
             given = [masks[k][0] if k < takes_masks else value for k, value in enumerate(values)][
@@ -296,18 +295,19 @@ def test_the_real_compiler_takes_every_operator(real):
                 lines.append((f"z{len(lines)}", "real", lines[-1][0]))
             lines.append((f"a{len(lines)}", "add", last, lines[-1][0]))
             last = lines[-1][0]
-    program = Program(real, 1, 2, lines, [last, 0.0], [0.5, last, "p0", "dz"])
+    lines = [Line(name, operator, tuple(values)) for name, operator, *values in lines]
+    program = Program(real, ["v"], ["a", "b"], lines, [last, 0.0], [0.5, last, "a", "grad_z"])
     dtype = getattr(torch, real)
     module = gpu.load(gpu.source(program, [True, False], [True, True], torch.float32, torch.float32))
     for function in (module.forward, module.backward):
-        code = compiled(function, arguments_of(function, dtype, torch.float32, torch.float32))
+        code = compiled(function, argument_types(function, dtype, torch.float32, torch.float32))
         assert not re.search(r"(sqrt|sin|cos|lg2|tanh)\.approx|div\.(full|approx)", code["ptx"])
 
 
 def test_the_real_compiler_counts_in_64_bits():
     module = module_of(geir.ALIF(), torch.float32, torch.float32, (3,))
     for function in (module.forward, module.backward):
-        code = compiled(function, arguments_of(function, torch.float32, torch.float32, torch.float32))["ttir"]
+        code = compiled(function, argument_types(function, torch.float32, torch.float32, torch.float32))["ttir"]
         code = re.sub(r" loc\(.*\)", "", code)
         (lane,) = re.findall(r"(%\w+) = tt\.make_range", code)
         offsets = re.findall(r"tt\.addptr %[\w#]+, (%[\w#]+) : .*, (\S+)", code)
@@ -321,11 +321,11 @@ def test_the_real_compiler_counts_in_64_bits():
 @pytest.mark.usefixtures("interpreted")
 def test_more_than_two_to_the_31_elements_are_counted_in_64_bits(tmp_path, first):
     size, steps, dtype = 100, 4, torch.float32
-    lif = geir.LIF()
-    program, begin, fixed = _program_of(lif, "step", lif.initial_state(torch.zeros(size)), lif.prepare())
-    parts, learned, fixed = len(begin), len(fixed), [t.detach() for t in fixed]
-    text = gpu.source(Program.loads(program), [True] * learned, [True] * learned, dtype, torch.uint8)
-    # The first program takes the neurons from 2^31 on.
+    run_of = prepared(geir.LIF(), torch.zeros(size))
+    program, constants = Program.loads(run_of.program), [t.detach() for t in run_of.constants]
+    parts, learned = len(run_of.state), len(constants)
+    text = gpu.source(program, [True] * learned, [True] * learned, dtype, torch.uint8)
+    # The first program takes the neurons from `first` on.
     late = text
     for old in ("tl.cast(tl.program_id(0)", "range(tl.program_id(0)"):
         assert old in text
@@ -333,10 +333,9 @@ def test_more_than_two_to_the_31_elements_are_counted_in_64_bits(tmp_path, first
     files = iter(range(1000))
 
     def sparse(rows, neurons, kind=dtype):
-        # A file of which only what is written to exists.
-        return torch.from_file(str(tmp_path / str(next(files))), shared=True, size=rows * neurons, dtype=kind).view(
-            rows, neurons
-        )
+        # Memory in a sparse file: only what is written to takes space.
+        path = str(tmp_path / str(next(files)))
+        return torch.from_file(path, shared=True, size=rows * neurons, dtype=kind).view(rows, neurons)
 
     results = []
     for code, start in ((text, 0), (late, first)):
@@ -344,35 +343,53 @@ def test_more_than_two_to_the_31_elements_are_counted_in_64_bits(tmp_path, first
         neurons = start + size
         xs, zs, dxs, dzs = (sparse(steps, neurons, kind) for kind in (dtype, torch.uint8, dtype, torch.uint8))
         xs[:, start:], dzs[:, start:] = torch.linspace(0, 3, size) ** 2, 1
-        state, after, last, dstart = (sparse(parts, neurons) for _ in range(4))
-        kept, recorded, given = (sparse(parts * steps, neurons) for _ in range(3))
-        of_fixed = sparse(learned, neurons)
-        for part in last, given:
+        state, after, grad_after, grad_state = (sparse(parts, neurons) for _ in range(4))
+        checkpoints, recorded, grad_recorded = (sparse(parts * steps, neurons) for _ in range(3))
+        grad_constants = sparse(learned, neurons)
+        for part in grad_after, grad_recorded:
             part[:, start:] = torch.linspace(-1, 1, size)
-        numbers = [steps, neurons, 1, *[1, 1] * learned]
-        gpu._launch(module.forward, 4, [xs, zs, state, after, kept, recorded, *fixed, *numbers], 32, 1)
-        room = torch.full((2 * parts * 32,), torch.nan)
-        gpu._launch(
-            module.backward, 2, [xs, dzs, dxs, last, dstart, kept, given, of_fixed, *fixed, *numbers, room], 32, 1
-        )
-        assert room.isfinite().all(), "each of the two programs has its own room"
-        results.append([t[:, start:].clone() for t in (zs, dxs, after, kept, recorded, dstart, of_fixed)])
+        workspace = torch.full((2 * parts * 32,), torch.nan)
+        values = {
+            "input": xs,
+            "output": zs,
+            "initial_state": state,
+            "final_state": after,
+            "checkpoints": checkpoints,
+            "recorded_states": recorded,
+            "grad_output": dzs,
+            "grad_input": dxs,
+            "grad_final_state": grad_after,
+            "grad_initial_state": grad_state,
+            "grad_recorded_states": grad_recorded,
+            "grad_constants": grad_constants,
+            "workspace": workspace,
+            "steps": steps,
+            "neurons": neurons,
+            "checkpoint_every": 1,
+            **layout_constants(program.constants, constants, torch.Size([size])),
+        }
+        for function, declared, programs in (
+            (module.forward, gpu._forward_arguments(program), 4),
+            (module.backward, gpu._backward_arguments(program), 2),
+        ):
+            gpu.launch(function, programs, [values[argument.name] for argument in declared], 32, 1)
+        assert workspace.isfinite().all(), "each of the two programs has a workspace"
+        found = (zs, dxs, after, checkpoints, recorded, grad_state, grad_constants)
+        results.append([t[:, start:].clone() for t in found])
     assert results[0][0].sum() > 10
     close(*results, 0)
 
 
-# What is planted into the generated source of a LIF with two learnable parameters, and in place of what.
+# Errors planted into the generated source of a LIF with two learnable parameters: a region of the template (None: the template itself),
+# a regular expression, and its replacement.
 PLANTED = {
-    "missing parameter gradient": ("l1 += ", "l1 = "),
-    "recompute stops one step early": ("until - 1, num", "until - 2, num"),
-    "recompute starts from the wrong checkpoint": ("C + (last * STATES", "C + (tl.maximum(last - 1, 0) * STATES"),
-    "state is kept one step late": ("due = tl.cast(0,", "due = tl.cast(1,"),
-    "gradient of the last state is not read": (
-        "d0 = tl.load(D + 0 * size + start + lane, mask=valid",
-        "d0 = tl.load(D + 0 * size + start + lane, mask=start + lane < 0",
-    ),
-    "some neurons are left out": ("valid = start + lane < size", "valid = start + lane < size - 1"),
-    "neurons are taken for their neighbours": ("X + at + lane", "X + at + (lane ^ 1)"),
+    "missing parameter gradient": ("add_constant_gradients", r"\+= ", "= "),
+    "recompute stops one step early": (None, r"end_step - 1, num", "end_step - 2, num"),
+    "recompute starts from the wrong checkpoint": ("load_checkpoint", r"chunk \*", "tl.maximum(chunk - 1, 0) *"),
+    "state is kept one step late": (None, r"checkpoint_step = tl.cast\(0,", "checkpoint_step = tl.cast(1,"),
+    "gradient of the last state is not read": ("load_gradient", r"mask=valid", "mask=start + lane < 0"),
+    "some neurons are skipped": (None, r"valid = start \+ lane < size", "valid = start + lane < size - 1"),
+    "neurons are mistaken for their neighbors": (None, r"input_ptr \+ row \+ lane", "input_ptr + row + (lane ^ 1)"),
 }
 
 
@@ -383,11 +400,11 @@ def test_a_planted_error_is_caught(monkeypatch, kind):
         integrator=geir.Euler(), tau_mem=nn.Parameter(torch.tensor(8e-3)), v_th=nn.Parameter(torch.tensor(1.1))
     ).double()
     model.unroll = geir.Fused(checkpoint_every=3)
-    expect_caught(monkeypatch, gpu, *PLANTED[kind], model, wide_input(model))
+    expect_caught(monkeypatch, gpu, plant(*PLANTED[kind]), model, wide_input(model))
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_without_triton_it_says_what_to_install(monkeypatch):
+def test_without_triton_the_warning_says_what_to_install(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
     with pytest.warns(RuntimeWarning, match="LIF runs on the reference loop: there is no Triton; `pip install triton`"):
         actual = geir.LIF(dt=1.35e-3)(torch.full((5, 3), 9.0))
@@ -395,7 +412,7 @@ def test_without_triton_it_says_what_to_install(monkeypatch):
 
 
 @pytest.mark.usefixtures("interpreted")
-def test_what_triton_refuses_runs_on_the_reference_loop_and_says_why(monkeypatch):
+def test_a_kernel_that_triton_rejects_runs_on_the_reference_loop_with_a_warning(monkeypatch):
     genuine = gpu.source
     monkeypatch.setattr(gpu, "source", lambda *arguments: genuine(*arguments).replace("x = tl.load", "x = tl.nothing"))
     with pytest.warns(RuntimeWarning, match=r"LIF runs on the reference loop: Triton failed on .*triton_\w+\.py: "):
@@ -403,7 +420,7 @@ def test_what_triton_refuses_runs_on_the_reference_loop_and_says_why(monkeypatch
 
 
 def test_a_damaged_source_is_repaired(monkeypatch, tmp_path):
-    monkeypatch.setattr(native, "cache_folder", lambda: tmp_path)
+    monkeypatch.setattr(compiler, "cache_folder", lambda: tmp_path)
     assert gpu.load("number = 7\n").number == 7
     (path,) = tmp_path.iterdir()
     path.write_text("numb")

@@ -1,0 +1,56 @@
+"""Arguments of compiled functions, declared once: the C struct and the `ctypes` structure that fills it are
+made from the same list."""
+
+import ctypes
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from torch import Tensor
+
+Value = Tensor | int | None
+
+
+class Pointer(NamedTuple):
+    """A pointer to the first element of a contiguous array."""
+
+    name: str
+    type: str  # of the elements
+    shape: str
+    optional: bool = False  # whether it may be null
+
+
+class Number(NamedTuple):
+    """A 64-bit integer."""
+
+    name: str
+    meaning: str = ""
+
+
+Argument = Pointer | Number
+
+
+def c_struct(name: str, arguments: Sequence[Argument]) -> str:
+    """The declaration of the arguments as a C struct."""
+    lines = ["typedef struct {"]
+    for argument in arguments:
+        if isinstance(argument, Pointer):
+            note = argument.shape + (", or null" if argument.optional else "")
+            lines.append(f"  {argument.type} *{argument.name};  // {note}")
+        else:
+            lines.append(f"  int64_t {argument.name};" + (f"  // {argument.meaning}" if argument.meaning else ""))
+    return "\n".join([*lines, f"}} {name};"])
+
+
+def ctypes_structure(arguments: Sequence[Argument]) -> type[ctypes.Structure]:
+    """The class of the same struct for `ctypes`."""
+    fields = [(each.name, ctypes.c_void_p if isinstance(each, Pointer) else ctypes.c_int64) for each in arguments]
+    return type("Arguments", (ctypes.Structure,), {"_fields_": fields})
+
+
+def fill_structure(structure: type[ctypes.Structure], values: Mapping[str, Value]) -> ctypes.Structure:
+    """A struct with arguments by name; those that are not given are null or 0. The tensors must outlive its use."""
+    filled = structure()
+    for name, value in values.items():
+        if value is not None:
+            setattr(filled, name, value.data_ptr() if isinstance(value, Tensor) else value)
+    return filled

@@ -1,0 +1,62 @@
+"""The arguments of the kernels, declared once.
+
+The C struct, the `ctypes` structure that fills it and the parameter list of the Triton function are all made
+from these lists, and every caller passes arguments by name. Types of elements are `in_t` (storage of the
+input), `out_t` (storage of the output) and `real` (arithmetic). The constants of a program follow the declared
+arguments: for each a pointer to its values, named as the constant, and the numbers ``NAME_size`` and
+``NAME_repeat``. Neuron k reads value ``k / NAME_repeat % NAME_size``.
+"""
+
+from collections.abc import Sequence
+
+from ..arguments import Argument, Number, Pointer
+
+SIZES = (
+    Number("steps", "number of time steps"),
+    Number("neurons", "of all samples together"),
+    Number("checkpoint_every", "steps between checkpoints"),
+)
+FORWARD = (
+    Pointer("input", "in_t", "(steps, neurons)"),
+    Pointer("output", "out_t", "(steps, neurons)"),
+    Pointer("initial_state", "real", "(states, neurons)"),
+    Pointer("final_state", "real", "(states, neurons)"),
+    Pointer("checkpoints", "real", "(chunks, states, neurons), the states before every chunk of steps", optional=True),
+    Pointer("recorded_states", "real", "(states, steps, neurons)", optional=True),
+    *SIZES,
+)
+# Further arguments of a run whose output feeds back. It adds the feedback to `input`, in place.
+RECURRENCE = (
+    Pointer("initial_output", "real", "(neurons), the output before the first step", optional=True),
+    Pointer("weights", "real", "(width, width), by presynaptic neuron", optional=True),
+    Number("width", "neurons of one sample"),
+)
+BACKWARD = (
+    Pointer("input", "in_t", "(steps, neurons)"),
+    Pointer("grad_output", "out_t", "(steps, neurons)"),
+    Pointer("grad_input", "in_t", "(steps, neurons)"),
+    Pointer("grad_final_state", "real", "(states, neurons)", optional=True),
+    Pointer("grad_initial_state", "real", "(states, neurons)"),
+    Pointer("checkpoints", "real", "(chunks, states, neurons)"),
+    Pointer("grad_recorded_states", "real", "(states, steps, neurons)", optional=True),
+    Pointer("grad_constants", "real", "(constants that need a gradient, neurons), added to"),
+    *SIZES,
+)
+# Memory for the values of the steps between two checkpoints: the tape of every thread in C, the states of every
+# program in Triton.
+WORKSPACE = Pointer("workspace", "real", "memory for one chunk of steps, for every thread or program")
+
+ARGUMENT_NAMES = {argument.name for argument in (*FORWARD, *RECURRENCE, *BACKWARD, WORKSPACE)}
+
+
+def with_constants(declared: Sequence[Argument], constants: Sequence[str]) -> list[Argument]:
+    """The declared arguments followed by those of a program's constants."""
+    arguments = list(declared)
+    for name in constants:
+        arguments += [Pointer(name, "real", f"({name}_size)"), Number(f"{name}_size"), Number(f"{name}_repeat")]
+    return arguments
+
+
+def triton_parameters(arguments: Sequence[Argument]) -> list[str]:
+    """The parameter names of a Triton function; those of pointers end in `_ptr`."""
+    return [f"{each.name}_ptr" if isinstance(each, Pointer) else each.name for each in arguments]

@@ -1,0 +1,149 @@
+"""A run as an autograd function."""
+
+import torch
+from torch import Tensor
+from torch.autograd import Function
+
+from ..untyped import Context, Untyped
+from . import batching, operation, run
+from .dispatch import dispatch
+from .plan import BackwardTensors, Outcome, Plan, Tensors
+
+
+def _forward(plan: Plan, *flat: Tensor) -> tuple[Tensor, ...]:
+    tensors = Tensors.unflatten(plan, flat)
+    call = operation.call_forward if dispatch(tensors.xs).operator else run.forward
+    return call(plan, tensors).flatten()
+
+
+def _save_for_backward(ctx: Context, plan: Plan, tensors: Tensors[Tensor], outcome: Outcome[Tensor]) -> None:
+    # Gradients of the checkpoints are never wanted; as zeros they would take memory.
+    ctx.set_materialize_grads(False)
+    results = (outcome.checkpoints, outcome.inputs, None if outcome.zs.is_floating_point() else outcome.zs)
+    ctx.mark_non_differentiable(*[t for t in results if t is not None])
+    ctx.plan = plan
+    ctx.grad_dtype = outcome.zs.dtype
+    if outcome.checkpoints is not None:
+        # `BackwardTensors` without the gradients, in their order.
+        feedback = () if tensors.feedback is None else (*tensors.feedback, outcome.zs)
+        xs = tensors.xs if outcome.inputs is None else outcome.inputs
+        ctx.save_for_backward(xs, outcome.checkpoints, *feedback, *tensors.constants)
+
+
+def _gradients(ctx: Context, grad_zs: Tensor | None, grad_state: Tensor | None) -> tuple[Tensor | None, ...]:
+    """The gradients of all arguments of `_forward`."""
+    xs, checkpoints, *rest = ctx.saved_tensors
+    if grad_zs is None:
+        grad_zs = xs.new_zeros((), dtype=ctx.grad_dtype).expand(xs.shape)
+    needed = Tensors.unflatten(ctx.plan, ctx.needs_input_grad[1:]).constants
+    plan = Plan(
+        ctx.plan.program,
+        ctx.plan.checkpoint_every,
+        ctx.grad_dtype,
+        ctx.plan.record,
+        ctx.plan.recurrent,
+        tuple(needed),
+    )
+    # In the order of `BackwardTensors`.
+    results = _differentiate(plan, (xs, grad_zs, grad_state, checkpoints, *rest))
+    grad_xs, grad_initial_state, feedback, constants = Tensors.unflatten(plan, results)
+    found = iter(constants)
+    return None, grad_xs, grad_initial_state, *(feedback or ()), *(next(found) if need else None for need in needed)
+
+
+def _differentiate(plan: Plan, flat: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+    """The vector-Jacobian product; recorded by autograd only if something differentiates it again or maps over it."""
+    route = dispatch(flat[0])  # pyright: ignore[reportArgumentType]  (the input is never None)
+    if torch.compiler.is_compiling() or not (torch.is_grad_enabled() or route.functional):
+        return _backward(plan, *flat)
+    function = _FunctionalBackward if route.functional else _Backward
+    return function.apply(plan, *flat)  # pyright: ignore[reportReturnType]  (returns a tuple)
+
+
+def _backward(plan: Plan, *flat: Tensor | None) -> tuple[Tensor, ...]:
+    tensors = BackwardTensors.unflatten(plan, flat)
+    call = operation.call_backward if dispatch(tensors.xs).operator else run.backward
+    return call(plan, tensors).flatten()
+
+
+def _raise_second_derivative() -> None:
+    raise RuntimeError("Kernels have no second derivative; use the reference loop for it: LIF(unroll=geir.reference).")
+
+
+# `Function` declares its methods with *args and **kwargs, and so do these, to be compatible.
+class _Run(Function):
+    """A run, old style."""
+
+    @staticmethod
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
+        ctx, plan, *flat = args
+        results = _forward(plan, *flat)
+        _save_for_backward(ctx, plan, Tensors.unflatten(plan, flat), Outcome.unflatten(plan, results))
+        return results
+
+    @staticmethod
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
+        return _gradients(ctx, *grad_outputs[:2])
+
+
+class _FunctionalRun(Function):
+    """A run, for function transforms."""
+
+    @staticmethod
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
+        return _forward(*args)
+
+    @staticmethod
+    def setup_context(ctx: Context, inputs: tuple[Untyped, ...], output: Untyped) -> None:
+        plan, *flat = inputs
+        _save_for_backward(ctx, plan, Tensors.unflatten(plan, flat), Outcome.unflatten(plan, output))
+
+    @staticmethod
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
+        return _gradients(ctx, *grad_outputs[:2])
+
+    @staticmethod
+    def vmap(info: Untyped, in_dims: Untyped, *args: Untyped) -> Untyped:
+        return batching.map_run(_FunctionalRun.apply, info.batch_size, in_dims, *args)
+
+
+class _Backward(Function):
+    """The backward pass, old style."""
+
+    @staticmethod
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
+        _, plan, *flat = args
+        return _backward(plan, *flat)
+
+    @staticmethod
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
+        _raise_second_derivative()
+
+
+class _FunctionalBackward(Function):
+    """The backward pass, for function transforms."""
+
+    @staticmethod
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
+        return _backward(*args)
+
+    @staticmethod
+    def setup_context(ctx: Context, inputs: tuple[Untyped, ...], output: Untyped) -> None:
+        pass
+
+    @staticmethod
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
+        _raise_second_derivative()
+
+    @staticmethod
+    def vmap(info: Untyped, in_dims: Untyped, *args: Untyped) -> Untyped:
+        return batching.map_backward(_FunctionalBackward.apply, info.batch_size, in_dims, *args)
+
+
+def run_differentiably(plan: Plan, tensors: Tensors[Tensor]) -> Outcome[Tensor]:
+    """Run a program over time, with gradients if they are enabled."""
+    route = dispatch(tensors.xs)
+    if not (route.functional or route.operator or torch.is_grad_enabled()):
+        return run.forward(plan, tensors)
+    function = _FunctionalRun if route.functional else _Run
+    return Outcome.unflatten(plan, function.apply(plan, *tensors.flatten()))  # pyright: ignore[reportArgumentType]  (returns a tuple)

@@ -1,0 +1,88 @@
+"""Run a program whose output feeds back through a matrix of weights, on the CPU."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from .. import memory, sparse
+from . import feedforward
+from .feedforward import allocate, allocate_gradients, contiguous, find_kernel, forward_arguments, layout_constants
+from .plan import BackwardTensors, Feedback, Gradients, Outcome, Plan, SavedFeedback, Tensors
+
+
+def forward(plan: Plan, tensors: Tensors[Tensor], feedback: Feedback[Tensor]) -> Outcome[Tensor]:
+    """Run a program over time, adding weights times the last output to the input of every step."""
+    kernel = find_kernel(plan, tensors.xs, tensors.constants, (False,) * len(tensors.constants))
+    outcome = allocate(plan, tensors)
+    # The kernel adds the feedback in place.
+    inputs = memory.empty(tensors.xs.shape, tensors.xs).copy_(tensors.xs)
+    kernel.forward_recurrent(
+        {
+            **forward_arguments(plan, kernel, inputs, tensors, outcome),
+            "initial_output": feedback.z.contiguous(),
+            "weights": feedback.weights.t().contiguous(),
+            "width": len(feedback.weights),
+        }
+    )
+    return outcome._replace(inputs=inputs)
+
+
+def backward(plan: Plan, tensors: BackwardTensors[Tensor], feedback: SavedFeedback[Tensor]) -> Gradients[Tensor]:
+    """The vector-Jacobian product of `forward`.
+
+    The gradient of an output has two terms: the given gradient, and the feedback's gradient, which arrives from
+    the next step through the weights. So the kernel runs one step at a time, and between two steps a matrix
+    product maps the gradient of the input to that of the previous output. The states are recomputed chunk by
+    chunk. The gradient of the weights is one product over all steps at the end. It reads only the rows of the
+    gradient that belong to spikes.
+    """
+    xs = contiguous(tensors.xs)
+    kernel = find_kernel(plan, xs, tensors.constants, plan.needs_grad)
+    gradients, accumulators = allocate_gradients(plan, xs, tensors.checkpoints)
+    grad_state = None if tensors.grad_state is None else contiguous(tensors.grad_state)
+    recorded = grad_state if plan.record else None
+    grad_final_state = None if plan.record else grad_state
+    grad_z = torch.zeros_like(feedback.z)
+    grad_zs, inputs, grad_inputs = tensors.grad_zs.unbind(), xs.unbind(), gradients.xs.unbind()
+    one_step = Plan(plan.program, 1, xs.dtype, record=False)
+    constants = layout_constants(kernel.constants, tensors.constants, xs.shape[1:])
+    for first in reversed(range(0, len(xs), plan.checkpoint_every)):
+        chunk = xs[first : first + plan.checkpoint_every]
+        start = tensors.checkpoints[first // plan.checkpoint_every]
+        states = feedforward.forward(one_step, Tensors(chunk, start, None, tensors.constants)).checkpoints
+        assert states is not None
+        for t in reversed(range(first, first + len(chunk))):
+            kernel.backward(
+                {
+                    "input": inputs[t],
+                    "grad_output": grad_z.add_(grad_zs[t]),
+                    "grad_input": grad_inputs[t],
+                    "grad_final_state": grad_final_state,
+                    "grad_initial_state": gradients.state,
+                    "checkpoints": states[t - first],
+                    "grad_recorded_states": None if recorded is None else recorded[:, t].contiguous(),
+                    "grad_constants": accumulators,
+                    "steps": 1,
+                    "neurons": math.prod(xs.shape[1:]),
+                    "checkpoint_every": 1,
+                    **constants,
+                }
+            )
+            torch.mm(_rows(grad_inputs[t]), feedback.weights, out=_rows(grad_z))
+            grad_final_state = gradients.state
+    grad_weights = _weight_gradient(feedback, gradients.xs)
+    sums = feedforward.sum_to_constants(plan, accumulators, tensors.constants)
+    return gradients._replace(feedback=Feedback(grad_z, grad_weights), constants=sums)
+
+
+def _weight_gradient(feedback: SavedFeedback[Tensor], grad_xs: Tensor) -> Tensor:
+    """The sum over all steps of the outer products of input gradient and last output."""
+    gradient = torch.zeros_like(feedback.weights, memory_format=torch.contiguous_format)
+    sparse.add_product(_rows(feedback.zs[:-1]).t(), _rows(grad_xs[1:]), gradient)
+    sparse.add_product(_rows(feedback.z).t(), _rows(grad_xs[0]), gradient)
+    return gradient.t()
+
+
+def _rows(tensor: Tensor) -> Tensor:
+    return tensor.reshape(-1, tensor.shape[-1])

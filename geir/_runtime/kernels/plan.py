@@ -1,0 +1,126 @@
+"""A run as values: everything but tensors in a `Plan`, and the tensors that enter and leave it by name.
+
+PyTorch's operators and autograd functions take and return flat lists of tensors. `flatten` and `unflatten` are
+the only code that knows their
+order: first the tensors that are always there, then those of recurrence, then as many constants as there are.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, NamedTuple, TypeVar
+
+import torch
+
+# A tensor argument, or a fact about it: whether it needs a gradient, or its batch dimension.
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All arguments of a run that are not tensors.
+
+    Args:
+        program: The traced step, as text; see `Program.dumps`.
+        checkpoint_every: Number of steps between the states kept for the backward pass; 0 if there is none.
+        output_dtype: Dtype of the output; with feedback, that of the input.
+        record: Whether the run returns the state after every step instead of only the last.
+        recurrent: Whether the output feeds back.
+        needs_grad: In the backward pass, for each constant whether it needs a gradient.
+    """
+
+    program: str
+    checkpoint_every: int
+    output_dtype: torch.dtype
+    record: bool
+    recurrent: bool = False
+    needs_grad: tuple[bool, ...] = ()
+
+
+class Feedback(NamedTuple, Generic[T]):
+    """The tensors by which the output feeds back."""
+
+    z: T  # output before the first step, shape (..., neurons)
+    weights: T  # shape (neurons, neurons)
+
+
+class Tensors(NamedTuple, Generic[T]):
+    """The tensor arguments of a run."""
+
+    xs: T  # input, shape (time, ...)
+    state: T  # state before the first step, shape (parts, ...)
+    feedback: Feedback[T] | None
+    constants: Sequence[T]  # each broadcastable to (...)
+
+    def flatten(self) -> tuple[T, ...]:
+        return self.xs, self.state, *(self.feedback or ()), *self.constants
+
+    @staticmethod
+    def unflatten(plan: Plan, flat: Sequence[T]) -> "Tensors[T]":
+        xs, state, *rest = flat
+        if not plan.recurrent:
+            return Tensors(xs, state, None, rest)
+        z, weights, *constants = rest
+        return Tensors(xs, state, Feedback(z, weights), constants)
+
+
+class Outcome(NamedTuple, Generic[T]):
+    """The results of a run."""
+
+    zs: T  # output, shape (time, ...)
+    state: T  # last state, shape (parts, ...), or all states, shape (parts, time, ...)
+    checkpoints: T | None  # states before every chunk of steps, shape (chunks, parts, ...)
+    inputs: T | None  # of a recurrent run: input and feedback added up, shape (time, ...)
+
+    def flatten(self) -> tuple[T, ...]:
+        return tuple(part for part in self if part is not None)
+
+    @staticmethod
+    def unflatten(plan: Plan, flat: Sequence[T]) -> "Outcome[T]":
+        zs, state, *rest = flat
+        checkpoints = rest.pop(0) if plan.checkpoint_every else None
+        return Outcome(zs, state, checkpoints, rest.pop(0) if plan.recurrent else None)
+
+
+class SavedFeedback(NamedTuple, Generic[T]):
+    """The tensors by which the output fed back, for the backward pass."""
+
+    z: T
+    weights: T
+    zs: T  # output of the run
+
+
+class BackwardTensors(NamedTuple, Generic[T]):
+    """The tensor arguments of the backward pass."""
+
+    xs: T  # input of the steps; of a recurrent run with the feedback added
+    grad_zs: T
+    grad_state: T | None  # gradient of `Outcome.state`; None stands for zero
+    checkpoints: T
+    feedback: SavedFeedback[T] | None
+    constants: Sequence[T]
+
+    def flatten(self) -> tuple[T | None, ...]:
+        return self.xs, self.grad_zs, self.grad_state, self.checkpoints, *(self.feedback or ()), *self.constants
+
+    @staticmethod
+    def unflatten(plan: Plan, flat: Sequence[Any]) -> "BackwardTensors[Any]":
+        xs, grad_zs, grad_state, checkpoints, *rest = flat
+        if not plan.recurrent:
+            return BackwardTensors(xs, grad_zs, grad_state, checkpoints, None, rest)
+        z, weights, zs, *constants = rest
+        return BackwardTensors(xs, grad_zs, grad_state, checkpoints, SavedFeedback(z, weights, zs), constants)
+
+
+class Gradients(NamedTuple, Generic[T]):
+    """The results of the backward pass."""
+
+    xs: T
+    state: T
+    feedback: Feedback[T] | None
+    constants: Sequence[T]  # of those constants that need a gradient
+
+    flatten = Tensors.flatten
+
+    @staticmethod
+    def unflatten(plan: Plan, flat: Sequence[T]) -> "Gradients[T]":
+        return Gradients(*Tensors.unflatten(plan, flat))

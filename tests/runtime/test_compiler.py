@@ -1,0 +1,87 @@
+"""Compiling C and caching the libraries."""
+
+import importlib.util
+import shutil
+
+import pytest
+import torch
+
+import geir
+from geir._runtime import compiler
+from geir._runtime.kernels import cpu
+from geir.testing import close
+
+pytestmark = pytest.mark.skipif(compiler.find_compiler() is None, reason="there is no C compiler")
+
+
+@pytest.fixture
+def empty_cache(monkeypatch, tmp_path):
+    """An empty cache directory, which the test may damage."""
+
+    def forget():
+        for cached in (compiler.cache_folder, compiler.find_compiler, compiler._machine, cpu.kernel):
+            cached.cache_clear()
+
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    forget()
+    yield tmp_path
+    monkeypatch.undo()
+    forget()
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_without_a_compiler_the_warning_says_what_to_install(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    monkeypatch.setattr(importlib.util, "find_spec", lambda _: None)
+    with pytest.warns(
+        RuntimeWarning,
+        match="LIF runs on the reference loop: there is no C compiler; install gcc or clang, or `pip install ziglang`",
+    ):
+        actual = geir.LIF(dt=1.25e-3)(torch.full((5, 3), 9.0))
+    close(actual, geir.LIF(dt=1.25e-3, unroll=geir.reference)(torch.full((5, 3), 9.0)))
+
+
+@pytest.mark.usefixtures("empty_cache")
+@pytest.mark.skipif(importlib.util.find_spec("ziglang") is None, reason="ziglang is not installed")
+def test_ziglang_is_used_if_there_is_no_other_compiler(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda _: None)
+    xs = torch.rand(40, 3, 50) * 2
+    expected = geir.AdEx(unroll=geir.reference)(xs)[0]
+    assert (geir.AdEx()(xs)[0] != expected).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [lambda path: path.write_bytes(b"not a library"), lambda path: path.write_bytes(path.read_bytes()[:-100])],
+    ids=["foreign", "truncated"],
+)
+def test_a_damaged_cache_is_repaired(empty_cache, damage):
+    text = "int number(void) { return 7; }"
+    assert compiler.load(text).number() == 7
+    (path,) = (empty_cache / "geir").glob("*.so")
+    assert path.parent.stat().st_mode & 0o077 == 0
+    whole = path.read_bytes()
+    path.unlink()  # a new file, because the loaded one is still mapped
+    path.write_bytes(whole)
+    damage(path)
+    assert compiler.load(text).number() == 7
+    assert path.read_bytes() == whole
+
+
+def test_without_a_writable_cache_libraries_are_temporary(empty_cache):
+    (empty_cache / "geir").write_text("a file where the folder should be")
+    with pytest.warns(RuntimeWarning, match="there is no cache"):
+        assert compiler.load("int number(void) { return 8; }").number() == 8
+
+
+def test_a_cache_folder_that_others_can_write_to_is_not_used(empty_cache):
+    (empty_cache / "geir").mkdir()
+    (empty_cache / "geir").chmod(0o777)
+    with pytest.warns(RuntimeWarning, match="others may write to it"):
+        assert compiler.load("int number(void) { return 9; }").number() == 9
+
+
+@pytest.mark.usefixtures("empty_cache")
+def test_the_message_of_a_failing_compiler_is_quoted():
+    with pytest.raises(compiler.NoCompilerError, match=r"(?s)failed on .*\.c: .*error"):
+        compiler.load("this is not C")
