@@ -24,7 +24,7 @@ class Interpolation(ABC):
 
     @abstractmethod
     def taps(self, delay: Tensor, longest: int, dt: float) -> Taps:
-        """The whole steps that make up each delay.
+        r"""The whole steps that make up each delay.
 
         Args:
             delay: Delays in steps, each from 0 to `longest`, any shape.
@@ -32,7 +32,7 @@ class Interpolation(ABC):
             dt: Step size in seconds.
 
         Returns:
-            Steps from 0 to `longest` and their weights, each of shape (taps, *delay.shape).
+            Steps from 0 to `longest` and their weights, each of shape (taps, \*delay.shape).
         """
 
 
