@@ -1,4 +1,11 @@
-"""A run as an autograd function."""
+"""A run as an autograd function.
+
+There are two functions, the run and its backward pass, and two styles of each: the old style, and the functional
+style that function transforms need. `dispatch` chooses the style. All four are thin shells around `_forward`,
+`_save_for_backward`, `_gradients` and `_backward`, which take a `Plan` and flat tensors. The plan is argument 0, so
+tensor k is argument k + 1, and `Tensors.unflatten` gives the tensors, their batch dimensions and whether they need
+a gradient the same names.
+"""
 
 import torch
 from torch import Tensor
@@ -22,7 +29,6 @@ def _save_for_backward(ctx: Context, plan: Plan, tensors: Tensors[Tensor], outco
     results = (outcome.checkpoints, outcome.inputs, None if outcome.zs.is_floating_point() else outcome.zs)
     ctx.mark_non_differentiable(*[t for t in results if t is not None])
     ctx.plan = plan
-    ctx.grad_dtype = outcome.zs.dtype
     if outcome.checkpoints is not None:
         # `BackwardTensors` without the gradients, in their order.
         feedback = () if tensors.feedback is None else (*tensors.feedback, outcome.zs)
@@ -34,16 +40,9 @@ def _gradients(ctx: Context, grad_zs: Tensor | None, grad_state: Tensor | None) 
     """The gradients of all arguments of `_forward`."""
     xs, checkpoints, *rest = ctx.saved_tensors
     if grad_zs is None:
-        grad_zs = xs.new_zeros((), dtype=ctx.grad_dtype).expand(xs.shape)
+        grad_zs = xs.new_zeros((), dtype=ctx.plan.output_dtype).expand(xs.shape)
     needed = Tensors.unflatten(ctx.plan, ctx.needs_input_grad[1:]).constants
-    plan = Plan(
-        ctx.plan.program,
-        ctx.plan.checkpoint_every,
-        ctx.grad_dtype,
-        ctx.plan.record,
-        ctx.plan.recurrent,
-        tuple(needed),
-    )
+    plan = ctx.plan.for_backward(needed)
     # In the order of `BackwardTensors`.
     results = _differentiate(plan, (xs, grad_zs, grad_state, checkpoints, *rest))
     grad_xs, grad_initial_state, feedback, constants = Tensors.unflatten(plan, results)

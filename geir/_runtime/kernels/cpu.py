@@ -11,7 +11,7 @@ from .. import compiler, memory, threads
 from ..arguments import Argument, c_struct, ctypes_structure, fill_structure, Value
 from ..template import render_template
 from . import arguments as declared
-from .emit import C, Code, emit, Language
+from .emit import C, Code, emit, for_each, join_lines, Language
 from .program import Program
 
 # Neurons that a thread takes at a time, at most.
@@ -115,31 +115,31 @@ def _constants(program: Program, shared: Sequence[bool], step: Code) -> dict[str
     of_each = [name for name, one in zip(program.constants, shared, strict=True) if not one]
     gather = "gather_constants({name}, args->{name}, first, count, args->{name}_size, args->{name}_repeat);"
     return {
-        "shared_constants": _join(_each("const real {name} = args->{name}[0];", of_all), step.shared),
-        "neuron_constants": _join(_each("real {name}[BLOCK]; " + gather, of_each), step.per_neuron),
+        "shared_constants": join_lines(for_each("const real {name} = args->{name}[0];", of_all), step.shared),
+        "neuron_constants": join_lines(for_each("real {name}[BLOCK]; " + gather, of_each), step.per_neuron),
     }
 
 
 def _forward(states: Sequence[str], step: Code) -> dict[str, str]:
     z, *next_state = step.results
     return {
-        "load_state": _each(
+        "load_state": for_each(
             "real {name}_block[BLOCK]; "
             "memcpy({name}_block, initial_state + {k} * neurons + first, count * sizeof(real));",
             states,
         ),
-        "store_checkpoint": _each(
+        "store_checkpoint": for_each(
             "memcpy(checkpoints + (t / every * STATES + {k}) * neurons + first, {name}_block, count * sizeof(real));",
             states,
         ),
-        "state_from_block": _each("const real {name} = {name}_block[lane];", states),
-        "step": _join(step.per_step),
+        "state_from_block": for_each("const real {name} = {name}_block[lane];", states),
+        "step": join_lines(step.per_step),
         "z": z,
-        "state_to_block": _each("{name}_block[lane] = {value};", states, next_state),
-        "record_state": _each(
+        "state_to_block": for_each("{name}_block[lane] = {value};", states, next_state),
+        "record_state": for_each(
             "memcpy(recorded_states + {k} * args->steps * neurons + row, {name}_block, count * sizeof(real));", states
         ),
-        "store_state": _each(
+        "store_state": for_each(
             "memcpy(args->final_state + {k} * neurons + first, {name}_block, count * sizeof(real));", states
         ),
     }
@@ -150,48 +150,40 @@ def _backward(states: Sequence[str], learned: Sequence[str], tape: Sequence[str]
     of_states, of_constants = gradients[: len(states)], gradients[len(states) :]
     block, row = "real grad_{name}_block[BLOCK]; ", "{k} * neurons + first"
     return {
-        "load_gradient": _each(
+        "load_gradient": for_each(
             f"{block}load_or_zero(grad_{{name}}_block, grad_final_state ? grad_final_state + {row} : 0, count);", states
         ),
-        "load_constant_gradients": _each(
+        "load_constant_gradients": for_each(
             f"{block}load_or_zero(grad_{{name}}_block, grad_constants + {row}, count);", learned
         ),
-        "load_checkpoint": _each(
+        "load_checkpoint": for_each(
             "real {name}_block[BLOCK]; "
             "memcpy({name}_block, checkpoints + (first_step / every * STATES + {k}) * neurons + first, "
             "count * sizeof(real));",
             states,
         ),
-        "tape_rows_of_step": _each("real *restrict tape_{name} = tape + BLOCK * (every * {k} + t - first_step);", tape),
-        "to_tape": _each("tape_{name}[lane] = {name};", tape),
-        "from_tape": _each("const real {name} = tape_{name}[lane];", tape),
-        "backward_shared_constants": _join(code.shared),
-        "backward_neuron_constants": _join(code.per_neuron),
-        "add_recorded_gradient": _each(
+        "tape_rows_of_step": for_each(
+            "real *restrict tape_{name} = tape + BLOCK * (every * {k} + t - first_step);", tape
+        ),
+        "to_tape": for_each("tape_{name}[lane] = {name};", tape),
+        "from_tape": for_each("const real {name} = tape_{name}[lane];", tape),
+        "backward_shared_constants": join_lines(code.shared),
+        "backward_neuron_constants": join_lines(code.per_neuron),
+        "add_recorded_gradient": for_each(
             "EACH_LANE grad_{name}_block[lane] += grad_recorded_states[{k} * steps * neurons + row + lane];", states
         ),
-        "gradient_from_block": _each("const real grad_{name} = grad_{name}_block[lane];", states),
-        "backward_step": _join(code.per_step),
+        "gradient_from_block": for_each("const real grad_{name} = grad_{name}_block[lane];", states),
+        "backward_step": join_lines(code.per_step),
         "grad_x": grad_x,
-        "gradient_to_block": _each("grad_{name}_block[lane] = {value};", states, of_states),
-        "add_constant_gradients": _each("grad_{name}_block[lane] += {value};", learned, of_constants),
-        "store_gradient": _each(
+        "gradient_to_block": for_each("grad_{name}_block[lane] = {value};", states, of_states),
+        "add_constant_gradients": for_each("grad_{name}_block[lane] += {value};", learned, of_constants),
+        "store_gradient": for_each(
             f"memcpy(args->grad_initial_state + {row}, grad_{{name}}_block, count * sizeof(real));", states
         ),
-        "store_constant_gradients": _each(
+        "store_constant_gradients": for_each(
             f"memcpy(grad_constants + {row}, grad_{{name}}_block, count * sizeof(real));", learned
         ),
     }
-
-
-def _each(line: str, names: Sequence[str], values: Sequence[str] | None = None) -> str:
-    """A line for each name, with {name}, its index {k} and its {value}."""
-    each = zip(names, values or names, strict=True)
-    return "\n".join(line.format(k=k, name=name, value=value) for k, (name, value) in enumerate(each))
-
-
-def _join(*parts: str | Sequence[str]) -> str:
-    return "\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts)
 
 
 def _forward_arguments(program: Program) -> list[Argument]:

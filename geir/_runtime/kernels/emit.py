@@ -1,6 +1,6 @@
 """Print the lines of a program in a language, separated by how often they must run."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import NamedTuple
 
 from .operators import LOGIC, OPERATORS
@@ -63,3 +63,14 @@ def emit(
         kind = "mask" if operator in LOGIC else "real"
         lines[level].append(language.declarations[level].format(kind=kind, name=name, text=text))
     return Code(*lines, [read(result) for result in results])
+
+
+def for_each(line: str, names: Sequence[str], values: Sequence[str] | None = None) -> str:
+    """A line of code for each name, formatted with {name}, its index {k} and its {value}."""
+    each = zip(names, values or names, strict=True)
+    return "\n".join(line.format(k=k, name=name, value=value) for k, (name, value) in enumerate(each))
+
+
+def join_lines(*parts: str | Iterable[str]) -> str:
+    """Texts and lists of lines as one text."""
+    return "\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts)

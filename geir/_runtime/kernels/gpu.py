@@ -4,7 +4,7 @@ import functools
 import hashlib
 import importlib.util
 import subprocess
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -18,7 +18,7 @@ from ..arguments import Argument, Value
 from ..template import render_template
 from . import arguments as declared
 from .cpu import Kernel
-from .emit import Code, emit, Language, TRITON
+from .emit import Code, emit, for_each, join_lines, Language, TRITON
 from .program import Program
 
 _TRITON = Language(
@@ -113,29 +113,29 @@ def _constants(program: Program, shared: Sequence[bool], step: Code, backward: C
     of_each = [name for name, one in zip(program.constants, shared, strict=True) if not one]
     gather = "{name} = tl.load({name}_ptr + (start + lane) // {name}_repeat % {name}_size, mask=valid, other=1.0)"
     return {
-        "shared_constants": _join(
-            _each("{name} = tl.load({name}_ptr)", of_all), dict.fromkeys(step.shared + backward.shared)
+        "shared_constants": join_lines(
+            for_each("{name} = tl.load({name}_ptr)", of_all), dict.fromkeys(step.shared + backward.shared)
         ),
-        "neuron_constants": _join(_each(gather, of_each), dict.fromkeys(step.per_neuron + backward.per_neuron)),
+        "neuron_constants": join_lines(for_each(gather, of_each), dict.fromkeys(step.per_neuron + backward.per_neuron)),
     }
 
 
 def _forward(states: Sequence[str], step: Code, output_dtype: torch.dtype) -> dict[str, str]:
     z, *next_state = step.results
     return {
-        "load_state": _each(
+        "load_state": for_each(
             "{name} = tl.load(initial_state_ptr + {k} * size + start + lane, mask=valid, other=0.0)", states
         ),
-        "store_checkpoint": _each(
+        "store_checkpoint": for_each(
             "tl.store(checkpoints_ptr + checkpoint + {k} * size + lane, {name}, mask=start + lane < stored)", states
         ),
         "step": "\n".join(step.per_step),
         "z": _STORE[output_dtype].format(z),
         "next_state": _assign("{name}", states, next_state),
-        "record_state": _each(
+        "record_state": for_each(
             "tl.store(recorded_states_ptr + {k} * size * steps + row + lane, {name}, mask=valid)", states
         ),
-        "store_state": _each("tl.store(final_state_ptr + {k} * size + start + lane, {name}, mask=valid)", states),
+        "store_state": for_each("tl.store(final_state_ptr + {k} * size + start + lane, {name}, mask=valid)", states),
     }
 
 
@@ -145,38 +145,32 @@ def _backward(states: Sequence[str], learned: Sequence[str], code: Code, input_d
     row = "{k} * size + start + lane"
     in_workspace = "workspace_ptr + {k} * chunk_size + (t - first_step) * BLOCK + lane"
     return {
-        "zero_gradient": _each("grad_{name} = tl.full([BLOCK], 0.0, real)", states),
-        "load_gradient": _each(f"grad_{{name}} = tl.load(grad_final_state_ptr + {row}, mask=valid, other=0.0)", states),
-        "load_constant_gradients": _each(
+        "zero_gradient": for_each("grad_{name} = tl.full([BLOCK], 0.0, real)", states),
+        "load_gradient": for_each(
+            f"grad_{{name}} = tl.load(grad_final_state_ptr + {row}, mask=valid, other=0.0)", states
+        ),
+        "load_constant_gradients": for_each(
             f"grad_{{name}} = tl.load(grad_constants_ptr + {row}, mask=valid, other=0.0)", learned
         ),
-        "load_checkpoint": _each(
+        "load_checkpoint": for_each(
             "{name} = tl.load(checkpoints_ptr + (chunk * STATES + {k}) * size + start + lane, mask=valid, other=0.0)",
             states,
         ),
-        "state_to_workspace": _each(f"tl.store({in_workspace}, {{name}})", states),
-        "state_from_workspace": _each(f"{{name}} = tl.load({in_workspace})", states),
-        "add_recorded_gradient": _each(
+        "state_to_workspace": for_each(f"tl.store({in_workspace}, {{name}})", states),
+        "state_from_workspace": for_each(f"{{name}} = tl.load({in_workspace})", states),
+        "add_recorded_gradient": for_each(
             "grad_{name} += tl.load(grad_recorded_states_ptr + {k} * size * steps + row + lane, mask=valid, other=0.0)",
             states,
         ),
         "backward_step": "\n".join(code.per_step),
         "grad_x": _STORE[input_dtype].format(grad_x),
-        "add_constant_gradients": _each("grad_{name} += {value}", learned, of_constants),
+        "add_constant_gradients": for_each("grad_{name} += {value}", learned, of_constants),
         "next_gradient": _assign("grad_{name}", states, of_states),
-        "store_gradient": _each(f"tl.store(grad_initial_state_ptr + {row}, grad_{{name}}, mask=valid)", states),
-        "store_constant_gradients": _each(f"tl.store(grad_constants_ptr + {row}, grad_{{name}}, mask=valid)", learned),
+        "store_gradient": for_each(f"tl.store(grad_initial_state_ptr + {row}, grad_{{name}}, mask=valid)", states),
+        "store_constant_gradients": for_each(
+            f"tl.store(grad_constants_ptr + {row}, grad_{{name}}, mask=valid)", learned
+        ),
     }
-
-
-def _each(line: str, names: Sequence[str], values: Sequence[str] | None = None) -> str:
-    """A line for each name, with {name}, its index {k} and its {value}."""
-    each = zip(names, values or names, strict=True)
-    return "\n".join(line.format(k=k, name=name, value=value) for k, (name, value) in enumerate(each))
-
-
-def _join(*parts: str | Iterable[str]) -> str:
-    return "\n".join(part if isinstance(part, str) else "\n".join(part) for part in parts)
 
 
 def _assign(target: str, names: Sequence[str], values: Sequence[str]) -> str:

@@ -35,6 +35,17 @@ class Plan:
     recurrent: bool = False
     needs_grad: tuple[bool, ...] = ()
 
+    def for_backward(self, needs_grad: Sequence[bool]) -> "Plan":
+        """The plan of the backward pass."""
+        return Plan(
+            self.program,
+            self.checkpoint_every,
+            self.output_dtype,
+            self.record,
+            self.recurrent,
+            tuple(needs_grad),
+        )
+
 
 class Feedback(NamedTuple, Generic[T]):
     """The tensors by which the output feeds back."""
