@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -92,7 +92,7 @@ def log_activity(
         yield log
 
 
-def _spiking_modules(model: nn.Module) -> dict[str, nn.Module]:
+def _spiking_modules(model: nn.Module) -> Mapping[str, nn.Module]:
     """The spiking modules of a model by name. Wrapped neurons are included, but they are never called or logged."""
     modules = {
         name or type(module).__name__: module
