@@ -1,5 +1,5 @@
-// Shared by all compiled sources: types, work distribution over threads, streaming stores, and functions that compilers can vectorize.
-// Define DOUBLE as 1 or 0 before including it.
+// Shared by all compiled sources: types, work distribution over threads, streaming stores, and functions that
+// compilers can vectorize. Define DOUBLE as 1 or 0 before including it.
 #include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
@@ -22,8 +22,9 @@ enum { MANTISSA = 23, BIAS = 127, LOWEST = -152, HIGHEST = 129, DEGREE = 7, ODD 
 #define LN2_LOW -2.12194440054690583e-4f
 #endif
 
-// One call, shared by all its threads; `Job` in threads.py is the same struct. A function reads its arguments from its own struct, `arguments`;
-// if it takes only a few arrays, from the pointers `a` and the numbers `q`, by position.
+// One call, shared by all its threads; `Job` in threads.py is the same struct. A function reads its arguments
+// from its own struct, `arguments`; if it takes only a few arrays, from the pointers `a` and the numbers `q`,
+// by position.
 typedef struct {
   const void *arguments;
   void *const *a;
@@ -35,17 +36,19 @@ typedef struct {
 // Take block after block, from item o on, until all are taken.
 #define BLOCKS(size) for (int64_t o; (o = __atomic_fetch_add(&j->taken, j->block, __ATOMIC_RELAXED)) < (size);)
 
-// Before a loop whose iterations are independent. With many pointers a compiler cannot prove that, and would not vectorize the loop.
+// Before a loop whose iterations are independent. With many pointers a compiler cannot prove that, and would
+// not vectorize the loop.
 #ifdef __clang__
 #define INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
 #else
 #define INDEPENDENT _Pragma("GCC ivdep")
 #endif
 
-// Store a row of results. An ordinary store first reads the cache line that it overwrites, and evicts another. If the results are larger than
-// the caches, nothing is gained by either, and a streaming store, which bypasses the caches, saves a third of the memory traffic. Streaming stores
-// must be aligned: the head of the row is copied as usual, and so is the tail. They are weakly ordered: a thread that has streamed calls fence()
-// before others may read.
+// Store a row of results. An ordinary store first reads the cache line that it overwrites, and evicts another.
+// If the results are larger than the caches, nothing is gained by either, and a streaming store, which bypasses
+// the caches, saves a third of the memory traffic. Streaming stores must be aligned: the head of the row is
+// copied as usual, and so is the tail. They are weakly ordered: a thread that has streamed calls fence() before
+// others may read.
 #if defined __AVX512F__
 typedef __m512i wide;
 #define STREAM(to, from) _mm512_stream_si512(to, _mm512_loadu_si512(from))
@@ -61,7 +64,8 @@ static inline void store_row(char *restrict to, const char *restrict from, int64
   if (streaming) {
     const int64_t before = -(uintptr_t)to % sizeof(wide), head = before < bytes ? before : bytes;
     memcpy(to, from, head);
-    for (to += head, from += head, bytes -= head; bytes >= (int64_t)sizeof(wide); to += sizeof(wide), from += sizeof(wide), bytes -= sizeof(wide))
+    to += head, from += head, bytes -= head;
+    for (; bytes >= (int64_t)sizeof(wide); to += sizeof(wide), from += sizeof(wide), bytes -= sizeof(wide))
       STREAM((wide *)to, (const wide *)from);
   }
 #endif
@@ -95,10 +99,12 @@ static inline real fma_(real a, real b, real c) {
 #endif
 }
 
-// Functions without branches and calls, so that loops over them are vectorized. Errors are below 3 units in the last place.
+// Functions without branches and calls, so that loops over them are vectorized. Errors are below 3 units in the
+// last place.
 static const real INVERSE_ODD[] = {1, 1. / 3, 1. / 5, 1. / 7, 1. / 9, 1. / 11, 1. / 13, 1. / 15, 1. / 17, 1. / 19};
 static const real INVERSE_FACTORIAL[] = {
-  1, 1, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880, 1. / 3628800, 1. / 39916800, 1. / 479001600,
+  1, 1, 1. / 2, 1. / 6, 1. / 24, 1. / 120, 1. / 720, 1. / 5040, 1. / 40320, 1. / 362880, 1. / 3628800,
+  1. / 39916800, 1. / 479001600,
   1. / 6227020800, 1. / 87178291200, 1. / 1307674368e3, 1. / 20922789888e3, 1. / 355687428096e3, 1. / 6402373705728e3,
   1. / 121645100408832e3, 1. / 243290200817664e4
 };
@@ -124,7 +130,8 @@ static inline real of_bits(mask bits) {
 }
 static inline real power_of_two(mask n) { return of_bits((n + BIAS) * ((mask)1 << MANTISSA)); }
 
-// Returns n, x rounded to an integer, and 2^n = a b as a product, because 2^n itself can be too large or too small for the type.
+// Returns n, x rounded to an integer, and 2^n = a b as a product, because 2^n itself can be too large or too
+// small for the type.
 static inline real split_power(real x, real *restrict a, real *restrict b) {
   const mask zero = bits_of(MAGIC);
   mask bits = bits_of(x + MAGIC);
@@ -162,10 +169,12 @@ static inline real tanh_(real x) {
   return x < 0 ? -y : y;
 }
 
-// |x| = 2^n (1 + f) with 1 + f between sqrt(1/2) and sqrt(2); returns log(1 + f) - f, by log(1 + f) = 2 artanh(s), s = f / (2 + f).
+// |x| = 2^n (1 + f) with 1 + f between sqrt(1/2) and sqrt(2); returns log(1 + f) - f, by log(1 + f) = 2
+// artanh(s), s = f / (2 + f).
 static inline real log_parts(real x, real *restrict n, real *restrict f) {
   const int small = fabs(x) < power_of_two(1 - BIAS);
-  const mask bits = bits_of(fabs(x) * (small ? power_of_two(MANTISSA) : 1)), k = (bits - bits_of((real)0.70710678118654752440)) >> MANTISSA;
+  const mask bits = bits_of(fabs(x) * (small ? power_of_two(MANTISSA) : 1));
+  const mask k = (bits - bits_of((real)0.70710678118654752440)) >> MANTISSA;
   *n = of_bits(bits_of(MAGIC) + k - (small ? MANTISSA : 0)) - MAGIC;
   *f = of_bits(bits - k * ((mask)1 << MANTISSA)) - 1;
   const real s = *f / (*f + 2), square = s * s, half = *f * *f / 2;
@@ -188,15 +197,18 @@ static inline real log1p_(real x) {
   return u == 1 ? x : u < INFINITY ? y * (x / (u - 1)) : y;
 }
 
-// sin(x + quarters pi/2). The reduction x = n pi/2 + r is done in double for both types, because it loses digits for large x, and with fma even
-// where that is a function call. NaN beyond 2^46, where neighboring doubles are 1/64 apart.
+// sin(x + quarters pi/2). The reduction x = n pi/2 + r is done in double for both types, because it loses
+// digits for large x, and with fma even where that is a function call. NaN beyond 2^46, where neighboring
+// doubles are 1/64 apart.
 static inline real sine(double x, int quarters) {
   const double magic = 6755399441055744, rounded = fma(x, 0.63661977236758134308, magic), n = rounded - magic;
-  const real r = fma(-n, -1.4973849048591833e-33, fma(-n, 6.1232339957367660e-17, fma(-n, 1.5707963267948966, x))), w = -r * r;
+  const real r = fma(-n, -1.4973849048591833e-33, fma(-n, 6.1232339957367660e-17, fma(-n, 1.5707963267948966, x)));
+  const real w = -r * r;
   uint64_t quadrant;
   memcpy(&quadrant, &rounded, sizeof rounded);
   quadrant += quarters;
-  const real even = fma_(w, polynomial(w, INVERSE_FACTORIAL, 2, 2, ODD + 1), 1), odd = fma_(r, w * polynomial(w, INVERSE_FACTORIAL, 3, 2, ODD), r);
+  const real even = fma_(w, polynomial(w, INVERSE_FACTORIAL, 2, 2, ODD + 1), 1);
+  const real odd = fma_(r, w * polynomial(w, INVERSE_FACTORIAL, 3, 2, ODD), r);
   const real y = quadrant & 1 ? even : odd;
   return fabs(x) <= 0x1p46 ? quadrant & 2 ? -y : y : NAN;
 }
@@ -204,7 +216,8 @@ static inline real sin_(real x) { return x == 0 ? x : sine(x, 0); }
 static inline real cos_(real x) { return sine(x, 1); }
 
 // The values of a constant for the neurons first ... first + count - 1: neuron k has values[k / repeat % size].
-static inline void gather_constants(real *restrict to, const real *restrict values, int64_t first, int64_t count, int64_t size, int64_t repeat) {
+static inline void gather_constants(
+    real *restrict to, const real *restrict values, int64_t first, int64_t count, int64_t size, int64_t repeat) {
   int64_t k = first / repeat % size, left = repeat - first % repeat;
   for (int64_t lane = 0; lane < count; lane++) {
     to[lane] = values[k];
@@ -220,14 +233,16 @@ static __attribute__((noinline)) void add_scaled(real z, const real *restrict ro
   for (int64_t n = 0; n < width; n++) to[n] += z * row[n];
 }
 // The same for four rows, so that `to` is read and written once.
-static __attribute__((noinline)) void add_four(const real *z, const int32_t *fired, const real *weights, int64_t width, real *restrict to) {
+static __attribute__((noinline)) void add_four(
+    const real *z, const int32_t *fired, const real *weights, int64_t width, real *restrict to) {
   const real z0 = z[fired[0]], z1 = z[fired[1]], z2 = z[fired[2]], z3 = z[fired[3]];
   const real *row0 = weights + fired[0] * width, *row1 = weights + fired[1] * width;
   const real *row2 = weights + fired[2] * width, *row3 = weights + fired[3] * width;
   for (int64_t n = 0; n < width; n++) to[n] += z0 * row0[n] + z1 * row1[n] + (z2 * row2[n] + z3 * row3[n]);
 }
 
-// The indices first ... first + CHUNK - 1, below `size`, where z is not zero. Most stretches of spikes are silent and skipped as a whole.
+// The indices first ... first + CHUNK - 1, below `size`, where z is not zero. Most stretches of spikes are
+// silent and skipped as a whole.
 enum { CHUNK = 128, STRETCH = 16 };
 static inline int32_t find_fired(const real *restrict z, int64_t first, int64_t size, int32_t *restrict fired) {
   const int64_t end = first + CHUNK < size ? first + CHUNK : size;
@@ -248,7 +263,8 @@ static inline int32_t find_fired(const real *restrict z, int64_t first, int64_t 
 }
 
 // to (width) += z (inner) weights (inner, width), reading only the rows of the weights where z is not zero.
-static inline void add_rows(const real *restrict z, int64_t inner, const real *restrict weights, int64_t width, real *restrict to) {
+static inline void add_rows(
+    const real *restrict z, int64_t inner, const real *restrict weights, int64_t width, real *restrict to) {
   for (int64_t first = 0; first < inner; first += CHUNK) {
     int32_t fired[CHUNK + 1], c = 0;
     const int32_t count = find_fired(z, first, inner, fired);

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 
 
 class Route(NamedTuple):
@@ -28,5 +29,5 @@ def dispatch(xs: Tensor) -> Route:
     `torch.compile` traces it.
     """
     compiling = torch.compiler.is_compiling()
-    functional = not compiling and torch._C._functorch.peek_interpreter_stack() is not None  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+    functional = not compiling and peek_interpreter_stack() is not None
     return Route(functional, compiling or type(xs) is not Tensor or torch._C._len_torch_dispatch_stack() > 0)

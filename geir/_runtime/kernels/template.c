@@ -8,17 +8,22 @@ typedef {{output_type}} out_t;
 {{backward_arguments}}
 
 // Blocks: a thread takes a block of neurons through all steps, so that the block's state stays in cache.
-// Strips: within a step, a block is processed strip by strip, while the same strip of the next step's input is prefetched.
-// Streaming: results larger than the caches are stored past them.
-enum { STATES = {{states}}, BLOCK = {{block}}, STRIP = 128, TAPE_ROWS = {{tape_rows}}, LARGE_BYTES = 4 << 20, CACHE_LINE = 64 };
+// Strips: within a step, a block is processed strip by strip, while the same strip of the next step's input is
+// prefetched. Streaming: results larger than the caches are stored past them.
+enum { STATES = {{states}}, BLOCK = {{block}}, STRIP = 128, TAPE_ROWS = {{tape_rows}} };
+enum { LARGE_BYTES = 4 << 20, CACHE_LINE = 64 };
 #define MIN(left, right) ((left) < (right) ? (left) : (right))
 #define EACH_LANE INDEPENDENT for (int64_t lane = 0; lane < count; lane++)
-#define EACH_STRIP for (int64_t strip = 0, strip_end; strip_end = MIN(strip + STRIP, count), strip < count; strip = strip_end)
+#define EACH_STRIP \
+  for (int64_t strip = 0, strip_end; strip_end = MIN(strip + STRIP, count), strip < count; strip = strip_end)
 #define EACH_LANE_OF_STRIP INDEPENDENT for (int64_t lane = strip; lane < strip_end; lane++)
-#define PREFETCH(row) for (int64_t line = strip; line < strip_end; line += CACHE_LINE / sizeof *(row)) __builtin_prefetch((row) + line, 0, 1)
+#define PREFETCH(row) \
+  for (int64_t line = strip; line < strip_end; line += CACHE_LINE / sizeof *(row)) \
+    __builtin_prefetch((row) + line, 0, 1)
 
 // Run the neurons first ... first + count - 1, at most a block, through the steps first_step ... end_step - 1.
-static inline void run_steps(const forward_arguments *args, int64_t first, int64_t count, int64_t first_step, int64_t end_step, int streaming) {
+static inline void run_steps(
+    const forward_arguments *args, int64_t first, int64_t count, int64_t first_step, int64_t end_step, int streaming) {
   const int64_t neurons = args->neurons, every = args->checkpoint_every;
   real *const checkpoints = args->checkpoints, *const recorded_states = args->recorded_states;
   const real *const initial_state = first_step ? args->final_state : args->initial_state;
@@ -58,8 +63,8 @@ void forward(job *j) {
   fence();
 }
 
-// The output feeds back: before every step, add weights times the last output to the input. A thread takes some samples, of `width` neurons
-// each, through all steps.
+// The output feeds back: before every step, add weights times the last output to the input. A thread takes some
+// samples, of `width` neurons each, through all steps.
 void forward_recurrent(job *j) {
   const forward_arguments *args = j->arguments;
   const int64_t steps = args->steps, neurons = args->neurons, width = args->width;
@@ -82,8 +87,9 @@ static inline void load_or_zero(real *restrict to, const real *restrict from, in
   else memset(to, 0, count * sizeof(real));
 }
 
-// Chunk by chunk from the last to the first: repeat the steps from the chunk's checkpoint on and write the tape (the values of each step that
-// the gradient needs, for one block of neurons), then go back through the chunk's steps.
+// Chunk by chunk from the last to the first: repeat the steps from the chunk's checkpoint on and write the tape
+// (the values of each step that the gradient needs, for one block of neurons), then go back through the chunk's
+// steps.
 void backward(job *j) {
   const backward_arguments *args = j->arguments;
   const int64_t steps = args->steps, neurons = args->neurons, every = args->checkpoint_every;
@@ -123,7 +129,8 @@ void backward(job *j) {
         for (int64_t t = end_step - 1; t >= first_step; t--) {
           const int64_t row = t * neurons + first;
           const in_t *restrict input = args->input + row;
-          const out_t *restrict grad_output = args->grad_output + row, *previous_grad_output = t > 0 ? grad_output - neurons : grad_output;
+          const out_t *restrict grad_output = args->grad_output + row;
+          const out_t *previous_grad_output = t > 0 ? grad_output - neurons : grad_output;
           {{tape_rows_of_step}}
           if (grad_recorded_states) {
             {{add_recorded_gradient}}
@@ -140,7 +147,8 @@ void backward(job *j) {
               {{gradient_to_block}}
               {{add_constant_gradients}}
             }
-            store_row((char *)(args->grad_input + row + strip), (char *)grad_input, (strip_end - strip) * sizeof(in_t), streaming);
+            store_row((char *)(args->grad_input + row + strip), (char *)grad_input,
+                      (strip_end - strip) * sizeof(in_t), streaming);
           }
         }
       }

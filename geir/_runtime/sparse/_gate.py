@@ -6,6 +6,7 @@ from importlib.resources import files
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 
 from .. import compiler, threads
 from ..arguments import Argument, c_struct, ctypes_structure
@@ -78,7 +79,7 @@ def is_concrete(x: Tensor, weights: Tensor) -> bool:
     They are not while being compiled, under function transforms or dispatch modes (fake tensors have no data),
     under autocast, and in forward-mode differentiation.
     """
-    if torch.compiler.is_compiling() or torch._C._functorch.peek_interpreter_stack() is not None:  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+    if torch.compiler.is_compiling() or peek_interpreter_stack() is not None:
         return False
     if torch._C._len_torch_dispatch_stack() > 0 or type(x) is not Tensor:
         return False

@@ -1,5 +1,6 @@
-// Sparse connections, ordered by source: those of source k are starts[k] ... starts[k + 1] - 1, each with a target and a weight. LANES rows are
-// processed at once and lie side by side: x (blocks, sources, LANES), y (blocks, targets, LANES).
+// Sparse connections, ordered by source: those of source k are starts[k] ... starts[k + 1] - 1, each with a
+// target and a weight. LANES rows are processed at once and lie side by side: x (blocks, sources, LANES), y
+// (blocks, targets, LANES).
 #define DOUBLE {{double}}
 #include "native.h"
 

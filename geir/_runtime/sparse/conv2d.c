@@ -5,8 +5,8 @@
 {{arguments}}
 
 // The sums of one sample have the channels last: (out_height, out_width, out_channels). The weights lie as
-// (channels, kernel_height, kernel_width reversed, outputs of a group). So the contribution of one input to a row of sums is one run of both,
-// unless the convolution is strided, dilated or grouped.
+// (channels, kernel_height, kernel_width reversed, outputs of a group). So the contribution of one input to a
+// row of sums is one run of both, unless the convolution is strided, dilated or grouped.
 
 // Forward: sums += z weights; backward: weights += z sums.
 static inline void add_run(real z, int64_t width, real *weights, real *sums, int backward) {
@@ -19,8 +19,10 @@ static inline void add_run(real z, int64_t width, real *weights, real *sums, int
 //     if the column of the sums, (x + pad - k dilation) / stride, exists
 //       add_run over the outputs of the group
 static inline void add_kernel_row(const arguments *args, real z, int64_t x, real *weights, real *sums, int backward) {
-  const int64_t size = args->out_channels / args->groups, stride = args->stride_x, dilation = args->dilation_x, width = args->kernel_width;
-  const int64_t left = x + args->pad_x - (width - 1) * dilation;  // column of the sums for the first of the reversed columns
+  const int64_t size = args->out_channels / args->groups;
+  const int64_t stride = args->stride_x, dilation = args->dilation_x, width = args->kernel_width;
+  // column of the sums for the first of the reversed columns
+  const int64_t left = x + args->pad_x - (width - 1) * dilation;
   if (stride == 1 && dilation == 1 && args->groups == 1) {
     const int64_t first = left < 0 ? -left : 0, last = args->out_width - left < width ? args->out_width - left : width;
     if (first < last) add_run(z, (last - first) * size, weights + first * size, sums + (left + first) * size, backward);
@@ -41,7 +43,8 @@ static inline void add_kernel_row(const arguments *args, real z, int64_t x, real
 //       for each input found
 //         add_kernel_row
 static inline void add_sample(const arguments *args, const real *image, real *weights, real *sums, int backward) {
-  const int64_t size = args->out_channels / args->groups, group_channels = args->channels / args->groups, width = args->width;
+  const int64_t size = args->out_channels / args->groups, group_channels = args->channels / args->groups;
+  const int64_t width = args->width;
   for (int64_t channel = 0; channel < args->channels; channel++)
     for (int64_t y = 0; y < args->height; y++, image += width)
       for (int64_t first = 0; first < width; first += CHUNK) {
@@ -52,7 +55,8 @@ static inline void add_sample(const arguments *args, const real *image, real *we
           if (position < 0 || row * args->stride_y != position || row >= args->out_height) continue;
           real *kernel_row = weights + (channel * args->kernel_height + k) * args->kernel_width * size;
           real *sums_row = sums + row * args->out_width * args->out_channels + channel / group_channels * size;
-          for (int32_t f = 0; f < count; f++) add_kernel_row(args, image[fired[f]], fired[f], kernel_row, sums_row, backward);
+          for (int32_t f = 0; f < count; f++)
+            add_kernel_row(args, image[fired[f]], fired[f], kernel_row, sums_row, backward);
         }
       }
 }
@@ -93,9 +97,11 @@ void convolve(job *j) {
 //     add_sample, backward
 void convolve_weights(job *j) {
   const arguments *args = j->arguments;
-  const int64_t positions = args->out_height * args->out_width, out_channels = args->out_channels, thread = thread_number(j);
+  const int64_t positions = args->out_height * args->out_width, out_channels = args->out_channels;
+  const int64_t thread = thread_number(j);
   real *sums = args->sums + thread * positions * out_channels;
-  real *weights = args->weights + thread * args->channels * args->kernel_height * args->kernel_width * (out_channels / args->groups);
+  real *weights = args->weights
+      + thread * args->channels * args->kernel_height * args->kernel_width * (out_channels / args->groups);
   EACH_SAMPLE {
     transpose(args->output + n * out_channels * positions, out_channels, positions, sums);
     add_sample(args, args->image + n * args->channels * args->height * args->width, weights, sums, 1);

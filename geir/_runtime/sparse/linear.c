@@ -21,7 +21,8 @@ void add_product(job *j) {
   const int64_t row_stride = args->row_stride, inner_stride = args->inner_stride;
   BLOCKS(rows)
     for (int64_t first = 0; first < inner; first += PART) {
-      const int64_t block = rows - o < j->block ? rows - o : j->block, size = inner - first < PART ? inner - first : PART;
+      const int64_t block = rows - o < j->block ? rows - o : j->block;
+      const int64_t size = inner - first < PART ? inner - first : PART;
       real part[BLOCK][PART];
       const real *z = args->z + o * row_stride + first * inner_stride;
       if (inner_stride == 1)
