@@ -5,6 +5,7 @@ The step runs once, on a few numbers, while a dispatch mode records every operat
 pass of it is recorded too.
 """
 
+import copy
 import functools
 import operator
 from collections.abc import Callable, Sequence
@@ -146,23 +147,43 @@ class _StepModule(nn.Module):
 def _pure_step(module: nn.Module, step: Step, names: Sequence[str], prepared: Prepared) -> PureStep:
     """A step as a function of all tensors that it uses.
 
+    The step runs on a copy of the module, whose tensors are replaced by stand-ins. The module itself is never
+    changed, because other threads may read or run it at the same time.
+
     Raises:
-        NotFusableError: When called, if the step changes an attribute of the module, which is then restored.
+        NotFusableError: When called, if the step changes an attribute of the module.
     """
 
     def run(x: Tensor, state: AnyState, constants: list[Tensor]) -> tuple[Tensor, AnyState]:
         values = {f"module.{name}": value for name, value in zip(names, constants, strict=False)}
         rest = iter(constants[len(names) :])
         arguments = map_tensors(lambda _: next(rest), prepared)
-        before = [(part, dict(vars(part))) for part in module.modules()]
-        result = functional_call(_StepModule(module, step), values, (x, state, *arguments))
+        copied = _copy_structure(module)
+        before = [(part, dict(vars(part))) for part in copied.modules()]
+        result = functional_call(_StepModule(copied, _rebind(step, module, copied)), values, (x, state, *arguments))
         for part, attributes in before:
             now = vars(part)
             changed = [k for k in now.keys() | attributes.keys() if now.get(k) is not attributes.get(k)]
             if changed:
-                now.clear()
-                now.update(attributes)
                 raise NotFusableError(f"its step changes its attribute {changed[0]}; make it a part of the state")
         return result
 
     return run
+
+
+def _copy_structure(module: nn.Module) -> nn.Module:
+    """A copy of a module and its submodules that shares tensors and settings, but can be given other tensors."""
+    copied = copy.copy(module)
+    vars(copied).update(
+        _parameters=dict(module._parameters),
+        _buffers=dict(module._buffers),
+        _modules={name: child and _copy_structure(child) for name, child in module._modules.items()},
+    )
+    return copied
+
+
+def _rebind(step: Step, module: nn.Module, copied: nn.Module) -> Step:
+    """The same method of the copy."""
+    if getattr(step, "__self__", None) is not module:
+        raise NotFusableError("its step is not a method of the model")
+    return getattr(copied, step.__name__)
