@@ -1,7 +1,6 @@
 """The models of all contract tests. A new model is one row."""
 
 import geir
-from geir.neurons import AlphaLIF, CubaLIF, EIF, GatedLIF, HodgkinHuxley, KLIF, ParametricLIF, QIF, ResonateAndFire
 from geir.surrogates import MultiGaussian, MultiSpike, Sigmoid, Triangle
 from geir.synapses import (
     AlphaSynapse,
@@ -28,15 +27,15 @@ NEURONS = [
     geir.AdExRefrac(),
     geir.LIFMC(4),
     geir.LIFMCRefrac(4),
-    EIF(),
-    QIF(),
-    HodgkinHuxley(),
-    ResonateAndFire(),
-    AlphaLIF(),
-    CubaLIF(),
-    GatedLIF(),
-    KLIF(),
-    ParametricLIF(),
+    geir.neurons.EIF(),
+    geir.neurons.QIF(),
+    geir.neurons.HodgkinHuxley(),
+    geir.neurons.ResonateAndFire(),
+    geir.neurons.AlphaLIF(),
+    geir.neurons.CubaLIF(),
+    geir.neurons.GatedLIF(),
+    geir.neurons.KLIF(),
+    geir.neurons.ParametricLIF(),
 ]
 # Other settings, wrappers and synapses.
 VARIATIONS = [
