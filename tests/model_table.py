@@ -36,6 +36,7 @@ NEURONS = [
     geir.neurons.GatedLIF(),
     geir.neurons.KLIF(),
     geir.neurons.ParametricLIF(),
+    geir.neurons.ExpALIF(),
 ]
 # Other settings, wrappers and synapses.
 VARIATIONS = [
