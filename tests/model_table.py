@@ -36,7 +36,6 @@ NEURONS = [
     geir.neurons.GatedLIF(),
     geir.neurons.KLIF(),
     geir.neurons.ParametricLIF(),
-    geir.neurons.ExpALIF(),
 ]
 # Other settings, wrappers and synapses.
 VARIATIONS = [

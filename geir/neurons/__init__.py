@@ -58,13 +58,6 @@ from .eif import (
     EIFRecurrentCell as EIFRecurrentCell,
     EIFState as EIFState,
 )
-from .expalif import (
-    ExpALIF as ExpALIF,
-    ExpALIFCell as ExpALIFCell,
-    ExpALIFRecurrent as ExpALIFRecurrent,
-    ExpALIFRecurrentCell as ExpALIFRecurrentCell,
-    ExpALIFState as ExpALIFState,
-)
 from .firing_patterns import (
     firing_pattern as firing_pattern,
     FIRING_PATTERNS as FIRING_PATTERNS,
