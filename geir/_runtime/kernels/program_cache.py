@@ -1,19 +1,16 @@
-"""The programs of steps, traced once for all models that differ in nothing but the values of tensors.
+"""The programs of steps, cached for all models whose steps do the same.
 
-An entry is found by a `ProgramKey`. The key sees the names and the number of tensors, the dtype, and every
-public attribute of the module and its submodules: numbers and strings by value, other objects by type and,
-three levels deep, by the attributes in their ``__dict__``, everything else by identity and, if it is not
-callable, by its `repr`. So changing `dt`, replacing a surrogate, or changing an attribute of a surrogate finds
-another entry, and the step is traced again. The key does not see attributes that begin with an underscore,
-`training`, class attributes, objects deeper than three levels, variables that a function closes over, global
-variables, nor code: after a method is replaced on a class, the old program is still used.
+An entry is found by the fingerprint of the step (see `fingerprint.py`), the names of parameters and buffers,
+the number of prepared values and the dtype. The fingerprint is computed in every call, from everything that
+the step may read, so that any change of a setting, an object, a class or a function finds another entry, and
+the step is traced again. If it cannot be computed, the step is traced in every call.
 
-Entries are never removed. Each holds the settings of its key, so that no setting whose identity is part of a key
-is freed and its address used by another object. An object inside a setting is held by that setting only: after
-it has been replaced there, its address can be used again, and the entry of the old object found for a new one.
+The cache is bounded, and its entries hold no objects of the user.
 """
 
 import itertools
+import threading
+from collections import OrderedDict
 from collections.abc import Hashable, Sequence
 from typing import NamedTuple
 
@@ -22,6 +19,7 @@ from torch import nn, Tensor
 
 from ..._util.state import AnyState, leaves, map_state, map_tensors, tensors_of
 from ..stepper import Steppable, Stepper
+from .fingerprint import fingerprint_step, UnknownContentError
 from .guards import guard_on_settings
 from .program import NotFusableError
 from .trace import trace, TracedProgram
@@ -40,21 +38,17 @@ class PreparedRun(NamedTuple):
 
 
 class ProgramKey(NamedTuple):
-    """All that a program depends on; see the module's docstring for what that includes."""
+    """All that a program depends on."""
 
-    step: str  # name of the method
+    fingerprint: Hashable
     tensors: tuple[str, ...]  # names of parameters and buffers
     constants: int  # number of these and of prepared values
     dtype: torch.dtype
-    settings: tuple[Hashable, ...]  # fingerprints
 
 
-class _Entry(NamedTuple):
-    result: TracedProgram | NotFusableError
-    settings: list[tuple[type, str, object]]
-
-
-_programs: dict[ProgramKey, _Entry] = {}
+MAX_PROGRAMS = 512
+_programs: OrderedDict[ProgramKey, TracedProgram | NotFusableError] = OrderedDict()
+_lock = threading.Lock()
 
 
 def prepare_run(stepper: Stepper, state: AnyState) -> PreparedRun:
@@ -115,31 +109,24 @@ def _cached_program(
     """
     part = stepper.feedback or stepper
     module = stepper.module
-    settings = [
-        (type(m), name, value)
-        for m in module.modules()
-        for name, value in m.__dict__.items()
-        if name[0] != "_" and name != "training"
-    ]
-    fingerprints = tuple([(kind, name, _fingerprint(value)) for kind, name, value in settings])
-    key = ProgramKey(part.step.__name__, tuple(names), count, dtype, fingerprints)
-    if key not in _programs:
+    try:
+        key = ProgramKey(fingerprint_step(module, part.step, part.prepared), tuple(names), count, dtype)
+    except UnknownContentError:
+        return trace(module, part.step, state, names, part.prepared, dtype)
+    with _lock:
+        result = _programs.get(key)
+        if result is not None:
+            _programs.move_to_end(key)
+    if result is None:
         try:
             result = trace(module, part.step, state, names, part.prepared, dtype)
         except NotFusableError as error:
-            result = error
-        _programs[key] = _Entry(result, settings)
-    result = _programs[key].result
+            # Without its traceback, which would keep the model alive.
+            result = NotFusableError(*error.args)
+        with _lock:
+            _programs[key] = result
+            while len(_programs) > MAX_PROGRAMS:
+                _programs.popitem(last=False)
     if isinstance(result, NotFusableError):
-        raise result
+        raise NotFusableError(*result.args)
     return result
-
-
-def _fingerprint(value: object, depth: int = 3) -> Hashable:
-    """A hashable value that tells a setting from others: the value itself, or type and attributes, or type and
-    identity."""
-    if value is None or isinstance(value, int | float | str | frozenset):
-        return value
-    if depth and (attributes := getattr(value, "__dict__", None)):
-        return type(value), *[(name, _fingerprint(part, depth - 1)) for name, part in attributes.items()]
-    return type(value), id(value), None if callable(value) else repr(value)

@@ -62,10 +62,12 @@ def trace(
     pure = _pure_step(module, step, names, prepared)
 
     def trace_twice() -> TracedProgram:
-        # At two sizes, to detect a size that entered as a number.
+        # At two sizes and with two numbers, to detect a size or the value of a tensor that entered as a constant.
         first, second = (_trace_at(pure, state, identifiers, dtype, size) for size in (2, 3))
         if first != second:
-            raise NotFusableError("its step depends on the shape of its input")
+            raise NotFusableError(
+                "its step depends on the shape of its input, or lets Python read the data of a tensor"
+            )
         return first
 
     # In another thread, where no transform, mode or autocast is active.
@@ -76,9 +78,11 @@ def trace(
 def _trace_at(step: PureStep, state: AnyState, names: _Names, dtype: torch.dtype, size: int) -> TracedProgram:
     """Trace the step on tensors of one size."""
     recorder = Recorder(size, dtype)
+    # A number that differs between the two traces: if Python reads it, by `.tolist()` or NumPy, the programs differ.
+    number = 1 / size
 
     def stand_in(name: str) -> Tensor:
-        tensor = torch.full((size,), 0.5, dtype=dtype, device="cpu", requires_grad=True)
+        tensor = torch.full((size,), number, dtype=dtype, device="cpu", requires_grad=True)
         recorder.names[tensor.data_ptr()] = name
         return tensor
 

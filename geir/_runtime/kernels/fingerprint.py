@@ -1,0 +1,212 @@
+"""Fingerprints of steps: hashable values that are equal only if two steps do the same.
+
+A step may read anything: attributes of its module, of objects in them and of their classes, variables that a
+function closes over, global variables. A fingerprint is the content of all of these, found by walking from the
+step's module and following the code of the user's functions and classes. Numbers and strings enter by value;
+nothing enters by its address, so that a fingerprint stays valid when objects are freed, and keeps none alive.
+
+Code of geir, PyTorch, NumPy and the standard library is identified by its name. An object that cannot be
+looked into, such as one of an extension module, has no fingerprint.
+"""
+
+import functools
+import types
+from collections.abc import Hashable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn, Tensor
+
+from ..stepper import Feedback, Prepared, Step
+
+# Code that does not change while a program runs, and is identified by its name.
+TRUSTED_PACKAGES = frozenset(
+    {"geir", "torch", "numpy", "builtins", "math", "functools", "typing", "abc", "collections", "enum"}
+)
+CONSTANTS = frozenset(
+    {type(None), bool, int, complex, str, bytes, torch.dtype, torch.device, types.CodeType, type(...)}
+)
+CONTAINERS = frozenset({tuple, list, dict, set, frozenset})
+ARRAYS = (np.ndarray, np.generic)
+BUILTIN_FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc)
+# They give access to slots, attributes and fields of named tuples, which enter with the instances.
+TUPLE_GETTER = type(Feedback.step)
+DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType, TUPLE_GETTER)
+# They do not act on the step: the runner, the attributes of `nn.Module` that hold tensors, submodules and hooks, and
+# the structure of an affine equation, which follows from the class.
+IGNORED_ATTRIBUTES = frozenset(vars(nn.Module())) - {"training"} | {"unroll", "record_states", "structure"}
+IGNORED_CLASS_ATTRIBUTES = frozenset(
+    {
+        "__abstractmethods__",
+        "__annotations__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__dict__",
+        "__doc__",
+        "__firstlineno__",
+        "__module__",
+        "__orig_bases__",
+        "__parameters__",
+        "__signature__",
+        "__static_attributes__",
+        "__weakref__",
+        "_abc_impl",
+        "_declarations",
+        "_forwarded",
+        "_own_declarations",
+    }
+)
+MAX_ARRAY_BYTES = 1 << 16
+
+
+class UnknownContentError(Exception):
+    """A step depends on an object whose content cannot be found out."""
+
+
+def fingerprint_step(module: nn.Module, step: Step, prepared: Prepared) -> Hashable:
+    """The fingerprint of a step: of its module and submodules, and of what is not a tensor in the prepared values.
+
+    Raises:
+        UnknownContentError: If the step may depend on an object that has no fingerprint.
+    """
+    walk = _Walk()
+    return step.__name__, walk.value(module), walk.value(prepared)
+
+
+class _Walk:
+    """Computes fingerprints. An object that occurs again, also inside itself, enters by the order of its occurrence."""
+
+    def __init__(self) -> None:
+        self.seen: dict[int, int] = {}
+
+    def value(self, value: object) -> Hashable:
+        """The fingerprint of any object."""
+        kind = type(value)
+        if kind is float:
+            # As text, which tells 0.0 from -0.0, and where NaN is equal to itself.
+            return repr(value)
+        if kind in CONSTANTS:
+            return kind, value
+        if isinstance(value, Tensor):
+            # The step's tensors are its arguments; reading another one makes tracing fail.
+            return "tensor"
+        if isinstance(value, type):
+            return self.class_(value)
+        if id(value) in self.seen:
+            return "seen", self.seen[id(value)]
+        self.seen[id(value)] = len(self.seen)
+        if isinstance(value, ARRAYS):
+            return self.array(np.asarray(value))
+        return self.container(value) if kind in CONTAINERS else self.code(value) or self.instance(value)
+
+    def container(self, value: Any) -> Hashable:
+        kind = type(value)
+        if kind is dict:
+            return "dict", *((self.value(key), self.value(part)) for key, part in value.items())
+        parts = map(self.value, value)
+        return (kind, *parts) if kind in (tuple, list) else (kind, frozenset(parts))
+
+    def array(self, array: np.ndarray) -> Hashable:
+        if array.dtype.hasobject or array.nbytes > MAX_ARRAY_BYTES:
+            raise UnknownContentError(f"an array of {array.nbytes} bytes of {array.dtype}")
+        return array.dtype.str, array.shape, array.tobytes()
+
+    def instance(self, value: object) -> Hashable:
+        """The class and the content of an object."""
+        kind = type(value)
+        attributes = getattr(value, "__dict__", None)
+        if not _is_trusted(kind.__module__):
+            slots = [name for base in kind.__mro__ for name in _slots(base)]
+            attributes = (attributes or {}) | {name: getattr(value, name) for name in slots if hasattr(value, name)}
+            if not hasattr(value, "__dict__") and not any("__slots__" in vars(base) for base in kind.__mro__):
+                attributes = None
+        if attributes is None and not isinstance(value, tuple):
+            raise UnknownContentError(f"an object of type {kind.__module__}.{kind.__qualname__}")
+        attributes = attributes or {}
+        if isinstance(value, nn.Module):
+            attributes = {name: part for name, part in attributes.items() if name not in IGNORED_ATTRIBUTES}
+            attributes |= value._modules
+        content = tuple(map(self.value, value)) if isinstance(value, tuple | list) else ()
+        return self.class_(kind), content, *[(name, self.value(part)) for name, part in attributes.items()]
+
+    def code(self, value: object) -> Hashable:
+        """A function, a bound method, a partial function or a module; None if it is none of these."""
+        if isinstance(value, types.FunctionType):
+            return self.function(value)
+        if isinstance(value, types.MethodType):
+            return "method", self.value(value.__self__), self.value(value.__func__)
+        if isinstance(value, functools.partial):
+            return "partial", self.value(value.func), self.value(value.args), self.value(value.keywords)
+        if isinstance(value, types.ModuleType):
+            return "module", value.__name__
+        if isinstance(value, BUILTIN_FUNCTIONS):
+            return "builtin", getattr(value, "__module__", None), value.__qualname__
+        return None
+
+    def function(self, function: types.FunctionType) -> Hashable:
+        if _is_trusted(function.__module__) and function.__closure__ is None:
+            return "function", function.__module__, function.__qualname__
+        cells = tuple(self.value(_content(cell)) for cell in function.__closure__ or ())
+        names = {*_names(function.__code__)}
+        variables = []
+        for name in sorted(names & function.__globals__.keys()):
+            variable = function.__globals__[name]
+            if isinstance(variable, types.ModuleType) and not _is_trusted(variable.__name__):
+                # Which of its attributes the function reads; the names are those of all attributes in its code.
+                read = sorted(names & vars(variable).keys())
+                variables.append((name, *((attribute, self.value(vars(variable)[attribute])) for attribute in read)))
+            else:
+                variables.append((name, self.value(variable)))
+        defaults = self.value(function.__defaults__), self.value(function.__kwdefaults__)
+        attributes = self.value(function.__dict__)
+        return "function", function.__code__, cells, tuple(variables), defaults, attributes
+
+    def class_(self, kind: type) -> Hashable:
+        """A class of the user by its content, another by its name."""
+        if _is_trusted(kind.__module__):
+            return "class", kind.__module__, kind.__qualname__
+        if id(kind) in self.seen:
+            return "seen", self.seen[id(kind)]
+        self.seen[id(kind)] = len(self.seen)
+        attributes = (
+            (name, self.value(_unwrap(part)))
+            for name, part in vars(kind).items()
+            if name not in IGNORED_CLASS_ATTRIBUTES and not isinstance(part, DESCRIPTORS)
+        )
+        return "class", kind.__qualname__, tuple(map(self.class_, kind.__bases__)), *attributes
+
+
+def _is_trusted(module: str | None) -> bool:
+    return module is not None and module.partition(".")[0] in TRUSTED_PACKAGES
+
+
+def _slots(kind: type) -> tuple[str, ...]:
+    slots = vars(kind).get("__slots__", ())
+    return (slots,) if isinstance(slots, str) else tuple(slots)
+
+
+def _content(cell: types.CellType) -> object:
+    try:
+        return cell.cell_contents
+    except ValueError:  # a variable that has no value yet
+        return None
+
+
+def _unwrap(attribute: object) -> object:
+    """The functions in a static method, class method or property."""
+    if isinstance(attribute, staticmethod | classmethod):
+        return attribute.__func__
+    if isinstance(attribute, property):
+        return attribute.fget, attribute.fset
+    if isinstance(attribute, functools.cached_property):
+        return attribute.func
+    return attribute
+
+
+def _names(code: types.CodeType) -> Iterator[str]:
+    """The names of global variables and attributes in code and in the functions defined in it."""
+    yield from code.co_names
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            yield from _names(constant)
