@@ -35,7 +35,8 @@ class WichmannHill(NamedTuple):
             dtype: Dtype of the generators.
         """
         indices = _hash(torch.arange(x.numel(), device=x.device).view(x.shape))
-        key = torch.randint(2**32, (), device=x.device) if seed is None else torch.tensor(seed, device=x.device)
+        # Not `torch.tensor`, which on the meta device ignores `FakeTensorMode`.
+        key = torch.randint(2**32, (), device=x.device) if seed is None else torch.full((), seed, device=x.device)
         # A congruential generator must not start at 0, where it would stay.
         parts = (1 + _hash(indices ^ _hash(3 * key + k)) % (modulus - 1) for k, modulus in enumerate(_MODULI))
         return WichmannHill(*(part.to(dtype) for part in parts))

@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from ..._util.state import map_state
 from .base import Flow, parameter_device, parameter_shape
@@ -34,7 +35,8 @@ def find_structure(flow: _DeclaredFlow) -> Structure:
     Found by evaluating it with NaN in one place at a time. Parameters are replaced by arbitrary numbers, so
     that a dependence is found even if the present values hide it.
     """
-    with torch.device("cpu"):
+    # Of real numbers, also where models are built without: on the meta device or in `FakeTensorMode`.
+    with _disable_current_modes(), torch.device("cpu"):
         names = list(flow.declared_parameters())
         values = {name: 0.3 + 0.4 * k / len(names) for k, name in enumerate(names)}
         probe = flow.with_values({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
