@@ -12,12 +12,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._util.state import state_type
+
 _FACTORS = (171, 172, 170)
 _MODULI = (30269, 30307, 30323)
 # A uniform number can be rounded to 0 in float32, and its logarithm is infinite.
 _SMALLEST = 2.0**-24
 
 
+@state_type
 class WichmannHill(NamedTuple):
     """A generator for every element of a tensor."""
 
