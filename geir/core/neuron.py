@@ -81,9 +81,9 @@ class Dynamics(Declared, ABC, Generic[State]):
     def state_dtype(self, x: Tensor) -> torch.dtype:
         """Dtype of the state: float64 if a parameter is, else float32, whatever the dtype of the input.
 
-        Without parameters it is float64 if the input is.
+        Without parameters it is float64 if the input is. Buffers of integers and masks do not count.
         """
-        return working_dtype(tensors_of(self).values() or [x])
+        return working_dtype([t for t in tensors_of(self).values() if t.is_floating_point()] or [x])
 
     def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         """The state at the start of a run: at rest.

@@ -116,10 +116,20 @@ class Declared(nn.Module):
         return {name: getattr(self, name) for name in self.declarations()}
 
     def with_values(self, values: Mapping[str, Tensor]) -> Self:
-        """A shallow copy whose tensors are these values of declared parameters, and no others."""
+        """A shallow copy whose own tensors are these, declared parameters among them by name, and no others."""
         twin = copy.copy(self)
         twin.__dict__ |= {"_parameters": {}, "_buffers": dict(values)}
         return twin
+
+    def other_tensors(self) -> dict[str, Tensor]:
+        """The module's own parameters and buffers that store no declared parameter, by name."""
+        declared: set[str] = set()
+        for declaration in self.declarations().values():
+            declared |= {declaration.name, declaration.stored_name}
+            if declaration.range.transform and declaration.stored_name in self._parameters:
+                declared.add(declaration.initial_name)
+        own = {**self._parameters, **self._buffers}
+        return {name: tensor for name, tensor in own.items() if tensor is not None and name not in declared}
 
     @classmethod
     def declarations(cls) -> dict[str, Parameter]:
