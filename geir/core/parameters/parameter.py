@@ -104,7 +104,9 @@ class Parameter:
             if (tensor := tensors.get(self.name)) is not None:
                 return tensor
         if (stored := module._parameters.get(self.stored_name)) is not None:
-            return self.range.from_unconstrained(stored, module._buffers[self.initial_name])
+            initial = module._buffers[self.initial_name]
+            assert initial is not None  # set together with it
+            return self.range.from_unconstrained(stored, initial)
         raise AttributeError(f"{type(module).__name__}.{self.name} is not set yet.")
 
     def __set__(self, module: nn.Module, value: Any) -> None:
