@@ -1,5 +1,9 @@
 """The models of all contract tests. A new model is one row."""
 
+import inspect
+
+import torch
+
 import geir
 from geir.surrogates import MultiGaussian, MultiSpike, Sigmoid, Triangle
 from geir.synapses import (
@@ -57,3 +61,21 @@ VARIATIONS = [
     TsodyksMarkram(),
 ]
 MODELS = NEURONS + VARIATIONS
+
+
+def learnable_recipe(model):
+    """A function that builds a model with the settings of this one, all of its parameters learnable."""
+    kind, arguments, parts = type(model), {}, {}
+    for name in inspect.signature(kind).parameters:
+        if name == "neuron":
+            parts[name] = learnable_recipe(model.neuron)
+        elif name == "coupling":
+            arguments[name] = None
+        else:
+            value = getattr(model, name)
+            arguments[name] = geir.learnable(value.item()) if isinstance(value, torch.Tensor) else value
+
+    def build():
+        return kind(**arguments, **{name: recipe() for name, recipe in parts.items()})
+
+    return build

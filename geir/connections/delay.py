@@ -9,6 +9,7 @@ import torch
 from torch import nn, Tensor
 
 from .._runtime.sparse import linear
+from .._util.state import state_type
 from .._util.validation import (
     check_broadcastable,
     is_positive_finite,
@@ -22,6 +23,7 @@ from .interpolation import Interpolation, LinearInterpolation, Taps
 Input: TypeAlias = Tensor | tuple[Tensor, object]
 
 
+@state_type
 class DelayState(NamedTuple):
     """State of `Delay` and of `DelayedLinear`."""
 

@@ -4,9 +4,11 @@ from typing import NamedTuple
 
 from torch import nn, Tensor
 
+from .._util.state import state_type
 from .sequential import SequentialState
 
 
+@state_type
 class RecurrentSequentialState(NamedTuple):
     """State of `RecurrentSequential`."""
 

@@ -6,6 +6,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn, Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
+from torch.autograd import forward_ad
 
 from .integrators import Coefficients
 
@@ -59,10 +60,13 @@ def _has_known_equations(model: "ODE") -> bool:
 
 
 def _is_comparable(tensor: Tensor | None) -> bool:
-    """Whether a tensor is a plain one on the CPU, without gradient, and not part of a function transform or a trace."""
+    """Whether a tensor is a plain one on the CPU, without gradient or tangent, outside of transforms and traces."""
     if tensor is None:
         return True
     if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu" or tensor.is_inference():
+        return False
+    # A tensor of forward mode has a tangent besides its value.
+    if forward_ad._current_level >= 0:
         return False
     if torch._C._len_torch_dispatch_stack() > 0 or (tensor.requires_grad and torch.is_grad_enabled()):
         return False

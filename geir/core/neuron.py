@@ -10,7 +10,7 @@ from torch import Tensor
 
 from .._runtime.kernels import fused
 from .._runtime.stepper import Prepared, Stepper
-from .._util.state import AnyState, expand_state, leaves, tensors_of, working_dtype
+from .._util.state import AnyState, expand_state, leaves, register_states, tensors_of, working_dtype
 from .._util.validation import check_broadcastable, Input, unwrap_output
 from ..surrogates import SuperSpike
 from .parameters import Declared, setting
@@ -81,9 +81,9 @@ class Dynamics(Declared, ABC, Generic[State]):
     def state_dtype(self, x: Tensor) -> torch.dtype:
         """Dtype of the state: float64 if a parameter is, else float32, whatever the dtype of the input.
 
-        Without parameters it is float64 if the input is.
+        Without parameters it is float64 if the input is. Buffers of integers and masks do not count.
         """
-        return working_dtype(tensors_of(self).values() or [x])
+        return working_dtype([t for t in tensors_of(self).values() if t.is_floating_point()] or [x])
 
     def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         """The state at the start of a run: at rest.
@@ -168,7 +168,10 @@ class Dynamics(Declared, ABC, Generic[State]):
         """
         self.check_parameters(x)
         if state is None:
-            return self.initial_state(x, dtype)
+            state = self.initial_state(x, dtype)
+            if not torch.compiler.is_dynamo_compiling():
+                register_states(state)
+            return state
         self.check_state_type(state)
         name, kind = type(self).__name__, type(state).__name__
         for key, part in leaves(state):

@@ -7,6 +7,7 @@ import torch
 from torch import nn, Tensor
 
 from .._runtime import native
+from .._util.state import state_type
 from ..core.resets import ResetBySubtraction
 from ..neurons import LIF, LIFBox
 from ._native import load
@@ -29,6 +30,7 @@ class Spikes(NamedTuple):
     shape: Shape  # of the layer: channels, height, width
 
 
+@state_type
 class EventDrivenLIFState(NamedTuple):
     """State of `EventDrivenLIF`, each part of shape (channels, height, width)."""
 

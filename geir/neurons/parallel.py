@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn, Tensor
 
+from .._util.state import state_type
 from .._util.validation import Input, unwrap_output
 from ..core.parameters import Declared, setting
 from ..surrogates import ATan
@@ -85,6 +86,7 @@ class ParallelSpikingNeuron(Declared):
         return self.surrogate(distance).view(xs.shape)
 
 
+@state_type
 class SlidingState(NamedTuple):
     """State of `SlidingParallelSpikingNeuron`."""
 

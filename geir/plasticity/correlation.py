@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from .._util.state import AnyState, leaves
+from .._util.state import AnyState, leaves, state_type
 from .._util.validation import Input, unwrap_output
 from ..core.parameters import setting
 from ..neurons import LIFRecurrent
@@ -21,6 +21,7 @@ _TAU: dict[str, Any] = {
 }
 
 
+@state_type
 class LIFCorrelationState(NamedTuple):
     """State of a recurrent layer with correlation sensors."""
 

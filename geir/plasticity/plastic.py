@@ -6,6 +6,7 @@ from typing import Any, cast, NamedTuple
 import torch
 from torch import nn, Tensor
 
+from .._util.state import state_type
 from .._util.time_distributed import fold_time
 from ..core.neuron import Dynamics
 from ..wrappers import CellMixin
@@ -13,6 +14,7 @@ from .intrinsic import IntrinsicPlasticity
 from .rule import AnyRule, Rule
 
 
+@state_type
 class PlasticState(NamedTuple):
     """State of `Plastic`.
 

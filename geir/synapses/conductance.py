@@ -6,11 +6,12 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
-from .._util.state import potential
+from .._util.state import potential, state_type
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin, Wrapper
 
 
+@state_type
 class ConductanceSynapseState(NamedTuple):
     neuron: Any  # state of the neuron
     g_exc: Tensor  # excitatory conductance

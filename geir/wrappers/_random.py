@@ -12,12 +12,15 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._util.state import state_type
+
 _FACTORS = (171, 172, 170)
 _MODULI = (30269, 30307, 30323)
 # A uniform number can be rounded to 0 in float32, and its logarithm is infinite.
 _SMALLEST = 2.0**-24
 
 
+@state_type
 class WichmannHill(NamedTuple):
     """A generator for every element of a tensor."""
 
@@ -35,7 +38,8 @@ class WichmannHill(NamedTuple):
             dtype: Dtype of the generators.
         """
         indices = _hash(torch.arange(x.numel(), device=x.device).view(x.shape))
-        key = torch.randint(2**32, (), device=x.device) if seed is None else torch.tensor(seed, device=x.device)
+        # Not `torch.tensor`, which on the meta device ignores `FakeTensorMode`.
+        key = torch.randint(2**32, (), device=x.device) if seed is None else torch.full((), seed, device=x.device)
         # A congruential generator must not start at 0, where it would stay.
         parts = (1 + _hash(indices ^ _hash(3 * key + k)) % (modulus - 1) for k, modulus in enumerate(_MODULI))
         return WichmannHill(*(part.to(dtype) for part in parts))

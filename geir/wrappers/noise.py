@@ -8,13 +8,14 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
-from .._util.state import AnyState, potential, with_potential
+from .._util.state import AnyState, potential, state_type, with_potential
 from ..core.parameters import Parameter, parameter, setting
 from ._random import WichmannHill
 from .cell import CellMixin
 from .wrapper import Wrapper
 
 
+@state_type
 class RandomState(NamedTuple):
     """State of a neuron with noise."""
 

@@ -9,7 +9,7 @@ from torch.nn import functional
 
 from .._runtime.sparse import linear
 from .._runtime.stepper import Feedback, Prepared, Stepper
-from .._util.state import AnyState
+from .._util.state import AnyState, state_type
 from .._util.time_distributed import fold_time
 from ..core.neuron import Dynamics
 from ..core.parameters import setting
@@ -18,6 +18,7 @@ from .wrapper import Wrapper
 Weights = nn.Module | Tensor | None
 
 
+@state_type
 class RecurrentState(NamedTuple):
     """State of a recurrent neuron."""
 

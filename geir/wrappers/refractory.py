@@ -6,13 +6,14 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
-from .._util.state import AnyState, potential, with_potential
+from .._util.state import AnyState, potential, state_type, with_potential
 from ..core.neuron import emits_multiple_spikes
 from ..core.parameters import Parameter, parameter
 from .cell import CellMixin
 from .wrapper import Wrapper
 
 
+@state_type
 class RefractoryState(NamedTuple):
     """State of a refractory neuron."""
 

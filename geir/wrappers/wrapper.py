@@ -154,7 +154,8 @@ class Wrapper(Composite, Dynamics, ABC):
         """Raise `TypeError` if the wrapped model has no membrane potential."""
         state = self.neuron.initial_state(torch.empty((), device="meta"))
         if not has_potential(state):
+            parts = f"has only {', '.join(state._fields)}" if state else "is empty"
             raise TypeError(
                 f"{type(self).__name__} needs a neuron with a membrane potential `v`, but the state of "
-                f"{type(self.neuron).__name__} has only {', '.join(state._fields)}."
+                f"{type(self.neuron).__name__} {parts}."
             )

@@ -87,7 +87,7 @@ def test_any_module_can_be_the_connection():
 
 def test_keys_are_the_same_in_every_form():
     keys = set(geir.LIF(tau_mem=geir.learnable(0.02)).state_dict())
-    assert keys == {"log_tau_mem", "tau_syn", "v_rest", "v_th", "v_reset"}
+    assert keys == {"log_tau_mem", "initial_tau_mem", "tau_syn", "v_rest", "v_th", "v_reset"}
     assert set(geir.LIFCell(tau_mem=geir.learnable(0.02)).state_dict()) == keys
     weights = {"input_weights", "recurrent_weights"}
     for form in (geir.LIFRecurrent, geir.LIFRecurrentCell):

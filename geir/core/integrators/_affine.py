@@ -8,6 +8,7 @@ from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import _disable_current_modes
 
 from ..._util.state import map_state
 from .base import Flow, parameter_device, parameter_shape
@@ -26,28 +27,46 @@ class LinearSystem(NamedTuple):
 
 class _DeclaredFlow(Flow, Protocol):
     def with_values(self, values: dict[str, Tensor]) -> Flow: ...
+    def other_tensors(self) -> dict[str, Tensor]: ...
 
 
 def find_structure(flow: _DeclaredFlow) -> Structure:
     """The terms of an affine derivative that are not always zero.
 
-    Found by evaluating it with NaN in one place at a time. Parameters are replaced by arbitrary numbers, so
-    that a dependence is found even if the present values hide it.
+    Found by evaluating it with NaN in one place at a time. Parameters and buffers are replaced by arbitrary
+    numbers, so that a dependence is found even if the present values hide it; masks and integers once by ones
+    and once by zeros.
     """
-    with torch.device("cpu"):
+    # Of real numbers, also where models are built without: on the meta device or in `FakeTensorMode`.
+    with _disable_current_modes(), torch.device("cpu"):
         names = list(flow.declared_parameters())
-        values = {name: 0.3 + 0.4 * k / len(names) for k, name in enumerate(names)}
-        probe = flow.with_values({name: torch.tensor(value, dtype=torch.float64) for name, value in values.items()})
-        zero = torch.zeros((), dtype=torch.float64)
-        nan = torch.full((), torch.nan, dtype=torch.float64)
-        rest = probe.rest()
-        silent = map_state(lambda _: zero, rest)
-        found = {(k, CONSTANT) for k, f in enumerate(probe.derivative(zero, silent)) if f != 0}
-        found |= {(k, INPUT) for k, f in enumerate(probe.derivative(nan, silent)) if f.isnan()}
-        for j, name in enumerate(rest._fields):
-            derivative = probe.derivative(zero, silent._replace(**{name: nan}))
-            found |= {(k, j) for k, f in enumerate(derivative) if f.isnan()}
+        values = {name: torch.tensor(0.3 + 0.4 * k / len(names), dtype=torch.float64) for k, name in enumerate(names)}
+        others = flow.other_tensors()
+        found: set[tuple[int, int]] = set()
+        for flag in (1, 0) if others else (1,):
+            stand_ins = {name: _stand_in(tensor, flag) for name, tensor in others.items()}
+            found |= _probe(flow.with_values(values | stand_ins))
     return frozenset(found)
+
+
+def _stand_in(tensor: Tensor, flag: int) -> Tensor:
+    if tensor.is_floating_point():
+        return torch.full(tensor.shape, 0.3, dtype=torch.float64)
+    return torch.full(tensor.shape, flag, dtype=tensor.dtype)
+
+
+def _probe(probe: Flow) -> set[tuple[int, int]]:
+    """The terms that are not zero for the present values."""
+    zero = torch.zeros((), dtype=torch.float64)
+    nan = torch.full((), torch.nan, dtype=torch.float64)
+    rest = probe.rest()
+    silent = map_state(lambda _: zero, rest)
+    found = {(k, CONSTANT) for k, f in enumerate(probe.derivative(zero, silent)) if (f != 0).any()}
+    found |= {(k, INPUT) for k, f in enumerate(probe.derivative(nan, silent)) if f.isnan().any()}
+    for j, name in enumerate(rest._fields):
+        derivative = probe.derivative(zero, silent._replace(**{name: nan}))
+        found |= {(k, j) for k, f in enumerate(derivative) if f.isnan().any()}
+    return found
 
 
 def linear_system(flow: Flow) -> LinearSystem:

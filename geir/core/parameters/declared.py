@@ -11,6 +11,7 @@ from typing import Any, ClassVar, dataclass_transform, Self
 
 from torch import nn, Tensor
 
+from ..._util.state import register_state_types
 from .parameter import Parameter, parameter
 from .setting import plain_setting, Setting, setting
 
@@ -28,7 +29,7 @@ class Declared(nn.Module):
     inherited default; 2. withdraws inherited declarations that it replaces by a property or annotates as
     `ClassVar`; 3. removes the class attributes of settings, which would hide the attributes of the instances;
     4. sets ``__signature__``, so that `help` and editors show all arguments; 5. lists all arguments in the
-    docstring.
+    docstring; 6. registers the state type of a generic base class with PyTorch, so that states can be saved.
 
     Raises:
         TypeError: When a subclass gives a declared name a value that cannot be a default.
@@ -43,6 +44,7 @@ class Declared(nn.Module):
         cls._declarations = _merge(cls.__mro__)
         cls.__signature__ = cls._make_signature()
         cls.__doc__ = _document(cls)
+        register_state_types(cls)
 
     def __init__(self, *arguments: object, **keywords: object) -> None:
         super().__init__()
@@ -114,10 +116,20 @@ class Declared(nn.Module):
         return {name: getattr(self, name) for name in self.declarations()}
 
     def with_values(self, values: Mapping[str, Tensor]) -> Self:
-        """A shallow copy whose tensors are these values of declared parameters, and no others."""
+        """A shallow copy whose own tensors are these, declared parameters among them by name, and no others."""
         twin = copy.copy(self)
         twin.__dict__ |= {"_parameters": {}, "_buffers": dict(values)}
         return twin
+
+    def other_tensors(self) -> dict[str, Tensor]:
+        """The module's own parameters and buffers that store no declared parameter, by name."""
+        declared: set[str] = set()
+        for declaration in self.declarations().values():
+            declared |= {declaration.name, declaration.stored_name}
+            if declaration.range.transform and declaration.stored_name in self._parameters:
+                declared.add(declaration.initial_name)
+        own = {**self._parameters, **self._buffers}
+        return {name: tensor for name, tensor in own.items() if tensor is not None and name not in declared}
 
     @classmethod
     def declarations(cls) -> dict[str, Parameter]:

@@ -7,6 +7,7 @@ from typing import Any, overload
 import numpy as np
 import torch
 from torch import nn, Tensor
+from torch._subclasses import FakeTensor
 
 from .range import Range
 
@@ -25,8 +26,9 @@ def learnable(value: Value) -> Any:
     """Make a neuron's parameter learnable, and keep it within its range.
 
     A parameter that must be positive is stored as the logarithm of its value, one that must lie between two
-    bounds as the logit, any other as it is. The stored tensor is an ordinary `nn.Parameter`, called
-    ``log_tau_mem`` for the parameter ``tau_mem``.
+    bounds as the logit, both relative to the initial value; any other as it is. The stored tensor is an
+    ordinary `nn.Parameter`, called ``log_tau_mem`` for the parameter ``tau_mem``; it starts at zero, so weight
+    decay pulls the value to where it started. The initial value is the buffer ``initial_tau_mem``.
 
     Args:
         value: Initial value: a number, or a tensor with one value per neuron.
@@ -37,6 +39,8 @@ def learnable(value: Value) -> Any:
     ['log_tau_mem']
     >>> lif.tau_mem.item()
     0.0199...
+    >>> lif.log_tau_mem.item()
+    0.0
     """
     return Learnable(value)
 
@@ -47,7 +51,8 @@ class Parameter:
 
     A descriptor on the class. The tensor itself is in the module: a buffer called ``tau_mem`` if it is fixed,
     an `nn.Parameter` of this name if it was set to one, or an unconstrained `nn.Parameter` called
-    ``log_tau_mem`` or ``logit_tau_mem`` if it was set to `learnable(...)` and has a range.
+    ``log_tau_mem`` or ``logit_tau_mem`` if it was set to `learnable(...)` and has a range. The latter is
+    relative to the value that was set, a buffer called ``initial_tau_mem``.
     """
 
     def __init__(
@@ -66,6 +71,7 @@ class Parameter:
     def __set_name__(self, owner: type, name: str) -> None:
         self.name = name
         self.stored_name = f"{self.range.transform}_{name}" if self.range.transform else name
+        self.initial_name = f"initial_{name}"
         self.__doc__ = self.summary
 
     @property
@@ -98,25 +104,37 @@ class Parameter:
             if (tensor := tensors.get(self.name)) is not None:
                 return tensor
         if (stored := module._parameters.get(self.stored_name)) is not None:
-            return self.range.from_unconstrained(stored)
+            initial = module._buffers[self.initial_name]
+            assert initial is not None  # set together with it
+            return self.range.from_unconstrained(stored, initial)
         raise AttributeError(f"{type(module).__name__}.{self.name} is not set yet.")
 
     def __set__(self, module: nn.Module, value: Any) -> None:
         if self.learnable and not isinstance(value, Learnable | nn.Parameter):
             value = Learnable(value)
-        tensor = self._to_tensor(module, value.value if isinstance(value, Learnable) else value)
+        is_learnable = isinstance(value, Learnable)
+        tensor = self._to_tensor(module, value.value if is_learnable else value)
         self.check(module, tensor)
-        if isinstance(value, Learnable):
-            stored, name = nn.Parameter(self._to_stored(module, tensor)), self.stored_name
+        if is_learnable:
+            self._check_learnable(module, tensor)
+        self._clear(module)
+        if is_learnable:
+            initial = tensor.detach().clone()
+            if self.range.transform:
+                module.register_buffer(self.initial_name, initial)
+            stored = torch.zeros_like(initial) if self.range.transform else initial
+            module.register_parameter(self.stored_name, nn.Parameter(stored))
+        elif isinstance(tensor, nn.Parameter):
+            module.register_parameter(self.name, tensor)
         else:
-            stored, name = tensor, self.name
-        for tensors in (module._parameters, module._buffers):
-            tensors.pop(self.name, None)
-            tensors.pop(self.stored_name, None)
-        if isinstance(stored, nn.Parameter):
-            module.register_parameter(name, stored)
-        else:
-            module.register_buffer(name, stored.clone())
+            module.register_buffer(self.name, tensor.clone())
+
+    def _clear(self, module: nn.Module) -> None:
+        """Remove the tensors under which the value is stored now."""
+        if self.stored_name != self.name and module._parameters.pop(self.stored_name, None) is not None:
+            del module._buffers[self.initial_name]
+        module._parameters.pop(self.name, None)
+        module._buffers.pop(self.name, None)
 
     def qualified_name(self, module: nn.Module) -> str:
         """`LIF.tau_mem`, for messages."""
@@ -130,16 +148,15 @@ class Parameter:
         except (TypeError, ValueError):
             raise TypeError(f"{self.qualified_name(module)} must be a number or a tensor, got {value!r}.") from None
 
-    def _to_stored(self, module: nn.Module, tensor: Tensor) -> Tensor:
-        value = tensor.detach().clone()
-        if self.range.transform and bool((value == self.range.lower).any()):
+    def _check_learnable(self, module: nn.Module, value: Tensor) -> None:
+        """Raise `ValueError` if a value is at its lower bound, which the transform maps to infinity."""
+        if self.range.transform and has_values(value) and bool((value == self.range.lower).any()):
             bound = f"{self.range.lower}{self._unit}"
             raise ValueError(f"{self.qualified_name(module)} is learnable only > {bound}, got {self.range.lower}.")
-        return self.range.to_unconstrained(value)
 
     def check(self, module: nn.Module, value: Tensor) -> None:
         """Raise `ValueError` unless every element is a number within the range."""
-        if value.is_meta:
+        if not has_values(value):
             return
         value = value.detach()
         nan = value.isnan()
@@ -152,21 +169,41 @@ class Parameter:
             raise ValueError(f"{self.qualified_name(module)} must be {bound}{self._unit}, got {worst}.")
 
     def check_state_dict(self, module: nn.Module, state_dict: Mapping[str, object], prefix: str) -> None:
-        """Raise `ValueError` if a state dictionary holds a value out of range for this parameter."""
+        """Raise `ValueError` if a state dictionary holds a value out of range for this parameter.
+
+        Also if it holds a learned value without the initial value to which it is relative.
+        """
         if isinstance(value := state_dict.get(prefix + self.name), Tensor):
             self.check(module, value)
-        if self.stored_name != self.name and isinstance(stored := state_dict.get(prefix + self.stored_name), Tensor):
-            self.check(module, self.range.from_unconstrained(stored))
+        stored = state_dict.get(prefix + self.stored_name)
+        if self.stored_name == self.name or not isinstance(stored, Tensor):
+            return
+        initial = state_dict.get(prefix + self.initial_name)
+        if not isinstance(initial, Tensor):
+            if self.stored_name not in module._parameters:
+                return  # PyTorch calls it an unexpected key
+            raise ValueError(
+                f"{self.qualified_name(module)}: the state dictionary has {prefix}{self.stored_name}, but not "
+                f"{prefix}{self.initial_name}, the value to which it is relative; save all of `state_dict()`."
+            )
+        self.check(module, initial)
+        if stored.shape == initial.shape:  # if not, one of them does not fit the module, and PyTorch says so
+            self.check(module, self.range.from_unconstrained(stored, initial))
 
     def describe(self, module: nn.Module) -> str | None:
         """`name=value` for the module's `repr`, or None if it is the default."""
         value = self.__get__(module)
         fixed = self.name in module._buffers
-        known = value.dim() == 0 and not value.is_meta
+        known = value.dim() == 0 and has_values(value)
         if fixed and known and value.item() in (self.default, float(np.float32(self.default))):
             return None
         text = f"{value.item():.6g}" if known else f"tensor of shape {tuple(value.shape)}"
         return f"{self.name}={text}" if fixed else f"{self.name}=learnable({text})"
+
+
+def has_values(tensor: Tensor) -> bool:
+    """Whether the numbers of a tensor can be looked at: not on the meta device, nor in `FakeTensorMode`."""
+    return not tensor.is_meta and not isinstance(tensor, FakeTensor)
 
 
 def parameter(

@@ -13,7 +13,8 @@ class Range:
 
     A learnable parameter is stored as an unconstrained number: as it is if the range is unbounded, as the
     logarithm of its distance from the lower bound if there is only that, and as a logit if there are two
-    bounds. Optimizers can then do as they like.
+    bounds; both relative to the initial value, which has zero. Optimizers can then do as they like, and weight
+    decay, which pulls the stored number to zero, pulls the value to where it started.
 
     Args:
         above: Lower bound, excluded.
@@ -60,19 +61,13 @@ class Range:
         bounds = [(">", self.above, torch.le), (">=", self.at_least, torch.lt), ("<", self.below, torch.ge)]
         return [(sign, bound, violates) for sign, bound, violates in bounds if bound is not None]
 
-    def to_unconstrained(self, value: Tensor) -> Tensor:
-        """The unconstrained number under which a value is stored."""
-        if self.lower is None:
-            return value
-        distance = value - self.lower
+    def from_unconstrained(self, stored: Tensor, initial: Tensor) -> Tensor:
+        """The value of a number stored relative to an initial value, for a range with a lower bound."""
+        assert self.lower is not None
         if self.below is not None:
-            return torch.logit(distance / (self.below - self.lower))
-        return torch.log(distance)
-
-    def from_unconstrained(self, stored: Tensor) -> Tensor:
-        """The value of a stored number: the inverse of `to_unconstrained`."""
-        if self.lower is None:
-            return stored
-        if self.below is not None:
-            return self.lower + (self.below - self.lower) * torch.sigmoid(stored)
-        return self.lower + torch.exp(stored)
+            # Not a quotient of exponentials, which overflows where the sigmoid saturates.
+            logit = torch.log((initial - self.lower) / (self.below - initial))
+            return self.lower + (self.below - self.lower) * torch.sigmoid(logit + stored)
+        if self.lower == 0:
+            return initial * torch.exp(stored)
+        return self.lower + (initial - self.lower) * torch.exp(stored)
