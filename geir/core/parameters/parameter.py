@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 
+from ..._util.precision import widen
 from .range import Range
 
 UNBOUNDED = Range()
@@ -98,7 +99,7 @@ class Parameter:
             if (tensor := tensors.get(self.name)) is not None:
                 return tensor
         if (stored := module._parameters.get(self.stored_name)) is not None:
-            return self.range.from_unconstrained(stored)
+            return self.range.from_unconstrained(widen(stored))
         raise AttributeError(f"{type(module).__name__}.{self.name} is not set yet.")
 
     def __set__(self, module: nn.Module, value: Any) -> None:
