@@ -81,7 +81,7 @@ def test_time_to_first_spike_of_half_precision_has_one_spike_at_its_step(dtype):
 
 
 def test_time_to_first_spike_is_one_spike_beyond_the_integers_of_float32():
-    assert encode.time_to_first_spike(torch.tensor([1e-3]), 2**25).sum() == 1
+    assert encode.time_to_first_spike(torch.tensor([2e-3]), 2**25).sum() == 1
 
 
 @pytest.mark.parametrize("period", [8, 24, 30, 62])
