@@ -29,7 +29,8 @@ def wide_dtype(*dtypes: torch.dtype) -> torch.dtype:
 def no_autocast(x: Tensor) -> AbstractContextManager[object]:
     """A context without autocast on the device of `x`; costs nothing where there is none."""
     kind = x.device.type
-    return torch.autocast(kind, enabled=False) if torch.is_autocast_enabled(kind) else nullcontext()
+    active = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    return torch.autocast(kind, enabled=False) if active else nullcontext()
 
 
 def keep_wide(convert: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:

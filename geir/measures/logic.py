@@ -7,7 +7,7 @@ probabilities: if the inputs spike independently, the output is the probability 
 import torch
 from torch import Tensor
 
-from .._util.precision import widen
+from .._util.precision import HALF_PRECISION, widen
 from .._util.validation import check_has_time, check_pair
 
 
@@ -25,7 +25,7 @@ def logical_and(x: Tensor, y: Tensor) -> Tensor:
         TypeError: If an input is not floating-point.
     """
     _check_spikes("measures.logical_and", x, y)
-    return _wide_and(x, y).to(torch.result_type(x, y))
+    return _rounded(_wide_and(x, y), x, y)
 
 
 def logical_or(x: Tensor, y: Tensor) -> Tensor:
@@ -43,7 +43,7 @@ def logical_or(x: Tensor, y: Tensor) -> Tensor:
     """
     _check_spikes("measures.logical_or", x, y)
     wide_x, wide_y = widen(x), widen(y)
-    return (wide_x + wide_y - wide_x * wide_y).to(torch.result_type(x, y))
+    return _rounded(wide_x + wide_y - wide_x * wide_y, x, y)
 
 
 def logical_xor(x: Tensor, y: Tensor) -> Tensor:
@@ -60,7 +60,7 @@ def logical_xor(x: Tensor, y: Tensor) -> Tensor:
         TypeError: If an input is not floating-point.
     """
     _check_spikes("measures.logical_xor", x, y)
-    return _wide_xor(x, y).to(torch.result_type(x, y))
+    return _rounded(_wide_xor(x, y), x, y)
 
 
 def logical_not(x: Tensor) -> Tensor:
@@ -104,7 +104,7 @@ def muller_c(xs: Tensor, ys: Tensor, state: Tensor | None = None) -> tuple[Tenso
     for both, one in zip(_wide_and(xs, ys).unbind(0), _wide_xor(xs, ys).unbind(0), strict=True):
         z = both + one * z
         zs.append(z)
-    return torch.stack(zs).to(torch.result_type(xs, ys)), z
+    return _rounded(torch.stack(zs), xs, ys), z
 
 
 def posedge_detector(xs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -138,6 +138,12 @@ def _wide_and(x: Tensor, y: Tensor) -> Tensor:
 def _wide_xor(x: Tensor, y: Tensor) -> Tensor:
     x, y = widen(x), widen(y)
     return x + y - 2 * x * y
+
+
+def _rounded(wide: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """A result in float32, rounded to half precision if both inputs are in it."""
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    return wide.to(dtype) if dtype in HALF_PRECISION else wide
 
 
 def _check_spikes(caller: str, *inputs: Tensor) -> None:
