@@ -5,6 +5,7 @@ to the rounding of the result: nothing in between may be computed in half precis
 (float16) are no numbers, one step of a slow decay is a factor of 1, and probabilities are multiples of 1/256.
 """
 
+import copy
 import inspect
 import types
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any, NamedTuple
 
 import pytest
 import torch
+from model_table import MODELS
 from torch import nn
 
 import geir
@@ -434,6 +436,16 @@ def test_a_rule_converted_to_half_precision_keeps_its_time_constants(kind, dtype
     rule.to(dtype)
     assert all(part.dtype == torch.float32 for part in rule.buffers())
     assert_rounded(run(*inputs), expected, 0)
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+def test_a_neuron_in_half_precision_agrees_with_the_same_parameters_in_float32(model, dtype):
+    xs = uniform(300, 4, high=30.0).to(dtype)
+    module = copy.deepcopy(model).to(dtype)
+    with torch.no_grad():
+        actual = module(xs)
+        assert_rounded(actual, module.float()(xs.float()), 0)
 
 
 def test_autocast_does_not_affect_what_a_rule_learns():
