@@ -44,6 +44,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from ._util.precision import widen
+
 
 @dataclass(frozen=True)
 class Surrogate(ABC):
@@ -66,7 +68,7 @@ class Surrogate(ABC):
 
     @abstractmethod
     def derivative(self, x: Tensor) -> Tensor:
-        """Derivative used in the backward pass, elementwise."""
+        """Derivative used in the backward pass, elementwise. Distances in half precision arrive in float32."""
 
     def spikes(self, x: Tensor) -> Tensor:
         """Spikes in the forward pass, elementwise."""
@@ -89,7 +91,7 @@ class _Spike(torch.autograd.Function):
 
     @staticmethod
     def forward(x: Tensor, surrogate: Surrogate) -> Tensor:
-        return surrogate.spikes(x)
+        return surrogate.spikes(widen(x)).to(x.dtype)
 
     @staticmethod
     def setup_context(ctx: _Context, inputs: tuple[Tensor, Surrogate], output: Tensor) -> None:
@@ -101,7 +103,7 @@ class _Spike(torch.autograd.Function):
     def backward(ctx: _Context, *grads: Tensor) -> tuple[Tensor, None]:
         (grad,) = grads
         (x,) = ctx.saved_tensors
-        return grad * ctx.surrogate.derivative(x), None
+        return (grad * ctx.surrogate.derivative(widen(x))).to(x.dtype), None
 
 
 class _SpikeBothModes(_Spike):
@@ -110,7 +112,7 @@ class _SpikeBothModes(_Spike):
         # The second tangent is that of the surrogate, which is not a tensor.
         tangent, _ = tangents
         (x,) = ctx.saved_tensors
-        return tangent * ctx.surrogate.derivative(x)
+        return (tangent * ctx.surrogate.derivative(widen(x))).to(x.dtype)
 
 
 @dataclass(frozen=True)

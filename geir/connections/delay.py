@@ -3,12 +3,14 @@
 import math
 import numbers
 from abc import ABC, abstractmethod
-from typing import NamedTuple, TypeAlias
+from collections.abc import Callable
+from typing import NamedTuple, Self, TypeAlias
 
 import torch
 from torch import nn, Tensor
 
 from .._runtime.sparse import linear
+from .._util.precision import HALF_PRECISION, keep_wide, wide_dtype, widen
 from .._util.state import state_type
 from .._util.validation import (
     check_broadcastable,
@@ -47,6 +49,9 @@ class _DelayParameter(Parameter):
 class _DelayBase(Declared, ABC):
     """A module with delays, which keeps the part of its input that the delays still need.
 
+    Delays stay in float32 when the module is converted to half precision, in which few of them would remain whole
+    numbers of steps. Sums over delays are computed in float32 too.
+
     Abstract: a subclass defines `respond`.
     """
 
@@ -69,6 +74,19 @@ class _DelayBase(Declared, ABC):
         if self.max_delay is None:
             self.max_delay = self.delay.max().item()
         type(self).declarations()["delay"].check(self, self.delay)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        delays = [t for name in ("delay", "log_delay") for t in self._stored(name)]
+
+        def convert(tensor: Tensor) -> Tensor:
+            return keep_wide(fn)(tensor) if any(tensor is delay for delay in delays) else fn(tensor)
+
+        return super()._apply(convert, recurse)
+
+    def _stored(self, name: str) -> list[Tensor]:
+        """The stored tensor of this name and its gradient, those that exist."""
+        tensor = self._parameters.get(name, self._buffers.get(name))
+        return [] if tensor is None else [t for t in (tensor, tensor.grad) if t is not None]
 
     @abstractmethod
     def respond(self, all_steps: Tensor) -> Tensor:
@@ -114,7 +132,7 @@ class _DelayBase(Declared, ABC):
         Returns:
             Steps and weights, each of shape (taps, *shape).
         """
-        delay = self.delay.expand(self.delay.shape if shape is None else shape) / self.dt
+        delay = widen(self.delay).expand(self.delay.shape if shape is None else shape) / self.dt
         # A delay that is a whole number of steps up to rounding is made exact; otherwise, interpolation would spread
         # each spike over two steps. Training can move a delay out of the buffer. It is then clamped to the end of the
         # buffer in the forward pass only, so that its gradient can bring it back.
@@ -182,10 +200,11 @@ class Delay(_DelayBase):
         shape = all_steps.shape[1:]
         check_broadcastable(type(self).__name__, "delay", self.delay, shape)
         now = self.longest + time_indices(len(all_steps) - self.longest, all_steps.new_empty(()).expand(shape))
-        ys = torch.zeros((), dtype=all_steps.dtype, device=all_steps.device)
+        dtype = wide_dtype(all_steps.dtype)
+        ys = torch.zeros((), dtype=dtype, device=all_steps.device)
         for steps, weights in zip(*self.taps(), strict=True):
-            ys = ys + weights.to(all_steps.dtype) * all_steps.gather(0, (now - steps).expand(-1, *shape))
-        return ys
+            ys = ys + weights.to(dtype) * all_steps.gather(0, (now - steps).expand(-1, *shape))
+        return ys.to(all_steps.dtype)
 
 
 class DelayedLinear(_DelayBase):
@@ -238,8 +257,9 @@ class DelayedLinear(_DelayBase):
         """The weights for each whole step of delay, shape (steps, in_features, out_features),
         differentiable."""
         steps, weights = (tap.transpose(1, 2) for tap in self.taps(self.weight.shape))
-        zeros = self.weight.new_zeros(self.longest + 1, self.in_features, self.out_features)
-        return zeros.scatter_add(0, steps, weights.to(self.weight.dtype) * self.weight.t())
+        weight = widen(self.weight)
+        zeros = weight.new_zeros(self.longest + 1, self.in_features, self.out_features)
+        return zeros.scatter_add(0, steps, weights.to(weight.dtype) * weight.t())
 
     def respond(self, all_steps: Tensor) -> Tensor:
         if all_steps.dim() < 2 or all_steps.shape[-1] != self.in_features:
@@ -249,10 +269,11 @@ class DelayedLinear(_DelayBase):
             )
         count = len(all_steps) - self.longest
         bias = self.bias
-        ys = bias if isinstance(bias, Tensor) else torch.zeros((), dtype=all_steps.dtype, device=all_steps.device)
+        wide = widen(all_steps)
+        ys = widen(bias) if isinstance(bias, Tensor) else torch.zeros((), dtype=wide.dtype, device=wide.device)
         for steps, weights in enumerate(self.kernel().unbind(0)):
-            ys = ys + linear(all_steps[self.longest - steps :][:count], weights.t())
-        return ys
+            ys = ys + linear(wide[self.longest - steps :][:count], weights.t())
+        return ys.to(all_steps.dtype) if all_steps.dtype in HALF_PRECISION else ys
 
 
 class _DelayCellMixin(_DelayBase):

@@ -6,8 +6,10 @@ from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
+from torch.nn import functional
 
 from .._runtime import sparse
+from .._util.precision import HALF_PRECISION, wide_dtype
 
 # Pairs of neurons for which random connections are drawn at once, to bound the memory that this takes.
 _MAX_PAIRS_AT_ONCE = 2**24
@@ -25,7 +27,8 @@ def _random_connections(in_features: int, out_features: int, probability: float)
     chunk = max(1, _MAX_PAIRS_AT_ONCE // out_features)
     drawn = []
     for first in range(0, in_features, chunk):
-        chosen = torch.rand(min(chunk, in_features - first), out_features) < probability
+        uniform = torch.rand(min(chunk, in_features - first), out_features, dtype=wide_dtype(torch.get_default_dtype()))
+        chosen = uniform < probability
         drawn.append(chosen.nonzero().add_(torch.tensor([first, 0])))
     return _Connections(*torch.cat(drawn).t())
 
@@ -190,6 +193,9 @@ class SparseLinear(_PartlyConnected):
                 f"{type(self).__name__} takes {self.in_features} inputs in the last dimension, "
                 f"got shape {tuple(input.shape)}."
             )
+        if input.dtype in HALF_PRECISION:
+            # Rounded once, bias included.
+            return functional.linear(input, self.dense(), self.bias)
         sums = sparse.connect(input, self.weight, self.starts, self.targets, self.out_features)
         return sums if self.bias is None else sums + self.bias.to(sums.dtype)
 

@@ -1,6 +1,8 @@
 """Reduce spikes or membrane potentials over time to one value per neuron.
 
-All decoders raise a `ValueError` if the input has no step, and a `TypeError` if it is not floating-point.
+Counts, rates and times are float32 if the input is in half precision, in which they could not be represented;
+potentials keep the dtype of the input. All decoders raise a `ValueError` if the input has no step, and a `TypeError` if
+it is not floating-point.
 """
 
 import math
@@ -9,6 +11,7 @@ import torch
 from torch import Tensor
 
 from .._util.function_module import module_of
+from .._util.precision import widen
 from .._util.validation import check_has_time, check_integer, check_positive, spike_steps, time_indices
 
 
@@ -26,7 +29,7 @@ def rate(zs: Tensor) -> Tensor:
         TypeError: If `zs` is not floating-point.
     """
     check_has_time("decode.rate", zs)
-    return zs.mean(0)
+    return widen(zs).mean(0)
 
 
 def spike_count(zs: Tensor) -> Tensor:
@@ -43,7 +46,7 @@ def spike_count(zs: Tensor) -> Tensor:
         TypeError: If `zs` is not floating-point.
     """
     check_has_time("decode.spike_count", zs)
-    return zs.sum(0)
+    return widen(zs).sum(0)
 
 
 def max_potential(vs: Tensor) -> Tensor:
@@ -101,7 +104,7 @@ def first_spike_time(zs: Tensor, dt: float = 1e-3) -> Tensor:
     tensor([0.0010, 0.0030])
     """
     check_has_time("decode.first_spike_time", zs)
-    return dt * torch.cumprod(1 - zs, 0).sum(0)
+    return dt * torch.cumprod(1 - widen(zs), 0).sum(0)
 
 
 def first_spike_score(zs: Tensor, dt: float = 1e-3, tau: float = 10e-3) -> Tensor:
@@ -153,11 +156,11 @@ def spike_times(zs: Tensor, spike_count: int = 1, dt: float = 1e-3, missing: flo
     check_has_time("decode.spike_times", zs)
     check_positive("decode.spike_times", dt=dt)
     check_integer("decode.spike_times", minimum=1, spike_count=spike_count)
-    dtype = torch.promote_types(zs.dtype, torch.float32)
-    step_times = dt * time_indices(len(zs), zs[0]).to(dtype)
+    zs = widen(zs)
+    step_times = dt * time_indices(len(zs), zs[0]).to(zs.dtype)
     end = dt * len(zs)
     # One spike more than asked for: it takes the place of the k-th spike where an earlier one is removed.
-    found = dt * spike_steps(zs, spike_count + 1).to(dtype)
+    found = dt * spike_steps(zs, spike_count + 1).to(zs.dtype)
     previous = torch.cat([torch.full_like(found[:1], -1), found[:-2]])
     times = []
     for before, this, following in zip(previous, found[:-1], found[1:], strict=True):

@@ -1,11 +1,13 @@
 """Losses on spikes and membrane potentials: cross entropies of the scores that decoders return.
 
-All take shape (time, batch, classes) and integer class labels of shape (batch,), and return a scalar.
+All take shape (time, batch, classes) and integer class labels of shape (batch,), and return a scalar,
+float32 if the input is in half precision.
 """
 
 from torch import Tensor
 from torch.nn import functional
 
+from .._util.precision import widen
 from .._util.validation import check_has_time
 from .decoders import first_spike_score, last_potential, max_potential
 
@@ -25,7 +27,7 @@ def rate_loss(zs: Tensor, labels: Tensor) -> Tensor:
         TypeError: If `zs` is not floating-point.
     """
     check_has_time("decode.rate_loss", zs)
-    return functional.cross_entropy(zs.sum(0), labels)
+    return functional.cross_entropy(widen(zs).sum(0), labels)
 
 
 def max_potential_loss(vs: Tensor, labels: Tensor) -> Tensor:
@@ -42,7 +44,7 @@ def max_potential_loss(vs: Tensor, labels: Tensor) -> Tensor:
         ValueError: If `vs` has no step.
         TypeError: If `vs` is not floating-point.
     """
-    return functional.cross_entropy(max_potential(vs), labels)
+    return functional.cross_entropy(max_potential(widen(vs)), labels)
 
 
 def last_potential_loss(vs: Tensor, labels: Tensor) -> Tensor:
@@ -59,7 +61,7 @@ def last_potential_loss(vs: Tensor, labels: Tensor) -> Tensor:
         ValueError: If `vs` has no step.
         TypeError: If `vs` is not floating-point.
     """
-    return functional.cross_entropy(last_potential(vs), labels)
+    return functional.cross_entropy(last_potential(widen(vs)), labels)
 
 
 def first_spike_loss(zs: Tensor, labels: Tensor, dt: float = 1e-3, tau: float = 10e-3) -> Tensor:

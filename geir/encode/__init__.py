@@ -3,7 +3,8 @@
 Every encoder is a function and a module. The module has the function's name in CamelCase followed by ``Encoder``, and
 takes the function's settings in its constructor: ``geir.encode.phase(x, steps=40)`` is the same as
 ``geir.encode.PhaseEncoder(steps=40)(x)``. An encoder that returns one step at a time has a name that ends in ``_step``;
-its module ends in ``EncoderCell``. Random encoders take a `torch.Generator`, for reproducible spikes.
+its module ends in ``EncoderCell``. Random encoders take a `torch.Generator`, for reproducible spikes. Spikes have the
+dtype of the intensities; those in half precision are encoded in float32 and give the same spikes.
 
 ===========================  ===================================================================================
 `poisson`                    random spikes whose rate is proportional to the intensity

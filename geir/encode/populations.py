@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from .._util.function_module import module_of
+from .._util.precision import widen
 from .._util.validation import check_integer, check_positive, time_indices
 
 
@@ -22,10 +23,13 @@ def population(x: Tensor, out_features: int, low: float = 0.0, high: float = 1.0
 
     Raises:
         ValueError: If `out_features` is less than 2, `low` is not below `high`, or `sigma` is not positive and finite.
+        TypeError: If `x` is not floating-point.
 
     >>> population(torch.tensor([0.5]), 3)
     tensor([[0.6065, 1.0000, 0.6065]])
     """
+    if not x.is_floating_point():
+        raise TypeError(f"encode.population expected floating-point values, got {x.dtype}; convert them with .float().")
     if out_features < 2 or not low < high:
         raise ValueError(
             f"encode.population needs at least 2 neurons and low < high, "
@@ -33,8 +37,9 @@ def population(x: Tensor, out_features: int, low: float = 0.0, high: float = 1.0
         )
     sigma = (high - low) / (out_features - 1) if sigma is None else sigma
     check_positive("encode.population", sigma=sigma)
-    centers = torch.linspace(low, high, out_features, dtype=x.dtype, device=x.device)
-    return torch.exp(-(((x.unsqueeze(-1) - centers) / sigma) ** 2) / 2)
+    values = widen(x).unsqueeze(-1)
+    centers = torch.linspace(low, high, out_features, dtype=values.dtype, device=x.device)
+    return torch.exp(-(((values - centers) / sigma) ** 2) / 2).to(x.dtype)
 
 
 def rank_order(x: Tensor, steps: int | None = None) -> Tensor:

@@ -4,6 +4,7 @@ import torch
 from torch import Generator, Tensor
 
 from .._util.function_module import module_of
+from .._util.precision import widen
 from .._util.validation import check_integer
 from ._validation import check_intensities
 
@@ -115,8 +116,9 @@ def _check_arguments(caller: str, x: Tensor, f_max: float, dt: float, low: float
 
 def _draw_spikes(x: Tensor, shape: tuple[int, ...], f_max: float, dt: float, generator: Generator | None) -> Tensor:
     """Spikes of the given shape, with the probabilities `|x| * f_max * dt`."""
-    uniform = torch.rand(shape, device=x.device, dtype=x.dtype, generator=generator)
-    return (uniform < x.abs() * f_max * dt).to(x.dtype)
+    probability = widen(x).abs() * f_max * dt
+    uniform = torch.rand(shape, device=x.device, dtype=probability.dtype, generator=generator)
+    return (uniform < probability).to(x.dtype)
 
 
 class PoissonEncoder(module_of(poisson)):

@@ -6,12 +6,15 @@ import torch
 from torch import Tensor
 
 from .._util.function_module import module_of
+from .._util.precision import wide_dtype, widen
 from .._util.validation import check_has_time, check_integer, time_indices
 from ..neurons import LIFBox
 from ._validation import check_intensities
 
 # A layer of neurons: from currents over time to spikes over time and a state.
 Layer = Callable[[Tensor], tuple[Tensor, object]]
+# Digits of an intensity that fit into an int64.
+_MAX_DIGITS = 62
 
 
 def constant_current_lif(x: Tensor, steps: int, neuron: Layer | None = None) -> Tensor:
@@ -31,7 +34,7 @@ def constant_current_lif(x: Tensor, steps: int, neuron: Layer | None = None) -> 
     """
     check_integer("encode.constant_current_lif", steps=steps)
     if neuron is None:
-        neuron = LIFBox().to(x.device, torch.promote_types(x.dtype, torch.float32))
+        neuron = LIFBox().to(x.device, wide_dtype(x.dtype))
     zs, _ = neuron(x.expand(steps, *x.shape))
     return zs
 
@@ -95,7 +98,9 @@ def time_to_first_spike(x: Tensor, steps: int) -> Tensor:
     """
     check_integer("encode.time_to_first_spike", steps=steps)
     check_intensities("encode.time_to_first_spike", x)
-    return (torch.floor((1 - x) * steps) == time_indices(steps, x)).to(x.dtype)
+    # Compared as integers: step numbers beyond 2**24 are not representable in float32.
+    first = torch.floor((1 - widen(x)) * steps).long()
+    return (first == time_indices(steps, x)).to(x.dtype)
 
 
 def phase(x: Tensor, steps: int, period: int = 8) -> Tensor:
@@ -115,7 +120,8 @@ def phase(x: Tensor, steps: int, period: int = 8) -> Tensor:
         Spikes, shape (steps, \*x.shape), in the dtype of `x`.
 
     Raises:
-        ValueError: If an intensity is out of range, `steps` is not an integer >= 0, or `period` not an integer >= 1.
+        ValueError: If an intensity is out of range, `steps` is not an integer >= 0, or `period` not an integer from 1
+            to 62.
         TypeError: If `x` is not floating-point.
 
     >>> phase(torch.tensor([0.5, 0.75, 0.3125]), 4, period=4).T
@@ -125,9 +131,10 @@ def phase(x: Tensor, steps: int, period: int = 8) -> Tensor:
     """
     check_integer("encode.phase", steps=steps)
     check_integer("encode.phase", minimum=1, period=period)
+    if period > _MAX_DIGITS:
+        raise ValueError(f"encode.phase: period must be at most {_MAX_DIGITS} binary digits, got {period}.")
     check_intensities("encode.phase", x)
-    scaled = x.to(torch.promote_types(x.dtype, torch.float32)) * 2**period
-    digits = torch.floor(scaled).clamp(max=2**period - 1).long()
+    digits = torch.floor(widen(x) * 2**period).long().clamp(max=2**period - 1)
     index = time_indices(steps, x) % period
     return ((digits >> (period - 1 - index)) & 1).to(x.dtype)
 
@@ -198,8 +205,9 @@ def burst(x: Tensor, steps: int, max_spikes: int = 5, min_interval: int = 2, max
             f"expected min_interval <= max_interval <= {limit}, "
             f"got min_interval={min_interval} and max_interval={max_interval}."
         )
-    spikes = torch.ceil(max_spikes * x)
-    interval = torch.ceil(max_interval - (max_interval - min_interval) * x)
+    intensity = widen(x)
+    spikes = torch.ceil(max_spikes * intensity).long()
+    interval = torch.ceil(max_interval - (max_interval - min_interval) * intensity).long()
     indices = time_indices(steps, x)
     return ((indices % interval == 0) & (indices < spikes * interval)).to(x.dtype)
 

@@ -1,6 +1,7 @@
 """Statistics, distances, penalties, filters and logic for spike trains.
 
-All take spikes of shape (time, ...), as whole batches.
+All take spikes of shape (time, ...), as whole batches. Statistics, distances, penalties and sums are float32 if the
+spikes are in half precision; filters and logic keep the dtype of their input.
 """
 
 from .distances import (

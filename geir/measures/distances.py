@@ -8,6 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._util.precision import wide_dtype, widen
 from .._util.validation import check_pair, check_positive, spike_steps, time_indices
 from .filters import exponential_filter
 
@@ -44,7 +45,7 @@ def van_rossum_distance(zs: Tensor, others: Tensor, tau: float | Tensor = 10e-3,
     tensor(0.4258)
     """
     check_pair("measures.van_rossum_distance", zs, others)
-    difference = exponential_filter(zs - others, tau, dt)
+    difference = exponential_filter(widen(zs) - widen(others), tau, dt)
     decay = torch.exp(-2 * dt / torch.as_tensor(tau, dtype=difference.dtype, device=difference.device))
     squared = ((1 - decay) * (difference[:-1] ** 2).sum(0) + difference[-1] ** 2) / 2
     # The slope of the root is infinite at 0; the gradient between equal trains is defined as 0.
@@ -82,9 +83,9 @@ def victor_purpura_distance(zs: Tensor, others: Tensor, q: float = 100.0, dt: fl
         raise ValueError(f"measures.victor_purpura_distance: q must not be negative, got {q} per second.")
     count = (zs != 0).sum(0)
     others_count = (others != 0).sum(0)
+    dtype = wide_dtype(zs.dtype)
     if not count.numel():
-        return zs.new_empty(count.shape)
-    dtype = torch.promote_types(zs.dtype, torch.float32)
+        return zs.new_empty(count.shape, dtype=dtype)
     steps = spike_steps(zs, int(count.max())).to(dtype)
     others_steps = spike_steps(others, int(others_count.max())).to(dtype)
     index = time_indices(len(others_steps) + 1, count).to(dtype)
@@ -182,7 +183,7 @@ class _Neighbors(NamedTuple):
 def _neighbors(zs: Tensor) -> _Neighbors:
     spiked = zs != 0
     end = len(zs)
-    steps = time_indices(end, zs[0]).to(torch.promote_types(zs.dtype, torch.float32))
+    steps = time_indices(end, zs[0]).to(wide_dtype(zs.dtype))
     before = torch.cummax(torch.where(spiked, steps, 0), 0).values
     at_or_after = torch.cummin(torch.where(spiked, steps, end).flip(0), 0).values.flip(0)
     return _Neighbors(before, after=torch.cat([at_or_after[1:], torch.full_like(before[:1], end)]))

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .._util.precision import wide_dtype, widen
 from .._util.validation import check_has_time
 from ..core.neuron import Dynamics
 from ..core.parameters import Parameter, parameter
@@ -37,7 +38,7 @@ class ExponentialFilter(Dynamics[ExponentialFilterState]):
         return ExponentialFilterState(y=torch.zeros(()))
 
     def prepare(self) -> tuple[Tensor, ...]:
-        return (torch.exp(-self.dt / self.tau),)
+        return (torch.exp(-self.dt / widen(self.tau)),)
 
     def step(self, x: Tensor, state: ExponentialFilterState, decay: Tensor) -> tuple[Tensor, ExponentialFilterState]:
         y = decay * state.y + x
@@ -67,7 +68,7 @@ def exponential_filter(xs: Tensor, tau: float | Tensor = 10e-3, dt: float = 1e-3
     tensor([1.0000, 0.3679, 0.1353, 1.0498])
     """
     check_has_time("measures.exponential_filter", xs)
-    dtype = torch.promote_types(xs.dtype, torch.float32)
+    dtype = wide_dtype(xs.dtype)
     # `tau` is converted here, not by the module's `to`: that would round a number to float32 first, and would convert
     # the caller's parameter in place.
     module = ExponentialFilter(tau=torch.as_tensor(tau, dtype=dtype, device=xs.device), dt=dt)

@@ -7,6 +7,7 @@ probabilities: if the inputs spike independently, the output is the probability 
 import torch
 from torch import Tensor
 
+from .._util.precision import HALF_PRECISION, widen
 from .._util.validation import check_has_time, check_pair
 
 
@@ -24,7 +25,7 @@ def logical_and(x: Tensor, y: Tensor) -> Tensor:
         TypeError: If an input is not floating-point.
     """
     _check_spikes("measures.logical_and", x, y)
-    return x * y
+    return _rounded(_wide_and(x, y), x, y)
 
 
 def logical_or(x: Tensor, y: Tensor) -> Tensor:
@@ -41,7 +42,8 @@ def logical_or(x: Tensor, y: Tensor) -> Tensor:
         TypeError: If an input is not floating-point.
     """
     _check_spikes("measures.logical_or", x, y)
-    return x + y - x * y
+    wide_x, wide_y = widen(x), widen(y)
+    return _rounded(wide_x + wide_y - wide_x * wide_y, x, y)
 
 
 def logical_xor(x: Tensor, y: Tensor) -> Tensor:
@@ -58,7 +60,7 @@ def logical_xor(x: Tensor, y: Tensor) -> Tensor:
         TypeError: If an input is not floating-point.
     """
     _check_spikes("measures.logical_xor", x, y)
-    return x + y - 2 * x * y
+    return _rounded(_wide_xor(x, y), x, y)
 
 
 def logical_not(x: Tensor) -> Tensor:
@@ -74,7 +76,7 @@ def logical_not(x: Tensor) -> Tensor:
         TypeError: If the input is not floating-point.
     """
     _check_spikes("measures.logical_not", x)
-    return 1 - x
+    return (1 - widen(x)).to(x.dtype)
 
 
 def muller_c(xs: Tensor, ys: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -86,7 +88,7 @@ def muller_c(xs: Tensor, ys: Tensor, state: Tensor | None = None) -> tuple[Tenso
         state: Output at the previous step, shape (...). Default: no spike.
 
     Returns:
-        Spikes, shape (time, ...), and the state after the last step.
+        Spikes, shape (time, ...), and the state after the last step, which is float32 for input in half precision.
 
     Raises:
         ValueError: If the shapes differ, there is no step, or `state` does not have the shape of one step.
@@ -97,12 +99,12 @@ def muller_c(xs: Tensor, ys: Tensor, state: Tensor | None = None) -> tuple[Tenso
     tensor([0., 1., 1., 0.])
     """
     check_pair("measures.muller_c", xs, ys)
-    z = _initial_state("measures.muller_c", xs, state)
+    z = widen(_initial_state("measures.muller_c", xs, state))
     zs = []
-    for both, one in zip(logical_and(xs, ys).unbind(0), logical_xor(xs, ys).unbind(0), strict=True):
+    for both, one in zip(_wide_and(xs, ys).unbind(0), _wide_xor(xs, ys).unbind(0), strict=True):
         z = both + one * z
         zs.append(z)
-    return torch.stack(zs), z
+    return _rounded(torch.stack(zs), xs, ys), z
 
 
 def posedge_detector(xs: Tensor, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
@@ -126,7 +128,22 @@ def posedge_detector(xs: Tensor, state: Tensor | None = None) -> tuple[Tensor, T
     """
     check_has_time("measures.posedge_detector", xs)
     previous = torch.cat([_initial_state("measures.posedge_detector", xs, state)[None], xs[:-1]])
-    return xs * logical_not(previous), xs[-1]
+    return (widen(xs) * (1 - widen(previous))).to(xs.dtype), xs[-1]
+
+
+def _wide_and(x: Tensor, y: Tensor) -> Tensor:
+    return widen(x) * widen(y)
+
+
+def _wide_xor(x: Tensor, y: Tensor) -> Tensor:
+    x, y = widen(x), widen(y)
+    return x + y - 2 * x * y
+
+
+def _rounded(wide: Tensor, x: Tensor, y: Tensor) -> Tensor:
+    """A result in float32, rounded to half precision if both inputs are in it."""
+    dtype = torch.promote_types(x.dtype, y.dtype)
+    return wide.to(dtype) if dtype in HALF_PRECISION else wide
 
 
 def _check_spikes(caller: str, *inputs: Tensor) -> None:

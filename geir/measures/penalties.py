@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
+from .._util.precision import widen
 from .._util.recording import Call, record_calls
 from .._util.validation import check_has_time
 from ..core.neuron import Dynamics
@@ -66,7 +67,7 @@ def silence_penalty(zs: Tensor, min_spikes: float = 1.0) -> Tensor:
     tensor(0.5000)
     """
     check_has_time("measures.silence_penalty", zs)
-    return _band_penalty("measures.silence_penalty", zs.sum(0), min_spikes, math.inf)
+    return _band_penalty("measures.silence_penalty", widen(zs).sum(0), min_spikes, math.inf)
 
 
 def voltage_penalty(vs: Tensor, lower: float = -1.0, upper: float = 1.0) -> Tensor:
@@ -89,7 +90,7 @@ def voltage_penalty(vs: Tensor, lower: float = -1.0, upper: float = 1.0) -> Tens
         TypeError: If `vs` is not floating-point.
     """
     check_has_time("measures.voltage_penalty", vs)
-    return _band_penalty("measures.voltage_penalty", vs, lower, upper)
+    return _band_penalty("measures.voltage_penalty", widen(vs), lower, upper)
 
 
 def activity_penalty(zs: Tensor, power: float = 1.0) -> Tensor:
@@ -112,7 +113,7 @@ def activity_penalty(zs: Tensor, power: float = 1.0) -> Tensor:
     if not 1 <= power < math.inf:
         raise ValueError(f"measures.activity_penalty: power must be at least 1 and finite, got {power}.")
     check_has_time("measures.activity_penalty", zs)
-    return (zs.abs().sum(0) ** power).mean()
+    return (widen(zs).abs().sum(0) ** power).mean()
 
 
 def _band_penalty(caller: str, values: Tensor, lower: float, upper: float) -> Tensor:
@@ -170,7 +171,7 @@ def voltage_accumulator(states: tuple[object, ...] | Tensor, total: Tensor | Non
 
 def _accumulate(caller: str, values: Tensor, total: Tensor | None) -> Tensor:
     check_has_time(caller, values)
-    chunk = values.sum(0)
+    chunk = widen(values).sum(0)
     if total is not None and total.shape != chunk.shape:
         raise ValueError(
             f"{caller}: total has shape {tuple(total.shape)}, but one step of input has shape {tuple(chunk.shape)}."

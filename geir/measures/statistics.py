@@ -5,6 +5,7 @@ import math
 import torch
 from torch import Tensor
 
+from .._util.precision import wide_dtype, widen
 from .._util.validation import check_has_time, check_positive, spike_steps
 
 
@@ -24,7 +25,7 @@ def firing_rate(zs: Tensor, dt: float = 1e-3) -> Tensor:
     """
     check_positive("measures.firing_rate", dt=dt)
     check_has_time("measures.firing_rate", zs)
-    return zs.mean(0) / dt
+    return widen(zs).mean(0) / dt
 
 
 def sparsity(zs: Tensor) -> Tensor:
@@ -41,7 +42,7 @@ def sparsity(zs: Tensor) -> Tensor:
         TypeError: If `zs` is not floating-point.
     """
     check_has_time("measures.sparsity", zs)
-    return (zs == 0).to(zs.dtype).mean(0)
+    return (zs == 0).to(wide_dtype(zs.dtype)).mean(0)
 
 
 def interspike_intervals(zs: Tensor, dt: float = 1e-3) -> Tensor:
@@ -68,7 +69,7 @@ def interspike_intervals(zs: Tensor, dt: float = 1e-3) -> Tensor:
     counts = (zs != 0).sum(0)
     max_count = int(counts.max()) if counts.numel() else 0
     steps = spike_steps(zs, max(1, max_count))
-    intervals = dt * steps.diff(dim=0).to(torch.promote_types(zs.dtype, torch.float32))
+    intervals = dt * steps.diff(dim=0).to(wide_dtype(zs.dtype))
     return torch.where(steps[1:] < len(zs), intervals, math.nan)
 
 
@@ -148,7 +149,7 @@ def fano_factor(zs: Tensor, window: float = 100e-3, dt: float = 1e-3) -> Tensor:
             f"measures.fano_factor needs at least two windows of {window_steps} steps, got {len(zs)} steps in total; "
             "use a shorter window."
         )
-    counts = zs[: windows * window_steps].unflatten(0, (windows, window_steps)).sum(1)
+    counts = widen(zs[: windows * window_steps]).unflatten(0, (windows, window_steps)).sum(1)
     return counts.var(0) / counts.mean(0)
 
 
@@ -177,6 +178,7 @@ def synchrony(vs: Tensor) -> Tensor:
         raise ValueError(
             f"measures.synchrony expected an input of shape (time, ..., neurons), got shape {tuple(vs.shape)}."
         )
+    vs = widen(vs)
     variance_of_mean = vs.mean(-1).var(0, correction=0)
     mean_of_variances = vs.var(0, correction=0).mean(-1)
     return (variance_of_mean / mean_of_variances).sqrt()

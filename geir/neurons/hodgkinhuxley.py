@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._util.precision import widen
 from ..core.integrators import Integrator, phi1, RushLarsen
 from ..core.ode import ODENeuron
 from ..core.parameters import Parameter, parameter
@@ -65,7 +66,9 @@ class HodgkinHuxley(ODENeuron[HodgkinHuxleyState]):
     surrogate: Callable[[Tensor], Tensor] = SuperSpike(alpha=1.0)
 
     def rest(self) -> HodgkinHuxleyState:
-        return HodgkinHuxleyState(self.v_rest, *(opens / (opens + closes) for opens, closes in _rates(self.v_rest)))
+        return HodgkinHuxleyState(
+            self.v_rest, *(opens / (opens + closes) for opens, closes in _rates(widen(self.v_rest)))
+        )
 
     def derivative(self, x: Tensor, state: HodgkinHuxleyState) -> HodgkinHuxleyState:
         v, *gates = state

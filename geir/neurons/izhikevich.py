@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
+from .._util.precision import widen
 from ..core.integrators import Integrator, RushLarsen
 from ..core.ode import IntegrateAndFire
 from ..core.parameters import Parameter, parameter
@@ -55,7 +56,7 @@ class Izhikevich(IntegrateAndFire[IzhikevichState]):
     surrogate: Callable[[Tensor], Tensor] = SuperSpike(alpha=1.0)
 
     def rest(self) -> IzhikevichState:
-        return IzhikevichState(v=self.v_rest, u=self.b * (self.v_rest - self.v_u))
+        return IzhikevichState(v=self.v_rest, u=self.b * (widen(self.v_rest) - self.v_u))
 
     def derivative(self, x: Tensor, state: IzhikevichState) -> IzhikevichState:
         v, u = state

@@ -3,11 +3,12 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import cast, NamedTuple
 
 import torch
 from torch import nn, Tensor
 
+from .._util.precision import widen
 from .._util.state import state_type
 from .._util.validation import Input, unwrap_output
 from ..core.parameters import Declared, setting
@@ -22,6 +23,12 @@ def _check_input(module: nn.Module, xs: Input) -> Tensor:
     if xs.dim() == 0:
         raise ValueError(
             f"{name} runs over time: expected input of shape (time, ...), got a tensor without dimensions."
+        )
+    weight = cast(Tensor, module.weight)
+    if xs.dtype == torch.float64 and weight.dtype != torch.float64:
+        raise TypeError(
+            f"{name} has {weight.dtype} weights, but its input is float64; convert one of them: "
+            "input.float() or neuron.double()."
         )
     return xs
 
@@ -73,7 +80,7 @@ class ParallelSpikingNeuron(Declared):
             Spikes, shape (steps, ...).
 
         Raises:
-            TypeError: If `xs` is not a floating-point tensor.
+            TypeError: If `xs` is not a floating-point tensor, or is float64 where the weights are not.
             ValueError: If `xs` has another number of steps.
         """
         xs = _check_input(self, xs)
@@ -81,9 +88,11 @@ class ParallelSpikingNeuron(Declared):
             raise ValueError(
                 f"{type(self).__name__} runs for {self.steps} steps, got input of shape {tuple(xs.shape)}."
             )
-        weight = self.weight if self.order is None else self.weight.tril().triu(1 - self.order)
-        distance = weight @ xs.flatten(1) - self.threshold[:, None] if xs.dim() > 1 else weight @ xs - self.threshold
-        return self.surrogate(distance).view(xs.shape)
+        weight = widen(self.weight)
+        weight = weight if self.order is None else weight.tril().triu(1 - self.order)
+        inputs, threshold = widen(xs), widen(self.threshold)
+        distance = weight @ inputs.flatten(1) - threshold[:, None] if xs.dim() > 1 else weight @ inputs - threshold
+        return self.surrogate(distance).to(xs.dtype).view(xs.shape)
 
 
 @state_type
@@ -131,7 +140,7 @@ class SlidingParallelSpikingNeuron(Declared):
             Spikes, shape (time, ...), and the state after the last step.
 
         Raises:
-            TypeError: If `xs` is not a floating-point tensor.
+            TypeError: If `xs` is not a floating-point tensor, or is float64 where the weights are not.
             ValueError: If `xs` has no time dimension, or `state` does not fit.
         """
         xs = _check_input(self, xs)
@@ -140,6 +149,8 @@ class SlidingParallelSpikingNeuron(Declared):
         if past.shape != shape:
             raise ValueError(f"SlidingState.xs has shape {tuple(past.shape)}, but {type(self).__name__} needs {shape}.")
         inputs = torch.cat([past, xs])
-        delayed = (inputs[self.order - 1 - j : len(inputs) - j] for j in range(self.order))
-        potential = functools.reduce(torch.add, (w * x for w, x in zip(self.weight, delayed, strict=True)))
-        return self.surrogate(potential - self.threshold), SlidingState(inputs[len(xs) :])
+        wide = widen(inputs)
+        delayed = (wide[self.order - 1 - j : len(wide) - j] for j in range(self.order))
+        potential = functools.reduce(torch.add, (w * x for w, x in zip(widen(self.weight), delayed, strict=True)))
+        zs = self.surrogate(potential - widen(self.threshold)).to(xs.dtype)
+        return zs, SlidingState(inputs[len(xs) :])

@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from .._util.precision import widen
 from ..core.ode import IntegrateAndFire
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin, RecurrentMixin
@@ -48,7 +49,7 @@ class ResonateAndFire(IntegrateAndFire[ResonateAndFireState], affine=True):
 
     def derivative(self, x: Tensor, state: ResonateAndFireState) -> ResonateAndFireState:
         v, i = state
-        omega = 2 * math.pi * self.frequency
+        omega = 2 * math.pi * widen(self.frequency)
         return ResonateAndFireState(v=omega * i - v / self.tau, i=-omega * v - i / self.tau)
 
     def threshold(self, before: ResonateAndFireState, after: ResonateAndFireState) -> Tensor:

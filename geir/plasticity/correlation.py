@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from .._util.precision import no_autocast
 from .._util.state import AnyState, leaves, state_type
 from .._util.validation import Input, unwrap_output
 from ..core.parameters import setting
@@ -108,7 +109,7 @@ class CorrelationSensors(Composite):
             state = start
         self._check_state(state, start)
         zs, neuron = self.neuron(xs, state.neuron)
-        with torch.no_grad():
+        with torch.no_grad(), no_autocast(zs):
             dtype = state.neuron.z.dtype
             pre, post = xs.to(dtype), zs.to(dtype)
             fed_back = torch.cat([state.neuron.z[None], post])[: len(post)]
@@ -146,7 +147,7 @@ def _spike_traces(spikes: Tensor, before: Tensor, rate: float) -> Tensor:
     if not len(spikes):
         return before[None]
     last = torch.where(spikes != 0, steps, 0).cummax(0).values
-    traces = torch.exp(-rate * (steps - last)) * torch.where(last > 0, 1, before)
+    traces = torch.exp(-rate * (steps - last).to(before.dtype)) * torch.where(last > 0, 1, before)
     return torch.cat([before[None], traces])
 
 

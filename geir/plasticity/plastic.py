@@ -92,6 +92,8 @@ class _PlasticBase(nn.Module):
     def _learn(self, xs: Sequence[Tensor], state: PlasticState) -> tuple[list[Tensor], PlasticState]:
         """Run over at least one step; after each, update the weight and the thresholds in place."""
         neuron, rule, weight = self.neuron, self.rule, self.weight
+        # Again, because the module may have been converted since.
+        rule.check_precision(weight)
         neuron_state, rule_state = state
         prepared = neuron.prepare()
         dtype = weight.dtype
@@ -161,7 +163,7 @@ class Plastic(_PlasticBase):
             Spikes, shape (time, batch, *output), and the state after the last step.
 
         Raises:
-            TypeError: If `state` is not a `PlasticState`.
+            TypeError: If `state` is not a `PlasticState`, or the weight is to learn in half precision.
             ValueError: If `xs` has no batch dimension or no step, or a part of `state` does not match it.
         """
         layout = "(time, batch, *input) of at least one step"
@@ -192,7 +194,7 @@ class PlasticCell(_PlasticBase):
             Spikes, shape (batch, *output), and the state after the step.
 
         Raises:
-            TypeError: If `state` is not a `PlasticState`.
+            TypeError: If `state` is not a `PlasticState`, or the weight is to learn in half precision.
             ValueError: If `x` has no batch dimension, or a part of `state` does not match it.
         """
         checked_x = self._check_input(x, "(batch, *input)", self.weight.dim())

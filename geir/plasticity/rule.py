@@ -2,12 +2,14 @@
 
 import numbers
 from abc import ABC, abstractmethod
-from typing import Any, Generic, TypeAlias, TypeVar
+from collections.abc import Callable
+from typing import Any, Generic, Self, TypeAlias, TypeVar
 
 import torch
 from torch import nn, Tensor
 
 from .._util.attributes import derived_attribute
+from .._util.precision import keep_wide, no_autocast, widen
 from .._util.state import leaves
 from .._util.validation import is_positive_finite
 from ..core.parameters import Declared, Parameter, parameter, setting
@@ -33,7 +35,8 @@ class Rule(Declared, ABC, Generic[State]):
     new state. Within a step, presynaptic spikes come first, because they can cause postsynaptic spikes
     in the same step: two spikes at the same time are a pre-before-post pair. The change is the mean
     over the batch and, for convolutions, the sum over the places that share a weight. Rules are not
-    differentiable.
+    differentiable. Their parameters stay in float32 when they are converted to half precision, and
+    autocast does not affect them.
 
     Args:
         dt: Step size in seconds.
@@ -49,6 +52,9 @@ class Rule(Declared, ABC, Generic[State]):
             raise ValueError(
                 f"{type(self).__name__} needs w_min < w_max, got {self.w_min.tolist()} and {self.w_max.tolist()}."
             )
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        return super()._apply(keep_wide(fn), recurse)
 
     @abstractmethod
     def initial_state(self, pre: Tensor, post: Tensor, weight: Tensor) -> State:
@@ -79,7 +85,7 @@ class Rule(Declared, ABC, Generic[State]):
 
     def decay(self, tau: Tensor) -> Tensor:
         """The exact factor by which a trace with time constant `tau` decays in one step."""
-        return torch.exp(-self.dt / tau)
+        return torch.exp(-self.dt / widen(tau))
 
     def forward(
         self, pre: Tensor, post: Tensor, weight: Tensor, state: State | None = None, connection: nn.Module | None = None
@@ -117,7 +123,10 @@ class Rule(Declared, ABC, Generic[State]):
         `start_state`.
         """
         view = ConnectionView(weight, connection)
-        change, state = self.change(pre.to(weight.dtype), post.to(weight.dtype), weight, state, view)
+        pre, post = pre.to(weight.dtype), post.to(weight.dtype)
+        # Autocast would compute products of traces in half precision.
+        with no_autocast(weight):
+            change, state = self.change(pre, post, weight, state, view)
         # A zero without dimensions means that nothing fired, see `ConnectionView.outer`.
         if change.dim() or not has_concrete_values(change) or change:
             _clamp_(weight.add_(change), self.w_min, self.w_max)
@@ -150,7 +159,7 @@ class Rule(Declared, ABC, Generic[State]):
             TypeError: If its precision is too low.
             ValueError: If it is outside the bounds.
         """
-        self._check_precision(weight)
+        self.check_precision(weight)
         outside = weight[(weight < self.w_min) | (weight > self.w_max)]
         if len(outside):
             bounds = f"[{self.w_min.min():g}, {self.w_max.max():g}]"
@@ -159,7 +168,8 @@ class Rule(Declared, ABC, Generic[State]):
                 "initialize the weight within the bounds, for example with nn.init.uniform_(connection.weight, 0, 0.3)."
             )
 
-    def _check_precision(self, weight: Tensor) -> None:
+    def check_precision(self, weight: Tensor) -> None:
+        """Raise `TypeError` if the precision of a weight is too low to learn."""
         if weight.dtype not in (torch.float32, torch.float64):
             raise TypeError(
                 f"{type(self).__name__} changes weights in steps too small for {weight.dtype}; keep them in float32."
@@ -174,7 +184,7 @@ class Rule(Declared, ABC, Generic[State]):
                 raise TypeError(
                     f"{caller} takes floating-point tensors, got {x.dtype} for `{name}`; convert it with .float()."
                 )
-        self._check_precision(weight)
+        self.check_precision(weight)
         # Dimensions of one sample: 1 for a dense layer, 3 for `nn.Conv2d`.
         sample_dims = weight.dim() - 1
         matches = (

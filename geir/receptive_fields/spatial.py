@@ -1,11 +1,14 @@
 """Spatial receptive fields: derivatives of affine Gaussians."""
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from typing import TypeAlias
 
 import torch
 from torch import Tensor
+
+from .._util.precision import HALF_PRECISION, widen
 
 Values: TypeAlias = float | Sequence[float] | Tensor
 Derivatives: TypeAlias = int | Sequence[tuple[int, int]]
@@ -66,14 +69,19 @@ def spatial_receptive_field(
     caller = "spatial_receptive_field"
     _check_size(caller, size)
 
-    def parameter(name: str, value: Values) -> Tensor:
-        return _to_tensor(caller, name, value)[..., None, None]
+    given = {"scale": scale, "angle": angle, "ratio": ratio, "x": x, "y": y}
+    tensors = {name: _to_tensor(caller, name, value) for name, value in given.items()}
+    # Coordinates of pixels are not representable in half precision.
+    dtype = functools.reduce(torch.promote_types, (tensor.dtype for tensor in tensors.values()))
 
-    sigma = parameter("scale", scale)
-    theta = parameter("angle", angle)
-    kappa = parameter("ratio", ratio)
-    x_offset = parameter("x", x)
-    y_offset = parameter("y", y)
+    def parameter(name: str) -> Tensor:
+        return widen(tensors[name])[..., None, None]
+
+    sigma = parameter("scale")
+    theta = parameter("angle")
+    kappa = parameter("ratio")
+    x_offset = parameter("x")
+    y_offset = parameter("y")
     _check_positive(caller, scale=sigma, ratio=kappa)
     u_order = _check_order("dx", dx)[..., None, None].to(sigma.device)
     v_order = _check_order("dy", dy)[..., None, None].to(sigma.device)
@@ -82,7 +90,8 @@ def spatial_receptive_field(
     down = pixels[:, None] - y_offset
     u = (torch.cos(theta) * right + torch.sin(theta) * down) / (sigma * kappa)
     v = (torch.cos(theta) * down - torch.sin(theta) * right) / sigma
-    return _hermite_gaussian(u, u_order) * _hermite_gaussian(v, v_order) / (sigma**2 * kappa)
+    fields = _hermite_gaussian(u, u_order) * _hermite_gaussian(v, v_order) / (sigma**2 * kappa)
+    return fields.to(dtype) if dtype in HALF_PRECISION else fields
 
 
 def _hermite_gaussian(u: Tensor, order: Tensor) -> Tensor:

@@ -1,10 +1,12 @@
 """Convolutions with spatial receptive fields."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Mapping
 
 from torch import Tensor
 from torch.nn import functional
 
+from .._util.precision import HALF_PRECISION, widen
 from ..core.parameters import Declared, learnable, Parameter, parameter, setting
 from .spatial import derivative_orders, Derivatives, distinct_fields, spatial_parameters, spatial_receptive_field
 
@@ -26,7 +28,7 @@ class _FieldConvolution(Declared, ABC):
 
     @abstractmethod
     def fields(self) -> Tensor:
-        """The receptive fields, shape (fields, size, size)."""
+        """The receptive fields, shape (fields, size, size), float32 if the parameters are in half precision."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Compute the responses to images.
@@ -49,11 +51,17 @@ class _FieldConvolution(Declared, ABC):
                 f"got shape {tuple(x.shape)}."
             )
         fields = self.fields()[:, None]
-        padding = self.size // 2
         if self.aggregate:
-            return functional.conv2d(x, fields.expand(-1, channels, -1, -1), stride=self.stride, padding=padding)
-        repeated = fields.repeat(channels, 1, 1, 1)
-        return functional.conv2d(x, repeated, stride=self.stride, padding=padding, groups=channels)
+            weight, groups = fields.expand(-1, channels, -1, -1), 1
+        else:
+            weight, groups = fields.repeat(channels, 1, 1, 1), channels
+        # In half precision, the sum of a derivative's field would not be 0.
+        responses = functional.conv2d(widen(x), weight, stride=self.stride, padding=self.size // 2, groups=groups)
+        return responses.to(x.dtype) if x.dtype in HALF_PRECISION else responses
+
+
+def _widened(parameters: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: widen(value) for name, value in parameters.items()}
 
 
 class SpatialReceptiveField2d(_FieldConvolution):
@@ -86,7 +94,7 @@ class SpatialReceptiveField2d(_FieldConvolution):
     dy: int | Tensor = setting(default=0, accepts=(int, Tensor), expected="a whole number or a tensor of them")
 
     def fields(self) -> Tensor:
-        fields = spatial_receptive_field(**self.declared_parameters(), dx=self.dx, dy=self.dy, size=self.size)
+        fields = spatial_receptive_field(**_widened(self.declared_parameters()), dx=self.dx, dy=self.dy, size=self.size)
         return fields.reshape(-1, self.size, self.size)
 
 
@@ -104,7 +112,7 @@ class _FieldBank(_FieldConvolution):
 
     def table(self) -> dict[str, Tensor]:
         """The parameters of all combinations, including duplicates, see `spatial_parameters`."""
-        return spatial_parameters(**self.declared_parameters(), derivatives=self.derivatives, replicas=True)
+        return spatial_parameters(**_widened(self.declared_parameters()), derivatives=self.derivatives, replicas=True)
 
 
 class SampledSpatialReceptiveField2d(_FieldBank):

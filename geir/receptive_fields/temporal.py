@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import nn, Tensor
 
+from .._util.precision import wide_dtype, widen
 from ..containers import Network, StateThread
 from ..core.parameters import Learnable, learnable
 from ..neurons import LIBox
@@ -44,7 +45,9 @@ def temporal_scale_distribution(
             "temporal_scale_distribution: max_scale must be larger than min_scale, or equal to it for one scale, "
             f"got {max_scale} s and {min_scale} s for {n_scales} scales."
         )
-    return torch.logspace(math.log2(min_scale), math.log2(max_scale), n_scales, base=2)
+    dtype = torch.get_default_dtype()
+    scales = torch.logspace(math.log2(min_scale), math.log2(max_scale), n_scales, base=2, dtype=wide_dtype(dtype))
+    return scales.to(dtype)
 
 
 class TemporalReceptiveField(Network):
@@ -88,7 +91,7 @@ class TemporalReceptiveField(Network):
         super().__init__()
         is_learnable = isinstance(scales, Learnable)
         values = scales.value if isinstance(scales, Learnable) else scales
-        sigma = torch.as_tensor(values, dtype=torch.get_default_dtype()).detach()
+        sigma = torch.as_tensor(values, dtype=wide_dtype(torch.get_default_dtype())).detach()
         if sigma.dim() != 1 or not len(sigma) or not bool((sigma.diff(prepend=sigma.new_zeros(1)) > 0).all()):
             raise ValueError(
                 "TemporalReceptiveField takes scales that increase from above 0 s, "
@@ -114,11 +117,13 @@ class TemporalReceptiveField(Network):
         """
         if xs.dim() < 3:
             raise ValueError(f"TemporalReceptiveField takes (time, batch, channels, ...), got shape {tuple(xs.shape)}.")
+        # Each level is driven by the exact response of the previous one.
+        dtype, xs = xs.dtype, widen(xs)
         responses = []
         for level in self.levels:
             xs = run(xs, level)
             responses.append(xs)
-        return torch.cat(responses, 2)
+        return torch.cat(responses, 2).to(dtype)
 
 
 class SpatioTemporalReceptiveField(Network):

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
+from .._util.precision import widen
 from .._util.state import potential, state_type
 from ..core.parameters import Parameter, parameter
 from ..wrappers import CellMixin, Wrapper
@@ -65,8 +66,8 @@ class ConductanceSynapse(Wrapper):
         return ConductanceSynapseState(self.neuron.initial_state(x, dtype), g_exc=closed, g_inh=closed)
 
     def prepare(self) -> Prepared:
-        decay_exc = torch.exp(-self.dt / self.tau_exc)
-        decay_inh = torch.exp(-self.dt / self.tau_inh)
+        decay_exc = torch.exp(-self.dt / widen(self.tau_exc))
+        decay_inh = torch.exp(-self.dt / widen(self.tau_inh))
         return decay_exc, decay_inh, self.neuron.prepare()
 
     def step(

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
+from .._util.precision import widen
 from ..core.integrators import Coefficients, phi1
 from ..core.ode import ODE
 from ..core.parameters import Parameter, parameter
@@ -48,7 +49,7 @@ class DoubleExponentialSynapse(ODE[DoubleExponentialSynapseState], affine=True):
         return DoubleExponentialSynapseState(i=torch.zeros(()), h=torch.zeros(()))
 
     def prepare(self) -> Prepared:
-        ratio = self.tau_rise / self.tau_decay
+        ratio = widen(self.tau_rise) / widen(self.tau_decay)
         # The peak for a = 1 is r^(1 / (1 - r)), with the limit 1 / e at r = 1.
         gain = torch.exp(1 / phi1(torch.log(ratio))) if self.normalized else 1 / ratio
         return (gain, *super().prepare())

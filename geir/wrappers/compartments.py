@@ -5,6 +5,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 from .._runtime.stepper import Prepared
+from .._util.precision import widen
 from .._util.state import AnyState, potential, with_potential
 from ..core.parameters import setting
 from .cell import CellMixin
@@ -53,6 +54,7 @@ class Compartments(Wrapper):
     def prepare(self) -> Prepared:
         rates = self.coupling
         assert rates is not None  # set at construction
+        rates = widen(rates)
         flow = torch.matrix_exp(self.dt * (rates - torch.diag(rates.sum(1))))
         return flow, self.neuron.prepare()
 

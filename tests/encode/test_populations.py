@@ -25,3 +25,10 @@ def test_rank_order_agrees_with_sorting_and_keeps_the_order_of_equal_values():
     assert (zs.sum(-1) == 1).all()
     assert torch.equal(encode.rank_order(x, 4), zs[:4])
     assert encode.rank_order(torch.tensor([2.0, 5.0, 5.0, 2.0])).argmax(-1).tolist() == [1, 2, 0, 3]
+
+
+@pytest.mark.parametrize("dtype", [torch.int64, torch.bool])
+def test_a_population_refuses_integers(dtype):
+    """The preferred values would be integers as well."""
+    with pytest.raises(TypeError, match=f"encode.population expected floating-point values, got {dtype}"):
+        encode.population(torch.ones(2, dtype=dtype), 3)

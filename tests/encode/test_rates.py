@@ -56,3 +56,14 @@ def test_random_encoders_repeat_with_the_same_generator_only(module):
     torch.manual_seed(7)
     torch.testing.assert_close(module(30)(x), first)
     assert module(30, f_max=50, dt=2e-3)(x).shape == (30, 50)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("encoder", [encode.poisson, encode.signed_poisson])
+def test_rates_of_half_precision_are_those_of_the_intensities(encoder, dtype):
+    """In bfloat16, random numbers are multiples of 1/256: intensity 0.1 would fire at twice its rate."""
+    x = torch.tensor([0.5, 0.1], dtype=dtype)[:, None].expand(2, 500)
+    zs = encoder(x, 2000, f_max=20.0, generator=torch.Generator().manual_seed(0))
+    rates = zs.float().mean((0, 2)) / 1e-3
+    # The standard deviation of the mean of 1,000 s at 10 Hz is 0.1 Hz.
+    torch.testing.assert_close(rates, torch.tensor([10.0, 2.0]), rtol=0, atol=0.4)

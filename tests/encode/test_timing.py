@@ -65,3 +65,31 @@ def test_the_default_interval_of_bursts_is_the_longest_that_fits():
         zs = encode.burst(x, steps)
         assert torch.equal(zs, encode.burst(x, steps, max_interval=longest))
         assert torch.equal(zs.sum(0), torch.ceil(5 * x))
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_time_to_first_spike_of_half_precision_has_one_spike_at_its_step(dtype):
+    """In half precision, several step numbers would be equal to one time."""
+    x = torch.linspace(0.01, 1, 200).to(dtype)
+    zs = encode.time_to_first_spike(x, 1000)
+    assert (zs.float().sum(0) == 1).all()
+    expected = [int((1 - value) * 1000) for value in x.double().tolist()]
+    difference = zs.float().argmax(0) - torch.tensor(expected)
+    # float32 rounds a product that is a whole number up or down.
+    assert difference.abs().max() <= 1
+    assert (difference == 0).float().mean() > 0.95
+
+
+def test_time_to_first_spike_is_one_spike_beyond_the_integers_of_float32():
+    assert encode.time_to_first_spike(torch.tensor([2e-3]), 2**25).sum() == 1
+
+
+@pytest.mark.parametrize("period", [8, 24, 30, 62])
+def test_the_largest_intensity_has_all_digits(period):
+    """2**30 - 1 is not representable in float32, and 2**30 has no digits within the period."""
+    assert encode.phase(torch.ones(1), period, period=period).all()
+
+
+def test_more_digits_than_an_integer_holds_are_refused():
+    with pytest.raises(ValueError, match="encode.phase: period must be at most 62 binary digits, got 63"):
+        encode.phase(torch.ones(1), 10, period=63)

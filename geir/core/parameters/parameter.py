@@ -9,6 +9,7 @@ import torch
 from torch import nn, Tensor
 from torch._subclasses import FakeTensor
 
+from ..._util.precision import widen
 from .range import Range
 
 UNBOUNDED = Range()
@@ -106,7 +107,7 @@ class Parameter:
         if (stored := module._parameters.get(self.stored_name)) is not None:
             initial = module._buffers[self.initial_name]
             assert initial is not None  # set together with it
-            return self.range.from_unconstrained(stored, initial)
+            return self.range.from_unconstrained(widen(stored), widen(initial))
         raise AttributeError(f"{type(module).__name__}.{self.name} is not set yet.")
 
     def __set__(self, module: nn.Module, value: Any) -> None:

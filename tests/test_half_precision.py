@@ -1,0 +1,566 @@
+"""Input in half precision gives the results of float32, for every public function and module of the namespaces below.
+
+Each row of the table is run with input of float16 and bfloat16, and with the same numbers in float32. Both must agree up
+to the rounding of the result: nothing in between may be computed in half precision, in which 257 (bfloat16) and 2049
+(float16) are no numbers, one step of a slow decay is a factor of 1, and probabilities are multiples of 1/256.
+"""
+
+import copy
+import inspect
+import types
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import pytest
+import torch
+from model_table import MODELS
+from torch import nn
+
+import geir
+from geir import connections, decode, encode, measures, plasticity, receptive_fields, surrogates, synapses
+from geir._util.function_module import FunctionModule
+from geir.neurons import parallel
+
+NAMESPACES = [encode, decode, measures, surrogates, plasticity, connections, receptive_fields, synapses, parallel]
+HALF = [torch.float16, torch.bfloat16]
+STEPS = 2500
+
+
+class Case(NamedTuple):
+    run: Callable[..., Any]  # from the inputs to tensors, nested in tuples or dictionaries
+    inputs: Callable[[], tuple[torch.Tensor, ...]]
+    # Rounding errors of the result, in units in the last place: one where sums may be ordered differently.
+    ulps: float = 0
+
+
+def generator() -> torch.Generator:
+    return torch.Generator().manual_seed(0)
+
+
+def uniform(*shape, low=0.0, high=1.0):
+    return low + (high - low) * torch.rand(shape, generator=generator())
+
+
+def intensities():
+    return (uniform(40),)
+
+
+def currents():
+    return (uniform(40, high=3.0),)
+
+
+def spikes():
+    """Trains of 2,500 steps: one of every second step, others random; one whose first spike is late."""
+    zs = (uniform(STEPS, 5) < 0.4).float()
+    zs[:, 0] = torch.arange(STEPS) % 2
+    zs[:1237, 1] = 0
+    zs[:, 2] = 0
+    return (zs,)
+
+
+def two_trains():
+    (zs,) = spikes()
+    return zs, zs.flip(1)
+
+
+def probabilities():
+    return uniform(STEPS, 5), uniform(STEPS, 5).flip(0)
+
+
+def potentials():
+    """Potentials in millivolts, whose changes are small beside their mean."""
+    return (-65 + uniform(STEPS, 6, low=-1.0),)
+
+
+def scores():
+    return spikes()[0][:, None].repeat(1, 3, 1), torch.tensor([1, 0, 3])
+
+
+def distances():
+    return (torch.cat([uniform(1000, low=-4.0, high=4.0), torch.zeros(1)]),)
+
+
+def images():
+    return (uniform(2, 2, 12, 12),)
+
+
+def surrogate(function):
+    def spikes_and_gradient(x):
+        x = x.detach().requires_grad_()
+        z = function(x)
+        (gradient,) = torch.autograd.grad(z.sum(), x)
+        return z.detach(), gradient
+
+    return Case(spikes_and_gradient, distances)
+
+
+def with_gradient(function, inputs):
+    """The result and its gradients."""
+
+    def run(*xs):
+        xs = [x.detach().requires_grad_() if x.is_floating_point() else x for x in xs]
+        y = function(*xs)
+        return y.detach(), torch.autograd.grad(y.sum(), [x for x in xs if x.requires_grad])
+
+    return Case(run, inputs)
+
+
+def signed():
+    return (uniform(40, low=-1.0),)
+
+
+def seeded(encoder, inputs=intensities):
+    return Case(lambda x: encoder(x, generator=generator()), inputs)
+
+
+def neuron(model, zs):
+    """The neuron in float64 for input in float64."""
+    return model.double() if zs.dtype == torch.float64 else model
+
+
+def layer_counts(zs):
+    connections = [geir.Lift(nn.Linear(5, 4)).to(zs.dtype), geir.Lift(nn.Linear(4, 3)).to(zs.dtype)]
+    model = geir.SequentialState(connections[0], neuron(geir.LIF(), zs), connections[1])
+    with torch.no_grad():
+        for p in model.parameters():
+            p.fill_(0.5)
+    return {name: torch.tensor(counts) for name, counts in measures.count_operations(model, zs[:, None]).items()}
+
+
+def recorded(zs):
+    return measures.record_outputs(neuron(geir.LI(), zs), zs)[1]
+
+
+def in_chunks(function):
+    def run(values):
+        total = None
+        for chunk in values.split(1):
+            total = function(chunk, total)
+        return total
+
+    return run
+
+
+FUNCTIONS = {
+    encode.poisson: seeded(lambda x, **kw: encode.poisson(x, STEPS, f_max=20.0, **kw)),
+    encode.poisson_step: seeded(lambda x, **kw: encode.poisson_step(x.repeat(500), f_max=20.0, **kw)),
+    encode.signed_poisson: seeded(lambda x, **kw: encode.signed_poisson(x, STEPS, f_max=20.0, **kw), signed),
+    encode.signed_poisson_step: seeded(
+        lambda x, **kw: encode.signed_poisson_step(x.repeat(500), f_max=20.0, **kw), signed
+    ),
+    encode.constant_current_lif: Case(lambda x: encode.constant_current_lif(x, STEPS), currents),
+    encode.spike_latency: Case(encode.spike_latency, spikes),
+    encode.spike_latency_lif: Case(lambda x: encode.spike_latency_lif(x, STEPS), currents),
+    encode.time_to_first_spike: Case(lambda x: encode.time_to_first_spike(x, STEPS), intensities),
+    encode.rank_order: Case(encode.rank_order, lambda: (uniform(2, 600),)),
+    encode.phase: Case(lambda x: encode.phase(x, STEPS, period=20), intensities),
+    encode.burst: Case(lambda x: encode.burst(x, STEPS, max_spikes=7), intensities),
+    encode.population: Case(lambda x: encode.population(x, 300, high=0.9), intensities),
+    encode.delta: Case(lambda xs: encode.delta(xs, 0.125), lambda: (uniform(STEPS, 4).cumsum(0) / 100,)),
+    decode.rate: with_gradient(decode.rate, spikes),
+    decode.spike_count: with_gradient(decode.spike_count, spikes),
+    decode.max_potential: with_gradient(decode.max_potential, potentials),
+    decode.last_potential: with_gradient(decode.last_potential, potentials),
+    decode.first_spike_time: with_gradient(decode.first_spike_time, spikes),
+    decode.first_spike_score: with_gradient(decode.first_spike_score, spikes),
+    decode.spike_times: with_gradient(lambda zs: decode.spike_times(zs, 40, missing=10.0)[::13], spikes),
+    decode.rate_loss: with_gradient(decode.rate_loss, scores),
+    decode.max_potential_loss: with_gradient(decode.max_potential_loss, scores),
+    decode.last_potential_loss: with_gradient(decode.last_potential_loss, scores),
+    decode.first_spike_loss: with_gradient(decode.first_spike_loss, scores),
+    measures.isi_distance: Case(measures.isi_distance, two_trains),
+    measures.spike_distance: Case(measures.spike_distance, two_trains),
+    measures.van_rossum_distance: with_gradient(lambda x, y: measures.van_rossum_distance(x, y, tau=1.0), two_trains),
+    measures.victor_purpura_distance: Case(measures.victor_purpura_distance, two_trains),
+    measures.causal_filter: Case(
+        lambda xs, kernel: measures.causal_filter(xs, kernel),
+        lambda: (spikes()[0], torch.exp(-torch.arange(700) / 300)),
+        ulps=1,
+    ),
+    measures.exponential_filter: with_gradient(lambda xs: measures.exponential_filter(xs, tau=1.0), spikes),
+    measures.logical_and: with_gradient(measures.logical_and, probabilities),
+    measures.logical_or: with_gradient(measures.logical_or, probabilities),
+    measures.logical_xor: with_gradient(measures.logical_xor, probabilities),
+    measures.logical_not: with_gradient(measures.logical_not, intensities),
+    measures.muller_c: Case(measures.muller_c, probabilities),
+    measures.posedge_detector: Case(lambda xs: measures.posedge_detector(xs), lambda: probabilities()[:1]),
+    measures.count_operations: Case(layer_counts, spikes),
+    measures.record_outputs: Case(recorded, spikes),
+    measures.activity_penalty: with_gradient(lambda zs: measures.activity_penalty(zs, 2.0), spikes),
+    measures.rate_penalty: with_gradient(lambda zs: measures.rate_penalty(zs, lower=300.0, upper=450.0), spikes),
+    measures.silence_penalty: with_gradient(lambda zs: measures.silence_penalty(zs, 1100.0), spikes),
+    measures.voltage_penalty: with_gradient(lambda vs: measures.voltage_penalty(vs, -65.2, -64.9), potentials),
+    measures.spike_accumulator: Case(in_chunks(measures.spike_accumulator), spikes),
+    measures.voltage_accumulator: Case(in_chunks(measures.voltage_accumulator), potentials),
+    measures.coefficient_of_variation: Case(measures.coefficient_of_variation, spikes),
+    measures.local_variation: Case(measures.local_variation, spikes),
+    measures.interspike_intervals: Case(measures.interspike_intervals, spikes),
+    measures.fano_factor: Case(lambda zs: measures.fano_factor(zs, window=1.2), spikes),
+    measures.firing_rate: with_gradient(measures.firing_rate, spikes),
+    measures.sparsity: Case(measures.sparsity, spikes),
+    measures.synchrony: with_gradient(measures.synchrony, potentials),
+    surrogates.SuperSpike: surrogate(surrogates.SuperSpike()),
+    surrogates.SparseFastSigmoid: surrogate(surrogates.SparseFastSigmoid(width=3.0)),
+    surrogates.Sigmoid: surrogate(surrogates.Sigmoid()),
+    surrogates.ATan: surrogate(surrogates.ATan(alpha=100.0)),
+    surrogates.Triangle: surrogate(surrogates.Triangle()),
+    surrogates.Rectangle: surrogate(surrogates.Rectangle(width=0.9)),
+    surrogates.Gaussian: surrogate(surrogates.Gaussian()),
+    surrogates.MultiGaussian: surrogate(surrogates.MultiGaussian()),
+    surrogates.Erfc: surrogate(surrogates.Erfc()),
+    surrogates.Tanh: surrogate(surrogates.Tanh()),
+    surrogates.Circle: surrogate(surrogates.Circle(alpha=100.0)),
+    surrogates.PiecewiseExponential: surrogate(surrogates.PiecewiseExponential()),
+    surrogates.StraightThrough: surrogate(surrogates.StraightThrough()),
+    surrogates.ZeroGradient: surrogate(surrogates.ZeroGradient()),
+    surrogates.Custom: surrogate(surrogates.Custom(lambda x: 1 / (1 + (10 * x) ** 2))),
+    surrogates.MultiSpike: surrogate(surrogates.MultiSpike(step=0.3)),
+    receptive_fields.spatial_receptive_field: Case(
+        lambda *p: receptive_fields.spatial_receptive_field(*p[:3], x=p[3], y=p[4], dx=2, dy=1, size=401),
+        lambda: tuple(torch.tensor([v]) for v in (9.0, 0.7, 1.3, 190.0, 3.0)),
+    ),
+    receptive_fields.spatial_parameters: Case(
+        lambda scales, angles: receptive_fields.spatial_parameters(scales, angles, [1.0, 2.0], 2),
+        lambda: (torch.tensor([1.0, 1.9, 3.3]), torch.tensor([0.0, 0.7])),
+    ),
+}
+
+
+def pre_and_post():
+    (zs,) = spikes()
+    return zs[:300, None, [0, 3, 4]], zs[:300, None, 3:].flip(0)
+
+
+def learned(rule):
+    """The weight and the state after a rule has run, with weights of float32: others are refused."""
+
+    def run(pres, posts):
+        weight = torch.full((2, 3), 0.2)
+        state = None
+        for pre, post in zip(pres, posts, strict=True):
+            weight, state = rule(pre, post, weight, state)
+        return weight, state
+
+    return run
+
+
+FUNCTIONS |= {
+    plasticity.InhibitorySTDP: Case(learned(plasticity.InhibitorySTDP(w_max=1.0)), pre_and_post),
+    plasticity.BCM: Case(learned(plasticity.BCM()), pre_and_post),
+    plasticity.Oja: Case(learned(plasticity.Oja()), pre_and_post),
+    plasticity.RateBased: Case(learned(plasticity.RateBased(plasticity.Oja(eta=1e-5))), pre_and_post),
+    plasticity.SumOfRules: Case(
+        learned(plasticity.SumOfRules(plasticity.STDP(), plasticity.SynapticScaling())), pre_and_post
+    ),
+    plasticity.RewardModulated: Case(learned(plasticity.RewardModulated(plasticity.STDP())), pre_and_post),
+    plasticity.SynapticScaling: Case(learned(plasticity.SynapticScaling()), pre_and_post),
+    plasticity.STDPSensor: Case(learned(plasticity.STDPSensor()), pre_and_post),
+    plasticity.CorrelationSensor: Case(learned(plasticity.CorrelationSensor()), pre_and_post),
+    plasticity.STDP: Case(
+        learned(plasticity.STDP()), lambda: (spikes()[0][:, None, [0, 3, 4]], spikes()[0][:, None, 3:].flip(0))
+    ),
+    plasticity.TripletSTDP: Case(learned(plasticity.TripletSTDP()), pre_and_post),
+    plasticity.IntrinsicPlasticity: Case(
+        lambda zs: [plasticity.IntrinsicPlasticity()(z, torch.ones(5)) for z in zs[:50]], spikes
+    ),
+}
+
+
+def correlated(kind):
+    # With these weights, currents are exact in half precision, and the neurons receive the same.
+    return kind(5, 3, input_weights=torch.full((3, 5), 0.5), recurrent_weights=torch.full((3, 3), -0.25))
+
+
+# Modules: each runs in float32 and in half precision. A module in half precision has rounded parameters; it is compared
+# with a module of the same parameters in float32.
+MODULES = {
+    encode.DeltaEncoder: Case(lambda: encode.DeltaEncoder(threshold=0.25), spikes),
+    encode.DeltaEncoderCell: Case(lambda: encode.DeltaEncoderCell(threshold=0.25), intensities),
+    measures.ExponentialFilter: Case(lambda: measures.ExponentialFilter(tau=1.0), spikes),
+    measures.ExponentialFilterCell: Case(lambda: measures.ExponentialFilterCell(tau=1.0), intensities),
+    plasticity.CorrelationSensors: Case(
+        lambda: correlated(
+            lambda *sizes, **weights: plasticity.CorrelationSensors(geir.LIFRecurrent(*sizes, **weights))
+        ),
+        spikes,
+    ),
+    plasticity.LIFCorrelation: Case(lambda: correlated(plasticity.LIFCorrelation), spikes),
+    plasticity.LIFCorrelationCell: Case(lambda: correlated(plasticity.LIFCorrelationCell), lambda: (spikes()[0][7],)),
+    connections.Delay: Case(lambda: connections.Delay(delay=torch.tensor([0.1, 0.257, 0.7503, 0, 1e-3])), spikes),
+    connections.DelayCell: Case(lambda: connections.DelayCell(delay=0.0), intensities),
+    connections.DelayedLinear: Case(
+        lambda: connections.DelayedLinear(5, 2, delay=torch.linspace(0, 0.3003, 10).view(2, 5)), spikes, ulps=1
+    ),
+    connections.DelayedLinearCell: Case(lambda: connections.DelayedLinearCell(5, 2, delay=0.257), spikes, ulps=1),
+    connections.MaskedLinear: Case(lambda: connections.MaskedLinear(5, 4, mask=torch.ones(4, 5)), spikes, ulps=1),
+    connections.SparseLinear: Case(lambda: connections.SparseLinear(5, 4, mask=torch.ones(4, 5)), spikes, ulps=1),
+    connections.SparseInputLinear: Case(lambda: connections.SparseInputLinear(5, 4), spikes, ulps=1),
+    connections.SparseInputConv2d: Case(lambda: connections.SparseInputConv2d(2, 4, 3), images, ulps=1),
+    receptive_fields.SpatialReceptiveField2d: Case(
+        lambda: receptive_fields.SpatialReceptiveField2d(2, 9, scale=torch.tensor([1.3, 2.1]), dx=1), images, ulps=1
+    ),
+    receptive_fields.SampledSpatialReceptiveField2d: Case(
+        lambda: receptive_fields.SampledSpatialReceptiveField2d(2, 9, scales=[1.3, 2.1], derivatives=2), images, ulps=1
+    ),
+    receptive_fields.ParameterizedSpatialReceptiveField2d: Case(
+        lambda: receptive_fields.ParameterizedSpatialReceptiveField2d(2, 9, scales=[1.3], derivatives=2), images, ulps=1
+    ),
+    receptive_fields.TemporalReceptiveField: Case(
+        lambda: receptive_fields.TemporalReceptiveField([0.1, 0.7]), lambda: (spikes()[0][:, None],), ulps=2
+    ),
+    receptive_fields.SpatioTemporalReceptiveField: Case(
+        lambda: receptive_fields.SpatioTemporalReceptiveField(
+            nn.Identity(), receptive_fields.TemporalReceptiveField([0.1])
+        ),
+        lambda: (spikes()[0][:, None],),
+    ),
+    synapses.AlphaSynapse: Case(lambda: synapses.AlphaSynapse(), spikes),
+    synapses.ConductanceSynapse: Case(lambda: synapses.ConductanceSynapse(geir.LIFBox(), tau_exc=1.0), spikes),
+    synapses.DoubleExponentialSynapse: Case(lambda: synapses.DoubleExponentialSynapse(), spikes),
+    synapses.ExponentialSynapse: Case(lambda: synapses.ExponentialSynapse(), spikes),
+    synapses.TsodyksMarkram: Case(lambda: synapses.TsodyksMarkram(), spikes),
+    synapses.AlphaSynapseCell: Case(lambda: synapses.AlphaSynapseCell(), intensities),
+    synapses.ConductanceSynapseCell: Case(lambda: synapses.ConductanceSynapseCell(geir.LIFBox()), intensities),
+    synapses.DoubleExponentialSynapseCell: Case(lambda: synapses.DoubleExponentialSynapseCell(), intensities),
+    synapses.ExponentialSynapseCell: Case(lambda: synapses.ExponentialSynapseCell(), intensities),
+    synapses.TsodyksMarkramCell: Case(lambda: synapses.TsodyksMarkramCell(), intensities),
+    parallel.ParallelSpikingNeuron: Case(lambda: parallel.ParallelSpikingNeuron(STEPS), lambda: (4 * spikes()[0],)),
+    parallel.SlidingParallelSpikingNeuron: Case(
+        lambda: parallel.SlidingParallelSpikingNeuron(8), lambda: (uniform(STEPS, 5),)
+    ),
+}
+# What takes no numbers, or is a part of a row of the table.
+EXEMPT = {
+    encode.phase_weights: "takes numbers of steps only",
+    receptive_fields.temporal_scale_distribution: "takes Python numbers only",
+    plasticity.ConnectionView: "products of the rules, which are in the table",
+    plasticity.Additive: "part of the rules, in the dtype of the weight",
+    plasticity.Multiplicative: "part of the rules, in the dtype of the weight",
+    plasticity.PowerLaw: "part of the rules, in the dtype of the weight",
+    plasticity.AllToAll: "part of the rules, in the dtype of the weight",
+    plasticity.NearestSpike: "part of the rules, in the dtype of the weight",
+    plasticity.Plastic: "a connection in half precision is refused, see below",
+    plasticity.PlasticCell: "a connection in half precision is refused, see below",
+    plasticity.initial_traces: "zeros, in the dtype of the weight",
+    plasticity.stdp_window: "delays that are not whole steps after rounding are refused",
+    connections.GaussianInterpolation: "part of the delays",
+    connections.LinearInterpolation: "part of the delays",
+    connections.NearestStep: "part of the delays",
+}
+
+
+def public(namespace):
+    for name, value in vars(namespace).items():
+        here = namespace.__name__.removeprefix("geir.").split(".")[0]
+        if name.startswith("_") or not getattr(value, "__module__", "").startswith(f"geir.{here}"):
+            continue
+        if isinstance(value, types.ModuleType | property) or inspect.isabstract(value):
+            continue
+        if inspect.isclass(value) and issubclass(value, tuple):
+            continue
+        if callable(value) and not hasattr(value, "__supertype__"):
+            yield value.function if inspect.isclass(value) and issubclass(value, FunctionModule) else value
+
+
+@pytest.mark.parametrize("namespace", NAMESPACES, ids=lambda namespace: namespace.__name__)
+def test_every_public_function_and_module_is_in_the_table(namespace):
+    found = {value for value in public(namespace) if value.__module__ != "typing"}
+    assert found
+    assert not found - FUNCTIONS.keys() - MODULES.keys() - EXEMPT.keys()
+
+
+def flatten(result):
+    if isinstance(result, dict):
+        result = list(result.values())
+    if isinstance(result, tuple | list):
+        return [tensor for part in result for tensor in flatten(part)]
+    return [] if result is None else [result]
+
+
+def assert_rounded(actual, expected, ulps):
+    """The result of half precision is that of float32, rounded to its dtype."""
+    actual, expected = flatten(actual), flatten(expected)
+    assert len(actual) == len(expected) > 0
+    assert any(bool((part != 0).any()) for part in expected), "nothing to compare"
+    for one, other in zip(actual, expected, strict=True):
+        assert one.shape == other.shape
+        if not one.numel():
+            continue
+        if one.dtype == other.dtype:
+            torch.testing.assert_close(one, other, rtol=1e-5 if ulps else 1e-6, atol=1e-6, equal_nan=True)
+            continue
+        assert one.dtype in HALF
+        rounded = other.to(one.dtype)
+        if not ulps:
+            torch.testing.assert_close(one, rounded, rtol=0, atol=0, equal_nan=True)
+            continue
+        # Sums of another order differ where terms cancel.
+        scale = torch.finfo(one.dtype).eps * ulps
+        torch.testing.assert_close(one, rounded, rtol=scale, atol=scale * other.abs().mean().item() / 8, equal_nan=True)
+
+
+def halved(inputs, dtype):
+    half = [x.to(dtype) if x.is_floating_point() else x for x in inputs]
+    return half, [x.float() if x.is_floating_point() else x for x in half]
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_a_function_of_half_precision_agrees_with_float32(function, dtype):
+    run, inputs, ulps = FUNCTIONS[function]
+    half, wide = halved(inputs(), dtype)
+    assert_rounded(run(*half), run(*wide), ulps)
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize("kind", MODULES, ids=lambda kind: kind.__name__)
+def test_a_module_in_half_precision_agrees_with_the_same_parameters_in_float32(kind, dtype):
+    make, inputs, ulps = MODULES[kind]
+    half, wide = halved(inputs(), dtype)
+    torch.manual_seed(0)
+    module = make()
+    with torch.no_grad():
+        actual = module.to(dtype)(*half)
+        assert_rounded(actual, module.float()(*wide), ulps)
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize(
+    "kind", [plasticity.RewardModulated, plasticity.BCM, plasticity.SynapticScaling, plasticity.STDP]
+)
+def test_a_rule_converted_to_half_precision_keeps_its_time_constants(kind, dtype):
+    """In bfloat16, a trace of one second would never decay."""
+    rule = kind(plasticity.STDP()) if kind is plasticity.RewardModulated else kind()
+    run, inputs = learned(rule), pre_and_post()
+    expected = run(*inputs)
+    rule.to(dtype)
+    assert all(part.dtype == torch.float32 for part in rule.buffers())
+    assert_rounded(run(*inputs), expected, 0)
+
+
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+@pytest.mark.parametrize("model", MODELS, ids=lambda model: type(model).__name__)
+def test_a_neuron_in_half_precision_agrees_with_the_same_parameters_in_float32(model, dtype):
+    xs = uniform(300, 4, high=30.0).to(dtype)
+    module = copy.deepcopy(model).to(dtype)
+    with torch.no_grad():
+        actual = module(xs)
+        assert_rounded(actual, module.float()(xs.float()), 0)
+
+
+def test_autocast_does_not_affect_what_a_rule_learns():
+    pres, posts = pre_and_post()
+    pres, posts = pres.repeat(1, 64, 1), posts.repeat(1, 64, 1)
+    expected = learned(plasticity.STDP())(pres, posts)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert_rounded(learned(plasticity.STDP())(pres, posts), expected, 0)
+
+
+def test_autocast_does_not_affect_correlation_sensors():
+    (zs,) = spikes()
+    layer = correlated(plasticity.LIFCorrelation)
+    _, expected = layer(zs)
+    with torch.autocast("cpu", torch.bfloat16):
+        _, actual = layer(zs)
+    assert_rounded(actual, expected, 0)
+
+
+@pytest.mark.parametrize("kind", [plasticity.Plastic, plasticity.PlasticCell])
+@pytest.mark.parametrize("dtype", HALF, ids=str)
+def test_a_plastic_layer_converted_to_half_precision_refuses_to_learn(kind, dtype):
+    connection = nn.Linear(5, 2, bias=False)
+    nn.init.constant_(connection.weight, 0.3)
+    layer = kind(connection, geir.LIF(), plasticity.STDP()).to(dtype)
+    x = torch.ones(3, 1, 5, dtype=dtype)
+    with pytest.raises(TypeError, match=f"STDP changes weights in steps too small for {dtype}; keep them in float32"):
+        layer(x if kind is plasticity.Plastic else x[0])
+    layer.eval()(x if kind is plasticity.Plastic else x[0])
+
+
+def test_intrinsic_plasticity_refuses_thresholds_that_are_too_coarse():
+    with pytest.raises(
+        TypeError, match=r"moves thresholds in steps too small for torch.bfloat16; keep them in float32"
+    ):
+        plasticity.IntrinsicPlasticity()(torch.ones(1, 2), torch.ones(2, dtype=torch.bfloat16))
+
+
+@pytest.mark.parametrize("learnable", [False, True])
+def test_delays_stay_whole_steps_when_a_network_is_converted(learnable):
+    """0.1 s is 100 steps; in bfloat16 it would be 100.1, and 0.257 s would be 258."""
+    delays = torch.tensor([0.1, 0.257])
+    layer = connections.Delay(delay=geir.learnable(delays) if learnable else delays)
+    xs = torch.zeros(300, 2)
+    xs[0] = 1
+    network = nn.Sequential(layer)
+    layer(xs)[0].sum().backward() if learnable else None
+    network.bfloat16()
+    ys, _ = network(xs.bfloat16())
+    assert ys.dtype == torch.bfloat16
+    torch.testing.assert_close(ys.float().argmax(0), torch.tensor([100, 257]))
+    torch.testing.assert_close(ys.float().amax(0), torch.ones(2), rtol=0.01, atol=0)
+    assert layer.delay.dtype == torch.float32
+    for stored in layer.parameters():
+        assert stored.dtype == stored.grad.dtype == torch.float32
+    network.double()
+    assert layer.delay.dtype == torch.float64
+
+
+def test_sums_of_a_stream_in_half_precision_do_not_stop_growing():
+    """In bfloat16, 256 + 1 is 256."""
+    total = None
+    for zs in torch.ones(2000, 1, 2, dtype=torch.bfloat16):
+        total = measures.spike_accumulator(zs, total)
+    assert total.tolist() == [2000, 2000]
+
+
+def refuses_or_agrees(call, expected, refusals):
+    try:
+        actual = call()
+    except refusals:
+        return
+    for one, other in zip(flatten(actual), flatten(expected()), strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-5, check_dtype=False, equal_nan=True)
+
+
+DISCRETE = [torch.bool, torch.uint8, torch.int64]
+
+
+def without_gradient(function):
+    run, inputs, _ = FUNCTIONS[function]
+    if isinstance(function, type) and issubclass(function, surrogates.Surrogate):
+        made = {surrogates.Custom: lambda: function(torch.abs)}.get(function, function)()
+        return made, inputs
+    return run, inputs
+
+
+@pytest.mark.parametrize("dtype", DISCRETE, ids=str)
+@pytest.mark.parametrize("function", FUNCTIONS, ids=lambda function: function.__name__)
+def test_a_function_of_integers_is_right_or_refuses(function, dtype):
+    run, inputs = without_gradient(function)
+    discrete = [x.to(dtype) if x.is_floating_point() else x for x in inputs()]
+    wide = [x.float() if y.is_floating_point() else x for x, y in zip(discrete, inputs(), strict=True)]
+    refuses_or_agrees(lambda: run(*discrete), lambda: run(*wide), (TypeError, ValueError))
+
+
+@pytest.mark.parametrize("dtype", [*DISCRETE, torch.float64], ids=str)
+@pytest.mark.parametrize("kind", MODULES, ids=lambda kind: kind.__name__)
+def test_a_module_is_right_for_integers_and_float64_or_refuses(kind, dtype):
+    make, inputs, _ = MODULES[kind]
+    module, given = make(), [x.to(dtype) for x in inputs()]
+    # PyTorch's own products refuse other dtypes with a RuntimeError.
+    refusals = (TypeError, ValueError, RuntimeError)
+    with torch.no_grad():
+        refuses_or_agrees(lambda: module(*given), lambda: module(*(x.float() for x in given)), refusals)
+
+
+# float64 draws other random numbers.
+RANDOM = {encode.poisson, encode.poisson_step, encode.signed_poisson, encode.signed_poisson_step}
+
+
+@pytest.mark.parametrize("function", [f for f in FUNCTIONS if f not in RANDOM], ids=lambda function: function.__name__)
+def test_a_function_of_float64_agrees_with_float32(function):
+    run, inputs, _ = FUNCTIONS[function]
+    wide = [x.double() if x.is_floating_point() else x for x in inputs()]
+    actual, expected = flatten(run(*wide)), flatten(run(*inputs()))
+    for one, other in zip(actual, expected, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-3, atol=1e-4, check_dtype=False, equal_nan=True)
