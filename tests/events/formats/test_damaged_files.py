@@ -115,20 +115,10 @@ INVALID_FILES = {
         b"t,x@4,y@4,p\n1,2,3,1\n1,2\n",
         "invalid line, expected integers t, x, y and p: '1,2'; the 1 events before it",
     ),
-    "times in seconds": (
-        "a.txt",
-        b"x@4 y@4 t p\n0 0 0.5 1\n",
-        "invalid line, expected integers t, x, y and p: '0 0 0.5 1'",
-    ),
     "a line that is too long": (
         "a.csv",
         b"t,x@4,y@4,p\n" + b"1" * (BLOCK_BYTES + 5000),
         "a line has more than 4,096 characters",
-    ),
-    "unknown names of fields": (
-        "a.csv",
-        b"time,x,y,p\n1,2,3,1\n",
-        "the first line must name the fields t, x, y and p, got 'time,x,y,p'",
     ),
     "an invalid archive": ("a.npz", b"PK\x03\x04 and so on", "the file is damaged: File is not a zip file"),
     "an invalid HDF5 file": ("a.h5", b"\x89HDF\r\n\x1a\n and so on", "the file is damaged:"),
