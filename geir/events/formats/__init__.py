@@ -6,7 +6,7 @@ in Python.
 
 from collections.abc import Callable
 
-from . import aedat4_writer, csv, dat, evt_writer, hdf5, npz
+from . import aedat4_writer, csv, dat, evt_writer, hdf5, npy, npz
 from .aedat4 import Aedat4
 from .evt import Evt2, Evt3, Evt21
 from .nmnist import NMnist
@@ -21,6 +21,7 @@ FORMATS: tuple[type[Reader], ...] = (
     Evt3,
     hdf5.Hdf5,
     npz.Npz,
+    npy.Npy,
     dat.Dat,
     NMnist,
     csv.Csv,
