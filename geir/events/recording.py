@@ -287,5 +287,5 @@ def _recognize(source: Source) -> type[Reader]:
         if kind.recognizes(head, source.path.suffix.lower()):
             return kind
     if head.startswith(b"#!AER-DAT"):
-        raise source.error("unsupported version of AEDAT; geir reads 4.0")
+        raise source.error("unsupported version of AEDAT; geir reads 2.0, 3.1 and 4.0")
     raise source.error("unrecognized file format; pass format=...")

@@ -1,7 +1,7 @@
 """Arrays of other programs as columns of events: any type of numbers, units of time and signs."""
 
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy
 from numpy.typing import NDArray
@@ -13,7 +13,8 @@ from .source import Source
 
 _COORDINATES = numpy.iinfo(numpy.int16)
 
-Numbers = NDArray[numpy.generic]
+# Of any type of numbers, or records of them.
+Numbers: TypeAlias = NDArray[Any]
 
 
 class TimeScale(NamedTuple):

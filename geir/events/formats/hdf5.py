@@ -32,6 +32,8 @@ _H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, Overflow
 # Objects of h5py, which has no types.
 _Group = Any
 _Dataset = Any
+# A group, a dataset or None.
+_Found = Any
 
 
 def _h5py() -> ModuleType:
@@ -112,14 +114,14 @@ class Hdf5(Reader):
         except _H5PY_ERRORS as error:
             raise self.file_error(error) from None
 
-    def _member(self, group: _Group, name: str) -> _Group | _Dataset | None:
+    def _member(self, group: _Group, name: str) -> _Found:
         """Return a member of a group, or None if it is a link, which may lead to another file."""
         link = group.get(name, getlink=True)
         return group[name] if type(link).__name__ == "HardLink" else None
 
-    def _follow(self, path: str) -> _Group | _Dataset | None:
+    def _follow(self, path: str) -> _Found:
         """Return the object at a path, or None if there is none or a part of the path is a link."""
-        found: _Group | _Dataset | None = self.file
+        found: _Found = self.file
         for part in filter(None, path.split("/")):
             found = self._member(found, part) if isinstance(found, self.h5py.Group) else None
         return found
@@ -171,7 +173,7 @@ class Hdf5(Reader):
                     waiting.append((below, found, depth + 1))
         return locations
 
-    def _events_at(self, path: str, found: _Group | _Dataset) -> Location | None:
+    def _events_at(self, path: str, found: _Found) -> Location | None:
         """Return the events of a group or dataset, or None if it has none."""
         if isinstance(found, self.h5py.Group):
             data = {
@@ -254,7 +256,7 @@ class Hdf5(Reader):
                 f"which is not installed: {cure}"
             ) from None
 
-    def _read_attributes(self) -> dict[str, object]:
+    def _read_attributes(self) -> dict[str, Any]:
         """Return the attributes of the file and of the events; those of the events take precedence."""
         found = self._follow(self.location.path)
         assert found is not None  # it was found before
@@ -293,7 +295,9 @@ class Hdf5(Reader):
                 raise self.source.error(f"{key} must be two integers, got {numpy.asarray(value).tolist()!r}")
             return check_sensor_size(self.source, *size.tolist())
         folder, _, name = self.location.path.rpartition("/")
-        images = self._follow(f"{folder}/image_raw") if name == "events" and folder else None
+        if name != "events" or not folder:
+            return None
+        images = self._follow(f"{folder}/image_raw")
         if isinstance(images, self.h5py.Dataset) and images.ndim == 3:
             return check_sensor_size(self.source, images.shape[2], images.shape[1])
         return None
@@ -344,7 +348,7 @@ def _is_field(name: str) -> bool:
     return any(name.lower().startswith(known) for names in FIELD_NAMES.values() for known in names)
 
 
-def _plain_attributes(found: _Group | _Dataset) -> dict[str, object]:
+def _plain_attributes(found: _Found) -> dict[str, Any]:
     """Return the attributes of a group or dataset but for large ones."""
     return {
         name: found.attrs[name]

@@ -13,7 +13,7 @@ from numpy.lib import format as npy
 from ..store import COLUMNS
 from .arrays import check_numbers, convert, Numbers, time_scale
 from .decoder import Batch
-from .fields import find_fields
+from .fields import find_fields, TimeUnit
 from .header import check_sensor_size
 from .npy import ArrayHeader, NUMPY_ERRORS, read_header, row_fields, RowFields, SAMPLE_ROWS
 from .reader import BinaryFile, EventChunks, Reader, Summary
@@ -64,6 +64,7 @@ class Npz(Reader):
         plain = [name.removesuffix(".npy") for name in self._names]
         fields = None if "stream" in self.options else find_fields(plain)
         self._row_fields: RowFields | None = None
+        self._time_unit: TimeUnit | None
         if fields is not None:
             self._time_unit = fields.time_unit
             self._members = {name: self._names[index] for name, index in zip("txyp", fields.indices(), strict=True)}

@@ -67,7 +67,11 @@ def test_flipped_bits_raise_nothing_but_event_file_errors(tmp_path, name):
 INVALID_FILES = {
     "an empty file": ("a.raw", b"", "the file is empty"),
     "an unknown format": ("a.jpg", b"\xff\xd8\xff\xe0", r"unrecognized file format; pass format=\.\.\."),
-    "an older version of AEDAT": ("a.aedat", b"#!AER-DAT3.1\r\n", r"unsupported version of AEDAT; geir reads 4\.0"),
+    "an older version of AEDAT": (
+        "a.aedat",
+        b"#!AER-DAT1.0\r\n",
+        r"unsupported version of AEDAT; geir reads 2\.0, 3\.1 and 4\.0",
+    ),
     "an unterminated header line": ("a.raw", b"% evt 3.0\n% geometry 640x480", "a line of the header does not end"),
     "no sensor size": (
         "a.raw",
