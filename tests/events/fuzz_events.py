@@ -24,7 +24,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from geir.events import _native, Compression, EventFileError, Events, open_events, write_events
+from geir.events import _native, Compression, EventFileError, Events, open_events, SpikeTrains, write_events
 
 SIZE = (320, 240)
 MEMORY_BYTES = 1 << 30
@@ -56,6 +56,7 @@ FORMATS = {
     "hdf5-prophesee": (".h5", None),
     "hdf5-dsec": (".h5", None),
     "hdf5-e2vid": (".h5", None),
+    "spike-trains": (".h5", None),
 }
 # Options of reading, where files do not say it themselves.
 SIZED = {"sensor_size": SIZE}
@@ -72,7 +73,7 @@ READ_OPTIONS = {
 NAMED = ("nmnist", "csv", "dat")
 # Formats whose decoder is in a library: nothing to compare.
 WITHOUT_DECODER = ("hdf5", "npz", "npy", "npz-structured", "aedat2", "aedat3")
-WITHOUT_DECODER += ("hdf5-mvsec", "hdf5-prophesee", "hdf5-dsec", "hdf5-e2vid")
+WITHOUT_DECODER += ("hdf5-mvsec", "hdf5-prophesee", "hdf5-dsec", "hdf5-e2vid", "spike-trains")
 
 # Values that are written over numbers in a file.
 NUMBERS = [0, 1, -1, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535]
@@ -156,18 +157,26 @@ def files_of_other_programs(name, count, folder):
     with h5py.File(path, "w") as file:
         if name == "hdf5-mvsec":
             rows = np.stack([x, y, t / 1e6, 2 * p - 1], 1)
-            file.create_dataset("davis/left/events", data=rows, chunks=(32, 4), fletcher32=True, compression="gzip")
+            stored = {"chunks": (32, 4), "maxshape": (None, 4), "fletcher32": True, "compression": "gzip"}
+            file.create_dataset("davis/left/events", data=rows, **stored)
             file["davis/left/image_raw"] = np.zeros((1, 240, 320), "u1")
         elif name == "hdf5-prophesee":
             rows = np.zeros(count, [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")])
             rows["x"], rows["y"], rows["p"], rows["t"] = x, y, p, t
             file["CD/events"] = rows
             file.attrs["geometry"] = "320x240"
+        elif name == "spike-trains":
+            for key, values, dtype in (("times", t / 1e6, "<f2"), ("units", x, "<u2")):
+                data = file.create_dataset(f"spikes/{key}", (3,), h5py.vlen_dtype(np.dtype(dtype)))
+                for k in range(3):
+                    data[k] = values[k::3].astype(dtype)
+            file["labels"] = np.arange(3)
+            file["extra/keys"] = np.array(["zero", "one", "two"], "S")
         else:
             names = "txyp" if name == "hdf5-dsec" else ("ts", "xs", "ys", "ps")
             times = t if name == "hdf5-dsec" else t / 1e6
             for key, values in zip(names, (times, x, y, p), strict=True):
-                file.create_dataset(f"events/{key}", data=values, chunks=(40,))
+                file.create_dataset(f"events/{key}", data=values, chunks=(40,), maxshape=(None,))
             if name == "hdf5-dsec":
                 file["t_offset"] = 10**12
     return [path.read_bytes()]
@@ -258,6 +267,11 @@ def read_outcome(path, name):
     """Read a file. Returns the number of events, and the byte and kind of the error, if any; other errors are raised."""
     count = 0
     try:
+        if name == "spike-trains":
+            for train in SpikeTrains(path):
+                assert len(train.times) == len(train.units)
+                count += len(train.times)
+            return count, None, "valid"
         options = READ_OPTIONS.get(name, {"format": name if name in NAMED else None})
         with open_events(path, **options) as recording:
             for chunk in recording.chunks(1000):
