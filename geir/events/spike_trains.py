@@ -14,6 +14,7 @@ from torch.utils.data import Dataset
 
 from .errors import EventFileError
 from .formats.hdf5 import check_storage, H5PY_ERRORS, hard_member, load_h5py
+from .formats.hdf5_heaps import check_heaps
 from .formats.source import Source
 from .recording import ErrorMode
 
@@ -200,6 +201,7 @@ class _OpenFile:
         self.source = Source(path)
         try:
             self.file = h5py.File(self.source.file, "r")
+            check_heaps(self.source)
             spikes = hard_member(self.file, "spikes")
             self.times, self.units = (self._spikes(h5py, spikes, name) for name in ("times", "units"))
             labels = hard_member(self.file, "labels")

@@ -103,7 +103,7 @@ def test_convert_records_from_a_socket_until_it_is_interrupted(tmp_path, capsys)
             ["convert", "udp:3333", "a.npz"],
             "error: udp:3333 does not contain the size of its sensor; pass --sensor-size WIDTHxHEIGHT",
         ),
-        (["send", __file__], "error: .*geir does not know what this is"),
+        (["send", __file__], "error: .*unrecognized file format"),
         (["serve", "nowhere.raw", "--speed", "0"], "error: FileInput.speed must be a positive number"),
         (["serve", "nowhere.raw", "--port", "0"], "error: UDPOutput.port must be a number from 1 to 65535, got 0"),
     ],

@@ -15,6 +15,7 @@ from ..store import COLUMNS
 from .arrays import check_numbers, convert, Numbers, time_scale, TimeScale
 from .decoder import Batch
 from .fields import FIELD_NAMES, find_fields, parse_columns, TimeUnit
+from .hdf5_heaps import check_heaps
 from .header import check_sensor_size
 from .reader import BinaryFile, EventChunks, Reader, Summary
 from .source import Source
@@ -27,6 +28,9 @@ _WRITTEN_CHUNK_EVENTS = 1 << 16
 # Rows by which the unit of the times is decided.
 _SAMPLE_ROWS = 1 << 12
 _MAX_OFFSET = 1 << 61
+_MAX_ATTRIBUTES = 100
+# Attributes of variable length are stored near the start or the end of a file.
+_SCANNED_BYTES = 1 << 26
 # Errors that h5py raises on invalid files.
 H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, AttributeError)
 
@@ -272,6 +276,8 @@ class Hdf5(Reader):
         """Return the attributes of the file and of the events; those of the events take precedence."""
         found = self._follow(self.location.path)
         assert found is not None  # it was found before
+        if _has_texts(self.file) or _has_texts(found):
+            check_heaps(self.source, _SCANNED_BYTES)
         return {**_plain_attributes(self.file), **_plain_attributes(found)}
 
     def _find_scale(self) -> TimeScale:
@@ -360,11 +366,17 @@ def _is_field(name: str) -> bool:
     return any(name.lower().startswith(known) for names in FIELD_NAMES.values() for known in names)
 
 
+def _has_texts(found: _Found) -> bool:
+    """Whether a group or dataset has attributes of variable length."""
+    types = (found.attrs.get_id(name).get_type() for name in itertools.islice(found.attrs, _MAX_ATTRIBUTES))
+    return any(type(kind).__name__ not in ("TypeIntegerID", "TypeFloatID") for kind in types)
+
+
 def _plain_attributes(found: _Found) -> dict[str, Any]:
     """Return the attributes of a group or dataset but for large ones."""
     return {
         name: found.attrs[name]
-        for name in itertools.islice(found.attrs, 100)
+        for name in itertools.islice(found.attrs, _MAX_ATTRIBUTES)
         if found.attrs.get_id(name).get_storage_size() < 4096
     }
 

@@ -219,3 +219,16 @@ def test_prophesee_files_with_ecf_are_read_where_the_plugin_is_installed(tmp_pat
         del file["CD/events"]
         file["CD"].create_dataset("events", data=data, chunks=(3,), compression=36559)
     assert rows(read_events(tmp_path / "a.h5")) == EXPECTED
+
+
+def test_a_damaged_heap_of_texts_is_rejected_instead_of_read_for_ever(tmp_path):
+    with h5py.File(tmp_path / "a.h5", "w") as file:
+        write_prophesee(file)
+    content = bytearray((tmp_path / "a.h5").read_bytes())
+    heap = content.index(b"GCOL")
+    assert rows(read_events(tmp_path / "a.h5")) == EXPECTED
+    content[heap + 16 : heap + 4096] = bytes(4080)  # an object of size 0, on which the HDF5 library does not end
+    (tmp_path / "a.h5").write_bytes(content)
+    with pytest.raises(EventFileError, match="invalid size of an object in a heap") as caught:
+        read_events(tmp_path / "a.h5")
+    assert caught.value.offset == heap + 16
