@@ -5,12 +5,13 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypeAlias, TypedDict, Unpack
 
 from .._util.atomic import atomic_write
 from .errors import EventFileError
 from .formats import FORMATS, WRITERS
 from .formats.columns import EventColumns, MAX_ABS_TIME, valid_prefix
+from .formats.fields import check_options, ReadOptions
 from .formats.reader import Reader
 from .formats.source import Source
 from .store import Events
@@ -135,6 +136,7 @@ def open_events(
     *,
     sensor_size: tuple[int, int] | None = None,
     format: str | None = None,
+    **options: Unpack[ReadOptions],
 ) -> Recording:
     """Open an event file to read it in chunks.
 
@@ -146,23 +148,30 @@ def open_events(
             they state.
         format: Name of the format, for files that are recognized neither by their first bytes nor
             by their name.
+        options: For files that do not say it themselves. ``stream``: one of several streams of events,
+            by its number in AEDAT 3.1 and 4, its path in HDF5, its name in NPZ. ``columns``: order of the
+            columns in text and arrays, such as ``"xypt"``, with ``_`` for a column to skip. ``time_unit``:
+            ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``; default is microseconds for integers and seconds for
+            times with decimals in text and arrays.
 
     Raises:
         EventFileError: If the format is not recognized, the head of the file is invalid, or the
             sensor size is unknown.
         OSError: If the file cannot be opened.
-        TypeError: If `sensor_size` is not a pair of positive integers.
-        ValueError: If `errors` or `format` is not one of the above.
+        TypeError: If `sensor_size` is not a pair of positive integers, or there is an unknown option.
+        ValueError: If `errors` or `format` is not one of the above, or an option is invalid or does
+            not apply to the format.
     """
     if errors not in ("strict", "truncate"):
         raise ValueError(f'open_events: errors must be "strict" or "truncate", got {errors!r}.')
     if sensor_size is not None:
         sensor_size = Events.empty(sensor_size).sensor_size
     named = None if format is None else _find_format("open_events", format)
+    check_options(options)
     source = Source(path)
     try:
         reader = named or _recognize(source)
-        return Recording(reader(source, sensor_size), errors)
+        return Recording(reader(source, sensor_size, options), errors)
     except BaseException:
         source.close()
         raise
@@ -174,13 +183,20 @@ def read_events(
     *,
     sensor_size: tuple[int, int] | None = None,
     format: str | None = None,
+    **options: Unpack[ReadOptions],
 ) -> Events:
     """Read all events of a file. Arguments and errors are those of `open_events` and `Recording.chunks`."""
-    with open_events(path, errors, sensor_size=sensor_size, format=format) as recording:
+    with open_events(path, errors, sensor_size=sensor_size, format=format, **options) as recording:
         return Events.cat([Events.empty(recording.sensor_size), *recording.chunks()])
 
 
-def describe(path: PathLike, *, sensor_size: tuple[int, int] | None = None, format: str | None = None) -> Description:
+def describe(
+    path: PathLike,
+    *,
+    sensor_size: tuple[int, int] | None = None,
+    format: str | None = None,
+    **options: Unpack[ReadOptions],
+) -> Description:
     """Describe an event file without decoding its events. Arguments and errors are those of `open_events`.
 
     Returns:
@@ -188,7 +204,7 @@ def describe(path: PathLike, *, sensor_size: tuple[int, int] | None = None, form
         `events` and the times of the first and last one, `start` and `stop`, in microseconds, each
         None where the file does not state it and it does not follow from the size.
     """
-    with open_events(path, sensor_size=sensor_size, format=format) as recording:
+    with open_events(path, sensor_size=sensor_size, format=format, **options) as recording:
         summary = recording.reader.summary()
         return {
             "path": recording.path,
@@ -274,5 +290,5 @@ def _recognize(source: Source) -> type[Reader]:
         if kind.recognizes(head, source.path.suffix.lower()):
             return kind
     if head.startswith(b"#!AER-DAT"):
-        raise source.error("unsupported version of AEDAT; geir reads 4.0")
+        raise source.error("unsupported version of AEDAT; geir reads 2.0, 3.1 and 4.0")
     raise source.error("unrecognized file format; pass format=...")
