@@ -1,7 +1,9 @@
 """Datasets of event recordings: from folders, files or other datasets, with preprocessing cached on disk."""
 
+import functools
 import hashlib
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast, NamedTuple, Protocol
@@ -12,8 +14,26 @@ from torch import nn, Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from .recording import read_events
+from .recording import check_error_mode, ErrorMode, read_events
 from .store import Events
+
+# Files and folders of operating systems, file servers, archives and Python, in lower case. Names that begin with a dot,
+# such as .DS_Store and .ipynb_checkpoints, are ignored as well.
+_FOREIGN_NAMES = frozenset(
+    {
+        "thumbs.db",
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
+        "desktop.ini",
+        "icon\r",
+        "$recycle.bin",
+        "system volume information",
+        "__macosx",
+        "__pycache__",
+        "@eadir",
+        "lost+found",
+    }
+)
 
 # A prepared or transformed recording has whatever type the user's functions return.
 Sample = tuple[Any, int]
@@ -30,13 +50,17 @@ class EventDataset(Dataset[Sample]):
     Args:
         source: A folder that contains one folder of recordings per class; or a list of paths or of
             `Events`; or another dataset of pairs of a recording and a label. The recordings of a
-            dataset may be structured arrays, as in tonic, if the dataset has a `sensor_size`.
+            dataset may be structured arrays, as in tonic. Hidden files and folders, and those that
+            operating systems and notebooks create, are ignored.
         labels: Labels of the recordings of a list. Default: -1 for all.
         prepare: Module applied to each recording first, such as `CountFrames`. It must be
             deterministic, because its result is cached.
         cache: Folder in which the results of `prepare` are cached, separately for each recording
             and each setting of `prepare`. Default: no caching.
         transform: Function applied to each prepared recording on every access.
+        sensor_size: Width and height of the sensor in pixels, for structured arrays and files that do
+            not state it. Default for structured arrays: the `sensor_size` of the dataset.
+        errors: What happens where a file is invalid; see `read_events`.
         read: Function that reads a path.
 
     Raises:
@@ -63,6 +87,8 @@ class EventDataset(Dataset[Sample]):
         prepare: nn.Module | None = None,
         cache: str | os.PathLike[str] | None = None,
         transform: Callable[[Any], object] | None = None,
+        sensor_size: tuple[int, int] | None = None,
+        errors: ErrorMode = "strict",
         read: Callable[[str | os.PathLike[str]], Events] = read_events,
     ):
         if cache is not None and not isinstance(prepare, nn.Module):
@@ -85,6 +111,15 @@ class EventDataset(Dataset[Sample]):
         self.labels = None if labels is None else [int(label) for label in labels]
         self.prepare = prepare
         self.transform = transform
+        check_error_mode("EventDataset", errors)
+        self.sensor_size = None if sensor_size is None else Events.empty(sensor_size).sensor_size
+        if errors != "strict" and read is not read_events:
+            raise ValueError(
+                "EventDataset.errors applies to read_events; a function of your own, `read`, decides itself "
+                "what happens on errors."
+            )
+        if read is read_events:
+            read = functools.partial(read_events, errors=errors, sensor_size=self.sensor_size)
         self.read = read
         self.cache = None if cache is None else Path(cache)
 
@@ -114,17 +149,21 @@ class EventDataset(Dataset[Sample]):
         if isinstance(recording, str | os.PathLike):
             recording = self.read(recording)
         elif isinstance(recording, numpy.ndarray) and recording.dtype.names:
-            sensor_size: Sequence[int] | None = getattr(
-                self.source, "sensor_size", None
-            )  # an attribute of tonic datasets
-            if sensor_size is None:
-                raise ValueError(
-                    "EventDataset: the source contains structured arrays, but has no sensor_size; "
-                    "set its attribute sensor_size to the width and height of the sensor."
-                )
-            width, height = map(int, sensor_size[:2])
+            width, height = self._array_size()
             recording = Events.from_structured(recording, (width, height))
         return cast(Events, recording), int(label)
+
+    def _array_size(self) -> tuple[int, int]:
+        """Return the width and height of the sensor of structured arrays."""
+        # An attribute of tonic datasets: width, height and polarities, or None if recordings differ in size.
+        stated: Sequence[int] | None = self.sensor_size or getattr(self.source, "sensor_size", None)
+        if stated is None:
+            raise ValueError(
+                "EventDataset: the source contains structured arrays, but has no sensor_size, or it is None; "
+                "pass sensor_size=(width, height), at least as large as the largest recording."
+            )
+        width, height = map(int, stated[:2])
+        return width, height
 
     def _cache_path(self, index: int) -> Path | None:
         """File of a cached result, named by everything that the result depends on."""
@@ -165,14 +204,24 @@ class _Folder(NamedTuple):
     classes: list[str]
 
 
+def _is_hidden(path: Path) -> bool:
+    """Whether a file or folder is hidden, or is one that operating systems and tools leave in other folders."""
+    attributes = getattr(path.stat(), "st_file_attributes", 0)  # on Windows only
+    return (
+        path.name.startswith((".", "~$"))
+        or path.name.lower() in _FOREIGN_NAMES
+        or bool(attributes & stat.FILE_ATTRIBUTE_HIDDEN)
+    )
+
+
 def _find_recordings(folder: Path) -> _Folder:
     if not folder.is_dir():
         raise FileNotFoundError(f"EventDataset: the folder {folder} does not exist.")
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        recordings = [path for path in sorted((folder / name).iterdir()) if path.is_file()]
+        recordings = [path for path in sorted((folder / name).iterdir()) if path.is_file() and not _is_hidden(path)]
         paths += recordings
         labels += [label] * len(recordings)
     if not paths:

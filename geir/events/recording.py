@@ -10,10 +10,11 @@ from typing import Literal, TypeAlias, TypedDict
 from .._util.atomic import atomic_write
 from .errors import EventFileError
 from .formats import FORMATS, WRITERS
-from .formats.columns import EventColumns, MAX_ABS_TIME, valid_prefix
+from .formats.columns import EventColumns, MAX_ABS_TIME, UNFIT, valid_prefix
 from .formats.reader import Reader
 from .formats.source import Source
-from .store import Events
+from .skipping import InvalidEventFilter, SkippedCounts
+from .store import COLUMNS, Events
 
 # Microseconds by which an event may be earlier than one before it. Cameras send simultaneous events
 # in an order that is not quite that of time; a larger step means that the file is damaged.
@@ -23,7 +24,11 @@ MAX_BACKWARD_STEP_US = 1000
 _HEAD_BYTES = 1 << 14
 
 PathLike: TypeAlias = str | os.PathLike[str]
-ErrorMode: TypeAlias = Literal["strict", "truncate"]
+ErrorMode: TypeAlias = Literal["strict", "truncate", "skip"]
+ERROR_MODES: tuple[ErrorMode, ...] = ("strict", "truncate", "skip")
+
+# Events that are decoded at a time at least if invalid ones are left out, because some are held back.
+_MIN_SKIPPING_BATCH = 1 << 18
 
 
 class Description(TypedDict):
@@ -48,6 +53,9 @@ class Recording:
         sensor_size: Width and height of the sensor in pixels.
         metadata: What else the file states about itself.
         reader: The reader of its format.
+        skipped: Numbers of events that ``errors="skip"`` has left out since `chunks` was last called:
+            those `outside` the sensor or with an invalid polarity or time, those `misplaced` in
+            time, and the `total`.
     """
 
     def __init__(self, reader: Reader, errors: ErrorMode):
@@ -56,6 +64,7 @@ class Recording:
         self.format = reader.name
         self.sensor_size = reader.sensor_size
         self.metadata = reader.metadata
+        self.skipped = SkippedCounts()
         self._errors: ErrorMode = errors
 
     def __repr__(self) -> str:
@@ -74,21 +83,24 @@ class Recording:
         Raises:
             EventFileError: Where the file is damaged or truncated, an event is outside the sensor,
                 or time steps back further; the events before that are yielded first. With
-                ``errors="truncate"`` it is a warning instead.
+                ``errors="truncate"`` it is a warning instead. With ``errors="skip"``, events that
+                are outside the sensor or misplaced in time are left out, counted in `skipped` and
+                reported in a warning; damage that prevents decoding remains an error.
             ValueError: If `size` is not positive.
         """
         if size < 1:
             raise ValueError(f"Recording.chunks: size must be > 0 events, got {size}.")
         count = 0
         try:
-            for events in self._validated(size):
+            for events in self._skipping(size) if self._errors == "skip" else self._validated(size):
                 count += len(events)
                 yield events
         except EventFileError as error:
             if self._errors == "truncate":
                 warnings.warn(f"{error}; only the {count:,} events before it were read.", RuntimeWarning, stacklevel=2)
             else:
-                hint = f'; the {count:,} events before it are readable with errors="truncate"' if count else ""
+                cure = "valid" if self._errors == "skip" else 'readable with errors="truncate"'
+                hint = f"; the {count:,} events before it are {cure}" if count else ""
                 raise EventFileError(error.path, error.offset, error.reason + hint) from None
 
     def _validated(self, size: int) -> Iterator[Events]:
@@ -106,9 +118,35 @@ class Recording:
                 raise EventFileError(self.path, offset, f"{event} {self._describe_invalid(columns, valid, latest)}")
             count += columns.size
 
+    def _skipping(self, size: int) -> Iterator[Events]:
+        """Decode chunks and leave out the events that are invalid."""
+        invalid = InvalidEventFilter(self.sensor_size, MAX_BACKWARD_STEP_US)
+        self.skipped = SkippedCounts()
+        damage = None
+        try:
+            for _, columns in self.reader.batches(max(size, _MIN_SKIPPING_BATCH)):
+                yield from self._split(invalid.add(columns), size)
+                self.skipped = invalid.counts
+        except EventFileError as error:
+            damage = error
+        # The events that were held back.
+        yield from self._split(invalid.add(EventColumns.allocate(0), is_last=True), size)
+        self.skipped = invalid.counts
+        if self.skipped.total:
+            warnings.warn(f"{self.path}: {self.skipped}.", RuntimeWarning, stacklevel=3)
+        if damage is not None:
+            raise damage
+
+    def _split(self, columns: EventColumns, size: int) -> Iterator[Events]:
+        for first in range(0, columns.size, size):
+            yield Events.unchecked(*columns.part(first, first + size), sensor_size=self.sensor_size)
+
     def _describe_invalid(self, columns: EventColumns, index: int, latest: int) -> str:
         t, x, y, p = (int(column[index]) for column in columns)
         width, height = self.sensor_size
+        for name, value in (("t", t), ("x", x), ("y", y)):
+            if value == UNFIT[name]:
+                return f"has a value of {name} that does not fit {COLUMNS[name]}"
         if not (0 <= x < width and 0 <= y < height and p <= 1):
             return f"is at x = {x}, y = {y} with polarity {p}, but the sensor has {width}x{height} pixels"
         if abs(t) > MAX_ABS_TIME:
@@ -141,7 +179,8 @@ def open_events(
     Args:
         path: The file.
         errors: What happens where the file is invalid: ``"strict"`` raises an error, ``"truncate"``
-            warns and ends there.
+            warns and ends there, and ``"skip"`` leaves out single invalid events, counts them and
+            goes on; see `Recording.chunks`.
         sensor_size: Width and height of the sensor, for files that do not state it; overrides what
             they state.
         format: Name of the format, for files that are recognized neither by their first bytes nor
@@ -154,8 +193,7 @@ def open_events(
         TypeError: If `sensor_size` is not a pair of positive integers.
         ValueError: If `errors` or `format` is not one of the above.
     """
-    if errors not in ("strict", "truncate"):
-        raise ValueError(f'open_events: errors must be "strict" or "truncate", got {errors!r}.')
+    check_error_mode("open_events", errors)
     if sensor_size is not None:
         sensor_size = Events.empty(sensor_size).sensor_size
     named = None if format is None else _find_format("open_events", format)
@@ -166,6 +204,16 @@ def open_events(
     except BaseException:
         source.close()
         raise
+
+
+def check_error_mode(caller: str, errors: object) -> None:
+    """Check the argument `errors` of a caller.
+
+    Raises:
+        ValueError: If it is not one of `ERROR_MODES`.
+    """
+    if errors not in ERROR_MODES:
+        raise ValueError(f'{caller}: errors must be "strict", "truncate" or "skip", got {errors!r}.')
 
 
 def read_events(

@@ -15,7 +15,7 @@ class TonicDataset(Dataset):
     """
 
     def __init__(self, sensor_size=(*SIZE, 2)):
-        if sensor_size:
+        if sensor_size != "none":
             self.sensor_size = sensor_size
 
     def __len__(self):
@@ -40,6 +40,24 @@ def test_each_folder_is_a_class(folder):
     assert [label for _, label in (data[k] for k in range(len(data)))] == [0, 0, 1, 1, 2, 2]
     assert data[0][0].equal(recording(100, seed=2))
     assert data[-1][0].equal(recording(150, seed=1))
+
+
+FOREIGN = [
+    *[".DS_Store", "._0.npz", ".ipynb_checkpoints", ".git", ".nfs0001", "Thumbs.db", "thumbs.db", "desktop.ini"],
+    *["__MACOSX", "__pycache__", "@eaDir", "$RECYCLE.BIN", "System Volume Information", "lost+found", "~$0.npz"],
+]
+
+
+@pytest.mark.parametrize("name", FOREIGN)
+def test_hidden_files_and_folders_are_neither_recordings_nor_classes(folder, name):
+    clean = EventDataset(folder)
+    (folder / name).mkdir()
+    (folder / name / "0.npz").write_bytes(b"not a recording")
+    for kind in ("ant", "cat"):
+        (folder / kind / name).write_bytes(b"not a recording")
+    data = EventDataset(folder)
+    assert (data.classes, data.labels) == (["ant", "bee", "cat"], [0, 0, 1, 1, 2, 2])
+    assert data.source == clean.source
 
 
 def test_batches_are_padded_with_and_without_worker_processes(folder):
@@ -86,6 +104,19 @@ def test_a_dataset_in_the_style_of_tonic_is_converted():
     assert frames.equal(T.count_frames(recording(seed=2), bins=2))
 
 
+@pytest.mark.parametrize("stated", [None, "none", (30, 30, 2)])
+def test_the_sensor_size_of_arrays_can_be_given(stated):
+    data = EventDataset(TonicDataset(stated), sensor_size=SIZE)
+    assert data[1][0].equal(recording(seed=1))
+
+
+def test_the_sensor_size_of_files_can_be_given(tmp_path):
+    write_events(recording(), tmp_path / "a.npz")
+    assert EventDataset([tmp_path / "a.npz"], sensor_size=(10, 20))[0][0].sensor_size == (10, 20)
+    with pytest.raises(TypeError, match=r"sensor_size must be the width and the height in pixels, got 3"):
+        EventDataset([tmp_path / "a.npz"], sensor_size=3)
+
+
 INVALID = {
     "a missing folder": (
         lambda: EventDataset("/nowhere/at/all"),
@@ -108,9 +139,14 @@ INVALID = {
         "EventDataset has 1 recordings, got index 1",
     ),
     "arrays without a sensor size": (
+        lambda: EventDataset(TonicDataset("none"))[0],
+        ValueError,
+        "the source contains structured arrays, but has no sensor_size, or it is None; pass sensor_size=",
+    ),
+    "arrays with the sensor size None": (
         lambda: EventDataset(TonicDataset(None))[0],
         ValueError,
-        "the source contains structured arrays, but has no sensor_size",
+        r"or it is None; pass sensor_size=\(width, height\), at least as large as the largest recording",
     ),
 }
 

@@ -19,6 +19,10 @@ Bytes: TypeAlias = NDArray[numpy.uint8]
 MAX_ABS_TIME = 1 << 62
 
 
+# Invalid values that stand for numbers that do not fit the dtype of a column.
+UNFIT = {"t": -1 << 63, "x": -1 << 15, "y": -1 << 15, "p": 255}
+
+
 class ColumnPointers(ctypes.Structure):
     """`EventColumns` in C."""
 
@@ -83,15 +87,24 @@ def to_column(source: Source, name: str, values: NDArray[numpy.generic]) -> Tens
         name: Key of `COLUMNS`.
         values: Integers or booleans, shape (events,).
 
+    Returns:
+        The column. A number that does not fit its dtype is replaced by an invalid one of `UNFIT`, so that
+        the events before it and after it are not lost. A polarity of -1 is converted to 0.
+
     Raises:
-        EventFileError: If the values are not integers, or do not fit the dtype of the column.
+        EventFileError: If the values are not integers.
     """
     dtype = COLUMNS[name]
     if values.dtype.kind not in "iub":
         raise source.error(f"column {name} must hold integers, got {values.dtype}")
+    if name == "p" and values.dtype.kind == "i":
+        values = numpy.where(values == -1, 0, values)
     limits = torch.iinfo(dtype)
     if len(values) and not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
-        raise source.error(f"column {name} must fit {dtype}, got {int(values.min())} to {int(values.max())}")
+        unfit = values > limits.max
+        if values.dtype.kind == "i":
+            unfit |= values < limits.min
+        values = numpy.where(unfit, UNFIT[name], values.astype(numpy.int64))
     column = memory.empty([len(values)], torch.empty(0), dtype)
     column.numpy()[:] = values
     return column
