@@ -277,7 +277,7 @@ def _as_column(name: str, values: Tensor | ArrayLike, dtype: torch.dtype) -> Ten
             f"Events.{name} must be a one-dimensional sequence of integers, "
             f"got {values.dtype} of shape {tuple(values.shape)}."
         )
-    if name == "p" and values.dtype.is_signed and len(values) and -1 <= values.min() and values.max() <= 1:
+    if name == "p" and values.dtype.is_signed and len(values) and values.min() >= -1 and values.max() <= 1:
         values = values > 0
     if values.dtype not in (dtype, torch.bool) and len(values):
         limits = torch.iinfo(dtype)

@@ -1,5 +1,7 @@
 """Datasets of recordings."""
 
+import functools
+
 import pytest
 from recordings import recording, SIZE
 from torch import nn
@@ -72,29 +74,33 @@ def test_batches_are_padded_with_and_without_worker_processes(folder):
     assert events[0].equal(recording(100, seed=2))
 
 
-def test_prepared_recordings_are_cached_until_a_setting_or_file_changes(folder, tmp_path):
-    read = []
+def read_and_log(path, log):
+    log.write_text(log.read_text() + "r")
+    return read_events(path)
 
-    def reading(path):
-        read.append(path)
-        return read_events(path)
+
+def test_prepared_recordings_are_cached_until_a_setting_or_file_changes(folder, tmp_path):
+    log = tmp_path / "log"
+    log.write_text("")
+
+    def reads():
+        return len(log.read_text())
 
     def data(**changes):
-        return EventDataset(
-            folder, **{"prepare": T.CountFrames(dt=3e-3), "cache": tmp_path / "cache", "read": reading} | changes
-        )
+        settings = {"prepare": T.CountFrames(dt=3e-3), "cache": tmp_path / "cache"}
+        return EventDataset(folder, **settings | {"read": functools.partial(read_and_log, log=log)} | changes)
 
     first = data()[0][0]
     assert first.equal(T.count_frames(recording(100, seed=2), dt=3e-3))
     assert data()[0][0].equal(first)
-    assert len(read) == 1
+    assert reads() == 1
     assert data(transform=lambda x: 2 * x)[0][0].equal(2 * first)
-    assert len(read) == 1
+    assert reads() == 1
     assert data(prepare=T.CountFrames(dt=2e-3))[0][0].shape != first.shape
-    assert len(read) == 2
+    assert reads() == 2
     write_events(recording(120, seed=9), folder / "ant" / "0.npz")
     assert data()[0][0].sum() == 120
-    assert len(read) == 3
+    assert reads() == 3
 
 
 def test_a_dataset_in_the_style_of_tonic_is_converted():
@@ -131,7 +137,7 @@ INVALID = {
     "a cache without prepare": (
         lambda: EventDataset([recording()], cache="x"),
         ValueError,
-        "so `cache` needs a module as `prepare`, got None",
+        "so `cache` needs a module or function as `prepare`, got None",
     ),
     "an index out of range": (
         lambda: EventDataset([recording()])[1],

@@ -1,7 +1,7 @@
 """Columns of events as decoders fill them: allocation, conversion and validation."""
 
 import ctypes
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy
 import torch
@@ -101,10 +101,11 @@ def to_column(source: Source, name: str, values: NDArray[numpy.generic]) -> Tens
         values = numpy.where(values == -1, 0, values)
     limits = torch.iinfo(dtype)
     if len(values) and not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
-        unfit = values > limits.max
-        if values.dtype.kind == "i":
-            unfit |= values < limits.min
-        values = numpy.where(unfit, UNFIT[name], values.astype(numpy.int64))
+        numbers: NDArray[Any] = values  # of any type of integers
+        unfit = numbers > limits.max
+        if numbers.dtype.kind == "i":
+            unfit |= numbers < limits.min
+        values = numpy.where(unfit, UNFIT[name], numbers.astype(numpy.int64))
     column = memory.empty([len(values)], torch.empty(0), dtype)
     column.numpy()[:] = values
     return column
