@@ -141,7 +141,7 @@ def _describe_dtype(dtype: numpy.dtype[Any]) -> Any:
     """Return a text, or for a structured dtype its fields."""
     if dtype.names is None:
         return dtype.str
-    fields: Mapping[str, Any] = dtype.fields or {}
+    fields: Any = dtype.fields or {}
     return [
         [name, _describe_dtype(fields[name][0].base), list(fields[name][0].shape), fields[name][1]]
         for name in dtype.names

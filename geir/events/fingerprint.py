@@ -52,7 +52,7 @@ _CONSTANT_KINDS: Final = (
     logging.Logger,
 )
 # The descriptors of the fields of named tuples.
-_TUPLE_GETTER: Final = type(vars(collections.namedtuple("_Example", "field"))["field"])  # noqa: PYI024  (no types needed)
+_TUPLE_GETTER: Final = type(vars(collections.namedtuple("_Example", "field"))["field"])
 # Flag of classes that are created while a program runs, as those of Python are.
 _HEAP_TYPE: Final = 1 << 9
 _POINTER_BYTES: Final = struct.calcsize("P")
