@@ -5,16 +5,17 @@ import os
 import warnings
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Literal, TypeAlias, TypedDict
+from typing import Literal, TypeAlias, TypedDict, Unpack
 
 from .._util.atomic import atomic_write
 from .errors import EventFileError
 from .formats import FORMATS, WRITERS
 from .formats.columns import EventColumns, MAX_ABS_TIME, UNFIT, valid_prefix
+from .formats.fields import check_options, ReadOptions
 from .formats.reader import Reader
 from .formats.source import Source
 from .skipping import InvalidEventFilter, SkippedCounts
-from .store import COLUMNS, Events
+from .store import Events
 
 # Microseconds by which an event may be earlier than one before it. Cameras send simultaneous events
 # in an order that is not quite that of time; a larger step means that the file is damaged.
@@ -106,11 +107,13 @@ class Recording:
     def _validated(self, size: int) -> Iterator[Events]:
         """Decode chunks and check them, up to the first event that is invalid."""
         latest, count = -MAX_ABS_TIME, 0
-        for offset, columns in self.reader.batches(size):
+        for offset, columns, unfit in self.reader.batches(size):
             valid, latest = valid_prefix(columns, self.sensor_size, MAX_BACKWARD_STEP_US, latest)
             if valid:
                 yield Events.unchecked(*columns.part(0, valid), sensor_size=self.sensor_size)
             if valid < columns.size:
+                if unfit is not None and _is_unfit(columns, valid):
+                    raise unfit
                 event = f"event {count + valid:,}"
                 if offset is not None:
                     # The byte of the event itself is unknown, because decoders do not keep it.
@@ -124,7 +127,7 @@ class Recording:
         self.skipped = SkippedCounts()
         damage = None
         try:
-            for _, columns in self.reader.batches(max(size, _MIN_SKIPPING_BATCH)):
+            for _, columns, _ in self.reader.batches(max(size, _MIN_SKIPPING_BATCH)):
                 yield from self._split(invalid.add(columns), size)
                 self.skipped = invalid.counts
         except EventFileError as error:
@@ -144,9 +147,6 @@ class Recording:
     def _describe_invalid(self, columns: EventColumns, index: int, latest: int) -> str:
         t, x, y, p = (int(column[index]) for column in columns)
         width, height = self.sensor_size
-        for name, value in (("t", t), ("x", x), ("y", y)):
-            if value == UNFIT[name]:
-                return f"has a value of {name} that does not fit {COLUMNS[name]}"
         if not (0 <= x < width and 0 <= y < height and p <= 1):
             return f"is at x = {x}, y = {y} with polarity {p}, but the sensor has {width}x{height} pixels"
         if abs(t) > MAX_ABS_TIME:
@@ -173,6 +173,7 @@ def open_events(
     *,
     sensor_size: tuple[int, int] | None = None,
     format: str | None = None,
+    **options: Unpack[ReadOptions],
 ) -> Recording:
     """Open an event file to read it in chunks.
 
@@ -185,22 +186,26 @@ def open_events(
             they state.
         format: Name of the format, for files that are recognized neither by their first bytes nor
             by their name.
+        options: `stream`, `columns` and `time_unit`, for files that do not say it themselves; see
+            `ReadOptions`.
 
     Raises:
         EventFileError: If the format is not recognized, the head of the file is invalid, or the
             sensor size is unknown.
         OSError: If the file cannot be opened.
-        TypeError: If `sensor_size` is not a pair of positive integers.
-        ValueError: If `errors` or `format` is not one of the above.
+        TypeError: If `sensor_size` is not a pair of positive integers, or there is an unknown option.
+        ValueError: If `errors` or `format` is not one of the above, or an option is invalid or does
+            not apply to the format.
     """
     check_error_mode("open_events", errors)
     if sensor_size is not None:
         sensor_size = Events.empty(sensor_size).sensor_size
     named = None if format is None else _find_format("open_events", format)
+    check_options(options)
     source = Source(path)
     try:
         reader = named or _recognize(source)
-        return Recording(reader(source, sensor_size), errors)
+        return Recording(reader(source, sensor_size, options), errors)
     except BaseException:
         source.close()
         raise
@@ -222,13 +227,20 @@ def read_events(
     *,
     sensor_size: tuple[int, int] | None = None,
     format: str | None = None,
+    **options: Unpack[ReadOptions],
 ) -> Events:
     """Read all events of a file. Arguments and errors are those of `open_events` and `Recording.chunks`."""
-    with open_events(path, errors, sensor_size=sensor_size, format=format) as recording:
+    with open_events(path, errors, sensor_size=sensor_size, format=format, **options) as recording:
         return Events.cat([Events.empty(recording.sensor_size), *recording.chunks()])
 
 
-def describe(path: PathLike, *, sensor_size: tuple[int, int] | None = None, format: str | None = None) -> Description:
+def describe(
+    path: PathLike,
+    *,
+    sensor_size: tuple[int, int] | None = None,
+    format: str | None = None,
+    **options: Unpack[ReadOptions],
+) -> Description:
     """Describe an event file without decoding its events. Arguments and errors are those of `open_events`.
 
     Returns:
@@ -236,7 +248,7 @@ def describe(path: PathLike, *, sensor_size: tuple[int, int] | None = None, form
         `events` and the times of the first and last one, `start` and `stop`, in microseconds, each
         None where the file does not state it and it does not follow from the size.
     """
-    with open_events(path, sensor_size=sensor_size, format=format) as recording:
+    with open_events(path, sensor_size=sensor_size, format=format, **options) as recording:
         summary = recording.reader.summary()
         return {
             "path": recording.path,
@@ -306,6 +318,12 @@ def _check_chunks(chunks: Iterable[Events], sensor_size: tuple[int, int]) -> Ite
         yield events
 
 
+def _is_unfit(columns: EventColumns, index: int) -> bool:
+    """Whether an event has numbers that do not fit its columns."""
+    event = columns.part(index, index + 1)._asdict()
+    return any(int(event[name]) == number for name, number in UNFIT.items())
+
+
 def _find_format(caller: str, name: str) -> type[Reader]:
     for kind in FORMATS:
         if kind.name == name:
@@ -322,5 +340,5 @@ def _recognize(source: Source) -> type[Reader]:
         if kind.recognizes(head, source.path.suffix.lower()):
             return kind
     if head.startswith(b"#!AER-DAT"):
-        raise source.error("unsupported version of AEDAT; geir reads 4.0")
+        raise source.error("unsupported version of AEDAT; geir reads 2.0, 3.1 and 4.0")
     raise source.error("unrecognized file format; pass format=...")

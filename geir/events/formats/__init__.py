@@ -6,7 +6,9 @@ in Python.
 
 from collections.abc import Callable
 
-from . import aedat4_writer, csv, dat, evt_writer, hdf5, npz
+from . import aedat4_writer, csv, dat, evt_writer, hdf5, npy, npz
+from .aedat2 import Aedat2
+from .aedat3 import Aedat3
 from .aedat4 import Aedat4
 from .evt import Evt2, Evt3, Evt21
 from .nmnist import NMnist
@@ -16,11 +18,14 @@ from .reader import Reader
 # recognized by the suffix.
 FORMATS: tuple[type[Reader], ...] = (
     Aedat4,
+    Aedat3,
+    Aedat2,
     Evt2,
     Evt21,
     Evt3,
     hdf5.Hdf5,
     npz.Npz,
+    npy.Npy,
     dat.Dat,
     NMnist,
     csv.Csv,

@@ -1,7 +1,7 @@
 """Columns of events as decoders fill them: allocation, conversion and validation."""
 
 import ctypes
-from typing import Any, NamedTuple, TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy
 import torch
@@ -11,7 +11,6 @@ from torch import Tensor
 from ..._runtime import memory
 from .. import _native
 from ..store import COLUMNS
-from .source import Source
 
 Bytes: TypeAlias = NDArray[numpy.uint8]
 
@@ -19,7 +18,7 @@ Bytes: TypeAlias = NDArray[numpy.uint8]
 MAX_ABS_TIME = 1 << 62
 
 
-# Invalid values that stand for numbers that do not fit the dtype of a column.
+# Invalid values of columns, which stand for numbers in a file that the column cannot hold.
 UNFIT = {"t": -1 << 63, "x": -1 << 15, "y": -1 << 15, "p": 255}
 
 
@@ -77,38 +76,6 @@ class EventColumns(NamedTuple):
     def pointers(self) -> ColumnPointers:
         """Return pointers for C. The columns must be kept alive while C uses them."""
         return ColumnPointers(*(column.data_ptr() for column in self), self.size)
-
-
-def to_column(source: Source, name: str, values: NDArray[numpy.generic]) -> Tensor:
-    """Convert an array that a file holds to the dtype of a column.
-
-    Args:
-        source: The file, for error messages.
-        name: Key of `COLUMNS`.
-        values: Integers or booleans, shape (events,).
-
-    Returns:
-        The column. A number that does not fit its dtype is replaced by an invalid one of `UNFIT`, so that
-        the events before it and after it are not lost. A polarity of -1 is converted to 0.
-
-    Raises:
-        EventFileError: If the values are not integers.
-    """
-    dtype = COLUMNS[name]
-    if values.dtype.kind not in "iub":
-        raise source.error(f"column {name} must hold integers, got {values.dtype}")
-    if name == "p" and values.dtype.kind == "i":
-        values = numpy.where(values == -1, 0, values)
-    limits = torch.iinfo(dtype)
-    if len(values) and not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
-        numbers: NDArray[Any] = values  # of any type of integers
-        unfit = numbers > limits.max
-        if numbers.dtype.kind == "i":
-            unfit |= numbers < limits.min
-        values = numpy.where(unfit, UNFIT[name], numbers.astype(numpy.int64))
-    column = memory.empty([len(values)], torch.empty(0), dtype)
-    column.numpy()[:] = values
-    return column
 
 
 class ValidPrefix(NamedTuple):

@@ -1,5 +1,6 @@
 """Text: one event per line."""
 
+import codecs
 import ctypes
 import functools
 import re
@@ -8,8 +9,8 @@ from collections.abc import Iterator
 import numpy
 
 from ..errors import EventFileError
-from ..store import ALIASES
 from .decoder import Batch, decode_blocks, Decoder, DecoderState, Row
+from .fields import Fields, find_fields, parse_columns, TIME_EXPONENTS
 from .header import check_sensor_size
 from .reader import BinaryFile, EventChunks, Reader
 from .source import Block, BLOCK_BYTES
@@ -28,9 +29,10 @@ class LineLayout(ctypes.Structure):
 
     Attributes:
         t_field: Index of the time among the fields of a line; likewise `x_field`, `y_field`, `p_field`.
-        field_count: Number of fields that a line must have, all of them integers; further ones are
-            ignored.
+        field_count: Number of fields that a line must have; further ones are ignored.
         separator: Code of the character between fields; a space stands for any run of spaces and tabs.
+        time_exponent: Power of ten by which times are multiplied to give microseconds.
+        rounds_times: Whether times may have further decimals, which are rounded.
     """
 
     _fields_ = [
@@ -40,6 +42,8 @@ class LineLayout(ctypes.Structure):
         ("p_field", ctypes.c_int64),
         ("field_count", ctypes.c_int64),
         ("separator", ctypes.c_int64),
+        ("time_exponent", ctypes.c_int64),
+        ("rounds_times", ctypes.c_int64),
     ]
 
     # For type checkers; ctypes defines the attributes.
@@ -49,6 +53,8 @@ class LineLayout(ctypes.Structure):
     p_field: int
     field_count: int
     separator: int
+    time_exponent: int
+    rounds_times: int
 
 
 def reference_csv(text: bytes, count: int, capacity: int, state: DecoderState, layout: LineLayout) -> list[Row]:
@@ -60,8 +66,8 @@ def reference_csv(text: bytes, count: int, capacity: int, state: DecoderState, l
     position = 0
     while position < count and len(rows) < capacity:
         end = text.index(b"\n", position) + 1
-        line = text[position:end].strip(b" \t\r\n")
-        if line and not line.startswith(b"#"):
+        line = text[position:end].lstrip(b" \t\r")
+        if not line.startswith((b"\n", b"#")):
             row = _parse_line(line, layout)
             if row is None:
                 state.invalid = 1
@@ -72,18 +78,83 @@ def reference_csv(text: bytes, count: int, capacity: int, state: DecoderState, l
     return rows
 
 
+_NUMBER = re.compile(rb"([-+]?)([0-9]*)(?:\.([0-9]*))?(?:[eE]([-+]?[0-9]{1,3}))?")
+_WORDS = {b"True": 1, b"true": 1, b"False": 0, b"false": 0}
+# An integer of the result must have at most 18 digits.
+_MAX_VALUE = 10**18
+
+
 def _parse_line(line: bytes, layout: LineLayout) -> Row | None:
-    """Return the event of a line, or None if the line is invalid."""
-    separator = bytes([layout.separator])
-    cells = re.split(rb"[ \t\r]+" if separator == b" " else re.escape(separator), line)[: layout.field_count]
-    cells = [cell.strip(b" \t\r") for cell in cells]
-    if len(cells) < layout.field_count or not all(re.fullmatch(rb"-?[0-9]{1,18}", cell) for cell in cells):
+    """Return the event of a line that ends with a newline, or None if the line is invalid."""
+    cells = split_line(line, layout.separator, layout.field_count)
+    if cells is None:
         return None
-    fields = layout.t_field, layout.x_field, layout.y_field, layout.p_field
-    t, x, y, p = (int(cells[field]) for field in fields)
+    t = parse_number(cells[layout.t_field], layout.time_exponent, bool(layout.rounds_times))
+    x = parse_number(cells[layout.x_field])
+    y = parse_number(cells[layout.y_field])
+    p = parse_number(cells[layout.p_field], words=True)
+    if t is None or x is None or y is None or p is None:
+        return None
     if x not in _COORDINATE_RANGE or y not in _COORDINATE_RANGE or p not in (-1, 0, 1):
         return None
     return t, x, y, int(p > 0)
+
+
+def split_line(line: bytes, separator: int, field_count: int) -> list[bytes] | None:
+    """Return the first fields of a line that ends with a newline, or None if it has fewer."""
+    character = re.escape(bytes([separator]))
+    # A field in quotes may contain the separator.
+    if separator == ord(" "):
+        pattern = re.compile(rb'((?:"[^"\n]*"?)?[^ \t\r\n]*)([ \t\r]*)')
+    else:
+        pattern = re.compile(rb'((?:"[^"\n]*"?)?[^\n' + character + rb"]*)(" + character + rb"?)[ \t\r]*")
+    cells: list[bytes] = []
+    position = 0
+    while len(cells) < field_count:
+        found = pattern.match(line, position)
+        assert found is not None  # the pattern matches the empty string
+        cells.append(found[1].rstrip(b" \t\r"))
+        position = found.end()
+        if not found[2] or (separator == ord(" ") and line[position : position + 1] == b"\n"):
+            break
+    return cells if len(cells) == field_count else None
+
+
+def parse_number(cell: bytes, exponent: int = 0, rounds: bool = False, words: bool = False) -> int | None:
+    """Parse a number, which may be in quotes, as an integer.
+
+    Args:
+        cell: The text.
+        exponent: Power of ten by which the number is multiplied.
+        rounds: Whether decimals are rounded, half away from zero; otherwise they must be zeros.
+        words: Whether True and False are numbers.
+
+    Returns:
+        The integer, or None if the number is invalid or has more than 18 digits.
+    """
+    if len(cell) >= 2 and cell[:1] == cell[-1:] == b'"':
+        cell = cell[1:-1]
+    if words and cell in _WORDS:
+        return _WORDS[cell]
+    found = _NUMBER.fullmatch(cell)
+    if not found:
+        return None
+    sign, whole, decimals, power = (group or b"" for group in found.groups())
+    digits = whole + decimals
+    if not digits:
+        return None
+    # The decimal point of the result lies after this many of the digits.
+    point = len(whole) + exponent + int(power or 0)
+    kept, rest = digits[: max(point, 0)], digits[max(point, 0) :]
+    if not rounds and rest.strip(b"0"):
+        return None
+    value = int(kept or 0)
+    if value:
+        value *= 10 ** max(point - len(digits), 0)
+    if value >= _MAX_VALUE:
+        return None
+    value += int(0 <= point < len(digits) and digits[point : point + 1] >= b"5")
+    return -value if sign == b"-" else value
 
 
 def csv_decoder(layout: LineLayout) -> Decoder:
@@ -92,16 +163,34 @@ def csv_decoder(layout: LineLayout) -> Decoder:
     return Decoder("csv.c", "decode_csv", reference, record_size=1, parameters=layout)
 
 
-class Csv(Reader):
-    """Integers t, x, y and p, separated by commas, semicolons, tabs or spaces.
+def _split_names(text: str) -> tuple[str, list[str]]:
+    """Return the separator of a line, and its fields without blanks around them."""
+    separator = next((character for character in ",;\t" if character in text), " ")
+    cells = text.split() if separator == " " else text.split(separator)
+    return separator, [cell.strip() for cell in cells]
 
-    The first line may name the fields, in any order. There may be more fields than these four:
-    those before the last of the four must be integers too, those after it can be anything.
-    ``x@640,y@480`` in the first line, as faery writes it, states the sensor size. A polarity of -1
-    is read as 0. Lines beginning with # are comments.
+
+def _is_header(names: list[str]) -> bool:
+    """Whether the fields of a line are names instead of numbers. The name of an index may be empty."""
+    first = next((name for name in (name.strip("'\"") for name in names) if name), "")
+    return bool(re.match(r"[A-Za-z_]", first)) and first.lower() not in ("true", "false")
+
+
+class Csv(Reader):
+    """Numbers t, x, y and p, separated by commas, semicolons, tabs or spaces.
+
+    The first line, or a comment before it, may name the fields, in any order and with the names of
+    `FIELD_NAMES`; there may be further fields. ``x@640,y@480`` in the first line, as faery writes it,
+    or a first line of two integers, states the sensor size. Polarities are 0 and 1, -1 and 1, or
+    False and True. Lines beginning with # are comments.
+
+    Times are in microseconds if they are integers, also where they are written as ``12.0``, and in
+    seconds if they have decimals, unless the option `time_unit` or the name of the field states
+    the unit. A file does not change from one to the other: the lines of its first 64 KiB decide.
     """
 
     name, suffixes = "csv", (".csv", ".txt")
+    accepts = ("columns", "time_unit")
 
     @classmethod
     def recognizes(cls, head: bytes, suffix: str) -> bool:
@@ -109,40 +198,89 @@ class Csv(Reader):
 
     def open(self) -> None:
         head = self.source.read(0, min(self.source.size, _MAX_HEAD_BYTES), "the head")
-        line = self._skip_comments(head)
-        text = line[:_MAX_LINE_BYTES].decode("latin-1")
-        separator = next((character for character in ",;\t" if character in text), " ")
-        cells = [cell.strip() for cell in (text.split() if separator in "\t " else text.split(separator))]
-        fields = (0, 1, 2, 3)
+        if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+            raise self.source.error("the text is in UTF-16; save it as UTF-8", 0)
         self._size: tuple[int, int] | None = None
-        if cells and re.fullmatch(r"[A-Za-z_]\w*", cells[0].partition("@")[0]):
-            self.start += len(head[self.start :].split(b"\n", 1)[0]) + 1
-            fields = self._parse_names(cells, text)
-        self.layout = LineLayout(*fields, max(fields) + 1, ord(" " if separator == "\t" else separator))
-
-    def _skip_comments(self, head: bytes) -> bytes:
-        """Set `start` to the first line that is neither empty nor a comment, and return the line."""
-        self.start, line = 0, b""
+        fields: Fields | None = None
+        self.start = len(codecs.BOM_UTF8) if head.startswith(codecs.BOM_UTF8) else 0
+        separator = " "
         while self.start < len(head):
-            end = head.find(b"\n", self.start) + 1 or len(head)
-            line = head[self.start : end].strip()
-            if line and not line.startswith(b"#"):
+            line, end = self._line(head)
+            text = line.decode("latin-1")
+            comment = text.startswith("#")
+            separator, names = _split_names(text.lstrip("# \t") if comment else text)
+            if not text or comment:
+                # NumPy writes the names of the columns as a comment.
+                fields = find_fields(names) or fields
+            elif self._size is None and re.fullmatch(r"[0-9]{1,5}[ \t,;]+[0-9]{1,5}", text):
+                width, height = re.findall("[0-9]+", text)
+                self._size = check_sensor_size(self.source, int(width), int(height))
+            elif _is_header(names):
+                fields = self._parse_names(names, text)
+                self.start = end
+                # The separator of the names is that of the lines.
+                break
+            else:
                 break
             self.start = end
-        return line
+        if "columns" in self.options:
+            fields = parse_columns(self.options["columns"])
+        fields = fields or Fields(0, 1, 2, 3)
+        indices = fields.indices()
+        if max(indices) >= _MAX_FIELDS:
+            raise self.source.error(
+                f"t, x, y and p must be among the first {_MAX_FIELDS} fields, got field {max(indices) + 1}"
+            )
+        self.layout = LineLayout(*indices, max(indices) + 1, ord(" " if separator == "\t" else separator))
+        unit = self.options.get("time_unit", fields.time_unit)
+        if unit is None:
+            unit = "s" if self._has_decimals(head) else "us"
+            self.layout.rounds_times = unit == "s"
+        else:
+            self.layout.rounds_times = True
+        self.layout.time_exponent = TIME_EXPONENTS[unit]
+        self.metadata["time_unit"] = unit
 
-    def _parse_names(self, cells: list[str], text: str) -> tuple[int, int, int, int]:
-        """Return the indices of t, x, y and p in a line of names, which may also state the sensor size."""
-        names = [cell.partition("@")[0] for cell in cells]
-        sizes = [cell.partition("@")[2] for cell in cells]
-        t, x, y, p = (
-            next((names.index(alias) for alias in aliases if alias in names), -1) for aliases in ALIASES.values()
-        )
-        if min(t, x, y, p) < 0 or max(t, x, y, p) >= _MAX_FIELDS:
-            raise self.source.error(f"the first line must name the fields t, x, y and p, got {text[:80]!r}", 0)
-        if re.fullmatch(r"\d{1,5}", sizes[x]) and re.fullmatch(r"\d{1,5}", sizes[y]):
-            self._size = check_sensor_size(self.source, int(sizes[x]), int(sizes[y]))
-        return t, x, y, p
+    def _line(self, head: bytes) -> tuple[bytes, int]:
+        """Return the line at `start` without blanks around it, and the byte after it."""
+        end = head.find(b"\n", self.start) + 1 or len(head)
+        return head[self.start : end].strip()[:_MAX_LINE_BYTES], end
+
+    def _parse_names(self, names: list[str], text: str) -> Fields:
+        """Return the positions of t, x, y and p in a line of names, which may also state the sensor size."""
+        sizes = [name.partition("@")[2] for name in names]
+        fields = find_fields([name.partition("@")[0] for name in names])
+        if fields is None:
+            if "columns" in self.options:
+                return parse_columns(self.options["columns"])
+            raise self.source.error(
+                f"the first line must name the fields t, x, y and p, got {text[:80]!r}; "
+                'if it has other names, pass columns="txyp", in the order of the file, with _ for fields to skip',
+                0,
+            )
+        if re.fullmatch(r"\d{1,5}", sizes[fields.x]) and re.fullmatch(r"\d{1,5}", sizes[fields.y]):
+            self._size = check_sensor_size(self.source, int(sizes[fields.x]), int(sizes[fields.y]))
+        return fields
+
+    def _has_decimals(self, head: bytes) -> bool:
+        """Whether the times of the first lines have decimals: parts of a unit, or several digits after the point."""
+        whole = len(head) == self.source.size
+        lines = head[self.start :].split(b"\n")
+        for line in lines if whole else lines[:-1]:
+            stripped = line.strip(b" \t\r")
+            if not stripped or stripped.startswith(b"#"):
+                continue
+            cells = split_line(stripped + b"\n", self.layout.separator, self.layout.t_field + 1)
+            if cells is None:
+                return False
+            cell = cells[self.layout.t_field].strip(b'"')
+            if b"." not in cell and b"e" not in cell and b"E" not in cell:
+                continue
+            if re.fullmatch(rb"[-+]?[0-9]*\.[0-9]{2,}", cell):
+                return True
+            if parse_number(cell, rounds=True) is not None and parse_number(cell) is None:
+                return True
+        return False
 
     def stated_size(self) -> tuple[int, int] | None:
         return self._size
@@ -168,7 +306,12 @@ class Csv(Reader):
 
     def _invalid_line(self, block: Block, position: int) -> EventFileError:
         line = block.data[position : position + 80].tobytes().split(b"\n")[0].decode("latin-1")
-        return self.source.error(f"invalid line, expected integers t, x, y and p: {line!r}", block.offset + position)
+        unit = self.metadata["time_unit"]
+        expected = f"a time in {unit} and integers x, y and p" if self.layout.rounds_times else "integers t, x, y and p"
+        hint = ""
+        if not self.layout.rounds_times and "." in line:
+            hint = '; if times are not in microseconds, pass time_unit="s"'
+        return self.source.error(f"invalid line, expected {expected}: {line!r}{hint}", block.offset + position)
 
 
 def write(file: BinaryFile, chunks: EventChunks, sensor_size: tuple[int, int]) -> None:

@@ -141,6 +141,7 @@ class Batch(NamedTuple):
 
     offset: int | None  # byte of the file at which they begin, where the format can tell
     columns: EventColumns
+    unfit: EventFileError | None = None  # describes the first event with a number of `UNFIT`
 
 
 def decode_blocks(

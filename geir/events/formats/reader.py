@@ -8,6 +8,7 @@ from typing import ClassVar, IO, TypeAlias, TypedDict
 from ..errors import EventFileError
 from ..store import Events
 from .decoder import Batch, decode_blocks, Decoder, DecoderState
+from .fields import ReadOptions
 from .source import Block, BLOCK_BYTES, Source
 
 # What writers take: the events of a file in order, and the file.
@@ -29,26 +30,35 @@ class Reader(ABC):
     Args:
         source: The file.
         sensor_size: Width and height in pixels; default is what the file states.
+        options: Options of `ReadOptions`, only those that the format `accepts`.
 
     Attributes:
         name: Name of the format.
         suffixes: Suffixes of its files, in lower case.
+        accepts: Names of the options that the format has.
+        options: The options given.
         sensor_size: Width and height of the sensor in pixels.
         metadata: What else the file states.
 
     Raises:
         EventFileError: If the head of the file is invalid, or neither the file nor the caller
             states the sensor size.
+        ValueError: If the format does not have one of the options.
     """
 
     name: ClassVar[str]
     suffixes: ClassVar[tuple[str, ...]]
+    accepts: ClassVar[tuple[str, ...]] = ()
 
     sensor_size: tuple[int, int]
     metadata: dict[str, object]
 
-    def __init__(self, source: Source, sensor_size: tuple[int, int] | None):
+    def __init__(self, source: Source, sensor_size: tuple[int, int] | None, options: ReadOptions | None = None):
         self.source = source
+        self.options: ReadOptions = options or {}
+        for option in self.options:
+            if option not in self.accepts:
+                raise ValueError(f"open_events: {option} does not apply to files of the format {self.name}.")
         self.metadata = {}
         self.open()
         self.sensor_size = sensor_size or self.stated_size() or self._require_size()

@@ -108,16 +108,33 @@ def test_c_and_python_agree_on_any_records(name, seed):
                 b"1,2,3,1,9",
                 b"1,2,x,1",
                 b"1 2 3 1",
+                b"0.003811,2,3,True",
+                b"1.5,2,3,False",
+                b"12.0,2.0,3.00,-1.0",
+                b"-1.2345675e-03,2,3,1e0",
+                b".5,2,3,1.",
+                b'"7","8",9,"true"',
+                b'7,8,"a,b",1',
+                b"123456789012345678,1,2,1",
+                b"1234567890123456789,1,2,1",
+                b"0000000000000000000000012,1,2,1",
+                b"1e17,1,2,0",
+                b"1e18,1,2,0",
+                b"1e-999,1,2,0",
+                b"0e999,1,2,0",
+                b"1504645177.42,1,2,0",
             ]
         )
+        | st.lists(st.sampled_from([*b'0123456789.e-+,"Tt rue']), max_size=20).map(bytes)
         | st.binary(max_size=9).filter(lambda line: b"\n" not in line),
         max_size=8,
     ),
     st.sampled_from([b",", b" ", b";"]),
+    st.sampled_from([0, 3, 6, -3]),
 )
-def test_c_and_python_agree_on_any_text(lines, separator):
+def test_c_and_python_agree_on_any_text(lines, separator, exponent):
     text = np.frombuffer(b"".join(line.replace(b",", separator) + b"\n" for line in lines), np.uint8)
-    decode = csv.csv_decoder(csv.LineLayout(0, 1, 2, 3, 4, ord(separator)))
+    decode = csv.csv_decoder(csv.LineLayout(0, 1, 2, 3, 4, ord(separator), exponent, exponent != 0))
 
     def decode_all():
         state, columns = DecoderState(), zero_columns(20)

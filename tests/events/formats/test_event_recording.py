@@ -17,7 +17,7 @@ def test_invalid_arguments_are_rejected(tmp_path):
         open_events(path, errors="ignore")
     with pytest.raises(
         ValueError,
-        match="open_events: unknown format 'evt4'; the formats are aedat4, evt2, evt21, evt3, hdf5, npz, dat, nmnist, csv",
+        match="open_events: unknown format 'evt4'; the formats are aedat4, aedat3, aedat2, evt2, evt21, evt3, hdf5, npz, npy, dat, nmnist, csv",
     ):
         open_events(path, format="evt4")
     with pytest.raises(
