@@ -56,7 +56,7 @@ class Recording:
         reader: The reader of its format.
         skipped: Numbers of events that ``errors="skip"`` has left out since `chunks` was last called:
             those `outside` the sensor or with an invalid polarity or time, those `misplaced` in
-            time, and the `total`.
+            time, records of the file that are `undecodable`, and the `total`.
     """
 
     def __init__(self, reader: Reader, errors: ErrorMode):
@@ -85,8 +85,9 @@ class Recording:
             EventFileError: Where the file is damaged or truncated, an event is outside the sensor,
                 or time steps back further; the events before that are yielded first. With
                 ``errors="truncate"`` it is a warning instead. With ``errors="skip"``, events that
-                are outside the sensor or misplaced in time are left out, counted in `skipped` and
-                reported in a warning; damage that prevents decoding remains an error.
+                are outside the sensor or misplaced in time, and lines and words that are invalid,
+                are left out, counted in `skipped` and reported in a warning; other damage, such as a
+                truncated end, remains an error.
             ValueError: If `size` is not positive.
         """
         if size < 1:
@@ -126,15 +127,16 @@ class Recording:
         invalid = InvalidEventFilter(self.sensor_size, MAX_BACKWARD_STEP_US)
         self.skipped = SkippedCounts()
         damage = None
+        self.reader.skips_invalid, self.reader.invalid_records = True, 0
         try:
             for _, columns, _ in self.reader.batches(max(size, _MIN_SKIPPING_BATCH)):
                 yield from self._split(invalid.add(columns), size)
-                self.skipped = invalid.counts
+                self.skipped = invalid.counts._replace(undecodable=self.reader.invalid_records)
         except EventFileError as error:
             damage = error
         # The events that were held back.
         yield from self._split(invalid.add(EventColumns.allocate(0), is_last=True), size)
-        self.skipped = invalid.counts
+        self.skipped = invalid.counts._replace(undecodable=self.reader.invalid_records)
         if self.skipped.total:
             warnings.warn(f"{self.path}: {self.skipped}.", RuntimeWarning, stacklevel=3)
         if damage is not None:

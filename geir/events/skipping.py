@@ -18,16 +18,18 @@ class SkippedCounts(NamedTuple):
 
     outside: int = 0  # outside the sensor, with an invalid polarity or an invalid time
     misplaced: int = 0  # out of the order of time
+    undecodable: int = 0  # records of the file that are invalid, such as lines of text that are no event
 
     @property
     def total(self) -> int:
         """Number of all events left out."""
-        return self.outside + self.misplaced
+        return self.outside + self.misplaced + self.undecodable
 
     def __str__(self) -> str:
+        lines = f", {self.undecodable:,} as invalid records" if self.undecodable else ""
         return (
             f"{self.total:,} events were left out: {self.outside:,} with invalid coordinates, polarity or time, "
-            f"{self.misplaced:,} out of the order of time"
+            f"{self.misplaced:,} out of the order of time{lines}"
         )
 
 

@@ -148,6 +148,30 @@ def test_skip_removes_a_run_of_events_whose_clock_ran_ahead(tmp_path):
     assert "8 events were left out" in messages[0]
 
 
+def test_skip_leaves_out_lines_that_are_no_event(both_decoders, tmp_path):
+    events = random_events(40_000)
+    write_events(events, tmp_path / "a.csv")
+    header, *lines = (tmp_path / "a.csv").read_bytes().splitlines(keepends=True)
+    bad = [b"1,2\n", b"5,70000,3,1\n", b"five,1,2,3\n", b"1,1,1,7\n", b"\x00\xff,,\n"]
+    positions = [0, 0, 100, 39_999, 40_000]
+    for position, line in sorted(zip(positions, bad, strict=True), reverse=True):
+        lines.insert(position, line)
+    (tmp_path / "a.csv").write_bytes(header + b"".join(lines))
+    read, messages = read_with_warnings(tmp_path / "a.csv", errors="skip")
+    assert read.equal(events)
+    assert len(messages) == 1
+    assert "5 events were left out: 0 with invalid coordinates, polarity or time, 0 out" in messages[0]
+    assert messages[0].endswith(", 5 as invalid records.")
+
+
+def test_skip_leaves_out_words_of_an_unknown_type(both_decoders, tmp_path):
+    words = [time_high(5), evt2_word(1, 1, 2, 3), evt2_word(5), evt2_word(7), evt2_word(0, 4, 5, 6)]
+    (tmp_path / "a.raw").write_bytes(b"% evt 2.0\n% geometry 640x480\n% end\n" + b"".join(words))
+    read, messages = read_with_warnings(tmp_path / "a.raw", errors="skip")
+    assert rows(read) == [(5 * 64 + 1, 2, 3, 1), (5 * 64 + 4, 5, 6, 0)]
+    assert "2 as invalid records" in messages[0]
+
+
 def test_damage_that_prevents_decoding_remains_an_error(tmp_path):
     events = random_events(500)
     write_events(events, tmp_path / "a.raw", format="evt2")
