@@ -22,4 +22,5 @@ from .recording import (
     Recording as Recording,
     write_events as write_events,
 )
+from .spike_trains import SpikeTrain as SpikeTrain, SpikeTrains as SpikeTrains
 from .store import Events as Events

@@ -188,8 +188,11 @@ def open_events(
             they state.
         format: Name of the format, for files that are recognized neither by their first bytes nor
             by their name.
-        options: `stream`, `columns` and `time_unit`, for files that do not say it themselves; see
-            `ReadOptions`.
+        options: For files that do not say it themselves. ``stream``: one of several streams of events,
+            by its number in AEDAT 3.1 and 4, its path in HDF5, its name in NPZ. ``columns``: order of the
+            columns in text and arrays, such as ``"xypt"``, with ``_`` for a column to skip. ``time_unit``:
+            ``"s"``, ``"ms"``, ``"us"`` or ``"ns"``; default is microseconds for integers and seconds for
+            times with decimals in text and arrays.
 
     Raises:
         EventFileError: If the format is not recognized, the head of the file is invalid, or the

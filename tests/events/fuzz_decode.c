@@ -45,6 +45,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     .p_field = data[3] / 16 % field_count,
     .field_count = field_count,
     .separator = ",; "[data[1] / 16 % 3],
+    .time_exponent = (data[1] / 48 % 4) * 3 - 3,
+    .rounds_times = data[0] / 40 % 2,
   };
 #endif
   data += HEADER_SIZE;

@@ -21,9 +21,10 @@ from collections import Counter
 from contextlib import contextmanager
 from pathlib import Path
 
+import h5py
 import numpy as np
 
-from geir.events import _native, Compression, EventFileError, Events, open_events, write_events
+from geir.events import _native, Compression, EventFileError, Events, open_events, SpikeTrains, write_events
 
 SIZE = (320, 240)
 MEMORY_BYTES = 1 << 30
@@ -45,11 +46,34 @@ FORMATS = {
     "hdf5": (".h5", {}),
     "csv": (".csv", {}),
     "npz": (".npz", {}),
+    "aedat2": (".aedat", None),
+    "aedat3": (".aedat", None),
+    "text-seconds": (".txt", None),
+    "text-names": (".csv", None),
+    "npy": (".npy", None),
+    "npz-structured": (".npz", None),
+    "hdf5-mvsec": (".h5", None),
+    "hdf5-prophesee": (".h5", None),
+    "hdf5-dsec": (".h5", None),
+    "hdf5-e2vid": (".h5", None),
+    "spike-trains": (".h5", None),
+}
+# Options of reading, where files do not say it themselves.
+SIZED = {"sensor_size": SIZE}
+READ_OPTIONS = {
+    "text-seconds": {"format": "csv"},
+    "text-names": {"format": "csv", **SIZED},
+    "npy": {"format": "npy", **SIZED},
+    "npz-structured": SIZED,
+    "hdf5-mvsec": SIZED,
+    "hdf5-dsec": SIZED,
+    "hdf5-e2vid": SIZED,
 }
 # Formats without a name in their first bytes must be named, or damage to the head would end every test.
 NAMED = ("nmnist", "csv", "dat")
 # Formats whose decoder is in a library: nothing to compare.
-WITHOUT_DECODER = ("hdf5", "npz")
+WITHOUT_DECODER = ("hdf5", "npz", "npy", "npz-structured", "aedat2", "aedat3")
+WITHOUT_DECODER += ("hdf5-mvsec", "hdf5-prophesee", "hdf5-dsec", "hdf5-e2vid", "spike-trains")
 
 # Values that are written over numbers in a file.
 NUMBERS = [0, 1, -1, 7, 8, 127, 128, 255, 256, 32767, 32768, 65535]
@@ -65,6 +89,8 @@ def valid_files(name, folder):
         return [rng.integers(0, 256, 5 * n, dtype=np.uint8).tobytes() for n in (1, 50)]
     if name == "evt21":
         return evt21_files()
+    if FORMATS[name][1] is None:
+        return [content for count in (0, 3, 60) for content in files_of_other_programs(name, count, folder)]
     suffix, options = FORMATS[name]
     path = folder / f"seed{suffix}"
 
@@ -93,6 +119,67 @@ def evt21_files():
 
     words = b"".join(word(8, 0, 0, k, 0) + word(k & 1, k & 63, 32 * (k % 9), k, 5 << k) for k in range(29))
     return [head, head + words, head.replace(b"little", b"legacy") + words]
+
+
+def files_of_other_programs(name, count, folder):
+    """Contents of valid files, with `count` events, of a format or layout that geir does not write."""
+    rng = np.random.default_rng(count)
+    t = 5000 + np.cumsum(rng.integers(0, 400, count))
+    x, y, p = rng.integers(0, 128, count), rng.integers(0, 128, count), rng.integers(0, 2, count)
+    path = folder / "other"
+    match name:
+        case "aedat2":
+            head = b"#!AER-DAT2.0\r\n# Timestamps tick is 1 us\r\n"
+            words = np.stack([y << 8 | x << 1 | p, t], 1).astype(">u4").tobytes()
+            davis = np.stack([y << 22 | x << 12 | p << 11, t], 1).astype(">u4").tobytes()
+            return [head + words, head + b"# AEChip: a.DVS128\r\n" + words, head + b"# AEChip: DAVIS346\r\n" + davis]
+        case "aedat3":
+            head = b"#!AER-DAT3.1\r\n#Format: RAW\r\n#Source 1: DVS128\r\n#!END-HEADER\r\n"
+            words = np.stack([x << 17 | y << 2 | p << 1 | 1, t], 1).astype("<u4")
+            packet = [
+                struct.pack("<hhiiiiii", 1, 1, 8, 4, 0, len(part), len(part), len(part)) + part.tobytes()
+                for part in (words[: count // 3], words[count // 3 :])
+            ]
+            return [head + packet[0] + struct.pack("<hhiiiiii", 0, 1, 4, 0, 0, 1, 1, 1) + bytes(4) + packet[1]]
+        case "text-seconds":
+            lines = "".join(f"{a / 1e6:.6f} {b} {c} {d}\n" for a, b, c, d in zip(t, x, y, p, strict=True))
+            return [b"320 240\n" + lines.encode(), b"320 240\n# t x y p\n" + lines.replace(" ", "\t").encode()]
+        case "text-names":
+            cells = zip(range(count), x, y, t, p, strict=True)
+            lines = "".join(f'{k},{a}.0,"{b}",{c}.0,{bool(d)}\r\n' for k, a, b, c, d in cells).encode()
+            return [b'\xef\xbb\xbf,"X","Y","Time","Polarity"\r\n' + lines]
+        case "npy" | "npz-structured":
+            array = np.zeros(count, [("x", "<u2"), ("y", ">i4"), ("ts", "<f8"), ("pol", "i1")])
+            array["x"], array["y"], array["ts"], array["pol"] = x, y, t / 1e6, 2 * p - 1
+            with open(path, "wb") as file:
+                {"npy": np.save, "npz-structured": np.savez}[name](file, array)
+            return [path.read_bytes()]
+    with h5py.File(path, "w") as file:
+        if name == "hdf5-mvsec":
+            rows = np.stack([x, y, t / 1e6, 2 * p - 1], 1)
+            stored = {"chunks": (32, 4), "maxshape": (None, 4), "fletcher32": True, "compression": "gzip"}
+            file.create_dataset("davis/left/events", data=rows, **stored)
+            file["davis/left/image_raw"] = np.zeros((1, 240, 320), "u1")
+        elif name == "hdf5-prophesee":
+            rows = np.zeros(count, [("x", "<u2"), ("y", "<u2"), ("p", "<i2"), ("t", "<i8")])
+            rows["x"], rows["y"], rows["p"], rows["t"] = x, y, p, t
+            file["CD/events"] = rows
+            file.attrs["geometry"] = "320x240"
+        elif name == "spike-trains":
+            for key, values, dtype in (("times", t / 1e6, "<f2"), ("units", x, "<u2")):
+                data = file.create_dataset(f"spikes/{key}", (3,), h5py.vlen_dtype(np.dtype(dtype)))
+                for k in range(3):
+                    data[k] = values[k::3].astype(dtype)
+            file["labels"] = np.arange(3)
+            file["extra/keys"] = np.array(["zero", "one", "two"], "S")
+        else:
+            names = "txyp" if name == "hdf5-dsec" else ("ts", "xs", "ys", "ps")
+            times = t if name == "hdf5-dsec" else t / 1e6
+            for key, values in zip(names, (times, x, y, p), strict=True):
+                file.create_dataset(f"events/{key}", data=values, chunks=(40,), maxshape=(None,))
+            if name == "hdf5-dsec":
+                file["t_offset"] = 10**12
+    return [path.read_bytes()]
 
 
 def evt3_vectors():
@@ -180,7 +267,13 @@ def read_outcome(path, name):
     """Read a file. Returns the number of events, and the byte and kind of the error, if any; other errors are raised."""
     count = 0
     try:
-        with open_events(path, format=name if name in NAMED else None) as recording:
+        if name == "spike-trains":
+            for train in SpikeTrains(path):
+                assert len(train.times) == len(train.units)
+                count += len(train.times)
+            return count, None, "valid"
+        options = READ_OPTIONS.get(name, {"format": name if name in NAMED else None})
+        with open_events(path, **options) as recording:
             for chunk in recording.chunks(1000):
                 Events(*chunk.columns(), chunk.sensor_size)  # the constructor checks every event
                 count += len(chunk)

@@ -66,15 +66,17 @@ class Aedat3(Reader):
             raise self.source.error("the header does not end", 0)
         self.start = found.end()
         lines = head[: self.start].decode("latin-1").splitlines()
-        fields = dict(line[1:].partition(":")[::2] for line in lines if ":" in line)
-        self.metadata |= {key.strip(): value.strip() for key, value in fields.items()}
+        fields: dict[str, str] = {}
+        for line in lines:
+            key, colon, value = line[1:].partition(":")
+            if colon:
+                fields[key.strip()] = value.strip()
+        self.metadata |= fields
         encoding = str(self.metadata.get("Format", "RAW"))
         if encoding != "RAW":
             raise self.source.error(f"the compression {encoding[:40]!r} of AEDAT 3.1 is not supported, only RAW", 0)
         self.sources = {
-            int(key.split()[1]): value.strip()
-            for key, value in fields.items()
-            if re.fullmatch(r"Source [0-9]{1,4}", key.strip())
+            int(key.split()[1]): value for key, value in fields.items() if re.fullmatch(r"Source [0-9]{1,4}", key)
         }
         self._stream = self._find_stream()
 

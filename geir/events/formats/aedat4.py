@@ -60,9 +60,14 @@ class PacketPointer(ctypes.Structure):
 
 
 class Aedat4(Reader):
-    """AEDAT 4 with changes of brightness; frames, inertial measurements and triggers are skipped."""
+    """AEDAT 4 with changes of brightness; frames, inertial measurements and triggers are skipped.
+
+    If there are several streams of events, as of two cameras, the option `stream` is the number of one
+    of them, or the name of its camera.
+    """
 
     name, suffixes = "aedat4", (".aedat4",)
+    accepts = ("stream",)
 
     @classmethod
     def recognizes(cls, head: bytes, suffix: str) -> bool:
@@ -107,15 +112,31 @@ class Aedat4(Reader):
             ) from None
         self.streams = {number: _type_of(node) for number, node in nodes.items()}
         found = [number for number, kind in self.streams.items() if kind == "EVTS"]
-        if len(found) != 1:
-            raise self.source.error(
-                f"expected one stream of events, found {len(found)} among {self.streams}", len(MAGIC)
-            )
-        self.stream = found[0]
+        self.stream = self._choose_stream(found, nodes)
         attributes = {attribute.get("key", ""): attribute.text or "" for attribute in nodes[self.stream].iter("attr")}
         self._size = attributes.get("sizeX", ""), attributes.get("sizeY", "")
         self.metadata |= attributes
         self.metadata |= {"compression": Compression(self.compression).name, "streams": dict(self.streams)}
+
+    def _choose_stream(self, found: list[int], nodes: dict[int, ElementTree.Element]) -> int:
+        """Return the stream that the option names, by its number, or by the name of its source or of its output."""
+        described = ", ".join(
+            f"{number} ({', '.join(sorted(_names_of(nodes[number]))) or 'no name'})" for number in found
+        )
+        if "stream" in self.options:
+            stream = self.options["stream"]
+            named = [number for number in found if str(stream) == str(number) or stream in _names_of(nodes[number])]
+            if len(named) == 1:
+                return named[0]
+            problem = "names several of its streams of events" if named else "is none of its streams of events"
+            raise self.source.error(f"stream={stream!r} {problem}: {described or 'there are none'}", len(MAGIC))
+        if not found:
+            raise self.source.error(f"it has no stream of events, only {self.streams}", len(MAGIC))
+        if len(found) > 1:
+            raise self.source.error(
+                f"it has {len(found)} streams of events; pass stream= and the number of one: {described}", len(MAGIC)
+            )
+        return found[0]
 
     def stated_size(self) -> tuple[int, int] | None:
         if all(re.fullmatch("[0-9]{1,5}", side) for side in self._size):
@@ -265,6 +286,12 @@ class Aedat4(Reader):
             summary["start"] = int(table.start[own].min())
             summary["stop"] = int(table.stop[own].max())
         return summary
+
+
+def _names_of(stream: ElementTree.Element) -> set[str]:
+    """Return the names of the camera and of the output of a stream, as far as the description states them."""
+    attributes = {attribute.get("key", ""): attribute.text or "" for attribute in stream.iter("attr")}
+    return {attributes[key] for key in ("source", "originalOutputName") if attributes.get(key)}
 
 
 def _type_of(stream: ElementTree.Element) -> str:

@@ -17,7 +17,8 @@ static inline int is_digit(char c) { return (unsigned char)(c - '0') <= 9; }
 
 // Parse a decimal number, multiplied by a power of ten, as an exact integer. Decimals that remain are rounded, half
 // away from zero, or must be zeros. Returns whether the number is valid.
-static __attribute__((noinline)) int parse_decimal(const char **position, int64_t exponent, int rounds, int64_t *value) {
+static __attribute__((noinline)) int parse_decimal(const char **position, int64_t exponent, int rounds,
+                                                   int64_t *value) {
   const char *c = *position, *digits[2];
   int64_t counts[2] = {0, 0};
   digits[0] = c;
@@ -112,8 +113,8 @@ enum { SKIPPED, TIME, COORDINATE, POLARITY };
 
 // Parse the fields of a line and skip blanks around them. Returns whether all were valid, and
 // moves `*position` to where parsing stopped, which is on the line or at its end.
-static __attribute__((noinline)) int parse_fields(const char **position, const LineLayout *layout, const uint8_t kinds[MAX_FIELDS],
-                               int64_t values[MAX_FIELDS]) {
+static __attribute__((noinline)) int parse_fields(const char **position, const LineLayout *layout,
+                                                  const uint8_t kinds[MAX_FIELDS], int64_t values[MAX_FIELDS]) {
   const int64_t field_count = layout->field_count;
   const char separator = layout->separator, *c = *position;
   int valid = 1;

@@ -17,6 +17,7 @@ from .decoder import Batch
 from .fields import FIELD_NAMES, find_fields, parse_columns, TimeUnit
 from .header import check_sensor_size
 from .reader import BinaryFile, EventChunks, Reader, Summary
+from .source import Source
 
 # A chunk is decompressed as a whole.
 _MAX_CHUNK_BYTES = 1 << 28
@@ -27,7 +28,7 @@ _WRITTEN_CHUNK_EVENTS = 1 << 16
 _SAMPLE_ROWS = 1 << 12
 _MAX_OFFSET = 1 << 61
 # Errors that h5py raises on invalid files.
-_H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, AttributeError)
+H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, AttributeError)
 
 # Objects of h5py, which has no types.
 _Group = Any
@@ -36,7 +37,12 @@ _Dataset = Any
 _Found = Any
 
 
-def _h5py() -> ModuleType:
+def load_h5py() -> ModuleType:
+    """Import h5py.
+
+    Raises:
+        ImportError: If it is not installed.
+    """
     try:
         import h5py
     except ImportError as error:
@@ -61,6 +67,46 @@ _ECF = 0x8ECF
 # Groups are searched for events this deep, and this many members at most.
 _MAX_DEPTH = 4
 _MAX_MEMBERS = 2000
+
+
+def hard_member(group: _Group, name: str) -> _Found:
+    """Return a member of a group, or None if it is a link, which may lead to another file."""
+    link = group.get(name, getlink=True)
+    return group[name] if type(link).__name__ == "HardLink" else None
+
+
+def check_storage(source: Source, label: str, data: _Dataset) -> None:
+    """Check that a dataset is stored in the file itself, in chunks of a reasonable size, and readable.
+
+    Raises:
+        EventFileError: If it is not; a filter that is missing is named.
+    """
+    h5py = load_h5py()
+    if data.external or data.is_virtual:
+        raise source.error(f"{label} is stored in another file")
+    if data.chunks and math.prod(data.chunks) * data.dtype.itemsize > _MAX_CHUNK_BYTES:
+        raise source.error(f"{label} has chunks of {math.prod(data.chunks):,} numbers, which are too large")
+    plist = data.id.get_create_plist()
+    codes = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
+    missing = [code for code in codes if not h5py.h5z.filter_avail(code)]
+    if missing and importlib.util.find_spec("hdf5plugin"):
+        # The import registers its filters.
+        importlib.import_module("hdf5plugin")
+        missing = [code for code in missing if not h5py.h5z.filter_avail(code)]
+    if not missing or not len(data):
+        return
+    try:
+        # Filters may be optional; then chunks may do without them.
+        data[:1]
+    except OSError:
+        code = missing[0]
+        cure = "pip install hdf5plugin" if code in _FILTERS else "install its plugin and set HDF5_PLUGIN_PATH"
+        if code == _ECF:
+            cure = "install Prophesee's hdf5_ecf plugin, a part of OpenEB, and set HDF5_PLUGIN_PATH to its folder"
+        raise source.error(
+            f"{label} is compressed with {_FILTERS.get(code, 'an unknown filter')} (HDF5 filter {code}), "
+            f"which is not installed: {cure}"
+        ) from None
 
 
 class Location(NamedTuple):
@@ -100,7 +146,7 @@ class Hdf5(Reader):
         return head.startswith(b"\x89HDF\r\n\x1a\n")
 
     def open(self) -> None:
-        self.h5py = _h5py()
+        self.h5py = load_h5py()
         try:
             self.file = self.h5py.File(self.source.file, "r")
             self.location = self._find_events()
@@ -111,19 +157,14 @@ class Hdf5(Reader):
             self._attributes = self._read_attributes()
             self.metadata |= {key: value for key, value in self._attributes.items() if numpy.ndim(value) == 0}
             self._scale = self._find_scale()
-        except _H5PY_ERRORS as error:
+        except H5PY_ERRORS as error:
             raise self.file_error(error) from None
-
-    def _member(self, group: _Group, name: str) -> _Found:
-        """Return a member of a group, or None if it is a link, which may lead to another file."""
-        link = group.get(name, getlink=True)
-        return group[name] if type(link).__name__ == "HardLink" else None
 
     def _follow(self, path: str) -> _Found:
         """Return the object at a path, or None if there is none or a part of the path is a link."""
         found: _Found = self.file
         for part in filter(None, path.split("/")):
-            found = self._member(found, part) if isinstance(found, self.h5py.Group) else None
+            found = hard_member(found, part) if isinstance(found, self.h5py.Group) else None
         return found
 
     def _find_events(self) -> Location:
@@ -162,7 +203,7 @@ class Hdf5(Reader):
             path, group, depth = waiting.pop(0)
             for name in itertools.islice(group, left):
                 left -= 1
-                found = self._member(group, name)
+                found = hard_member(group, name)
                 if found is None:
                     continue
                 below = f"{path}/{name}".lstrip("/")
@@ -176,9 +217,7 @@ class Hdf5(Reader):
     def _events_at(self, path: str, found: _Found) -> Location | None:
         """Return the events of a group or dataset, or None if it has none."""
         if isinstance(found, self.h5py.Group):
-            data = {
-                name: self._member(found, name) for name in itertools.islice(found, _MAX_MEMBERS) if _is_field(name)
-            }
+            data = {name: hard_member(found, name) for name in itertools.islice(found, _MAX_MEMBERS) if _is_field(name)}
             names = [name for name, member in data.items() if isinstance(member, self.h5py.Dataset)]
             fields = find_fields(names)
             if fields is None:
@@ -224,37 +263,10 @@ class Hdf5(Reader):
             dtypes = {column: data.dtype[field] for column, field in self.location.fields.items()}
         for column, dtype in dtypes.items():
             check_numbers(self.source, column, dtype)
-        if data.external or data.is_virtual:
-            raise self.source.error(f"{label} is stored in another file")
         row_bytes = data.dtype.itemsize * math.prod(data.shape[1:])
         if row_bytes > _MAX_ROW_BYTES:
             raise self.source.error(f"{label} has rows of {row_bytes:,} bytes, which are too large")
-        if data.chunks and math.prod(data.chunks) * data.dtype.itemsize > _MAX_CHUNK_BYTES:
-            raise self.source.error(f"{label} has chunks of {math.prod(data.chunks):,} numbers, which are too large")
-        self._check_filters(label, data)
-
-    def _check_filters(self, label: str, data: _Dataset) -> None:
-        """Name the filter that is missing, if the data cannot be read without it."""
-        plist = data.id.get_create_plist()
-        codes = [plist.get_filter(index)[0] for index in range(plist.get_nfilters())]
-        missing = [code for code in codes if not self.h5py.h5z.filter_avail(code)]
-        if missing and importlib.util.find_spec("hdf5plugin"):
-            importlib.import_module("hdf5plugin")
-            missing = [code for code in missing if not self.h5py.h5z.filter_avail(code)]
-        if not missing or not len(data):
-            return
-        try:
-            # Filters may be optional; then chunks may do without them.
-            data[:1]
-        except OSError:
-            code = missing[0]
-            cure = "pip install hdf5plugin" if code in _FILTERS else "install its plugin and set HDF5_PLUGIN_PATH"
-            if code == _ECF:
-                cure = "install Prophesee's hdf5_ecf plugin, a part of OpenEB, and set HDF5_PLUGIN_PATH to its folder"
-            raise self.source.error(
-                f"{label} is compressed with {_FILTERS.get(code, 'an unknown filter')} (HDF5 filter {code}), "
-                f"which is not installed: {cure}"
-            ) from None
+        check_storage(self.source, label, data)
 
     def _read_attributes(self) -> dict[str, Any]:
         """Return the attributes of the file and of the events; those of the events take precedence."""
@@ -316,7 +328,7 @@ class Hdf5(Reader):
             last = min(first + size, length)
             try:
                 arrays = self._read(first, last)
-            except _H5PY_ERRORS as error:
+            except H5PY_ERRORS as error:
                 step = min((data.chunks[0] if data.chunks else 1 << 16) for data in self.location.data.values())
                 if last - first == 1 or (first // step == (last - 1) // step and not self._chunks_differ()):
                     raise self.file_error(error) from None
@@ -367,7 +379,7 @@ def write(file: BinaryFile, chunks: EventChunks, sensor_size: tuple[int, int], c
     Raises:
         ImportError: If h5py is not installed.
     """
-    with _h5py().File(file, "w") as target:
+    with load_h5py().File(file, "w") as target:
         group = target.create_group("events")
         group.attrs["sensor_size"] = sensor_size
         for name, dtype in COLUMNS.items():

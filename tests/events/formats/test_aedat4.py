@@ -162,17 +162,22 @@ def test_a_packet_that_states_too_small_a_size_is_rejected_early():
 DESCRIPTIONS = {
     b"<dv>": "the header's description of its streams is invalid",
     b"<!DOCTYPE dv [<!ENTITY a 'aaaa'>]><dv/>": "description of its streams is invalid: it has declarations",
-    b"<dv/>": "expected one stream of events, found 0 among {}",
+    b"<dv/>": "it has no stream of events, only {}",
     b"<dv><node name='outInfo'>"
     + b"".join(b"<node name='%d'><attr key='typeIdentifier'>EVTS</attr></node>" % k for k in (0, 1))
-    + b"</node></dv>": "expected one stream of events, found 2 among",
+    + b"</node></dv>": r"it has 2 streams of events; pass stream= and the number of one: 0 \(no name\), 1 \(no name\)",
 }
+
+
+def described_file(text):
+    """The head of a file with a description of its streams."""
+    body = struct.pack("<I4s5H2xiiqII", 20, b"IOHE", 10, 20, 4, 8, 16, 12, 0, -1, 4, len(text)) + text + b"\0"
+    return b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(body)) + body
 
 
 @pytest.mark.parametrize("text", DESCRIPTIONS)
 def test_invalid_descriptions_of_streams_are_rejected(tmp_path, text):
-    body = struct.pack("<I4s5H2xiiqII", 20, b"IOHE", 10, 20, 4, 8, 16, 12, 0, -1, 4, len(text)) + text + b"\0"
-    (tmp_path / "a.aedat4").write_bytes(b"#!AER-DAT4.0\r\n" + struct.pack("<I", len(body)) + body)
+    (tmp_path / "a.aedat4").write_bytes(described_file(text))
     with pytest.raises(EventFileError, match=DESCRIPTIONS[text]):
         read_events(tmp_path / "a.aedat4")
 
@@ -213,3 +218,54 @@ def test_closing_a_stream_early_leaves_no_thread(tmp_path):
         assert len(read_events(path)) == 400_000
     finally:
         torch.set_num_threads(threads)
+
+
+def stereo_file():
+    """A file of two cameras and a stream of frames, as DV describes them."""
+
+    def node(number, kind, width, height, camera):
+        attributes = {"typeIdentifier": kind, "originalOutputName": kind.lower()}
+        info = {"sizeX": width, "sizeY": height, "source": camera}
+        lines = [
+            "".join(f"<attr key='{key}' type='string'>{value}</attr>" for key, value in group.items())
+            for group in (attributes, info)
+        ]
+        return f"<node name='{number}'>{lines[0]}<node name='info'>{lines[1]}</node></node>"
+
+    nodes = node(0, "EVTS", 346, 260, "DAVIS346_00000336") + node(1, "FRME", 346, 260, "DAVIS346_00000336")
+    nodes += node(2, "EVTS", 640, 480, "DVXplorer_DXA00093")
+    head = described_file(f"<dv version='2.0'><node name='outInfo'>{nodes}</node></dv>".encode())
+
+    def packet(stream, *events):
+        data = flatbuffer(b"EVTS", len(events), b"".join(struct.pack("<qhhBxxx", *event) for event in events))
+        return struct.pack("<ii", stream, len(data)) + data
+
+    content = [
+        packet(0, (10, 345, 2, 1), (11, 3, 4, 0)),
+        packet(2, (10, 639, 479, 0)),
+        struct.pack("<ii", 1, 3) + b"abc",
+    ]
+    return head + b"".join([*content, packet(2, (12, 7, 8, 1)), packet(0, (13, 5, 6, 1))])
+
+
+def test_one_of_several_streams_of_events_is_chosen(tmp_path):
+    (tmp_path / "a.aedat4").write_bytes(stereo_file())
+    left = [(10, 345, 2, 1), (11, 3, 4, 0), (13, 5, 6, 1)], (346, 260)
+    right = [(10, 639, 479, 0), (12, 7, 8, 1)], (640, 480)
+    for stream, expected in (
+        (0, left),
+        ("DAVIS346_00000336", left),
+        (2, right),
+        ("2", right),
+        ("DVXplorer_DXA00093", right),
+    ):
+        events = read_events(tmp_path / "a.aedat4", stream=stream)
+        assert (rows(events), events.sensor_size) == expected
+    described = r"0 \(DAVIS346_00000336, evts\), 2 \(DVXplorer_DXA00093, evts\)"
+    with pytest.raises(
+        EventFileError, match=f"it has 2 streams of events; pass stream= and the number of one: {described}"
+    ):
+        read_events(tmp_path / "a.aedat4")
+    for stream, problem in ((1, "is none of its streams"), ("evts", "names several of its streams")):
+        with pytest.raises(EventFileError, match=f"stream={stream!r} {problem} of events: {described}"):
+            read_events(tmp_path / "a.aedat4", stream=stream)
