@@ -9,14 +9,13 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from types import FrameType
-from typing import Literal
 
 from tqdm import tqdm
 
 from . import EventInput, FileInput, LiveInput, Stats, UDPInput, UDPOutput
 from .inputs import Pipe
 from .layouts import SPIF, T32, T64
-from .recording import describe, write_events
+from .recording import describe, ERROR_MODES, ErrorMode, write_events
 from .store import Events
 from .terminal import render
 
@@ -32,7 +31,7 @@ class Options(argparse.Namespace):
     target: str
     paths: list[str]
     sensor_size: tuple[int, int] | None
-    errors: Literal["strict", "truncate"]
+    errors: ErrorMode
     layout: str
     port: int
     host: str
@@ -52,7 +51,7 @@ def open_source(options: Options, speed: float | None) -> EventInput:
         raise ValueError(f"{name} does not contain the size of its sensor; pass --sensor-size WIDTHxHEIGHT.")
     if udp:
         return UDPInput(size, int(udp[1]), layout=LAYOUTS[options.layout])
-    return FileInput(Pipe(sys.stdin.buffer, size), speed=speed)
+    return FileInput(Pipe(sys.stdin.buffer, size, errors=options.errors), speed=speed)
 
 
 def read_all(source: EventInput) -> Iterator[Events]:
@@ -198,9 +197,10 @@ def build_parser() -> argparse.ArgumentParser:
         command.add_argument("source", help=SOURCE_HELP)
         command.add_argument(
             "--errors",
-            choices=("strict", "truncate"),
+            choices=ERROR_MODES,
             default="strict",
-            help="truncate: keep the events before the damage of a damaged file",
+            help="truncate: keep the events before the damage of a damaged file; "
+            "skip: leave out single invalid events, and report how many",
         )
         command.add_argument("--layout", choices=LAYOUTS, default="spif", help="layout of datagrams (default: spif)")
         return command

@@ -1,19 +1,40 @@
 """Datasets of event recordings: from folders, files or other datasets, with preprocessing cached on disk."""
 
-import hashlib
+import functools
 import os
+import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, cast, NamedTuple, Protocol
 
 import numpy
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import Dataset
 
-from .recording import read_events
+from .cache import file_state, NotCachedError, read_cached, write_cached
+from .fingerprint import fingerprint, geir_digest, UnknownContentError
+from .recording import check_error_mode, ErrorMode, read_events
 from .store import Events
+
+# Files and folders of operating systems, file servers, archives and Python, in lower case. Names that begin with a dot,
+# such as .DS_Store and .ipynb_checkpoints, are ignored as well.
+_FOREIGN_NAMES = frozenset(
+    {
+        "thumbs.db",
+        "ehthumbs.db",
+        "ehthumbs_vista.db",
+        "desktop.ini",
+        "icon\r",
+        "$recycle.bin",
+        "system volume information",
+        "__macosx",
+        "__pycache__",
+        "@eadir",
+        "lost+found",
+    }
+)
 
 # A prepared or transformed recording has whatever type the user's functions return.
 Sample = tuple[Any, int]
@@ -30,19 +51,33 @@ class EventDataset(Dataset[Sample]):
     Args:
         source: A folder that contains one folder of recordings per class; or a list of paths or of
             `Events`; or another dataset of pairs of a recording and a label. The recordings of a
-            dataset may be structured arrays, as in tonic, if the dataset has a `sensor_size`.
+            dataset may be structured arrays, as in tonic. Hidden files and folders, and those that
+            operating systems and notebooks create, are ignored.
         labels: Labels of the recordings of a list. Default: -1 for all.
-        prepare: Module applied to each recording first, such as `CountFrames`. It must be
-            deterministic, because its result is cached.
-        cache: Folder in which the results of `prepare` are cached, separately for each recording
-            and each setting of `prepare`. Default: no caching.
+        prepare: Module or function applied to each recording first, such as `CountFrames`. With a
+            `cache`, it must be deterministic, and return tensors, arrays, `Events`, numbers, texts,
+            or tuples, lists and dicts of these.
+        cache: Folder in which the results of `prepare` are cached. Default: no caching. A result is
+            used again only if everything that it depends on is unchanged: the recording (the path,
+            size and times of a file; the content of `Events` and arrays), the settings and the code
+            of `prepare` and `read`, and geir. Datasets may share a folder. The recordings of another
+            dataset are taken from it on every access, to compare them.
+        cache_key: Text that replaces the settings and the code of `prepare` and `read`, which you
+            change whenever these change. Needed if they cannot be determined, as for lambdas,
+            objects of C code, and functions that use variables which can change.
         transform: Function applied to each prepared recording on every access.
+        sensor_size: Width and height of the sensor in pixels, for structured arrays and files that do
+            not state it. Default for structured arrays: the `sensor_size` of the dataset.
+        errors: What happens where a file is invalid; see `read_events`.
         read: Function that reads a path.
 
     Raises:
         FileNotFoundError: If the folder does not exist.
         ValueError: If the folder contains no recordings in class folders, the number of labels is
-            wrong, or there is a `cache` without a `prepare`.
+            wrong, or there is a `cache` without a `prepare`, or one whose settings and code cannot
+            be determined.
+        TypeError: On access, if the result of `prepare` or the recording is of a type that cannot be
+            cached.
 
     Attributes:
         classes: Names of the class folders in the order of the labels; None if `source` is not a
@@ -60,15 +95,22 @@ class EventDataset(Dataset[Sample]):
         source: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Events] | Dataset[Any],
         labels: Sequence[int] | Tensor | None = None,
         *,
-        prepare: nn.Module | None = None,
+        prepare: Callable[[Any], object] | None = None,
         cache: str | os.PathLike[str] | None = None,
+        cache_key: str | None = None,
         transform: Callable[[Any], object] | None = None,
+        sensor_size: tuple[int, int] | None = None,
+        errors: ErrorMode = "strict",
         read: Callable[[str | os.PathLike[str]], Events] = read_events,
     ):
-        if cache is not None and not isinstance(prepare, nn.Module):
+        if cache is not None and prepare is None:
             raise ValueError(
-                "EventDataset caches the results of the module `prepare`, "
-                f"so `cache` needs a module as `prepare`, got {prepare!r}."
+                "EventDataset caches the results of `prepare`, so `cache` needs a module or function as `prepare`, "
+                "got None."
+            )
+        if cache_key is not None and (cache is None or not isinstance(cache_key, str)):
+            raise ValueError(
+                f"EventDataset.cache_key must be a text and needs a `cache`, got {cache_key!r} and cache={cache!r}."
             )
         self.classes: list[str] | None = None
         if isinstance(source, str | os.PathLike):
@@ -85,8 +127,21 @@ class EventDataset(Dataset[Sample]):
         self.labels = None if labels is None else [int(label) for label in labels]
         self.prepare = prepare
         self.transform = transform
+        check_error_mode("EventDataset", errors)
+        self.sensor_size = None if sensor_size is None else Events.empty(sensor_size).sensor_size
+        if errors != "strict" and read is not read_events:
+            raise ValueError(
+                "EventDataset.errors applies to read_events; a function of your own, `read`, decides itself "
+                "what happens on errors."
+            )
+        if read is read_events:
+            read = functools.partial(read_events, errors=errors, sensor_size=self.sensor_size)
         self.read = read
         self.cache = None if cache is None else Path(cache)
+        self.cache_key = cache_key
+        if cache is not None:
+            # Raises an error now, not at the first access.
+            self._settings_key()
 
     def __len__(self) -> int:
         return len(self.source)
@@ -95,49 +150,72 @@ class EventDataset(Dataset[Sample]):
         if not -len(self) <= index < len(self):
             raise IndexError(f"EventDataset has {len(self)} recordings, got index {index}.")
         index %= len(self)
-        path = self._cache_path(index)
-        if path is not None and path.exists():
-            prepared, label = torch.load(path, weights_only=True)
-        else:
-            recording, label = self._load(index)
-            prepared = recording if self.prepare is None else self.prepare(recording)
-            if path is not None:
-                _save(path, (prepared, label))
-        return (prepared if self.transform is None else self.transform(prepared)), label
-
-    def _load(self, index: int) -> tuple[Events, int]:
         item = self.source[index]
         if self._has_labels:
             recording, label = cast(tuple[object, int], item)
         else:
             recording, label = item, -1 if self.labels is None else self.labels[index]
+        prepared = self._prepare(recording)
+        return (prepared if self.transform is None else self.transform(prepared)), int(label)
+
+    def _prepare(self, recording: object) -> Any:
+        """Return the result of `prepare` for an entry of the source, from the cache if it is there."""
+        if self.prepare is None:
+            return self._load(recording)
+        if self.cache is None:
+            return self.prepare(self._load(recording))
+        path = self.cache / f"{fingerprint(self._settings_key(), self._recording_key(recording))}.pt"
+        try:
+            return read_cached(path)
+        except NotCachedError:
+            return write_cached(path, self.prepare(self._load(recording)))
+
+    def _load(self, recording: object) -> Events:
+        """Return an entry of the source as events, if it is a path or an array."""
         if isinstance(recording, str | os.PathLike):
             recording = self.read(recording)
         elif isinstance(recording, numpy.ndarray) and recording.dtype.names:
-            sensor_size: Sequence[int] | None = getattr(
-                self.source, "sensor_size", None
-            )  # an attribute of tonic datasets
-            if sensor_size is None:
-                raise ValueError(
-                    "EventDataset: the source contains structured arrays, but has no sensor_size; "
-                    "set its attribute sensor_size to the width and height of the sensor."
-                )
-            width, height = map(int, sensor_size[:2])
-            recording = Events.from_structured(recording, (width, height))
-        return cast(Events, recording), int(label)
+            recording = Events.from_structured(recording, self._array_size())
+        return cast(Events, recording)
 
-    def _cache_path(self, index: int) -> Path | None:
-        """File of a cached result, named by everything that the result depends on."""
-        if self.cache is None:
-            return None
-        label = None if self.labels is None else self.labels[index]
-        key = [repr(self.prepare), str(index), str(label)]
-        if not self._has_labels:
-            recording = self.source[index]
-            if isinstance(recording, str | os.PathLike):
-                path = Path(recording)
-                key += [str(path.resolve()), str(path.stat().st_mtime_ns), str(path.stat().st_size)]
-        return self.cache / f"{hashlib.sha256('|'.join(key).encode()).hexdigest()[:32]}.pt"
+    def _array_size(self) -> tuple[int, int]:
+        """Return the width and height of the sensor of structured arrays."""
+        # An attribute of tonic datasets: width, height and polarities, or None if recordings differ in size.
+        stated: Sequence[int] | None = self.sensor_size or getattr(self.source, "sensor_size", None)
+        if stated is None:
+            raise ValueError(
+                "EventDataset: the source contains structured arrays, but has no sensor_size, or it is None; "
+                "pass sensor_size=(width, height), at least as large as the largest recording."
+            )
+        width, height = map(int, stated[:2])
+        return width, height
+
+    def _settings_key(self) -> str:
+        """Return a text that changes with everything but the recording that a cached result depends on."""
+        environment = (geir_digest(), str(torch.__version__), numpy.__version__)
+        if self.cache_key is not None:
+            return fingerprint("key", self.cache_key, self.sensor_size, environment)
+        keys: list[object] = []
+        for name, function in (("prepare", self.prepare), ("read", self.read)):
+            try:
+                keys.append(fingerprint(function))
+            except UnknownContentError as error:
+                raise ValueError(
+                    f"EventDataset cannot determine when the results of `{name}` change: {error}. Change that, or "
+                    f"pass cache_key=..., a text that you change whenever `prepare` or `read` change."
+                ) from None
+        return fingerprint(*keys, self.sensor_size, environment)
+
+    def _recording_key(self, recording: object) -> object:
+        """Return what identifies the content of an entry of the source."""
+        if isinstance(recording, str | os.PathLike):
+            return file_state(Path(recording))
+        # Only an array needs the sensor size of the dataset.
+        size = self._array_size() if isinstance(recording, numpy.ndarray) and recording.dtype.names else None
+        try:
+            return fingerprint(recording, size)
+        except UnknownContentError as error:
+            raise TypeError(f"EventDataset cannot cache results for this recording: {error}.") from None
 
 
 def collate(samples: Sequence[Sample]) -> tuple[Any, Tensor]:
@@ -165,24 +243,26 @@ class _Folder(NamedTuple):
     classes: list[str]
 
 
+def _is_hidden(path: Path) -> bool:
+    """Whether a file or folder is hidden, or is one that operating systems and tools leave in other folders."""
+    attributes = getattr(path.stat(), "st_file_attributes", 0)  # on Windows only
+    return (
+        path.name.startswith((".", "~$"))
+        or path.name.lower() in _FOREIGN_NAMES
+        or bool(attributes & stat.FILE_ATTRIBUTE_HIDDEN)
+    )
+
+
 def _find_recordings(folder: Path) -> _Folder:
     if not folder.is_dir():
         raise FileNotFoundError(f"EventDataset: the folder {folder} does not exist.")
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir())
+    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
     paths: list[Path] = []
     labels: list[int] = []
     for label, name in enumerate(classes):
-        recordings = [path for path in sorted((folder / name).iterdir()) if path.is_file()]
+        recordings = [path for path in sorted((folder / name).iterdir()) if path.is_file() and not _is_hidden(path)]
         paths += recordings
         labels += [label] * len(recordings)
     if not paths:
         raise ValueError(f"EventDataset: {folder} must contain one folder of recordings per class, but contains none.")
     return _Folder(paths, labels, classes)
-
-
-def _save(path: Path, sample: Sample) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    # Replaced atomically, because another worker may be reading the file.
-    temporary = path.with_suffix(f".{os.getpid()}")
-    torch.save(sample, temporary)
-    os.replace(temporary, path)

@@ -14,6 +14,10 @@ from .store import Events
 Array = NDArray[Any]
 
 
+# -1 in 8 bits, unsigned.
+_MINUS_ONE = numpy.uint8(255)
+
+
 class RawColumns(NamedTuple):
     """Decoded fields of events, not validated yet."""
 
@@ -149,7 +153,7 @@ class T32(Layout):
 class T64(Layout):
     """13 bytes per event, faery's ``t64_x16_y16_on8``: 64 bits of t, 16 bits of x and of y, 8 bits of polarity.
 
-    The command line of geir uses this layout for pipes.
+    A polarity of -1, as a signed number, is decoded as 0. The command line of geir uses this layout for pipes.
     """
 
     dtype: ClassVar = numpy.dtype([("t", "<u8"), ("x", "<u2"), ("y", "<u2"), ("p", "u1")])
@@ -164,7 +168,8 @@ class T64(Layout):
 
     def decode(self, data: Array, sizes: list[int]) -> RawColumns:
         records = data.view(self.dtype)
-        return RawColumns(x=records["x"], y=records["y"], p=records["p"], t=records["t"])
+        p = records["p"]
+        return RawColumns(x=records["x"], y=records["y"], p=numpy.where(p == _MINUS_ONE, 0, p), t=records["t"])
 
 
 class Decoder:
@@ -179,6 +184,7 @@ class Decoder:
 
     Attributes:
         rejected: Number of events that were dropped because they lie outside of the sensor.
+        first_rejected: Index of the first event that the last call dropped; None if it dropped none.
         malformed: Number of datagrams that end within an event.
     """
 
@@ -186,6 +192,7 @@ class Decoder:
         self.layout = layout
         self.sensor_size = sensor_size
         self.rejected = 0
+        self.first_rejected: int | None = None
         self.malformed = 0
         self._latest: int | None = None
 
@@ -204,7 +211,9 @@ class Decoder:
         width, height = self.sensor_size
         # A 64-bit timestamp above 2^63 has become negative. Extended 32-bit timestamps may be negative.
         inside = (x < width) & (y < height) & (p < 2) & ((t >= 0) | self.layout.wraps)
+        self.first_rejected = None
         if not inside.all():
+            self.first_rejected = int(inside.argmin())
             self.rejected += len(x) - int(inside.sum())
             t, x, y, p = t[inside], x[inside], y[inside], p[inside]
         # `numpy.array` copies, because the next datagrams overwrite `data`.

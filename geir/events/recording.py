@@ -10,10 +10,11 @@ from typing import Literal, TypeAlias, TypedDict, Unpack
 from .._util.atomic import atomic_write
 from .errors import EventFileError
 from .formats import FORMATS, WRITERS
-from .formats.columns import EventColumns, MAX_ABS_TIME, valid_prefix
+from .formats.columns import EventColumns, MAX_ABS_TIME, UNFIT, valid_prefix
 from .formats.fields import check_options, ReadOptions
 from .formats.reader import Reader
 from .formats.source import Source
+from .skipping import InvalidEventFilter, SkippedCounts
 from .store import Events
 
 # Microseconds by which an event may be earlier than one before it. Cameras send simultaneous events
@@ -24,7 +25,11 @@ MAX_BACKWARD_STEP_US = 1000
 _HEAD_BYTES = 1 << 14
 
 PathLike: TypeAlias = str | os.PathLike[str]
-ErrorMode: TypeAlias = Literal["strict", "truncate"]
+ErrorMode: TypeAlias = Literal["strict", "truncate", "skip"]
+ERROR_MODES: tuple[ErrorMode, ...] = ("strict", "truncate", "skip")
+
+# Events that are decoded at a time at least if invalid ones are left out, because some are held back.
+_MIN_SKIPPING_BATCH = 1 << 18
 
 
 class Description(TypedDict):
@@ -49,6 +54,9 @@ class Recording:
         sensor_size: Width and height of the sensor in pixels.
         metadata: What else the file states about itself.
         reader: The reader of its format.
+        skipped: Numbers of events that ``errors="skip"`` has left out since `chunks` was last called:
+            those `outside` the sensor or with an invalid polarity or time, those `misplaced` in
+            time, records of the file that are `undecodable`, and the `total`.
     """
 
     def __init__(self, reader: Reader, errors: ErrorMode):
@@ -57,6 +65,7 @@ class Recording:
         self.format = reader.name
         self.sensor_size = reader.sensor_size
         self.metadata = reader.metadata
+        self.skipped = SkippedCounts()
         self._errors: ErrorMode = errors
 
     def __repr__(self) -> str:
@@ -75,37 +84,67 @@ class Recording:
         Raises:
             EventFileError: Where the file is damaged or truncated, an event is outside the sensor,
                 or time steps back further; the events before that are yielded first. With
-                ``errors="truncate"`` it is a warning instead.
+                ``errors="truncate"`` it is a warning instead. With ``errors="skip"``, events that
+                are outside the sensor or misplaced in time, and lines and words that are invalid,
+                are left out, counted in `skipped` and reported in a warning; other damage, such as a
+                truncated end, remains an error.
             ValueError: If `size` is not positive.
         """
         if size < 1:
             raise ValueError(f"Recording.chunks: size must be > 0 events, got {size}.")
         count = 0
         try:
-            for events in self._validated(size):
+            for events in self._skipping(size) if self._errors == "skip" else self._validated(size):
                 count += len(events)
                 yield events
         except EventFileError as error:
             if self._errors == "truncate":
                 warnings.warn(f"{error}; only the {count:,} events before it were read.", RuntimeWarning, stacklevel=2)
             else:
-                hint = f'; the {count:,} events before it are readable with errors="truncate"' if count else ""
+                cure = "valid" if self._errors == "skip" else 'readable with errors="truncate"'
+                hint = f"; the {count:,} events before it are {cure}" if count else ""
                 raise EventFileError(error.path, error.offset, error.reason + hint) from None
 
     def _validated(self, size: int) -> Iterator[Events]:
         """Decode chunks and check them, up to the first event that is invalid."""
         latest, count = -MAX_ABS_TIME, 0
-        for offset, columns in self.reader.batches(size):
+        for offset, columns, unfit in self.reader.batches(size):
             valid, latest = valid_prefix(columns, self.sensor_size, MAX_BACKWARD_STEP_US, latest)
             if valid:
                 yield Events.unchecked(*columns.part(0, valid), sensor_size=self.sensor_size)
             if valid < columns.size:
+                if unfit is not None and _is_unfit(columns, valid):
+                    raise unfit
                 event = f"event {count + valid:,}"
                 if offset is not None:
                     # The byte of the event itself is unknown, because decoders do not keep it.
                     event += " (in the batch that starts here)"
                 raise EventFileError(self.path, offset, f"{event} {self._describe_invalid(columns, valid, latest)}")
             count += columns.size
+
+    def _skipping(self, size: int) -> Iterator[Events]:
+        """Decode chunks and leave out the events that are invalid."""
+        invalid = InvalidEventFilter(self.sensor_size, MAX_BACKWARD_STEP_US)
+        self.skipped = SkippedCounts()
+        damage = None
+        self.reader.skips_invalid, self.reader.invalid_records = True, 0
+        try:
+            for _, columns, _ in self.reader.batches(max(size, _MIN_SKIPPING_BATCH)):
+                yield from self._split(invalid.add(columns), size)
+                self.skipped = invalid.counts._replace(undecodable=self.reader.invalid_records)
+        except EventFileError as error:
+            damage = error
+        # The events that were held back.
+        yield from self._split(invalid.add(EventColumns.allocate(0), is_last=True), size)
+        self.skipped = invalid.counts._replace(undecodable=self.reader.invalid_records)
+        if self.skipped.total:
+            warnings.warn(f"{self.path}: {self.skipped}.", RuntimeWarning, stacklevel=3)
+        if damage is not None:
+            raise damage
+
+    def _split(self, columns: EventColumns, size: int) -> Iterator[Events]:
+        for first in range(0, columns.size, size):
+            yield Events.unchecked(*columns.part(first, first + size), sensor_size=self.sensor_size)
 
     def _describe_invalid(self, columns: EventColumns, index: int, latest: int) -> str:
         t, x, y, p = (int(column[index]) for column in columns)
@@ -143,7 +182,8 @@ def open_events(
     Args:
         path: The file.
         errors: What happens where the file is invalid: ``"strict"`` raises an error, ``"truncate"``
-            warns and ends there.
+            warns and ends there, and ``"skip"`` leaves out single invalid events, counts them and
+            goes on; see `Recording.chunks`.
         sensor_size: Width and height of the sensor, for files that do not state it; overrides what
             they state.
         format: Name of the format, for files that are recognized neither by their first bytes nor
@@ -162,8 +202,7 @@ def open_events(
         ValueError: If `errors` or `format` is not one of the above, or an option is invalid or does
             not apply to the format.
     """
-    if errors not in ("strict", "truncate"):
-        raise ValueError(f'open_events: errors must be "strict" or "truncate", got {errors!r}.')
+    check_error_mode("open_events", errors)
     if sensor_size is not None:
         sensor_size = Events.empty(sensor_size).sensor_size
     named = None if format is None else _find_format("open_events", format)
@@ -175,6 +214,16 @@ def open_events(
     except BaseException:
         source.close()
         raise
+
+
+def check_error_mode(caller: str, errors: object) -> None:
+    """Check the argument `errors` of a caller.
+
+    Raises:
+        ValueError: If it is not one of `ERROR_MODES`.
+    """
+    if errors not in ERROR_MODES:
+        raise ValueError(f'{caller}: errors must be "strict", "truncate" or "skip", got {errors!r}.')
 
 
 def read_events(
@@ -272,6 +321,12 @@ def _check_chunks(chunks: Iterable[Events], sensor_size: tuple[int, int]) -> Ite
                 "sort them with Events.sorted()."
             )
         yield events
+
+
+def _is_unfit(columns: EventColumns, index: int) -> bool:
+    """Whether an event has numbers that do not fit its columns."""
+    event = columns.part(index, index + 1)._asdict()
+    return any(int(event[name]) == number for name, number in UNFIT.items())
 
 
 def _find_format(caller: str, name: str) -> type[Reader]:

@@ -1,8 +1,9 @@
 """Events of an event camera: when, where, and whether the pixel became brighter or darker."""
 
-from collections.abc import Iterable, Sequence
+import operator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
-from typing import Any
+from typing import Any, SupportsIndex
 
 import numpy
 import torch
@@ -18,13 +19,14 @@ _MAX_SENSOR_SIDE = 1 << 15
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Events:
-    """Events as contiguous columns. Slices share memory.
+    """Events as contiguous columns. A sequence of single events; slices share memory.
 
     Args:
         t: Times in microseconds, int64, shape (events,).
         x: Columns of the sensor from the left, int16, shape (events,).
         y: Rows of the sensor from the top, int16, shape (events,).
-        p: Polarities, uint8, shape (events,): 1 if the pixel became brighter, 0 if darker.
+        p: Polarities, uint8, shape (events,): 1 if the pixel became brighter, 0 if darker. Given as
+            signed integers, -1 is converted to 0.
         sensor_size: Width and height of the sensor in pixels.
 
     Raises:
@@ -93,14 +95,29 @@ class Events:
         width, height = self.sensor_size
         return f"Events({len(self):,} events of a {width}x{height} sensor{span}{device})"
 
-    def __getitem__(self, index: slice | Tensor | Sequence[int]) -> "Events":
-        """Select events by a slice, which shares memory, or by a mask or indices."""
-        if isinstance(index, int):
-            index = slice(index, index + 1 or None)
-        elif isinstance(index, Tensor) and index.dtype == torch.bool:
-            # Converted to indices once instead of once per column.
-            index = index.nonzero().squeeze(1)
-        return Events.unchecked(*(column[index] for column in self.columns()), sensor_size=self.sensor_size)
+    def __getitem__(self, index: SupportsIndex | slice | Tensor | numpy.ndarray | Sequence[int | bool]) -> "Events":
+        """Select one event by its index, or several by a slice, a mask or indices. Slices share memory.
+
+        Raises:
+            IndexError: If an index is out of range, or a mask does not have one entry per event.
+            TypeError: If `index` is none of these.
+            ValueError: If the step of a slice is not positive.
+        """
+        selection = index if isinstance(index, slice) else _as_selection(index, len(self))
+        # A slice with a step is copied, because C code expects contiguous columns.
+        columns = (column[selection].contiguous() for column in self.columns())
+        return Events.unchecked(*columns, sensor_size=self.sensor_size)
+
+    def __iter__(self) -> Iterator["Events"]:
+        """Iterate over single events, each as `Events` of length 1."""
+        return (self[index] for index in range(len(self)))
+
+    def __contains__(self, event: object) -> bool:
+        """Whether there is an event with the same time, coordinates and polarity as a single event."""
+        if not isinstance(event, Events) or len(event) != 1:
+            return False
+        same = [ours == theirs for ours, theirs in zip(self.columns(), event.columns(), strict=True)]
+        return bool((same[0] & same[1] & same[2] & same[3]).any())
 
     def columns(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Return t, x, y and p."""
@@ -214,6 +231,43 @@ class Events:
         return array
 
 
+def _as_selection(index: SupportsIndex | Tensor | numpy.ndarray | Sequence[int | bool], count: int) -> slice | Tensor:
+    """Convert an index to a slice of one event, and a mask or indices to indices."""
+    if isinstance(index, Tensor | numpy.ndarray | Sequence) and not isinstance(index, str | bytes):
+        chosen = index if isinstance(index, Tensor) else torch.as_tensor(_integers_if_empty(numpy.asarray(index)))
+        if chosen.dim() != 0:
+            return _as_indices(chosen, count)
+    try:
+        position = operator.index(index)  # pyright: ignore[reportArgumentType]  (checked by catching the error)
+    except TypeError:
+        position = None
+    if position is None or isinstance(index, bool):
+        raise TypeError(f"Events expected an index, a slice, a mask or indices, got {index!r}.")
+    if not -count <= position < count:
+        raise IndexError(f"Events: there are {count} events, got index {position}.")
+    return slice(position, position + 1 or None)
+
+
+def _integers_if_empty(array: numpy.ndarray) -> numpy.ndarray:
+    """Undo that NumPy gives an empty list a floating-point dtype."""
+    return array if array.size else array.astype(numpy.int64)
+
+
+def _as_indices(chosen: Tensor, count: int) -> Tensor:
+    if chosen.dim() != 1 or chosen.is_floating_point() or chosen.is_complex() or chosen.dtype == torch.uint8:
+        hint = "; for a mask, compare first, as in events.p == 1" if chosen.dtype == torch.uint8 else ""
+        raise TypeError(
+            "Events expected a one-dimensional mask of booleans, or indices of a signed integer type, "
+            f"got {chosen.dtype} of shape {tuple(chosen.shape)}{hint}."
+        )
+    if chosen.dtype == torch.bool:
+        if len(chosen) != count:
+            raise IndexError(f"Events: a mask must have one entry per event, {count}, got {len(chosen)}.")
+        # Converted to indices once instead of once per column.
+        return chosen.nonzero().squeeze(1)
+    return chosen.long()
+
+
 def _as_column(name: str, values: Tensor | ArrayLike, dtype: torch.dtype) -> Tensor:
     """Convert values to a contiguous tensor of a dtype, or raise an error if that would change them."""
     if not isinstance(values, Tensor):
@@ -223,6 +277,8 @@ def _as_column(name: str, values: Tensor | ArrayLike, dtype: torch.dtype) -> Ten
             f"Events.{name} must be a one-dimensional sequence of integers, "
             f"got {values.dtype} of shape {tuple(values.shape)}."
         )
+    if name == "p" and values.dtype.is_signed and len(values) and values.min() >= -1 and values.max() <= 1:
+        values = values > 0
     if values.dtype not in (dtype, torch.bool) and len(values):
         limits = torch.iinfo(dtype)
         if not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
@@ -240,5 +296,7 @@ def _as_tensor(name: str, array: numpy.ndarray, dtype: torch.dtype) -> Tensor:
         )
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         # PyTorch has no arithmetic for the larger unsigned types.
+        if array.max() > torch.iinfo(torch.int64).max:
+            raise ValueError(f"Events.{name} must fit {dtype}, got {array.min()} to {array.max()}.")
         array = array.astype(numpy.int64)
     return torch.from_numpy(array)

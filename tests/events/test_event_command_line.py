@@ -8,11 +8,13 @@ import sys
 import threading
 import time
 import types
+import warnings
 
+import numpy
 import pytest
 from event_streams import pipe_with, random_events, SIZE
 
-from geir.events import read_events, T64, UDPInput, UDPOutput, write_events
+from geir.events import Events, read_events, T64, UDPInput, UDPOutput, write_events
 from geir.events.__main__ import main
 
 pytestmark = pytest.mark.usefixtures("no_thread_is_left")
@@ -34,6 +36,25 @@ def test_convert_reads_and_writes_files_and_pipes(tmp_path, monkeypatch, capfdbi
     about = json.loads(capfdbinary.readouterr().out)
     assert about["sensor_size"] == [17, 11]
     assert about["events"] == 1000
+
+
+def test_convert_skips_invalid_events_of_files_and_pipes(tmp_path, monkeypatch, capfd):
+    events = random_events()
+    bad = Events.cat([events[:300], Events([0], [0], [0], [0], SIZE), events[300:]])  # its time is 0
+    numpy.savez(tmp_path / "a.npz", **dict(zip("txyp", bad.columns(), strict=True)), sensor_size=SIZE)
+    for arguments, expected in (([], None), (["--errors", "truncate"], events[:300]), (["--errors", "skip"], events)):
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            status = main(["convert", str(tmp_path / "a.npz"), str(tmp_path / "b.npz"), *arguments])
+        assert status == (expected is None)
+        assert expected is None or read_events(tmp_path / "b.npz").equal(expected)
+    assert "not processed: 1 rejected" in capfd.readouterr().err
+    with pipe_with(T64().encode(events).tobytes()) as end:
+        monkeypatch.setattr(sys, "stdin", types.SimpleNamespace(buffer=end))
+        arguments = ["convert", "-", str(tmp_path / "c.npz"), "--sensor-size", "17x5", "--errors", "skip"]
+        assert main(arguments) == 0
+    assert len(read_events(tmp_path / "c.npz")) == int((events.y < 5).sum())
+    assert f"not processed: {int((events.y >= 5).sum())} rejected" in capfd.readouterr().err
 
 
 def test_view_shows_events(tmp_path, capsys):

@@ -1,5 +1,6 @@
 """Events: checked columns, slices without copies, exchange with other libraries."""
 
+import itertools
 import pickle
 
 import numpy
@@ -34,6 +35,81 @@ def test_slices_share_memory(events):
     assert len(events.slice_time(36)) == 0
     assert events[-1].t.tolist() == [35]
     assert events[events.p == 0].x.tolist() == [1]
+
+
+def test_iteration_yields_each_event_once_and_ends(events):
+    # Before, `events[4]` was empty instead of an error, so that iteration never ended.
+    singles = list(itertools.islice(events, 10))
+    assert [single.t.tolist() for single in singles] == [[10], [20], [20], [35]]
+    assert [single.x.tolist() for single in reversed(events)] == [[3], [2], [1], [0]]
+    assert Events.cat(singles).equal(events)
+    assert list(Events.empty((4, 7))) == []
+    assert events[2] in events
+    assert Events([20], [2], [6], [0], (4, 7)) not in events
+
+
+@pytest.mark.parametrize("index", [3, -1, numpy.int64(3), numpy.array(-1), torch.tensor(3)], ids=repr)
+def test_an_index_selects_one_event(events, index):
+    assert (events[index].t.tolist(), events[index].x.tolist()) == ([35], [3])
+
+
+@pytest.mark.parametrize(
+    ("index", "expected"),
+    [
+        ([3, 0], [3, 0]),
+        ((3, -4), [3, 0]),
+        (torch.tensor([1, 1]), [1, 1]),
+        (numpy.array([2], numpy.uint16), [2]),
+        ([], []),
+        ([True, False, True, False], [0, 2]),
+        (numpy.array([False, True, False, True]), [1, 3]),
+        (torch.tensor([False, False, False, False]), []),
+        (slice(-2, None), [2, 3]),
+        (slice(None, None, 2), [0, 2]),
+    ],
+    ids=repr,
+)
+def test_masks_indices_and_slices_select_events(events, index, expected):
+    selected = events[index]
+    assert selected.x.tolist() == expected
+    assert all(column.is_contiguous() for column in selected.columns())
+
+
+@pytest.mark.parametrize(
+    ("index", "error", "message"),
+    [
+        (4, IndexError, r"Events: there are 4 events, got index 4\."),
+        (-5, IndexError, r"Events: there are 4 events, got index -5\."),
+        ([4], IndexError, "out of"),
+        (torch.tensor([True]), IndexError, r"a mask must have one entry per event, 4, got 1\."),
+        ([True] * 5, IndexError, r"a mask must have one entry per event, 4, got 5\."),
+        (torch.tensor([1, 0, 1, 1], dtype=torch.uint8), TypeError, r"for a mask, compare first, as in events\.p == 1"),
+        ([1.0], TypeError, "indices of a signed integer type, got torch.float64"),
+        ([[0]], TypeError, r"got torch\.int64 of shape \(1, 1\)"),
+        (True, TypeError, r"expected an index, a slice, a mask or indices, got True\."),
+        (1.0, TypeError, r"got 1\.0\."),
+        ("t", TypeError, r"got 't'\."),
+        (None, TypeError, r"got None\."),
+    ],
+    ids=repr,
+)
+def test_invalid_indices_are_rejected(events, index, error, message):
+    with pytest.raises(error, match=message):
+        events[index]
+
+
+@pytest.mark.parametrize("dtype", ["int8", "int16", "int64"])
+def test_a_polarity_of_minus_one_is_stored_as_zero(dtype):
+    expected = [0, 1, 0, 1]
+    signed = numpy.array([-1, 1, -1, 1], dtype)
+    columns = {"t": [1, 2, 3, 4], "x": [0] * 4, "y": [0] * 4}
+    for polarity in (signed, torch.from_numpy(signed), signed.tolist()):
+        assert Events(**columns, p=polarity, sensor_size=(1, 1)).p.tolist() == expected
+    array = numpy.zeros(4, [("x", "<i2"), ("y", "<i2"), ("t", "<i8"), ("p", dtype)])  # tonic's order
+    array["p"] = signed
+    assert Events.from_structured(array, (1, 1)).p.tolist() == expected
+    with pytest.raises(ValueError, match=r"Events\.p must fit torch\.uint8, got -2 to 1\."):
+        Events(**columns, p=[-2, 1, 1, 1], sensor_size=(1, 1))
 
 
 def test_concatenated_parts_equal_the_whole(events):
@@ -99,6 +175,11 @@ def test_columns_are_exchanged_without_copies_and_pickled(events):
         ({"x": [0, 1, 2, 4]}, ValueError, r"Events\.x must be in \[0, 4\), got 4; the sensor has 4x7 pixels\."),
         ({"y": [0, -1, 2, 4]}, ValueError, r"Events\.y must be in \[0, 7\), got -1"),
         ({"p": [0, 1, 2, 1]}, ValueError, r"Events\.p must be in \[0, 2\), got 2"),
+        (
+            {"t": numpy.array([0, 1, 2, (1 << 63) + 5], numpy.uint64)},
+            ValueError,
+            r"Events\.t must fit torch\.int64, got 0 to 9223372036854775813\.",
+        ),
         ({"x": [0, 1, 2, 1 << 16]}, ValueError, r"Events\.x must fit torch\.int16, got 0 to 65536\."),
     ],
 )

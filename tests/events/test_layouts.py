@@ -72,3 +72,12 @@ def test_events_of_arbitrary_datagrams_lie_on_the_sensor_or_are_counted(layout, 
     if not isinstance(layout, SPIF):
         assert len(events) + decoder.rejected == sum(map(len, whole)) // layout.record
     assert len(events) + decoder.rejected + decoder.malformed <= sum(map(len, whole)) // 4
+
+
+def test_a_polarity_of_minus_one_is_decoded_as_zero():
+    records = numpy.zeros(3, T64.dtype)
+    records["p"] = numpy.array([-1, 1, 0], "i1").view("u1")
+    decoder = Decoder(T64(), (4, 4))
+    events = decoder(records.view(numpy.uint8), [records.nbytes], arrival=0)
+    assert events.p.tolist() == [0, 1, 0]
+    assert decoder.rejected == 0

@@ -261,7 +261,7 @@ class Aedat4(Reader):
 
     def batches(self, size: int) -> Iterator[Batch]:
         total = 0
-        for (offset, columns), error in self._decode_groups():
+        for (offset, columns, _), error in self._decode_groups():
             for first in range(0, columns.size, size):
                 yield Batch(offset, columns.part(first, min(first + size, columns.size)))
             total += columns.size

@@ -7,7 +7,7 @@ import numpy
 from numpy.typing import NDArray
 
 from ..errors import EventFileError
-from .columns import EventColumns, MAX_ABS_TIME
+from .columns import EventColumns, MAX_ABS_TIME, UNFIT
 from .fields import TIME_EXPONENTS, TimeUnit
 from .source import Source
 
@@ -45,7 +45,7 @@ def time_scale(stated: TimeUnit | None, first_times: Numbers) -> TimeScale:
 
 
 class Converted(NamedTuple):
-    """The events before the first row that is not an event, and the error of that row, if there is one."""
+    """Events, and the error of the first row with a number of `UNFIT`, if there is one."""
 
     columns: EventColumns
     error: EventFileError | None
@@ -53,6 +53,9 @@ class Converted(NamedTuple):
 
 def convert(source: Source, arrays: Mapping[str, Numbers], scale: TimeScale, first_row: int) -> Converted:
     """Convert arrays of one length, in any types of numbers. A polarity of -1 becomes 0.
+
+    A number that is not valid for its column is replaced by that of `UNFIT`, so that no other event
+    is lost.
 
     Args:
         source: The file, for error messages.
@@ -69,6 +72,9 @@ def convert(source: Source, arrays: Mapping[str, Numbers], scale: TimeScale, fir
             "y": _convert_integers(arrays["y"], columns.y.numpy(), _COORDINATES.min, _COORDINATES.max),
             "p": _convert_polarities(arrays["p"], columns.p.numpy()),
         }
+    for name, mask in valid.items():
+        if not mask.all():
+            getattr(columns, name).numpy()[~mask] = UNFIT[name]
     ends = {name: count if mask.all() else int(mask.argmin()) for name, mask in valid.items()}
     name = min(ends, key=lambda name: ends[name])
     end = ends[name]
@@ -85,7 +91,7 @@ def convert(source: Source, arrays: Mapping[str, Numbers], scale: TimeScale, fir
         case _:
             expected = f"an integer from {_COORDINATES.min:,} to {_COORDINATES.max:,}"
     reason = f"row {first_row + end:,}: column {name} must hold {expected}, got {value!r}"
-    return Converted(columns.part(0, end), source.error(reason))
+    return Converted(columns, source.error(reason))
 
 
 def check_numbers(source: Source, name: str, dtype: numpy.dtype) -> None:

@@ -11,12 +11,15 @@ from torch import Tensor
 from ..._runtime import memory
 from .. import _native
 from ..store import COLUMNS
-from .source import Source
 
 Bytes: TypeAlias = NDArray[numpy.uint8]
 
 # Times in microseconds further from 0 are invalid. The bound leaves room for differences of times in 64 bits.
 MAX_ABS_TIME = 1 << 62
+
+
+# Invalid values of columns, which stand for numbers in a file that the column cannot hold.
+UNFIT = {"t": -1 << 63, "x": -1 << 15, "y": -1 << 15, "p": 255}
 
 
 class ColumnPointers(ctypes.Structure):
@@ -73,28 +76,6 @@ class EventColumns(NamedTuple):
     def pointers(self) -> ColumnPointers:
         """Return pointers for C. The columns must be kept alive while C uses them."""
         return ColumnPointers(*(column.data_ptr() for column in self), self.size)
-
-
-def to_column(source: Source, name: str, values: NDArray[numpy.generic]) -> Tensor:
-    """Convert an array that a file holds to the dtype of a column.
-
-    Args:
-        source: The file, for error messages.
-        name: Key of `COLUMNS`.
-        values: Integers or booleans, shape (events,).
-
-    Raises:
-        EventFileError: If the values are not integers, or do not fit the dtype of the column.
-    """
-    dtype = COLUMNS[name]
-    if values.dtype.kind not in "iub":
-        raise source.error(f"column {name} must hold integers, got {values.dtype}")
-    limits = torch.iinfo(dtype)
-    if len(values) and not limits.min <= int(values.min()) <= int(values.max()) <= limits.max:
-        raise source.error(f"column {name} must fit {dtype}, got {int(values.min())} to {int(values.max())}")
-    column = memory.empty([len(values)], torch.empty(0), dtype)
-    column.numpy()[:] = values
-    return column
 
 
 class ValidPrefix(NamedTuple):

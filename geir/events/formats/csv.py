@@ -287,7 +287,8 @@ class Csv(Reader):
 
     def batches(self, size: int) -> Iterator[Batch]:
         decoder = csv_decoder(self.layout)
-        return decode_blocks(decoder, self._blocks_of_lines(), size, DecoderState(), self._invalid_line)
+        skip = self._skip_line if self.skips_invalid else None
+        return decode_blocks(decoder, self._blocks_of_lines(), size, DecoderState(), self._invalid_line, skip)
 
     def _blocks_of_lines(self) -> Iterator[Block]:
         """Read blocks of whole lines: bytes after the last newline of a block are moved to the next one."""
@@ -303,6 +304,11 @@ class Csv(Reader):
             text = text[end:]
             if len(text) > _MAX_LINE_BYTES:
                 raise self.source.error(f"a line has more than {_MAX_LINE_BYTES:,} characters", begin + end)
+
+    def _skip_line(self, block: Block, position: int) -> int:
+        self.invalid_records += 1
+        newlines = block.data[position:] == ord("\n")
+        return position + int(newlines.argmax()) + 1
 
     def _invalid_line(self, block: Block, position: int) -> EventFileError:
         line = block.data[position : position + 80].tobytes().split(b"\n")[0].decode("latin-1")

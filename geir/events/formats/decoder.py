@@ -141,6 +141,7 @@ class Batch(NamedTuple):
 
     offset: int | None  # byte of the file at which they begin, where the format can tell
     columns: EventColumns
+    unfit: EventFileError | None = None  # describes the first event with a number of `UNFIT`
 
 
 def decode_blocks(
@@ -149,6 +150,7 @@ def decode_blocks(
     size: int,
     state: DecoderState,
     invalid_record: Callable[[Block, int], EventFileError],
+    skip_record: Callable[[Block, int], int] | None = None,
 ) -> Iterator[Batch]:
     """Decode blocks of whole records into batches of events.
 
@@ -163,6 +165,8 @@ def decode_blocks(
         state: All zero; updated.
         invalid_record: Makes the error for a record that is invalid, given its block and its first
             byte in the block.
+        skip_record: Finds the byte of a block at which decoding continues after a record that is
+            invalid, given the same. Default: such a record is an error.
 
     Yields:
         Batches of at most `size` events, or of at most those of one record if these are more.
@@ -182,7 +186,11 @@ def decode_blocks(
                 record += state.records_read
                 filled += state.events_written
                 if state.invalid:
-                    raise invalid_record(block, record * decoder.record_size)
+                    position = record * decoder.record_size
+                    if skip_record is None:
+                        raise invalid_record(block, position)
+                    record = skip_record(block, position) // decoder.record_size
+                    continue
                 if record < count:
                     yield Batch(begin, columns.part(0, filled))
                     columns, filled = EventColumns.allocate(size), 0

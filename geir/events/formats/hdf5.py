@@ -342,11 +342,9 @@ class Hdf5(Reader):
                 end = (first // step + 1) * step
                 size = end - first if end < last else (last - first) // 2
                 continue
-            columns, error = convert(self.source, arrays, self._scale, first)
+            columns, unfit = convert(self.source, arrays, self._scale, first)
             if columns.size:
-                yield Batch(None, columns)
-            if error:
-                raise error
+                yield Batch(None, columns, unfit)
             first = last
 
     def _chunks_differ(self) -> bool:

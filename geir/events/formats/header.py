@@ -1,5 +1,6 @@
 """Headers of text and the numbers in them."""
 
+import re
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -7,6 +8,12 @@ from .source import Source
 
 _MAX_HEADER_BYTES = 1 << 16
 _MAX_SENSOR_SIDE = 1 << 15
+
+
+# The line that ends a header, after other lines of it.
+_END_LINE = re.compile(rb"\A(?:%[^\n]*\n)*?% *end *\r?\n")
+# A line of a header: a name and its value.
+_TEXT_LINE = re.compile(r"% +[^\W\d_][^\x00-\x08\x0a-\x1f\x7f-\x9f]*")
 
 
 class TextHeader(NamedTuple):
@@ -17,15 +24,19 @@ class TextHeader(NamedTuple):
 
 
 def read_text_header(source: Source) -> TextHeader:
-    """Read the lines beginning with % at the start of a file, as Prophesee's formats have them.
+    """Read the lines of text that begin with "% " at the start of a file, as Prophesee's formats have them.
+
+    The line ``% end`` ends the header. Older files lack it; in these, the header ends before the
+    first line that is not text, because events may begin with the same bytes as a line.
 
     Raises:
         EventFileError: If a line does not end.
     """
     head = source.read(0, min(_MAX_HEADER_BYTES, source.size), "the header")
+    has_end = _END_LINE.search(head) is not None
     lines: dict[str, str] = {}
     position = 0
-    while head[position : position + 1] == b"%":
+    while head.startswith(b"%", position) and (has_end or _is_text_line(head, position)):
         end = head.find(b"\n", position)
         if end < 0:
             raise source.error("a line of the header does not end", position)
@@ -35,6 +46,19 @@ def read_text_header(source: Source) -> TextHeader:
             break
         lines[key] = value.strip()
     return TextHeader(lines, position)
+
+
+def _is_text_line(head: bytes, position: int) -> bool:
+    """Whether a line of a header begins here, and not events.
+
+    The first word of EVT 2.0 data is mostly a time word, whose fourth byte is 0x80 to 0x8f. After
+    "% " and a letter this is no valid UTF-8, so that such a word is never mistaken for text.
+    """
+    line = head[position:].partition(b"\n")[0].rstrip(b"\r")
+    try:
+        return _TEXT_LINE.fullmatch(line.decode()) is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def parse_integer(source: Source, header: Mapping[str, str], key: str, default: int = 0) -> int:

@@ -166,11 +166,9 @@ class Npy(Reader):
         count = self._rows_in_file()
         for first in range(0, count, size):
             rows = self._read_rows(first, min(first + size, count))
-            columns, error = convert(self.source, self.fields.arrays(rows), self._scale, first)
+            columns, unfit = convert(self.source, self.fields.arrays(rows), self._scale, first)
             if columns.size:
-                yield Batch(self.start + first * self.header.row_bytes, columns)
-            if error:
-                raise error
+                yield Batch(self.start + first * self.header.row_bytes, columns, unfit)
         end = self.start + self.header.length * self.header.row_bytes
         if end > self.source.size:
             stated = f"it states {self.header.length:,} rows"

@@ -125,11 +125,9 @@ class Npz(Reader):
                 shortest = min(arrays, key=lambda name: len(arrays[name]))
                 got = len(arrays[shortest])
                 whole = {name: array[:got] for name, array in arrays.items()}
-                columns, error = convert(self.source, self._columns(whole), self._scale, first)
+                columns, unfit = convert(self.source, self._columns(whole), self._scale, first)
                 if columns.size:
-                    yield Batch(None, columns)
-                if error:
-                    raise error
+                    yield Batch(None, columns, unfit)
                 if got < count:
                     raise ValueError(f"{shortest} has fewer numbers than it states")
             # zipfile checks the checksum of a member when it reads its end.

@@ -39,6 +39,8 @@ class Reader(ABC):
         options: The options given.
         sensor_size: Width and height of the sensor in pixels.
         metadata: What else the file states.
+        skips_invalid: Whether `batches` leaves out records that are invalid, where it can, and goes on.
+        invalid_records: Number of records that it has left out.
 
     Raises:
         EventFileError: If the head of the file is invalid, or neither the file nor the caller
@@ -60,6 +62,8 @@ class Reader(ABC):
             if option not in self.accepts:
                 raise ValueError(f"open_events: {option} does not apply to files of the format {self.name}.")
         self.metadata = {}
+        self.skips_invalid = False
+        self.invalid_records = 0
         self.open()
         self.sensor_size = sensor_size or self.stated_size() or self._require_size()
 
@@ -117,7 +121,8 @@ class RecordReader(Reader):
         record_size = self.decoder.record_size
         state = DecoderState()
         blocks = self.source.blocks(self.start, BLOCK_BYTES // record_size * record_size)
-        for batch in decode_blocks(self.decoder, blocks, size, state, self._invalid_record):
+        skip = self._skip_record if self.skips_invalid else None
+        for batch in decode_blocks(self.decoder, blocks, size, state, self._invalid_record, skip):
             if self.first_time:
                 batch.columns.t.add_(self.first_time)
             yield batch
@@ -132,6 +137,10 @@ class RecordReader(Reader):
             raise self.source.error(
                 f"the last record is truncated: it has {left} of {record_size} bytes", self.source.size - left
             )
+
+    def _skip_record(self, block: Block, position: int) -> int:
+        self.invalid_records += 1
+        return position + self.decoder.record_size
 
     def _invalid_record(self, block: Block, position: int) -> EventFileError:
         return self.source.error(f"invalid {self.name} record", block.offset + position)

@@ -54,7 +54,7 @@ class Stats(NamedTuple):
     merged: int  # bins of a live input that had elapsed before they were requested and were merged with the next one
     late_p50: float  # median delay of the last 100,000 bins, from the end of the bin to its delivery, in microseconds
     late_p99: float  # 99th percentile of the same
-    rejected: int = 0  # events of datagrams outside of the sensor
+    rejected: int = 0  # events that were left out: of datagrams outside of the sensor, of files with errors="skip"
     malformed: int = 0  # datagrams with an incomplete event
     lost: int | None = 0  # datagrams dropped by the operating system; None if it does not report them
 

@@ -5,13 +5,14 @@ import math
 from collections.abc import Iterator
 from contextlib import contextmanager, ExitStack
 from os import PathLike
-from typing import Literal, Protocol, runtime_checkable, Unpack
+from typing import Protocol, runtime_checkable, Unpack
 
-from ..recording import open_events
+from ..recording import check_error_mode, ErrorMode, open_events, Recording
 from ..store import Events
-from .base import Bin, EventInput, InputSettings
+from .base import Bin, EventInput, InputSettings, RejectionCounts
 from .buffer import Overflow
 from .clock import PlaybackClock
+from .pipe import Pipe
 
 # Events decoded at a time: enough for throughput, few enough that the first ones are available soon.
 _CHUNK_SIZE = 1 << 18
@@ -46,7 +47,8 @@ class FileInput(EventInput):
         speed: Seconds of the recording per second of wall-clock time; None reads as fast as
             possible.
         errors: ``"strict"`` raises on a damaged file, after the events before the damage have been
-            returned; ``"truncate"`` warns and ends there.
+            returned; ``"truncate"`` warns and ends there; ``"skip"`` leaves out single invalid
+            events, which `stats.rejected` counts.
         sensor_size: Width and height of the sensor, for files that do not contain them.
         format: Name of the file format. Default: recognized from the content or the name of the
             file.
@@ -56,7 +58,7 @@ class FileInput(EventInput):
         capacity: Maximum number of events decoded ahead, 13 bytes each.
 
     Raises:
-        ValueError: If `speed`, `dt`, `capacity` or `overflow` is invalid.
+        ValueError: If `speed`, `errors`, `dt`, `capacity` or `overflow` is invalid.
         EventFileError: On opening, if the file is not a valid event file.
     """
 
@@ -64,7 +66,7 @@ class FileInput(EventInput):
         self,
         path: str | PathLike[str] | ChunkSource,
         speed: float | None = 1.0,
-        errors: Literal["strict", "truncate"] = "strict",
+        errors: ErrorMode = "strict",
         *,
         sensor_size: tuple[int, int] | None = None,
         format: str | None = None,
@@ -73,7 +75,9 @@ class FileInput(EventInput):
     ):
         super().__init__(overflow=overflow, **settings)
         self.path = path
-        self._errors: Literal["strict", "truncate"] = errors
+        check_error_mode("FileInput", errors)
+        self._errors: ErrorMode = errors
+        self._recording: ChunkSource | Recording | None = None
         self._given_sensor_size = sensor_size
         self._format = format
         self._clock = PlaybackClock(_check_speed(speed))
@@ -104,9 +108,15 @@ class FileInput(EventInput):
                     open_events(self.path, self._errors, sensor_size=self._given_sensor_size, format=self._format)
                 )
             self.sensor_size = recording.sensor_size
+            self._recording = recording
             self._position = None
             self._clock.reset()
             yield iter(recording.chunks(min(_CHUNK_SIZE, self.capacity)))
+
+    def _rejection_counts(self) -> RejectionCounts:
+        if isinstance(self._recording, Recording):
+            return RejectionCounts(rejected=self._recording.skipped.total)
+        return RejectionCounts(rejected=self._recording.rejected if isinstance(self._recording, Pipe) else 0)
 
     def _bins(self, width: float) -> Iterator[Bin]:
         buffer = self._buffer

@@ -11,7 +11,9 @@ from geir.events import EventFileError, Events, open_events, read_events, write_
 def test_invalid_arguments_are_rejected(tmp_path):
     events = random_events(10)
     path = write_sample(tmp_path, "csv", events)
-    with pytest.raises(ValueError, match=r'open_events: errors must be "strict" or "truncate", got \'ignore\'\.'):
+    with pytest.raises(
+        ValueError, match=r'open_events: errors must be "strict", "truncate" or "skip", got \'ignore\'\.'
+    ):
         open_events(path, errors="ignore")
     with pytest.raises(
         ValueError,

@@ -150,6 +150,42 @@ def test_files_assembled_by_hand_are_decoded(both_decoders, tmp_path, name, size
         assert recording.sensor_size == stated_sizes.get(name, recording.sensor_size)
 
 
+HEADER_WITHOUT_END = b"% evt 2.0\n% geometry 640x480\n"
+# The first word of the data, a time word that begins like a line of a header: "%", and other characters.
+LIKE_HEADER = {
+    "%": 0x25,
+    "% ": 0x2025,
+    "% and a line feed": 0x0A2025,
+    "%, a line feed and a space": 0x200A25,
+    "% e": 0x652025,
+    "% and a percent sign": 0x252025,
+    "two percent signs": 0x2525,
+}
+
+
+@pytest.mark.parametrize("name", LIKE_HEADER)
+@pytest.mark.parametrize("follow", [b"", b"\n"], ids=["", "line feed later"])
+def test_data_that_begin_like_a_header_line_are_decoded(both_decoders, tmp_path, name, follow):
+    high = LIKE_HEADER[name]
+    content = HEADER_WITHOUT_END + time_high(high) + evt2_word(1, 5, 7, 9) + time_high(high + 1) + evt2_word(0, 1, 2, 3)
+    content += follow and time_high((high + 2) & ~255 | 0x0A)  # the byte of a line feed
+    assert content[len(HEADER_WITHOUT_END)] == 0x25
+    (tmp_path / "a.raw").write_bytes(content)
+    expected = [(high * 64 + 5, 7, 9, 1), ((high + 1) * 64 + 1, 2, 3, 0)]
+    assert read_outcome(tmp_path / "a.raw") == (expected, None, None)
+
+
+@pytest.mark.parametrize(
+    "rest",
+    ["% note Gef\u00e4\u00df\n".encode(), b"% note Gef\xe4\xdf\n%\n%\t\n% end\n", b"%note\r\n% end\r\n"],
+    ids=["UTF-8", "Latin-1 and empty lines", "Windows"],
+)
+def test_lines_of_a_header_need_not_be_ascii_and_may_be_empty_before_its_end(tmp_path, rest):
+    data = time_high(5) + evt2_word(1, 5, 7, 9)
+    (tmp_path / "a.raw").write_bytes(b"% Date 2014-02-28 13:37:42\n" + HEADER_WITHOUT_END + rest + data)
+    assert read_outcome(tmp_path / "a.raw") == ([(5 * 64 + 5, 7, 9, 1)], None, None)
+
+
 def test_prophesee_plugin_names_imply_the_sensor_size(tmp_path):
     for plugin, size in (
         ("hal_plugin_gen3_fx3", (640, 480)),

@@ -1,0 +1,433 @@
+"""Fingerprints of functions, modules and values, under which results are cached."""
+
+import builtins
+import collections
+import dis
+import enum
+import functools
+import hashlib
+import importlib
+import logging
+import os
+import struct
+import sys
+import types
+from collections.abc import Iterator, Mapping
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import PurePath
+from typing import Any, Final
+
+import numpy
+import torch
+from torch import nn, Tensor
+
+# Types whose values are described by `repr`, and cannot change.
+_CONSTANTS: Final = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented), range, slice)
+_TORCH_CONSTANTS: Final = (torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size)
+# Functions of C and the like, which are identified by their names.
+_C_FUNCTIONS: Final = (
+    types.MethodDescriptorType,
+    types.WrapperDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.GetSetDescriptorType,
+    types.MemberDescriptorType,
+    numpy.ufunc,
+)
+# Types whose objects cannot change, or only as the source of a program changes, when they are variables.
+_CONSTANT_KINDS: Final = (
+    *_CONSTANTS,
+    *_TORCH_CONSTANTS,
+    *_C_FUNCTIONS,
+    type,
+    types.FunctionType,
+    types.BuiltinFunctionType,
+    types.ModuleType,
+    types.GenericAlias,
+    types.UnionType,
+    enum.Enum,
+    PurePath,
+    numpy.generic,
+    numpy.dtype,
+    logging.Logger,
+)
+# The descriptors of the fields of named tuples.
+_TUPLE_GETTER: Final = type(vars(collections.namedtuple("_Example", "field"))["field"])
+# Flag of classes that are created while a program runs, as those of Python are.
+_HEAP_TYPE: Final = 1 << 9
+_POINTER_BYTES: Final = struct.calcsize("P")
+# Attributes of classes that say nothing about their behavior, or only repeat others.
+_IGNORED_ATTRIBUTES: Final = frozenset(
+    {
+        "__abstractmethods__",
+        "__annotate__",
+        "__annotate_func__",
+        "__annotations__",
+        "__annotations_cache__",
+        "__conditional_annotations__",
+        "__dataclass_fields__",
+        "__dataclass_params__",
+        "__dict__",
+        "__doc__",
+        "__firstlineno__",
+        "__module__",
+        "__orig_bases__",
+        "__parameters__",
+        "__static_attributes__",
+        "__weakref__",
+        "_abc_impl",
+    }
+)
+_GLOBAL_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
+
+
+class UnknownContentError(ValueError):
+    """An object has content that cannot be found out, so it has no fingerprint."""
+
+
+def fingerprint(*values: object) -> str:
+    """Return a text that changes if the values, or the code of functions among them, change.
+
+    Equal values have equal fingerprints in all processes. Modules, functions, classes and other
+    objects of Python are followed through their attributes, their code, and the functions, classes
+    and constants that the code uses. Code of geir counts with the whole source of geir, code of
+    installed packages with its name and the version of the package.
+
+    Raises:
+        UnknownContentError: If a part of the values is unknown (an object of C code, a generator of
+            random numbers), or a function depends on variables outside of it that can change, or is
+            a lambda.
+    """
+    writer = _Writer()
+    for value in values:
+        writer.write(value, "the object")
+    return writer.hash.hexdigest()
+
+
+class _Writer:
+    """Feeds values to a hash. The place of a value, such as ``prepare.size``, is for error messages."""
+
+    def __init__(self) -> None:
+        self.hash = hashlib.blake2b(digest_size=16)
+        # Objects that have been written, by their `id`; kept alive, so that it stays theirs.
+        self._seen: dict[int, tuple[int, object]] = {}
+
+    def write(self, value: object, place: str) -> None:
+        """Write any value."""
+        if isinstance(value, _CONSTANTS) and type(value) in _CONSTANTS:
+            self._tag(type(value).__name__, repr(value))
+            return
+        if isinstance(value, _TORCH_CONSTANTS):
+            self._tag("torch", repr(value))
+            return
+        # Whether two constants are one object may differ between processes.
+        if not isinstance(value, tuple | frozenset | types.CodeType | numpy.generic):
+            if id(value) in self._seen:
+                self._tag("seen", str(self._seen[id(value)][0]))
+                return
+            self._seen[id(value)] = len(self._seen), value
+        if not self._write_container(value, place) and not self._write_code(value, place):
+            self._write_instance(value, place)
+
+    def _tag(self, kind: str, text: str) -> None:
+        """Write a text, with its kind and length, so that no other sequence of texts is written alike."""
+        data = text.encode("utf-8", "surrogatepass")
+        self.hash.update(f"{kind}:{len(data)}:".encode() + data)
+
+    def _write_all(self, kind: str, values: list[tuple[str, object]]) -> None:
+        self._tag(kind, str(len(values)))
+        for place, value in values:
+            self.write(value, place)
+
+    def _write_container(self, value: object, place: str) -> bool:
+        """Write a value that consists of others, or of numbers. Returns False if it is no such value."""
+        if isinstance(value, Tensor) and type(value) in (Tensor, nn.Parameter, nn.Buffer):
+            self._write_tensor(value.detach(), place)
+        elif type(value) is numpy.ndarray or isinstance(value, numpy.generic):
+            self._write_array(numpy.asarray(value), place)
+        elif isinstance(value, numpy.dtype):
+            self._tag("dtype", repr(value))
+        elif type(value) in (list, tuple):
+            content: Any = value
+            self._write_all(type(value).__name__, [(f"{place}[{k}]", part) for k, part in enumerate(content)])
+        elif isinstance(value, dict | types.MappingProxyType) and type(value).__module__ in ("builtins", "collections"):
+            self._tag("class", type(value).__qualname__)
+            items: list[tuple[object, object]] = list(value.items())
+            self._write_all("items", [(f"{place}[{key!r}]", part) for key, item in items for part in (key, item)])
+        elif isinstance(value, set | frozenset) and type(value) in (set, frozenset):
+            # Their order differs between processes.
+            self._tag(type(value).__name__, " ".join(sorted(fingerprint(part) for part in value)))
+        elif isinstance(value, PurePath):
+            self._tag("path", str(value))
+        elif isinstance(value, enum.Enum):
+            self.write(type(value), f"{place}, its class")
+            self._tag("enum", value.name)
+        else:
+            return False
+        return True
+
+    def _write_tensor(self, tensor: Tensor, place: str) -> None:
+        if tensor.layout != torch.strided or tensor.is_quantized or tensor.device.type == "meta":
+            raise _unknown(place, f"is a tensor of {tensor.layout} on {tensor.device}")
+        dense = tensor.cpu().resolve_conj().resolve_neg().contiguous()
+        self._tag("tensor", f"{tensor.dtype} {tuple(tensor.shape)} {tensor.device}")
+        self.hash.update(dense.view(-1).view(torch.uint8).numpy().data if dense.numel() else b"")
+
+    def _write_array(self, array: numpy.ndarray[Any, Any], place: str) -> None:
+        if array.dtype.hasobject:
+            raise _unknown(place, "is an array of objects")
+        self._tag("array", f"{array.dtype!r} {array.shape}")
+        self.hash.update(array.tobytes())
+
+    def _write_code(self, value: object, place: str) -> bool:
+        """Write a function, class or module. Returns False if it is none."""
+        if isinstance(value, types.FunctionType):
+            self._write_function(value, place)
+        elif isinstance(value, types.MethodType):
+            self._write_all("method", [(place, value.__func__), (f"{place}.__self__", value.__self__)])
+        elif isinstance(value, functools.partial):
+            parts: list[tuple[str, object]] = [(f"{place}.func", value.func), (f"{place}.args", value.args)]
+            self._write_all("partial", [*parts, (f"{place}.keywords", value.keywords)])
+        elif isinstance(value, staticmethod | classmethod):
+            self._write_all(type(value).__name__, [(place, value.__func__)])
+        elif isinstance(value, property):
+            self._write_all("property", [(place, getter) for getter in (value.fget, value.fset, value.fdel)])
+        elif isinstance(value, functools.cached_property):
+            self._write_all("cached_property", [(place, value.func)])
+        elif isinstance(value, types.CodeType):
+            self._write_code_object(value)
+        elif isinstance(value, types.ModuleType):
+            self._write_module(value)
+        elif isinstance(value, type):
+            self._write_class(value, place)
+        elif isinstance(value, types.BuiltinFunctionType):
+            owner = value.__self__
+            if not isinstance(owner, types.ModuleType | type | None):
+                self.write(owner, f"{place}.__self__")
+            self._tag("builtin", f"{value.__module__}.{value.__qualname__}")
+        elif isinstance(value, _C_FUNCTIONS):
+            self._tag("builtin", f"{type(value).__name__} {value!r}")
+        elif isinstance(value, types.GenericAlias | types.UnionType) or type(value).__module__ == "typing":
+            self._tag("type", repr(value))
+        elif isinstance(value, _TUPLE_GETTER):
+            self._tag("field", repr(value.__reduce__()[1][0]))
+        elif isinstance(value, logging.Logger):
+            self._tag("logger", value.name)
+        elif callable(value) and isinstance(getattr(value, "__wrapped__", None), types.FunctionType):
+            # What `functools.lru_cache` and similar decorators make of a function.
+            self._write_all(type(value).__qualname__, [(place, value.__wrapped__)])  # pyright: ignore
+        else:
+            return False
+        return True
+
+    def _write_function(self, function: types.FunctionType, place: str) -> None:
+        # Not `function.__module__`, which decorators set to that of the function that they wrap.
+        if self._write_known(str(function.__globals__.get("__name__")), function.__qualname__):
+            # The variables of a function that a library has made of another one.
+            for name, variable in _closure(function):
+                self.write(variable, f"{place}, variable {name}")
+            return
+        if function.__name__ == "<lambda>":
+            raise _unknown(place, "is a lambda")
+        self._tag("function", function.__qualname__)
+        self._write_code_object(function.__code__)
+        self.write(function.__defaults__, f"{place}, default values")
+        self.write(function.__kwdefaults__, f"{place}, default values")
+        for name, value in vars(function).items():
+            # What decorators set repeats the closure.
+            if name not in ("__wrapped__", "__signature__"):
+                self.write(value, f"{place}.{name}")
+        for name, value in _closure(function):
+            self._write_variable(value, f"the variable {name} of {function.__qualname__}")
+        for name, value in _globals_of(function.__code__, function.__globals__):
+            self._tag("global", name)
+            self._write_variable(value, f"the global variable {name} of {function.__qualname__}")
+
+    def _write_variable(self, value: object, place: str) -> None:
+        """Write a variable outside of a function, which must not be able to change."""
+        if not _is_constant(value):
+            raise UnknownContentError(
+                f"{place} is {_describe(value)}, which can change without notice; make it an attribute of an "
+                "nn.Module, an argument (functools.partial), or a constant such as a number or a tuple"
+            )
+        self.write(value, place)
+
+    def _write_code_object(self, code: types.CodeType) -> None:
+        self._tag("code", code.co_code.hex())
+        self._tag("names", repr((code.co_names, code.co_varnames, code.co_freevars, code.co_cellvars, code.co_flags)))
+        self._tag("arguments", repr((code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount)))
+        self._tag("handlers", code.co_exceptiontable.hex())
+        self._write_all("constants", [("a constant", constant) for constant in code.co_consts])
+
+    def _write_module(self, module: types.ModuleType) -> None:
+        """Write a module that code uses in another way than by naming its members."""
+        if self._write_known(module.__name__, ""):
+            return
+        file = getattr(module, "__file__", None)
+        if file is None or not os.path.exists(file):
+            raise UnknownContentError(f"the source of the module {module.__name__} is unknown")
+        with open(file, "rb") as source:
+            self._tag("module", module.__name__ + hashlib.blake2b(source.read()).hexdigest())
+
+    def _write_class(self, cls: type, place: str) -> None:
+        if self._write_known(cls.__module__, cls.__qualname__):
+            # The base of the module form of a function is made from the function.
+            if isinstance(function := cls.__dict__.get("function"), staticmethod):
+                self.write(function, f"{place}.function")
+            return
+        self._tag("class", cls.__qualname__)
+        self._write_all("bases", [(f"{place}, base class", base) for base in cls.__bases__])
+        for name, value in cls.__dict__.items():
+            if name not in _IGNORED_ATTRIBUTES:
+                self._tag("attribute", name)
+                self.write(value, f"{place}.{name}")
+
+    def _write_known(self, module: str | None, name: str) -> bool:
+        """Write a function or class of geir or of an installed package by its name. Returns False if it is none."""
+        origin = _library(module or "")
+        if origin is not None:
+            self._tag("library", f"{origin} {module}.{name}")
+        return origin is not None
+
+    def _write_instance(self, value: object, place: str) -> None:
+        if isinstance(value, torch.jit.ScriptModule):
+            raise _unknown(place, "is compiled TorchScript")
+        cls = type(value)
+        if any(not _is_defined_in_python(base) for base in cls.__mro__[:-1]):
+            raise _unknown(place, f"is {_describe(value)}")
+        self.write(cls, f"the class {cls.__qualname__}")
+        for base in cls.__mro__:
+            if issubclass(base, tuple | list | dict) and base in (tuple, list, dict):
+                content: Any = value  # a subclass of one of them
+                self.write(base(content), place)
+        state: dict[str, object] = dict(vars(value)) if hasattr(value, "__dict__") else {}
+        for base in cls.__mro__:
+            slots = base.__dict__.get("__slots__", ())
+            for name in (slots,) if isinstance(slots, str) else slots:
+                if name not in ("__dict__", "__weakref__") and hasattr(value, name):
+                    state[name] = getattr(value, name)
+        for name, attribute in state.items():
+            self._tag("attribute", name)
+            self.write(attribute, f"{place}.{name}")
+
+
+def _unknown(place: str, problem: str) -> UnknownContentError:
+    return UnknownContentError(f"{place} {problem}, whose content is unknown")
+
+
+def _describe(value: object) -> str:
+    return f"an object of the type {type(value).__module__}.{type(value).__qualname__}"
+
+
+def _is_defined_in_python(cls: type) -> bool:
+    """Whether all content of the objects of a class is in attributes, or in a tuple, list or dict."""
+    if cls in (tuple, list, dict) or cls.__module__ in ("abc", "typing"):
+        return True
+    content: Any = cls.__dict__
+    if "__module__" not in content or not cls.__flags__ & _HEAP_TYPE or cls.__base__ is None:
+        return False
+    if isinstance(content.get("__new__"), types.BuiltinFunctionType):
+        return False
+    # Memory of an object beyond that of its base class and its slots belongs to C code.
+    slots = content.get("__slots__", ())
+    places = (1 if isinstance(slots, str) else len(tuple(slots))) + ("__dict__" in content) + ("__weakref__" in content)
+    return cls.__basicsize__ - cls.__base__.__basicsize__ <= places * _POINTER_BYTES
+
+
+def _is_constant(value: object) -> bool:
+    """Whether a variable cannot change, apart from being assigned again."""
+    if isinstance(value, tuple | frozenset):
+        return all(map(_is_constant, value))
+    if isinstance(value, functools.partial):
+        return all(map(_is_constant, (value.func, *value.args, *value.keywords.values())))
+    return (
+        isinstance(value, _CONSTANT_KINDS)
+        or type(value).__module__ == "typing"
+        or isinstance(getattr(value, "__wrapped__", None), types.FunctionType)
+    )
+
+
+def _closure(function: types.FunctionType) -> Iterator[tuple[str, object]]:
+    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
+        try:
+            yield name, cell.cell_contents
+        except ValueError:  # not assigned yet
+            yield name, None
+
+
+def _globals_of(code: types.CodeType, namespace: Mapping[str, object]) -> Iterator[tuple[str, object]]:
+    """Yield the global variables that code uses, of modules only the members that it names."""
+    for name, *members in _global_names(code):
+        if name == "import":
+            try:
+                yield members[0], importlib.import_module(members[0])
+            except (ImportError, ValueError):
+                raise UnknownContentError(
+                    f"{code.co_qualname} imports {members[0] or 'a module of its package'}, which is not found; "
+                    "import it at the top of the module"
+                ) from None
+        elif name in namespace:
+            value = namespace[name]
+            for member in members:
+                if not isinstance(value, types.ModuleType) or not hasattr(value, member):
+                    break
+                name, value = f"{name}.{member}", getattr(value, member)
+            yield name, value
+        elif not hasattr(builtins, name):
+            yield name, None
+
+
+@functools.lru_cache(maxsize=1024)
+def _global_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
+    """Return the names of the global variables in code, each with the attributes that are read from it.
+
+    A module that the code imports itself is named after "import".
+    """
+    found: dict[tuple[str, ...], None] = {}
+    path: tuple[str, ...] = ()
+    for instruction in dis.get_instructions(code):
+        if path and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
+            path += (str(instruction.argval),)
+            continue
+        if path:
+            found[path] = None
+        path = (str(instruction.argval),) if instruction.opname in _GLOBAL_LOADS else ()
+        if instruction.opname == "IMPORT_NAME":
+            found["import", str(instruction.argval)] = None
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            found |= dict.fromkeys(_global_names(constant))
+    return tuple(found)
+
+
+@functools.lru_cache(maxsize=1024)
+def _library(module: str) -> str | None:
+    """Return the version of the library that a module is of; None if it is not geir or an installed package."""
+    top = module.partition(".")[0]
+    if top == __name__.partition(".")[0]:
+        return f"geir {geir_digest()}"
+    if top in sys.stdlib_module_names and top != "__main__":
+        return f"Python {sys.version_info}"
+    loaded = sys.modules.get(module)
+    file = getattr(loaded, "__file__", None)
+    if file is None or not {"site-packages", "dist-packages"} & set(PurePath(file).parts):
+        return None
+    status = os.stat(file)
+    version = getattr(sys.modules.get(top), "__version__", "unknown")
+    return f"version {version}, {status.st_size} {status.st_mtime_ns}"
+
+
+@functools.cache
+def geir_digest() -> str:
+    """Return a hash of the source of geir, which changes when its results may."""
+    content = hashlib.blake2b(digest_size=16)
+
+    def add(folder: Traversable) -> None:
+        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
+            if entry.is_dir():
+                add(entry)
+            elif entry.name.endswith((".py", ".c", ".h")):
+                content.update(f"{entry.name}\n".encode() + entry.read_bytes())
+
+    add(files(__name__.partition(".")[0]))
+    return content.hexdigest()
