@@ -32,7 +32,7 @@ ARRAYS = (np.ndarray, np.generic)
 BUILTIN_FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc)
 # They give access to slots, attributes and fields of named tuples, which enter with the instances.
 TUPLE_GETTER = type(Feedback.step)
-DESCRIPTORS = (types.MemberDescriptorType, types.GetSetDescriptorType, TUPLE_GETTER)
+DESCRIPTORS: tuple[type, ...] = (types.MemberDescriptorType, types.GetSetDescriptorType, TUPLE_GETTER)
 # They do not act on the step: the runner, the attributes of `nn.Module` that hold tensors, submodules and hooks, and
 # the structure of an affine equation, which follows from the class.
 IGNORED_ATTRIBUTES = frozenset(vars(nn.Module())) - {"training"} | {"unroll", "record_states", "structure"}
