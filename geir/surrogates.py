@@ -38,7 +38,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
-from typing import ClassVar
+from typing import cast, ClassVar
 
 import torch
 from torch import Tensor
@@ -78,7 +78,7 @@ class Surrogate(ABC):
         """Spikes, 1 where `x` > 0 and else 0, in the shape and dtype of `x`."""
         # torch.compile does not support functions with a forward-mode derivative.
         spike = _Spike if torch.compiler.is_compiling() else _SpikeBothModes
-        return spike.apply(x, self)  # pyright: ignore[reportReturnType]  (torch declares that `apply` may return None)
+        return cast(Tensor, spike.apply(x, self))
 
 
 class _Context(FunctionCtx):

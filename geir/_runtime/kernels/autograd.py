@@ -7,6 +7,8 @@ tensor k is argument k + 1, and `Tensors.unflatten` gives the tensors, their bat
 a gradient the same names.
 """
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from torch.autograd import Function
@@ -52,11 +54,11 @@ def _gradients(ctx: Context, grad_zs: Tensor | None, grad_state: Tensor | None) 
 
 def _differentiate(plan: Plan, flat: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
     """The vector-Jacobian product; recorded by autograd only if something differentiates it again or maps over it."""
-    route = dispatch(flat[0])  # pyright: ignore[reportArgumentType]  (the input is never None)
+    route = dispatch(cast(Tensor, flat[0]))  # the input is never None
     if torch.compiler.is_compiling() or not (torch.is_grad_enabled() or route.functional):
         return _backward(plan, *flat)
     function = _FunctionalBackward if route.functional else _Backward
-    return function.apply(plan, *flat)  # pyright: ignore[reportReturnType]  (returns a tuple)
+    return cast(tuple[Tensor, ...], function.apply(plan, *flat))
 
 
 def _backward(plan: Plan, *flat: Tensor | None) -> tuple[Tensor, ...]:
@@ -145,4 +147,4 @@ def run_differentiably(plan: Plan, tensors: Tensors[Tensor]) -> Outcome[Tensor]:
     if not (route.functional or route.operator or torch.is_grad_enabled()):
         return run.forward(plan, tensors)
     function = _FunctionalRun if route.functional else _Run
-    return Outcome.unflatten(plan, function.apply(plan, *tensors.flatten()))  # pyright: ignore[reportArgumentType]  (returns a tuple)
+    return Outcome.unflatten(plan, cast(tuple[Tensor, ...], function.apply(plan, *tensors.flatten())))

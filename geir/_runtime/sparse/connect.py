@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -41,7 +42,7 @@ def connect(x: Tensor, weights: Tensor, starts: Tensor, targets: Tensor, size: i
         size: Number of targets.
     """
     if x.dim() > 1 and _gate.is_concrete(x, weights) and _SOURCE.available(x):
-        return _Connect.apply(x, weights, starts, targets, size)  # pyright: ignore[reportReturnType]  (`apply` has no types)
+        return cast(Tensor, _Connect.apply(x, weights, starts, targets, size))
     return functional.linear(x, dense(weights, starts, targets, size))
 
 

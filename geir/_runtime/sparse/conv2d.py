@@ -1,7 +1,7 @@
 """Convolutions of sparse images."""
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import cast, NamedTuple
 
 import torch
 from torch import Tensor
@@ -54,7 +54,7 @@ def conv2d(
         given = padding if isinstance(padding, str) else tuple(padding)
         return functional.conv2d(x, weights, bias, tuple(stride), given, tuple(dilation), groups)
     geometry = Geometry(stride, pads, dilation, groups)
-    return _Conv2d.apply(x, weights, bias, geometry)  # pyright: ignore[reportReturnType]  (`apply` has no types)
+    return cast(Tensor, _Conv2d.apply(x, weights, bias, geometry))
 
 
 def _symmetric_padding(padding: Pair | str, kernel: Pair, dilation: Pair) -> Pair | None:

@@ -1,5 +1,7 @@
 """Matrix products with spikes."""
 
+from typing import cast
+
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -52,7 +54,7 @@ def linear(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
     sparse = x.dim() >= 2 and _gate.is_concrete(x, weights) and _gate.is_sparse(x.flatten(0, -2), _gate.MAX_DENSITY)
     if not sparse:
         return functional.linear(x, weights, bias)
-    return _Linear.apply(x, weights, bias)  # pyright: ignore[reportReturnType]  (`apply` has no types)
+    return cast(Tensor, _Linear.apply(x, weights, bias))
 
 
 class _Linear(torch.autograd.Function):
