@@ -254,7 +254,7 @@ INVALID = {
     "input without time": (
         lambda: Delay()(torch.tensor(1.0)),
         ValueError,
-        r"Delay runs over time: it takes \(time, ...\)",
+        r"Delay runs over time: expected input of shape \(time, ...\)",
     ),
     "integer input": (
         lambda: Delay()(torch.ones(3, 4, dtype=torch.int64)),

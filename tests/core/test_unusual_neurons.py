@@ -33,7 +33,10 @@ class StatelessCell(geir.CellMixin, Stateless): ...
 XS = 2 * torch.rand(10, 3, generator=torch.Generator().manual_seed(0))
 
 
-@pytest.mark.parametrize("unroll", [geir.reference, pytest.param(geir.Fused(), marks=KERNELS)], ids=str)
+@pytest.mark.parametrize(
+    "unroll",
+    [pytest.param(geir.reference, id="reference"), pytest.param(geir.Fused(), marks=KERNELS, id="kernels")],
+)
 def test_a_neuron_without_state_runs(unroll):
     expected = (XS > 1).float()
     for record_states in (False, True):
