@@ -10,8 +10,7 @@ import pytest
 
 import geir
 
-KERNELS = pytest.mark.xfail(strict=True, reason="the kernels' code, geir._runtime, does not support it yet")
-UNROLLS = [pytest.param("geir.reference", id="reference"), pytest.param("geir.Fused()", id="fused", marks=KERNELS)]
+UNROLLS = ["geir.reference", "geir.Fused()"]
 RUN = """
 def run():
     zs, state = model(5 * torch.ones(20, 2, 3))

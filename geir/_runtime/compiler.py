@@ -11,6 +11,7 @@ import subprocess
 import sys
 import tempfile
 import warnings
+from importlib.resources import files
 from pathlib import Path
 
 from .._util.atomic import atomic_write
@@ -25,7 +26,8 @@ FLAGS = [
     "-fPIC",
     "-shared",
 ]
-HEADER = Path(__file__).with_name("native.h")
+# Read as a resource: the package may be in a zip file.
+HEADER = files("geir._runtime") / "native.h"
 _DIGEST_BYTES = 32
 
 
@@ -63,7 +65,8 @@ def cache_folder() -> Path:
     """The folder of compiled libraries: in the user's cache directory, or a temporary one if that cannot be
     written."""
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache"
-    folder = Path(base).expanduser() / "geir"
+    # Absolute: the loader does not find a library by a relative path, and the working directory may change.
+    folder = Path(base).expanduser().absolute() / "geir"
     try:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The libraries are executed, so nobody else may be able to put one there.
@@ -86,20 +89,37 @@ def load(source: str) -> ctypes.CDLL:
 
     The name of a library in the cache is a digest of its source, of the header and of all that `_machine`
     lists. So a library is compiled again when any of them changes, and two machines that share a home directory
-    do not load each other's. Nothing is ever deleted but damaged files.
+    do not load each other's. Nothing is ever deleted but damaged files. A source that failed is not tried again
+    in this process.
 
     Raises:
-        NoCompilerError: If the source must be compiled, and there is no compiler or it fails.
+        NoCompilerError: If the source must be compiled, and there is no compiler, it fails, or its result
+            cannot be stored.
     """
     key = hashlib.sha256(f"{_machine()}\0{HEADER.read_text()}\0{source}".encode()).hexdigest()[:32]
+    if key in _failures:
+        raise NoCompilerError(_failures[key])
     path = cache_folder() / f"{key}.so"
-    if path.exists():
-        try:
-            return _open(path, key)
-        except OSError:  # truncated, or not a library of this cache
-            path.unlink(missing_ok=True)
-    _compile(source, key, path)
-    return _open(path, key)
+    try:
+        if path.exists():
+            try:
+                return _open(path, key)
+            except OSError:  # truncated, or not a library of this cache
+                path.unlink(missing_ok=True)
+        _compile(source, key, path)
+        return _open(path, key)
+    except OSError as error:
+        failure = (
+            f"the compiled kernel cannot be stored in {path.parent} ({error}); free some space or set XDG_CACHE_HOME"
+        )
+    except NoCompilerError as error:
+        failure = str(error)
+    _failures[key] = failure
+    raise NoCompilerError(failure)
+
+
+# Messages of sources that could not be compiled, by their key.
+_failures: dict[str, str] = {}
 
 
 def _open(path: Path, key: str) -> ctypes.CDLL:
@@ -123,10 +143,13 @@ def _compile(source: str, key: str, path: Path) -> None:
     command = find_compiler()
     if not command:
         raise NoCompilerError("there is no C compiler; install gcc or clang, or `pip install ziglang`")
+    # The folder may have been deleted since it was chosen.
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=path.parent) as folder:
         work = Path(folder)
         (work / "kernel.c").write_text(source)
-        arguments = [*command, *FLAGS, f"-I{HEADER.parent}", "kernel.c", "-o", "kernel.so", "-lm"]
+        (work / HEADER.name).write_text(HEADER.read_text())
+        arguments = [*command, *FLAGS, "-I.", "kernel.c", "-o", "kernel.so", "-lm"]
         result = subprocess.run(arguments, cwd=work, capture_output=True, text=True, check=False)
         if result.returncode:
             failed = path.with_suffix(".c")

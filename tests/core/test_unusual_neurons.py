@@ -8,7 +8,6 @@ from torch import nn, Tensor
 
 import geir
 
-KERNELS = pytest.mark.xfail(strict=True, reason="the kernels' code, geir._runtime, does not support it yet")
 # Right, but without kernels yet.
 FALLS_BACK = pytest.mark.filterwarnings("ignore:.* runs on the reference loop:RuntimeWarning")
 
@@ -35,7 +34,7 @@ XS = 2 * torch.rand(10, 3, generator=torch.Generator().manual_seed(0))
 
 @pytest.mark.parametrize(
     "unroll",
-    [pytest.param(geir.reference, id="reference"), pytest.param(geir.Fused(), marks=KERNELS, id="kernels")],
+    [pytest.param(geir.reference, id="reference"), pytest.param(geir.Fused(), marks=FALLS_BACK, id="kernels")],
 )
 def test_a_neuron_without_state_runs(unroll):
     expected = (XS > 1).float()

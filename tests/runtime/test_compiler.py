@@ -1,7 +1,11 @@
 """Compiling C and caching the libraries."""
 
 import importlib.util
+import os
 import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -85,3 +89,63 @@ def test_a_cache_folder_that_others_can_write_to_is_not_used(empty_cache):
 def test_the_message_of_a_failing_compiler_is_quoted():
     with pytest.raises(compiler.NoCompilerError, match=r"(?s)failed on .*\.c: .*error"):
         compiler.load("this is not C")
+
+
+RUN_IN_PROCESS = """
+import os, shutil, sys, warnings
+import torch, geir
+from geir._runtime import compiler
+{before}
+warnings.simplefilter("always")
+with warnings.catch_warnings(record=True) as caught:
+    xs = 5 * torch.ones(20, 3)
+    for dt in (1e-3, 1e-3, 2e-3):
+        layer = geir.LIF(dt=dt)
+        zs, _ = layer(xs)
+        assert torch.equal(zs, geir.LIF(dt=dt, unroll=geir.reference)(xs)[0])
+print(sum("reference loop" in str(w.message) for w in caught), *(str(w.message) for w in caught))
+"""
+BROKEN_COMPILER = '#!/bin/sh\necho called >> "$(dirname $0)/calls.txt"\nexit 1\n'
+
+
+def run_in_process(before, folder, **environment):
+    command = [sys.executable, "-c", RUN_IN_PROCESS.format(before=before)]
+    environment = os.environ | {"PYTHONPATH": str(Path(geir.__file__).parents[1])} | environment
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, check=False, timeout=200
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_relative_cache_folder_works(tmp_path):
+    assert run_in_process("", tmp_path, XDG_CACHE_HOME="cache").startswith("0")
+    assert list((tmp_path / "cache" / "geir").glob("*.so"))
+
+
+def test_a_cache_folder_that_is_deleted_is_created_again(tmp_path):
+    before = "shutil.rmtree(compiler.cache_folder())"
+    assert run_in_process(before, tmp_path, XDG_CACHE_HOME=str(tmp_path)).startswith("0")
+
+
+def test_a_full_disk_falls_back_to_the_reference_loop_with_one_warning(tmp_path):
+    before = """
+def fail(*arguments, **keywords):
+    raise OSError(28, "No space left on device")
+compiler.cache_folder()
+compiler.tempfile.TemporaryDirectory = fail
+"""
+    output = run_in_process(before, tmp_path, XDG_CACHE_HOME=str(tmp_path))
+    assert output.startswith("1 LIF runs on the reference loop: the compiled kernel cannot be stored in")
+    assert "free some space" in output
+
+
+def test_a_broken_compiler_is_called_once_for_a_kernel_and_gives_one_warning(tmp_path):
+    broken = tmp_path / "cc"
+    broken.write_text(BROKEN_COMPILER)
+    broken.chmod(0o755)
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    output = run_in_process("", tmp_path, XDG_CACHE_HOME=str(tmp_path), PATH=path)
+    assert output.startswith("1 LIF runs on the reference loop")
+    # Once for its version, once for the kernel.
+    assert (tmp_path / "calls.txt").read_text().count("called") == 2

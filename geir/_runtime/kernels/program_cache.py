@@ -62,7 +62,10 @@ def prepare_run(stepper: Stepper, state: AnyState) -> PreparedRun:
         NotFusableError: If the step cannot become a program.
     """
     names, tensors = _constants_of(stepper)
-    stacked = torch.stack([leaf for _, leaf in leaves(state)])
+    parts = [leaf for _, leaf in leaves(state)]
+    if not parts:
+        raise NotFusableError("it has no state")
+    stacked = torch.stack(parts)
     dtype = stacked.dtype
     if torch.compiler.is_compiling():
         guard_on_settings(stepper.module)

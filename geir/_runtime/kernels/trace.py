@@ -8,8 +8,8 @@ pass of it is recorded too.
 import copy
 import functools
 import operator
+import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 import torch
@@ -70,9 +70,34 @@ def trace(
             )
         return first
 
-    # In another thread, where no transform, mode or autocast is active.
-    with ThreadPoolExecutor(1) as thread:
-        return thread.submit(trace_twice).result()
+    return _run_in_thread(trace_twice)
+
+
+def _run_in_thread(function: Callable[[], TracedProgram]) -> TracedProgram:
+    """Call a function in another thread, where no transform, mode or autocast is active.
+
+    Raises:
+        NotFusableError: If no thread can be started, as at the end of the interpreter.
+    """
+    results: list[TracedProgram] = []
+    errors: list[BaseException] = []
+
+    def call() -> None:
+        try:
+            results.append(function())
+        except BaseException as error:  # raised again in the calling thread
+            errors.append(error)
+
+    # Not a `ThreadPoolExecutor`, which does not work in functions registered with `atexit`.
+    thread = threading.Thread(target=call)
+    try:
+        thread.start()
+    except RuntimeError as error:
+        raise NotFusableError(f"it cannot be traced now ({error})") from error
+    thread.join()
+    if errors:
+        raise errors[0]
+    return results[0]
 
 
 def _trace_at(step: PureStep, state: AnyState, names: _Names, dtype: torch.dtype, size: int) -> TracedProgram:
