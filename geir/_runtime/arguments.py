@@ -5,9 +5,11 @@ import ctypes
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from torch import Tensor
+import torch
+from torch import nn, Tensor
 
 Value = Tensor | int | None
+PLAIN_TENSORS = (Tensor, nn.Parameter)
 
 
 class Pointer(NamedTuple):
@@ -47,10 +49,31 @@ def ctypes_structure(arguments: Sequence[Argument]) -> type[ctypes.Structure]:
     return type("Arguments", (ctypes.Structure,), {"_fields_": fields})
 
 
-def fill_structure(structure: type[ctypes.Structure], values: Mapping[str, Value]) -> ctypes.Structure:
-    """A struct with arguments by name; those that are not given are null or 0. The tensors must outlive its use."""
+def fill_structure(
+    structure: type[ctypes.Structure], values: Mapping[str, Value], strided: Sequence[str] = ()
+) -> ctypes.Structure:
+    """A struct with arguments by name; those that are not given are null or 0. The tensors must outlive its use.
+
+    This is the only place where pointers to tensors are handed to compiled code, which trusts them. So it checks
+    that a tensor has memory on the CPU, and no gaps or repetitions in it.
+
+    Args:
+        structure: Made by `ctypes_structure`.
+        values: Tensors and numbers.
+        strided: Names of tensors that may have any strides, because the code is given these too.
+
+    Raises:
+        ValueError: If a tensor cannot be passed.
+    """
     filled = structure()
     for name, value in values.items():
-        if value is not None:
-            setattr(filled, name, value.data_ptr() if isinstance(value, Tensor) else value)
+        if isinstance(value, Tensor):
+            if value.device.type != "cpu" or value.layout != torch.strided or type(value) not in PLAIN_TENSORS:
+                kind = f"{type(value).__name__} on {value.device}"
+                raise ValueError(f"compiled code needs plain tensors on the CPU; {name} is a {kind}")
+            if name not in strided and not value.is_contiguous():
+                raise ValueError(f"compiled code needs contiguous tensors; {name} has strides {value.stride()}")
+            setattr(filled, name, value.data_ptr())
+        elif value is not None:
+            setattr(filled, name, value)
     return filled

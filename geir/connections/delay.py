@@ -76,7 +76,7 @@ class _DelayBase(Declared, ABC):
         type(self).declarations()["delay"].check(self, self.delay)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        delays = [t for name in ("delay", "log_delay") for t in self._stored(name)]
+        delays = [t for name in ("delay", "log_delay", "initial_delay") for t in self._stored(name)]
 
         def convert(tensor: Tensor) -> Tensor:
             return keep_wide(fn)(tensor) if any(tensor is delay for delay in delays) else fn(tensor)

@@ -43,7 +43,7 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor], feedback: SavedFeedba
     grad_state = None if tensors.grad_state is None else contiguous(tensors.grad_state)
     recorded = grad_state if plan.record else None
     grad_final_state = None if plan.record else grad_state
-    grad_z = torch.zeros_like(feedback.z)
+    grad_z = torch.zeros_like(feedback.z, memory_format=torch.contiguous_format)
     grad_zs, inputs, grad_inputs = tensors.grad_zs.unbind(), xs.unbind(), gradients.xs.unbind()
     one_step = Plan(plan.program, 1, xs.dtype, record=False)
     constants = layout_constants(kernel.constants, tensors.constants, xs.shape[1:])

@@ -35,7 +35,7 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor]) -> Gradients[Tensor]:
             "grad_input": gradients.xs,
             "grad_final_state": None if plan.record else grad_state,
             "grad_initial_state": gradients.state,
-            "checkpoints": tensors.checkpoints,
+            "checkpoints": contiguous(tensors.checkpoints),
             "grad_recorded_states": grad_state if plan.record else None,
             "grad_constants": accumulators,
             "steps": len(xs),

@@ -8,6 +8,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 from ..._util.state import AnyState
+from ..arguments import PLAIN_TENSORS
 from ..stepper import Feedback as Connection, Stepper
 from .autograd import run_differentiably
 from .plan import Feedback, Plan, Tensors
@@ -29,7 +30,8 @@ def run_recurrent(
     weights, bias = _matrix(stepper.feedback)
     if bias is not None:
         inputs = inputs + bias
-    if weights is not None and not xs.is_cuda:
+    # A subclass, such as a distributed tensor, has no memory that C can read.
+    if weights is not None and not xs.is_cuda and type(weights) in PLAIN_TENSORS:
         every = prepared.checkpoint_every(checkpoint_every)
         plan = Plan(prepared.program, every, inputs.dtype, record, recurrent=True)
         feedback = Feedback(z, weights.to(inputs.dtype))

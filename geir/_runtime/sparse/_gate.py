@@ -9,7 +9,7 @@ from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 
 from .. import compiler, threads
-from ..arguments import Argument, c_struct, ctypes_structure
+from ..arguments import Argument, c_struct, ctypes_structure, PLAIN_TENSORS
 from ..template import render_template
 
 # Shares of nonzero inputs below which reading only the weights of these is faster than a dense matrix product,
@@ -76,12 +76,13 @@ def is_sparse(x: Tensor, max_density: float) -> bool:
 def is_concrete(x: Tensor, weights: Tensor) -> bool:
     """Whether these are numbers in memory that C can read and autograd functions can differentiate.
 
-    They are not while being compiled, under function transforms or dispatch modes (fake tensors have no data),
+    They are not while being compiled, under function transforms or dispatch modes (fake tensors have no data), of a
+    subclass such as a distributed tensor,
     under autocast, and in forward-mode differentiation.
     """
     if torch.compiler.is_compiling() or peek_interpreter_stack() is not None:
         return False
-    if torch._C._len_torch_dispatch_stack() > 0 or type(x) is not Tensor:
+    if torch._C._len_torch_dispatch_stack() > 0 or type(x) is not Tensor or type(weights) not in PLAIN_TENSORS:
         return False
     if torch.is_autocast_enabled("cpu") or torch.autograd.forward_ad._current_level >= 0:
         return False

@@ -44,7 +44,7 @@ def add_product(z: Tensor, weights: Tensor, out: Tensor) -> None:
     row_stride, inner_stride = z.stride()
     values = {"z": z, "weights": weights, "out": out, "rows": rows, "inner": inner, "width": width}
     strides = {"row_stride": row_stride, "inner_stride": inner_stride}
-    arguments = fill_structure(_SOURCE.structure, {**values, **strides})
+    arguments = fill_structure(_SOURCE.structure, {**values, **strides}, strided=["z"])
     threads.run(_SOURCE.function("add_product", z.dtype), arguments, block, count)
 
 
