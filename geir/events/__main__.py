@@ -24,7 +24,7 @@ SOURCE_HELP = "a file, - for stdin, or udp:PORT"
 
 
 class Options(argparse.Namespace):
-    """Parsed arguments. Each command has those of its own flags."""
+    """Parsed arguments; which ones exist depends on the command."""
 
     run: Callable[["Options"], None]
     source: str

@@ -28,7 +28,7 @@ PathLike: TypeAlias = str | os.PathLike[str]
 ErrorMode: TypeAlias = Literal["strict", "truncate", "skip"]
 ERROR_MODES: tuple[ErrorMode, ...] = ("strict", "truncate", "skip")
 
-# Events that are decoded at a time at least if invalid ones are left out, because some are held back.
+# Minimum number of events decoded per batch with errors="skip", because some of them are held back.
 _MIN_SKIPPING_BATCH = 1 << 18
 
 
@@ -86,7 +86,7 @@ class Recording:
                 or time steps back further; the events before that are yielded first. With
                 ``errors="truncate"`` it is a warning instead. With ``errors="skip"``, events that
                 are outside the sensor or misplaced in time, and lines and words that are invalid,
-                are left out, counted in `skipped` and reported in a warning; other damage, such as a
+                are skipped, counted in `skipped` and reported in a warning; other damage, such as a
                 truncated end, remains an error.
             ValueError: If `size` is not positive.
         """

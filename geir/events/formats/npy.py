@@ -41,7 +41,7 @@ NUMPY_ERRORS = (
 
 
 class ArrayHeader(NamedTuple):
-    """What an array states about itself."""
+    """The header of an array: dtype, order and shape."""
 
     shape: tuple[int, ...]
     dtype: numpy.dtype
