@@ -41,7 +41,7 @@ NUMPY_ERRORS = (
 
 
 class ArrayHeader(NamedTuple):
-    """The header of an array: dtype, order and shape."""
+    """The header of an array: its shape and dtype."""
 
     shape: tuple[int, ...]
     dtype: numpy.dtype
