@@ -32,7 +32,7 @@ class Job(NamedTuple):
     commands: list[list[str]]
 
 
-JOBS = {
+JOBS: dict[str, Job] = {
     "digits": Job("tasks", [[PYTHON, "-m", "geir.tasks.digits"]]),
     "tests": Job("test", [[PYTHON, "-m", "pytest", "-n", "2"]]),
     "checks": Job(
@@ -44,7 +44,7 @@ JOBS = {
             [str(BIN / "lint-imports")],
         ],
     ),
-    "docs": (
+    "docs": Job(
         "docs",
         [[PYTHON, "-m", "sphinx", "-W", "--keep-going", "-j", "auto", "-b", "html", "docs", "docs/_build/html"]],
     ),
