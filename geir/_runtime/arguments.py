@@ -68,12 +68,20 @@ def fill_structure(
     filled = structure()
     for name, value in values.items():
         if isinstance(value, Tensor):
-            if value.device.type != "cpu" or value.layout != torch.strided or type(value) not in PLAIN_TENSORS:
-                kind = f"{type(value).__name__} on {value.device}"
-                raise ValueError(f"compiled code needs plain tensors on the CPU; {name} is a {kind}")
-            if name not in strided and not value.is_contiguous():
-                raise ValueError(f"compiled code needs contiguous tensors; {name} has strides {value.stride()}")
+            plain = type(value) in PLAIN_TENSORS and value.is_cpu and value.layout is torch.strided
+            if not plain or value.is_neg() or not (value.is_contiguous() or name in strided):
+                _refuse(name, value, plain)
             setattr(filled, name, value.data_ptr())
-        elif value is not None:
+        elif value:
             setattr(filled, name, value)
     return filled
+
+
+def _refuse(name: str, tensor: Tensor, plain: bool) -> None:
+    """Raise `ValueError`: a tensor cannot be passed to compiled code."""
+    if not plain:
+        kind = f"{type(tensor).__name__} on {tensor.device}"
+        raise ValueError(f"compiled code needs plain tensors on the CPU; {name} is a {kind}")
+    if tensor.is_neg():
+        raise ValueError(f"compiled code needs numbers as they are in memory; {name} is a negative view")
+    raise ValueError(f"compiled code needs contiguous tensors; {name} has strides {tensor.stride()}")

@@ -1,26 +1,28 @@
 """The integrator's coefficients of a model, cached between calls."""
 
+import ctypes
 from typing import NamedTuple, TYPE_CHECKING
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import nn, Tensor
-from torch._C._functorch import is_functorch_wrapped_tensor
+from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import forward_ad
 
+from .._runtime.memo import memo_of
 from .integrators import Coefficients
 
 if TYPE_CHECKING:
     from .ode import ODE
 
+# Of a tensor: its dtype, its shape and its bytes. None stands for a parameter that is None.
+_Value = tuple[torch.dtype, torch.Size, bytes] | None
+
 
 class _Entry(NamedTuple):
-    settings: tuple[object, ...]
-    tensors: list[Tensor | None]  # copies of the parameters and buffers
+    integrator: object
+    dt: float
+    values: list[_Value]  # of the parameters and buffers
     coefficients: Coefficients
-
-
-_cache: WeakKeyDictionary["ODE", _Entry] = WeakKeyDictionary()
 
 
 def cached_coefficients(model: "ODE") -> Coefficients:
@@ -29,55 +31,57 @@ def cached_coefficients(model: "ODE") -> Coefficients:
     Computing them takes dozens of small PyTorch operations, longer than the step of a cell, so they are
     cached where that is safe:
 
-    - The equations are geir's own, so that they depend on the integrator, on `dt` and on the model's
-    parameters and buffers only. The
-      equations of a user may read anything, such as a global variable, and are evaluated in every call.
+    - The equations are geir's own, so that they depend on the integrator, on `dt` and on the model's parameters and
+      buffers only. The equations of a user may read anything, such as a global variable, and are evaluated in every
+      call. So are the equations of a model with submodules, such as a parametrization, which may compute parameters.
     - The values of all of these are the same as before. Values are compared, not version counters: fused
-    optimizers, writes through
-      `.data` or NumPy and collectives of `torch.distributed` change tensors without counting.
+      optimizers, writes through `.data` or NumPy and collectives of `torch.distributed` change tensors without
+      counting.
     - The tensors are plain ones on the CPU, where comparing them is cheap, and no gradient is wanted.
     """
-    tensors = [*model._parameters.values(), *model._buffers.values()]
-    if torch.compiler.is_compiling() or not _has_known_equations(model) or not all(map(_is_comparable, tensors)):
+    if torch.compiler.is_compiling() or not has_known_equations(model):
         return model.integrator.prepare(model)
-    settings = (model.integrator, model.dt)
-    entry = _cache.get(model)
-    if entry and entry.settings == settings and _equal(tensors, entry.tensors):
+    values = _values_of([*model._parameters.values(), *model._buffers.values()])
+    memo = memo_of(model)
+    if values is None or memo is None:
+        return model.integrator.prepare(model)
+    entry: _Entry | None = memo.coefficients
+    if entry and entry.integrator == model.integrator and entry.dt == model.dt and entry.values == values:
         return entry.coefficients
-    # Outside of inference mode: its tensors could not be used elsewhere. No gradient is wanted, or the
-    # tensors would not be comparable.
+    # Outside of inference mode: its tensors could not be used elsewhere. No gradient is wanted, or there would be no
+    # values.
     with torch.inference_mode(False), torch.no_grad():
-        copies = [None if tensor is None else tensor.clone() for tensor in tensors]
         coefficients = model.integrator.prepare(model)
-    _cache[model] = _Entry(settings, copies, coefficients)
+    memo.coefficients = _Entry(model.integrator, model.dt, values, coefficients)
     return coefficients
 
 
-def _has_known_equations(model: "ODE") -> bool:
+def has_known_equations(model: "ODE") -> bool:
+    """Whether the coefficients of a model depend on its settings and its own parameters and buffers only."""
     kind = type(model)
     functions = (kind.rest, kind.derivative, type(model.integrator).prepare)
-    return all(function.__module__.startswith("geir.") for function in functions)
+    return not model._modules and all(function.__module__.startswith("geir.") for function in functions)
 
 
-def _is_comparable(tensor: Tensor | None) -> bool:
-    """Whether a tensor is a plain one on the CPU, without gradient or tangent, outside of transforms and traces."""
-    if tensor is None:
-        return True
-    if type(tensor) not in (Tensor, nn.Parameter) or tensor.device.type != "cpu" or tensor.is_inference():
-        return False
-    # A tensor of forward mode has a tangent besides its value.
-    if forward_ad._current_level >= 0:
-        return False
-    if torch._C._len_torch_dispatch_stack() > 0 or (tensor.requires_grad and torch.is_grad_enabled()):
-        return False
-    return not is_functorch_wrapped_tensor(tensor)
-
-
-def _equal(tensors: list[Tensor | None], copies: list[Tensor | None]) -> bool:
-    return len(tensors) == len(copies) and all(map(_same, tensors, copies))
-
-
-def _same(tensor: Tensor | None, copy: Tensor | None) -> bool:
-    if tensor is None or copy is None:
-        return tensor is copy
-    return tensor.dtype == copy.dtype and tensor.shape == copy.shape and torch.equal(tensor, copy)
+def _values_of(tensors: list[Tensor | None]) -> list[_Value] | None:
+    """The values of plain tensors on the CPU; None if there are others, or a gradient or tangent is wanted."""
+    # A tensor of forward mode has a tangent besides its value; one of a transform, or in a dispatch mode, has none.
+    if forward_ad._current_level >= 0 or peek_interpreter_stack() is not None:
+        return None
+    if torch._C._len_torch_dispatch_stack() > 0:
+        return None
+    grad_enabled = torch.is_grad_enabled()
+    values: list[_Value] = []
+    for tensor in tensors:
+        if tensor is None:
+            values.append(None)
+            continue
+        if type(tensor) not in (Tensor, nn.Parameter) or not tensor.is_cpu or not tensor.is_contiguous():
+            return None
+        if tensor.is_inference() or (grad_enabled and tensor.requires_grad):
+            return None
+        address = tensor.data_ptr()
+        if not address and tensor.numel():  # its storage is freed
+            return None
+        values.append((tensor.dtype, tensor.shape, ctypes.string_at(address, tensor.nbytes) if address else b""))
+    return values

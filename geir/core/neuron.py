@@ -8,7 +8,7 @@ from typing import Any, Generic, TYPE_CHECKING, TypeVar
 import torch
 from torch import Tensor
 
-from .._runtime.kernels import fused
+from .._runtime.kernels import Fused, fused, prepare_call, run_directly
 from .._runtime.stepper import Prepared, Stepper
 from .._util.state import AnyState, expand_state, leaves, register_states, tensors_of, working_dtype
 from .._util.validation import check_broadcastable, Input, unwrap_output
@@ -114,6 +114,9 @@ class Dynamics(Declared, ABC, Generic[State]):
             ValueError: If `xs` has no time dimension, or a part of `state` or a parameter does not fit one
                 step of input.
         """
+        if (result := run_directly(self, xs, state)) is not None:
+            return result
+        given, initial = xs, state is None and self._rests_in_the_same_state()
         xs = self.check_input(xs)
         if xs.dim() == 0:
             raise ValueError(
@@ -124,7 +127,17 @@ class Dynamics(Declared, ABC, Generic[State]):
         dtype = self.state_dtype(inputs)
         # Not `inputs[0]`: the run may have no steps.
         state = self.start_state(inputs.new_empty(()).expand(inputs.shape[1:]), state, dtype)
-        return self.unroll(self.stepper(dtype), inputs, state, self.record_states)
+        stepper = self.stepper(dtype)
+        unroll = self.unroll
+        # Not of a subclass, which may do more.
+        if isinstance(unroll, Fused) and type(unroll) is Fused and inputs is given and not self.record_states:
+            prepare_call(self, stepper, inputs, state, unroll.output_dtype or xs.dtype, True, initial)
+        return self.unroll(stepper, inputs, state, self.record_states)
+
+    def _rests_in_the_same_state(self) -> bool:
+        """Whether the initial state depends only on parameters; that of a user may depend on anything."""
+        kind = type(self)
+        return kind.initial_state is Dynamics.initial_state and kind.rest.__module__.startswith("geir.")
 
     def check_input(self, x: Input) -> Tensor:
         """The input tensor, taken out of an `(output, state)` tuple if necessary.

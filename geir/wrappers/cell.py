@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from .._runtime.kernels import prepare_call, run_directly
 from .._util.state import AnyState
 from .._util.validation import Input
 from ..core.neuron import Dynamics
@@ -32,7 +33,14 @@ class CellMixin(Dynamics):
             TypeError: If `xs` is not a floating-point tensor, or `state` is not a state of this model.
             ValueError: If a part of `state` or a parameter does not fit the input.
         """
+        if (result := run_directly(self, xs, state)) is not None:
+            return result
+        initial = state is None and self._rests_in_the_same_state()
         x = self.transform_input(self.check_input(xs), over_time=False)
         dtype = self.state_dtype(x)
-        z, state = self.step(x.to(dtype), self.start_state(x, state, dtype), *self.prepare())
+        state = self.start_state(x, state, dtype)
+        stepper = self.stepper(dtype)
+        if x is xs:
+            prepare_call(self, stepper, x, state, x.dtype, False, initial)
+        z, state = stepper.step(x.to(dtype), state, *stepper.prepared)
         return z.to(x.dtype), state

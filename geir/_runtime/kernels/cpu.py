@@ -17,7 +17,7 @@ from .program import Program
 # Neurons that a thread takes at a time, at most.
 _BLOCK = 1024
 # Products of steps and neurons below which one thread is faster than two.
-_SMALL = 32_768
+SMALL = 32_768
 
 _C = Language(
     column=C,
@@ -56,6 +56,9 @@ class Kernel(NamedTuple):
     forward: Callable[[Mapping[str, Value]], None]
     forward_recurrent: Callable[[Mapping[str, Value]], None]
     backward: Callable[[Mapping[str, Value]], None]
+    # On the CPU: `run_directly` of the template, and the names of the arguments of `forward` in their order.
+    direct: Callable[[bytes], int] | None = None
+    forward_names: Sequence[str] = ()
 
 
 def source(
@@ -228,7 +231,8 @@ def kernel(
         filled = fill_structure(backward_struct, {**arguments, "workspace": workspace})
         threads.run(library.backward, filled, block, count)
 
-    return Kernel(program.constants, forward, forward_recurrent, backward)
+    names = [argument.name for argument in _forward_arguments(program)]
+    return Kernel(program.constants, forward, forward_recurrent, backward, library.run_directly, names)
 
 
 def _integer(arguments: Mapping[str, Value], name: str) -> int:
@@ -240,12 +244,12 @@ def _integer(arguments: Mapping[str, Value], name: str) -> int:
 def _split(arguments: Mapping[str, Value]) -> threads.Split:
     """The neurons that a thread takes at a time, and the number of threads."""
     steps, neurons = _integer(arguments, "steps"), _integer(arguments, "neurons")
-    count = 1 if steps * neurons < _SMALL else torch.get_num_threads()
+    count = 1 if steps * neurons < SMALL else torch.get_num_threads()
     return threads.Split(min(_BLOCK, -(-neurons // count // 64) * 64), count)
 
 
 def _split_samples(arguments: Mapping[str, Value]) -> threads.Split:
     """The same for a recurrent run, where a thread takes whole samples."""
     neurons, width = _integer(arguments, "neurons"), _integer(arguments, "width")
-    count = torch.get_num_threads() if _integer(arguments, "steps") * neurons > _SMALL else 1
+    count = torch.get_num_threads() if _integer(arguments, "steps") * neurons > SMALL else 1
     return threads.Split(max(1, neurons // width // (4 * count)) * width, count)

@@ -93,8 +93,10 @@ def allocate_gradients(plan: Plan, xs: Tensor, checkpoints: Tensor) -> tuple[Gra
 
 
 def contiguous(tensor: Tensor) -> Tensor:
-    """The tensor, copied if it is not contiguous."""
-    return tensor if tensor.is_contiguous() else memory.empty(tensor.shape, tensor).copy_(tensor)
+    """The tensor, copied if it is not contiguous, or if its numbers are the negatives of those in memory."""
+    return (
+        tensor if tensor.is_contiguous() and not tensor.is_neg() else memory.empty(tensor.shape, tensor).copy_(tensor)
+    )
 
 
 def sum_to_constants(plan: Plan, accumulators: Tensor, constants: Sequence[Tensor]) -> list[Tensor]:

@@ -7,12 +7,16 @@ nothing enters by its address, so that a fingerprint stays valid when objects ar
 
 Code of geir, PyTorch, NumPy and the standard library is identified by its name. An object that cannot be
 looked into, such as one of an extension module, has no fingerprint.
+
+Computing a fingerprint takes longer than the step of a small layer. So the walk also makes a `Watch`: the places that
+it read and the objects that it found there. As long as these are the same objects, the fingerprint is the same.
 """
 
 import functools
 import types
-from collections.abc import Hashable, Iterator
-from typing import Any
+from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
+from operator import is_
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -35,7 +39,12 @@ TUPLE_GETTER = type(Feedback.step)
 DESCRIPTORS: tuple[type, ...] = (types.MemberDescriptorType, types.GetSetDescriptorType, TUPLE_GETTER)
 # They do not act on the step: the runner, the attributes of `nn.Module` that hold tensors, submodules and hooks, and
 # the structure of an affine equation, which follows from the class.
-IGNORED_ATTRIBUTES = frozenset(vars(nn.Module())) - {"training"} | {"unroll", "record_states", "structure"}
+IGNORED_ATTRIBUTES = frozenset(vars(nn.Module())) - {"training"} | {
+    "unroll",
+    "record_states",
+    "structure",
+    "_memo",
+}
 IGNORED_CLASS_ATTRIBUTES = frozenset(
     {
         "__abstractmethods__",
@@ -64,14 +73,87 @@ class UnknownContentError(Exception):
     """A step depends on an object whose content cannot be found out."""
 
 
+class Watch:
+    """The places that a walk read, and the objects that it found there.
+
+    Objects are compared by identity. Equality would not do: 0.0 equals -0.0, and 1 equals True. The watch holds the
+    objects, so that no new object can have the address of an old one.
+    """
+
+    def __init__(self) -> None:
+        self._mappings: list[tuple[Mapping[Any, object], tuple[object, ...], tuple[object, ...]]] = []
+        self._readers: list[tuple[Callable[[], Iterable[object]], tuple[object, ...]]] = []
+        self._roots: tuple[object, ...] = ()
+        self._objects: list[object] = []
+        self._types: list[type] = []
+        # Whether every place is watched. Arrays are not: their numbers change in place.
+        self.complete = True
+
+    def add_mapping(self, mapping: Mapping[Any, object]) -> None:
+        """Watch the items of a mapping whose keys are strings."""
+        self._mappings.append((mapping, tuple(mapping), tuple(mapping.values())))
+
+    def add_reader(self, read: Callable[[], Iterable[object]]) -> None:
+        """Watch the objects that a function returns."""
+        self._readers.append((read, tuple(read())))
+
+    def add_type(self, value: object) -> None:
+        """Watch the type of an object."""
+        self._objects.append(value)
+        self._types.append(type(value))
+
+    def add_roots(self, roots: tuple[object, ...]) -> None:
+        """Set the objects where the walk begins."""
+        self._roots = roots
+
+    def is_of(self, *roots: object) -> bool:
+        """Whether the walk began at these objects, and not at others, such as those of a shallow copy."""
+        return len(roots) == len(self._roots) and all(map(is_, roots, self._roots))
+
+    def unchanged(self) -> bool:
+        """Whether the same objects are in all places."""
+        if not self.complete or not all(map(is_, map(type, self._objects), self._types)):
+            return False
+        for mapping, keys, values in self._mappings:
+            if tuple(mapping) != keys or not all(map(is_, mapping.values(), values)):
+                return False
+        return all(_same_objects(read(), found) for read, found in self._readers)
+
+
+def _same_objects(values: Iterable[object], others: tuple[object, ...]) -> bool:
+    values = tuple(values)
+    return len(values) == len(others) and all(map(is_, values, others))
+
+
 def fingerprint_step(module: nn.Module, step: Step, prepared: Prepared) -> Hashable:
     """The fingerprint of a step: of its module and submodules, and of what is not a tensor in the prepared values.
 
     Raises:
         UnknownContentError: If the step may depend on an object that has no fingerprint.
     """
+    return fingerprint_module(module, step)[0], fingerprint_prepared(prepared)[0]
+
+
+def fingerprint_module(module: nn.Module, step: Step) -> tuple[Hashable, Watch]:
+    """The fingerprint of a step without its prepared values, and a watch over it.
+
+    Raises:
+        UnknownContentError: If the step may depend on an object that has no fingerprint.
+    """
     walk = _Walk()
-    return step.__name__, walk.value(module), walk.value(prepared)
+    walk.watch.add_roots((module,))
+    return (step.__name__, walk.value(module)), walk.watch
+
+
+def fingerprint_prepared(prepared: Prepared) -> tuple[Hashable, Watch]:
+    """The fingerprint of what is not a tensor in prepared values, and a watch over them.
+
+    Raises:
+        UnknownContentError: If there is an object that has no fingerprint.
+    """
+    walk = _Walk()
+    walk.watch.add_roots(prepared)
+    return walk.value(prepared), walk.watch
 
 
 class _Walk:
@@ -79,6 +161,7 @@ class _Walk:
 
     def __init__(self) -> None:
         self.seen: dict[int, int] = {}
+        self.watch = Watch()
 
     def value(self, value: object) -> Hashable:
         """The fingerprint of any object."""
@@ -102,6 +185,8 @@ class _Walk:
 
     def container(self, value: Any) -> Hashable:
         kind = type(value)
+        if kind is not tuple and kind is not frozenset:
+            self.watch.add_reader(lambda: (*value, *value.values()) if kind is dict else value)
         if kind is dict:
             return "dict", *((self.value(key), self.value(part)) for key, part in value.items())
         parts = map(self.value, value)
@@ -110,14 +195,20 @@ class _Walk:
     def array(self, array: np.ndarray) -> Hashable:
         if array.dtype.hasobject or array.nbytes > MAX_ARRAY_BYTES:
             raise UnknownContentError(f"an array of {array.nbytes} bytes of {array.dtype}")
+        self.watch.complete = False
         return array.dtype.str, array.shape, array.tobytes()
 
     def instance(self, value: object) -> Hashable:
         """The class and the content of an object."""
         kind = type(value)
+        self.watch.add_type(value)
         attributes = getattr(value, "__dict__", None)
+        if attributes is not None:
+            self.watch.add_mapping(attributes)
         if not _is_trusted(kind.__module__):
             slots = [name for base in kind.__mro__ for name in _slots(base)]
+            if slots:
+                self.watch.add_reader(lambda: [getattr(value, name, None) for name in slots])
             attributes = (attributes or {}) | {name: getattr(value, name) for name in slots if hasattr(value, name)}
             if not hasattr(value, "__dict__") and not any("__slots__" in vars(base) for base in kind.__mro__):
                 attributes = None
@@ -127,8 +218,23 @@ class _Walk:
         if isinstance(value, nn.Module):
             attributes = {name: part for name, part in attributes.items() if name not in IGNORED_ATTRIBUTES}
             attributes |= value._modules
-        content = tuple(map(self.value, value)) if isinstance(value, tuple | list) else ()
-        return self.class_(kind), content, *[(name, self.value(part)) for name, part in attributes.items()]
+            for tensors in (value._parameters, value._buffers, value._modules):
+                self.watch.add_mapping(tensors)
+        return self.class_(kind), self.content(value), *[(name, self.value(part)) for name, part in attributes.items()]
+
+    def content(self, value: object) -> Hashable:
+        """What an object of a subclass of a container, a number or a string holds besides its attributes."""
+        if isinstance(value, dict):
+            self.watch.add_reader(lambda: (*value, *value.values()))
+            return tuple((self.value(key), self.value(part)) for key, part in value.items())
+        if isinstance(value, tuple | list):
+            self.watch.add_reader(lambda: value)
+            return tuple(map(self.value, value))
+        if isinstance(value, set | frozenset):
+            self.watch.add_reader(lambda: value)
+            return frozenset(map(self.value, value))
+        base = next((base for base in (int, float, complex, str, bytes) if isinstance(value, base)), None)
+        return () if base is None else base.__repr__(cast(Any, value))
 
     def code(self, value: object) -> Hashable:
         """A function, a bound method, a partial function or a module; None if it is none of these."""
@@ -149,12 +255,14 @@ class _Walk:
             return "function", function.__module__, function.__qualname__
         cells = tuple(self.value(_content(cell)) for cell in function.__closure__ or ())
         names = {*_names(function.__code__)}
+        self.watch.add_reader(lambda: _places(function, names))
         variables = []
         for name in sorted(names & function.__globals__.keys()):
             variable = function.__globals__[name]
             if isinstance(variable, types.ModuleType) and not _is_trusted(variable.__name__):
                 # Which of its attributes the function reads; the names are those of all attributes in its code.
                 read = sorted(names & vars(variable).keys())
+                self.watch.add_reader(functools.partial(_look_up, vars(variable), names))
                 variables.append((name, *((attribute, self.value(vars(variable)[attribute])) for attribute in read)))
             else:
                 variables.append((name, self.value(variable)))
@@ -169,12 +277,25 @@ class _Walk:
         if id(kind) in self.seen:
             return "seen", self.seen[id(kind)]
         self.seen[id(kind)] = len(self.seen)
+        self.watch.add_mapping(vars(kind))
+        self.watch.add_reader(lambda: kind.__bases__)
         attributes = (
             (name, self.value(_unwrap(part)))
             for name, part in vars(kind).items()
             if name not in IGNORED_CLASS_ATTRIBUTES and not isinstance(part, DESCRIPTORS)
         )
         return "class", kind.__qualname__, tuple(map(self.class_, kind.__bases__)), *attributes
+
+
+def _places(function: types.FunctionType, names: set[str]) -> list[object]:
+    """The objects that the behavior of a function depends on, at the places where they are found now."""
+    cells = map(_content, function.__closure__ or ())
+    own = (function.__code__, function.__defaults__, function.__kwdefaults__)
+    return [*own, *cells, *_look_up(function.__globals__, names)]
+
+
+def _look_up(variables: Mapping[str, object], names: set[str]) -> list[object]:
+    return [variables.get(name) for name in names]
 
 
 def _is_trusted(module: str | None) -> bool:

@@ -1,11 +1,12 @@
 """The programs of steps, cached for all models whose steps do the same.
 
 An entry is found by the fingerprint of the step (see `fingerprint.py`), the names of parameters and buffers,
-the number of prepared values and the dtype. The fingerprint is computed in every call, from everything that
-the step may read, so that any change of a setting, an object, a class or a function finds another entry, and
-the step is traced again. If it cannot be computed, the step is traced in every call.
+the number of prepared values and the dtype. The fingerprint is computed from everything that the step may read,
+so that any change of a setting, an object, a class or a function finds another entry, and the step is traced again.
+If it cannot be computed, the step is traced in every call.
 
-The cache is bounded, and its entries hold no objects of the user.
+The cache is bounded, and its entries hold no objects of the user. A module remembers its last entry, with a watch
+over what the fingerprint was computed from.
 """
 
 import itertools
@@ -18,8 +19,9 @@ import torch
 from torch import nn, Tensor
 
 from ..._util.state import AnyState, leaves, map_state, map_tensors, tensors_of
+from ..memo import memo_of
 from ..stepper import Steppable, Stepper
-from .fingerprint import fingerprint_step, UnknownContentError
+from .fingerprint import fingerprint_module, fingerprint_prepared, UnknownContentError, Watch
 from .guards import guard_on_settings
 from .program import NotFusableError
 from .trace import trace, TracedProgram
@@ -112,17 +114,49 @@ def _cached_program(
     """
     part = stepper.feedback or stepper
     module = stepper.module
+    memo = memo_of(module)
+    last: _LastProgram | None = memo.program if memo else None
+    known = last is not None and last.watch.is_of(module) and last.watch.unchanged() and last.step == part.step.__name__
     try:
-        key = ProgramKey(fingerprint_step(module, part.step, part.prepared), tuple(names), count, dtype)
+        if last is not None and last.prepared.is_of(*part.prepared) and last.prepared.unchanged():
+            values, prepared = last.values, last.prepared
+        else:
+            values, prepared = fingerprint_prepared(part.prepared)
+        if known and last is not None and (last.values, last.constants, last.dtype) == (values, count, dtype):
+            if memo and prepared is not last.prepared:
+                memo.program = last._replace(prepared=prepared)
+            return last.program
+        fingerprint, watch = fingerprint_module(module, part.step)
     except UnknownContentError:
         return trace(module, part.step, state, names, part.prepared, dtype)
+    program = _find_program(ProgramKey((fingerprint, values), tuple(names), count, dtype), stepper, state)
+    if memo:
+        memo.program = _LastProgram(watch, part.step.__name__, prepared, values, count, dtype, program)
+    return program
+
+
+class _LastProgram(NamedTuple):
+    """The program that a module ran last, and all that decides whether it is still the right one."""
+
+    watch: Watch
+    step: str  # name of the method
+    prepared: Watch  # over the prepared values
+    values: Hashable  # fingerprint of the prepared values
+    constants: int  # number of parameters, buffers and prepared values
+    dtype: torch.dtype
+    program: TracedProgram
+
+
+def _find_program(key: ProgramKey, stepper: Stepper, state: AnyState) -> TracedProgram:
+    """The program of a key, from the cache or traced; see `_cached_program`."""
+    part = stepper.feedback or stepper
     with _lock:
         result = _programs.get(key)
         if result is not None:
             _programs.move_to_end(key)
     if result is None:
         try:
-            result = trace(module, part.step, state, names, part.prepared, dtype)
+            result = trace(stepper.module, part.step, state, key.tensors, part.prepared, key.dtype)
         except NotFusableError as error:
             # Without its traceback, which would keep the model alive.
             result = NotFusableError(*error.args)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar, dataclass_transform, Self
 
 from torch import nn, Tensor
 
+from ..._runtime.memo import Memo
 from ..._util.state import register_state_types
 from .parameter import Parameter, parameter
 from .setting import plain_setting, Setting, setting
@@ -48,6 +49,7 @@ class Declared(nn.Module):
 
     def __init__(self, *arguments: object, **keywords: object) -> None:
         super().__init__()
+        object.__setattr__(self, "_memo", Memo())
         for name, value in self._bind_arguments(arguments, keywords).items():
             setattr(self, name, value)
         self.__post_init__()

@@ -1,0 +1,310 @@
+"""Direct calls: small runs without gradients, as in a stream, by one call of compiled code.
+
+A run of a few neurons for a few steps takes a few microseconds; checking its arguments, finding its program,
+computing coefficients and arranging tensors takes a hundred. So all of this is prepared when a module is called for
+the second time in the same way, and is used as long as these are proved unchanged:
+
+- The module, its settings and its code: the objects that a `Watch` holds are in their places.
+- Parameters and buffers: they are the same tensors, with the same dtype, shape and device, and their numbers equal
+  copies. The compiled code compares them right before it runs. Nothing is concluded from version counters.
+- The input and the state have the same types, dtypes and shapes.
+
+If anything differs, the call takes the ordinary way, with all its checks.
+"""
+
+import struct
+from collections.abc import Callable, Hashable, Iterator
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn, Tensor
+from torch._C._functorch import peek_interpreter_stack
+from torch.autograd import forward_ad
+
+from ..._util.state import AnyState, tensors_of
+from ..arguments import PLAIN_TENSORS
+from ..compiler import NoCompilerError
+from ..memo import Memo, memo_of
+from ..stepper import Stepper
+from . import cpu
+from .feedforward import layout_constants
+from .fingerprint import Watch
+from .program import NotFusableError
+from .program_cache import prepare_run
+
+# Methods that are part of every call but not of the traced step. Those of geir depend on the module and its arguments
+# only; those of a user may depend on anything.
+CALLED_METHODS = (
+    "prepare",
+    "transform_input",
+    "state_dtype",
+    "stepper",
+    "forward",
+    "check_input",
+    "check_parameters",
+    "check_state_type",
+    "start_state",
+    "expect_state",
+)
+# Prepared calls of a module, at most.
+MAX_CALLS = 8
+
+Result = tuple[Tensor, AnyState]
+
+
+class _Tensor(NamedTuple):
+    """A parameter or buffer, and what it was."""
+
+    tensor: Tensor
+    dtype: torch.dtype
+    shape: torch.Size
+    copy: Tensor
+
+
+class _Call(NamedTuple):
+    """A prepared call."""
+
+    function: Callable[[bytes], int]
+    pack: Callable[..., bytes]
+    fields: list[int]  # of `direct_arguments`, those that change from call to call zero
+    dynamic: int  # index of the input in them; output, initial and final state follow
+    step_shape: torch.Size
+    output_dtype: torch.dtype
+    like: Tensor  # of the state's dtype
+    rest: Tensor | None  # the initial state, stacked; None if it may differ from call to call
+    keep: list[Tensor]  # tensors that the fields point to
+
+
+class _Prepared:
+    """The prepared calls of a module, and what they depend on."""
+
+    def __init__(self, watch: Watch, tensors: list[_Tensor], structure: AnyState):
+        self.watch = watch
+        self.tensors = tensors
+        self.structure = structure
+        self.calls: dict[Hashable, _Call] = {}
+
+
+def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None:
+    """Run a module by a prepared call; None if there is none, or if it cannot be used now.
+
+    Args:
+        module: A cell or a layer over time.
+        x: Its input.
+        state: The state to start from, or None.
+    """
+    if torch.compiler.is_compiling():
+        return None
+    memo = memo_of(module)
+    prepared = memo.direct if memo else None
+    if type(prepared) is not _Prepared or type(x) is not Tensor or not x.is_cpu or x.layout is not torch.strided:
+        return None
+    call = prepared.calls.get((x.dtype, x.shape))
+    if call is None or x.is_neg() or _is_special():
+        return None
+    if not prepared.watch.is_of(module) or not prepared.watch.unchanged():
+        return None
+    grad_enabled = torch.is_grad_enabled()
+    if grad_enabled and x.requires_grad:
+        return None
+    fields = call.fields.copy()
+    place = 1
+    for tensor, dtype, shape, _ in prepared.tensors:
+        if tensor.dtype is not dtype or tensor.shape != shape or not tensor.is_cpu or not tensor.is_contiguous():
+            return None
+        if grad_enabled and tensor.requires_grad:
+            return None
+        address = tensor.data_ptr()
+        if not address:
+            return None
+        fields[place] = address
+        place += 3
+    initial = call.rest if state is None else _stack(state, prepared.structure, call, grad_enabled)
+    if initial is None:
+        return None
+    xs = x if x.is_contiguous() else x.contiguous()
+    zs = xs.new_empty(xs.shape, dtype=call.output_dtype)
+    final = call.like.new_empty(call.like.shape)
+    place = call.dynamic
+    address = initial if isinstance(initial, int) else initial.data_ptr()
+    fields[place : place + 4] = xs.data_ptr(), zs.data_ptr(), address, final.data_ptr()
+    if not call.function(call.pack(*fields)):
+        return None  # a parameter has other values
+    parts = final.unbind(0)
+    structure = prepared.structure
+    if structure[1] is None:
+        return zs, structure[0](*parts)
+    return zs, _rebuild(structure, iter(parts))
+
+
+def _is_special() -> bool:
+    """Whether a transform, a dispatch mode or forward mode is active."""
+    return (
+        peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or forward_ad._current_level >= 0
+    )
+
+
+def _stack(state: AnyState, structure: Any, call: _Call, grad_enabled: bool) -> Tensor | int | None:
+    """The parts of a state, stacked: the address of the first if they lie one after the other; None if it is another
+    kind of state."""
+    if structure[1] is None:
+        if type(state) is not structure[0]:
+            return None
+        parts = state
+    else:
+        parts = list[Tensor]()
+        if not _flatten(state, structure, parts):
+            return None
+    dtype, shape = call.like.dtype, call.step_shape
+    size = call.like.nbytes // len(parts)
+    first = expected = 0
+    adjacent = True
+    for part in parts:
+        if type(part) is not Tensor or part.dtype is not dtype or part.shape != shape or not part.is_cpu:
+            return None
+        if grad_enabled and part.requires_grad:
+            return None
+        if adjacent:
+            address = part.data_ptr()
+            if not expected:
+                first = address
+            adjacent = part.is_contiguous() and not part.is_neg() and (address == expected or not expected)
+            expected = address + size
+    return first if adjacent else torch.stack(tuple(parts))
+
+
+def _structure_of(state: AnyState) -> Any:
+    """The type of a state and, if it holds states, the same of its parts; None of a tensor."""
+    parts = [_structure_of(part) if isinstance(part, tuple) else None for part in state]
+    return type(state), (parts if any(parts) else None)
+
+
+def _flatten(state: AnyState, structure: Any, parts: list[Tensor]) -> bool:
+    """Append the tensors of a state; whether it has the structure."""
+    kind, inner = structure
+    if type(state) is not kind:
+        return False
+    for part, nested in zip(state, inner or [None] * len(state), strict=True):
+        if nested is None:
+            parts.append(part)
+        elif not _flatten(part, nested, parts):
+            return False
+    return True
+
+
+def _rebuild(structure: Any, parts: Iterator[Tensor]) -> AnyState:
+    kind, inner = structure
+    if inner is None:
+        return kind(*(next(parts) for _ in kind._fields))
+    return kind(*(next(parts) if nested is None else _rebuild(nested, parts) for nested in inner))
+
+
+def prepare_call(
+    module: nn.Module,
+    stepper: Stepper,
+    xs: Tensor,
+    state: AnyState,
+    output_dtype: torch.dtype,
+    over_time: bool,
+    initial: bool,
+) -> None:
+    """Prepare the next call of this kind, when it is made for the second time.
+
+    Args:
+        module: A cell or a layer over time.
+        stepper: The module, ready to run.
+        xs: The input of its step, as it was given to the module.
+        state: The state before the first step.
+        output_dtype: Dtype of the output.
+        over_time: Whether the first dimension of the input is time.
+        initial: Whether the state is the initial one, which the same module has in every call.
+    """
+    memo = memo_of(module)
+    if torch.compiler.is_compiling() or memo is None or _is_special():
+        return
+    key = (xs.dtype, xs.shape)
+    tensors = tensors_of(module).values()
+    wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (xs, *tensors))
+    small = 0 < xs.numel() < cpu.SMALL and struct.calcsize("P") == 8
+    plain = all(type(t) in PLAIN_TENSORS and t.is_cpu and t.is_contiguous() and t.data_ptr() for t in tensors)
+    if wants_gradient or not small or not plain or type(xs) is not Tensor or not xs.is_cpu:
+        return
+    if stepper.feedback is not None or not stepper.elementwise or not _depends_on_watched_only(module):
+        return
+    if memo.direct is None or (type(memo.direct) is not _Prepared and memo.direct != key):
+        memo.direct = key
+        return
+    try:
+        call, watch = _make_call(memo, stepper, xs, state, output_dtype, over_time, initial)
+    except (NotFusableError, NoCompilerError):
+        return
+    if watch is None or not watch.complete:
+        return
+    prepared = memo.direct
+    valid = type(prepared) is _Prepared and prepared.watch is watch and len(prepared.calls) < MAX_CALLS
+    if not valid or not all(t.tensor.dtype is t.dtype and torch.equal(t.tensor, t.copy) for t in prepared.tensors):
+        copies = [_Tensor(t, t.dtype, t.shape, t.detach().clone()) for t in tensors]
+        prepared = _Prepared(watch, copies, _structure_of(state))
+    comparisons: list[int] = []
+    for tensor, _, _, copy in prepared.tensors:
+        comparisons += [0, copy.data_ptr(), tensor.nbytes]
+    fields = [len(prepared.tensors), *comparisons, *call.fields]
+    pack = struct.Struct(f"={len(fields)}q").pack
+    prepared.calls[key] = call._replace(fields=fields, pack=pack, dynamic=1 + len(comparisons))
+    memo.direct = prepared
+
+
+def _make_call(
+    memo: Memo, stepper: Stepper, xs: Tensor, state: AnyState, output_dtype: torch.dtype, over_time: bool, initial: bool
+) -> tuple[_Call, Watch | None]:
+    """A call without the comparison of parameters, and the watch over its program.
+
+    Raises:
+        NotFusableError: If the step cannot become a program, or its kernels cannot be called directly.
+        NoCompilerError: If there is no C compiler, or if it fails.
+    """
+    with torch.no_grad(), torch.inference_mode(False):
+        run = prepare_run(stepper, state)
+        # Copies: nobody else can change them.
+        constants = [constant.detach().clone() for constant in run.constants]
+        shared = tuple(constant.numel() == 1 for constant in constants)
+        kernel = cpu.kernel(run.program, shared, (False,) * len(constants), xs.dtype, output_dtype)
+        step_shape = xs.shape[1:] if over_time else xs.shape
+        steps = len(xs) if over_time else 1
+        values = {
+            "steps": steps,
+            "neurons": step_shape.numel(),
+            "checkpoint_every": steps,
+            **layout_constants(kernel.constants, constants, step_shape),
+        }
+        keep = [value for value in values.values() if isinstance(value, Tensor)]
+        numbers = {name: v.data_ptr() if isinstance(v, Tensor) else v or 0 for name, v in values.items()}
+        if kernel.direct is None:
+            raise NotFusableError("its kernels cannot be called directly")
+        fields = [numbers.get(name, 0) for name in kernel.forward_names]
+        like = torch.empty_like(run.state, memory_format=torch.contiguous_format)
+        rest = run.state.detach().clone().contiguous() if initial else None
+    watch = memo.program.watch if memo.program else None
+    call = _Call(kernel.direct, struct.pack, fields, 0, step_shape, output_dtype, like, rest, keep)
+    return call, watch
+
+
+def _depends_on_watched_only(module: nn.Module) -> bool:
+    """Whether all that a call does besides its step depends on the module and its arguments only."""
+    for part in module.modules():
+        # A module of another kind, such as a parametrization, may compute parameters from anything.
+        if memo_of(part) is None:
+            return False
+        for name in CALLED_METHODS:
+            method = getattr(type(part), name, None)
+            if name in vars(part) or (method is not None and not method.__module__.startswith("geir.")):
+                return False
+        # Coefficients of a user's equations may depend on anything.
+        if hasattr(type(part), "derivative"):
+            model: Any = part
+            functions = (type(model).rest, type(model).derivative, type(model.integrator).prepare)
+            if not all(function.__module__.startswith("geir.") for function in functions):
+                return False
+    return True

@@ -1,0 +1,358 @@
+"""Direct calls give what the ordinary way gives, and notice every change of what they depend on."""
+
+import copy
+import io
+import pickle
+import threading
+from typing import NamedTuple
+
+import pytest
+import torch
+from model_table import MODELS
+from torch import nn, Tensor
+from torch.nn.utils import parametrize
+
+import geir
+from geir._runtime.compiler import find_compiler
+from geir._runtime.kernels import direct
+from geir.wrappers import CellMixin
+
+pytestmark = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
+
+
+@pytest.fixture(autouse=True)
+def no_gradients():
+    with torch.no_grad():
+        yield
+
+
+@pytest.fixture
+def uses(monkeypatch):
+    """The calls that were direct."""
+    used = []
+    run = direct.run_directly
+
+    def counting(module, x, state):
+        result = run(module, x, state)
+        if result is not None:
+            used.append(module)
+        return result
+
+    monkeypatch.setattr("geir.core.neuron.run_directly", counting)
+    monkeypatch.setattr("geir.wrappers.cell.run_directly", counting)
+    return used
+
+
+def warm_up(model, x):
+    """Call a model until it calls directly; the last state."""
+    state = None
+    for _ in range(4):
+        _, state = model(x, state)
+    return state
+
+
+def ordinary(model, x, state):
+    """The result of a copy, which remembers nothing."""
+    fresh = copy.deepcopy(model)
+    return fresh(x, state)
+
+
+def assert_same(actual, expected):
+    torch.testing.assert_close(actual, expected, rtol=0, atol=0, equal_nan=True)
+
+
+@pytest.mark.parametrize("model", MODELS, ids=str)
+def test_a_direct_call_equals_an_ordinary_one(model, uses):
+    model = copy.deepcopy(model)
+    xs = torch.rand(5, 3, 4)
+    state = None
+    for _ in range(5):
+        expected = ordinary(model, xs, state)
+        actual = model(xs, state)
+        assert_same(actual, expected)
+        state = actual[1]
+    if not isinstance(model, geir.Recurrent | geir.Compartments) and "MC" not in type(model).__name__:
+        assert uses or not model.elementwise
+
+
+def assign_data(model):
+    model.tau_mem.data = torch.tensor(0.03)
+
+
+def swap_and_spoil(model):
+    """The parameter gets other memory with the same numbers; the old memory is overwritten."""
+    old = model.tau_mem.data
+    model.tau_mem.data = old.clone()
+    old.fill_(0.5)
+
+
+def write_through_numpy(model):
+    model.tau_mem.numpy()[...] = 0.03
+
+
+def share_storage(model):
+    with torch.no_grad():
+        model.tau_mem.set_(torch.tensor([0.03, 0.04])[0])
+
+
+def set_class(model):
+    class Other(type(model)):
+        def threshold(self, before, after):
+            return after.v - 0.1
+
+    model.__class__ = Other
+
+
+def halve_the_time_constant(model):
+    class Half(nn.Module):
+        def forward(self, x):
+            return x / 2
+
+    parametrize.register_parametrization(model, "tau_mem", Half())
+
+
+CHANGES = {
+    "in place": lambda model: model.tau_mem.fill_(0.03),
+    "fill_ of .data": lambda model: model.tau_mem.data.fill_(0.03),
+    "assignment of .data": assign_data,
+    "other memory": swap_and_spoil,
+    "NumPy": write_through_numpy,
+    "set_": share_storage,
+    "assignment": lambda model: setattr(model, "tau_mem", 0.03),
+    "buffer": lambda model: model._buffers.update(tau_mem=torch.tensor(0.03)),
+    "one value for each neuron": lambda model: setattr(model, "tau_mem", torch.linspace(0.02, 0.03, 8)),
+    "load_state_dict": lambda model: model.load_state_dict(model.state_dict() | {"tau_mem": torch.tensor(0.03)}),
+    "threshold": lambda model: model.v_th.fill_(0.1),
+    "resting potential": lambda model: model.v_rest.fill_(0.3),
+    "dt": lambda model: setattr(model, "dt", 2e-3),
+    "integrator": lambda model: setattr(model, "integrator", geir.Euler()),
+    "reset": lambda model: setattr(model, "reset_mechanism", geir.ResetBySubtraction()),
+    "method of the instance": lambda model: setattr(model, "threshold", lambda before, after: after.v - 0.1),
+    "prepare of the instance": lambda model: setattr(model, "prepare", lambda: geir.LIF(tau_mem=0.05).prepare()),
+    "class": set_class,
+    "parametrization": halve_the_time_constant,
+}
+
+
+@pytest.mark.filterwarnings("ignore:ParametrizedLIF runs on the reference loop")
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("form", [geir.LIF, geir.LIFCell], ids=lambda form: form.__name__)
+def test_a_direct_call_notices_every_change_of_the_model(form, name, uses):
+    # From no spikes to a spike in every step.
+    model, x = form(), torch.rand(5, 8) * torch.logspace(-1, 1, 8)
+    state = warm_up(model, x)
+    assert uses
+    before = model(x, state)
+    CHANGES[name](model)
+    for _ in range(4):  # also when the changed model is called directly
+        after = model(x, state)
+        assert_same(after, ordinary(model, x, state))
+    if name != "other memory":
+        assert not all(map(torch.equal, (before[0], before[1].v), (after[0], after[1].v)))
+
+
+@pytest.mark.parametrize("form", [geir.LIF, geir.LIFCell], ids=lambda form: form.__name__)
+def test_the_initial_state_follows_the_resting_potential(form):
+    model, x = form(), torch.zeros(5, 4)
+    for _ in range(4):
+        model(x)
+    model.v_rest.fill_(0.3)
+    torch.testing.assert_close(model(x)[1].v, torch.full(x.shape[form is geir.LIF :], 0.3))
+
+
+class SlopeState(NamedTuple):
+    v: Tensor
+
+
+SLOPE = 1.0
+
+
+class Slope(geir.Dynamics[SlopeState]):
+    """A step that reads an attribute, an object's attribute, an item and a global variable."""
+
+    def __init__(self):
+        super().__init__()
+        self._slope = 1.0
+        self._nested = {"a": [1.0]}
+
+    def rest(self):
+        return SlopeState(torch.zeros(()))
+
+    def step(self, x, state):
+        v = state.v + x * self._slope * self._nested["a"][0] * SLOPE * (2.0 if self.training else 1.0)
+        return v, SlopeState(v)
+
+
+class SlopeCell(CellMixin, Slope): ...
+
+
+@pytest.mark.parametrize("form", [Slope, SlopeCell])
+@pytest.mark.parametrize("what", ["attribute", "item", "global", "training", "step", "negative zero"])
+def test_a_direct_call_notices_every_change_of_what_a_step_reads(form, what, monkeypatch, uses):
+    model, x = form(), torch.ones(3, 4)
+    state = warm_up(model, x)
+    assert uses
+    if what == "negative zero":
+        model._slope = 0.0
+        warm_up(model, x)
+        model._slope = -0.0
+        zero = SlopeState(-torch.zeros_like(state.v))
+        after = model(x, zero)
+        assert torch.signbit(after[1].v).all()
+        return
+    if what == "attribute":
+        model._slope = 3.0
+    elif what == "item":
+        model._nested["a"][0] = 3.0
+    elif what == "global":
+        monkeypatch.setitem(globals(), "SLOPE", 3.0)
+    elif what == "training":
+        model.eval()
+    else:
+
+        def step(self, x, state):
+            v = state.v + 5 * x
+            return v, SlopeState(v)
+
+        monkeypatch.setattr(Slope, "step", step)
+    assert_same(model(x, state), ordinary(model, x, state))
+    v = state.v.clone()
+    rows = x if isinstance(model, CellMixin) else x.sum(0)
+    factor = {"training": 1.0, "step": 5.0}.get(what, 6.0)
+    torch.testing.assert_close(model(x, state)[1].v, v + factor * rows)
+
+
+def test_a_shallow_copy_does_not_use_the_calls_of_the_original(uses):
+    model, x = geir.LIF(), torch.rand(5, 4)
+    warm_up(model, x)
+    twin = copy.copy(model)
+    twin._buffers = {name: 3 * tensor for name, tensor in model._buffers.items()}
+    uses.clear()
+    result = twin(x)
+    assert not uses
+    assert_same(result, ordinary(twin, x, None))
+
+
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda m: pickle.loads(pickle.dumps(m))])
+def test_copies_remember_nothing(duplicate):
+    model = geir.LIF()
+    warm_up(model, torch.rand(5, 4))
+    assert type(model._memo.direct) is direct._Prepared
+    assert duplicate(model)._memo.direct is None
+
+
+def test_a_saved_model_holds_no_memo():
+    model = geir.LIF()
+    sizes = []
+    for _ in range(2):
+        file = io.BytesIO()
+        torch.save(model, file)
+        sizes.append(len(file.getvalue()))
+        warm_up(model, torch.rand(5, 4))
+    assert sizes[0] == sizes[1]
+
+
+INPUTS = {
+    "transposed": lambda x: x.t().contiguous().t(),
+    "negative view": lambda x: torch._neg_view(x),
+    "other dtype": lambda x: x.bfloat16(),
+    "other shape": lambda x: x[:, :2],
+    "no step": lambda x: x[:0],
+}
+
+
+@pytest.mark.parametrize("kind", INPUTS)
+@pytest.mark.parametrize("form", [geir.LIF, geir.LIFCell], ids=lambda form: form.__name__)
+def test_inputs_of_other_kinds(form, kind):
+    model, x = form(), torch.rand(5, 4)
+    for _ in range(4):
+        model(x)
+    other = INPUTS[kind](x)
+    for _ in range(4):
+        assert_same(model(other), ordinary(model, other, None))
+
+
+def test_states_of_other_kinds():
+    model, x = geir.LIF(), torch.rand(5, 3, 4)
+    state = warm_up(model, x)
+    separate = type(state)(*(part.clone() for part in state))
+    transposed = type(state)(*(part.t().contiguous().t() for part in state))
+    swapped = type(state)(v=state.i, i=state.v)
+    negative = type(state)(*map(torch._neg_view, state))
+    for other in (separate, transposed, swapped, negative):
+        assert_same(model(x, other), ordinary(model, x, other))
+    with pytest.raises(TypeError, match="expected a LIFState"):
+        model(x, tuple(state))
+    with pytest.raises(ValueError, match="has shape"):
+        model(x, type(state)(*(part[:1] for part in state)))
+    with pytest.raises(ValueError, match="has dtype"):
+        model(x, type(state)(*(part.double() for part in state)))
+
+
+def test_results_do_not_share_memory_with_later_ones():
+    model, x = geir.LIFCell(), torch.rand(4)
+    state = warm_up(model, x)
+    z, next_state = model(x, state)
+    kept = z.clone(), next_state.v.clone(), state.v.clone()
+    for _ in range(3):
+        model(2 * x, next_state)
+    assert_same((z, next_state.v, state.v), kept)
+
+
+def test_gradients_are_recorded_whenever_something_needs_one(uses):
+    model, x = geir.LIF(tau_mem=geir.learnable(0.02)), 10 * torch.rand(20, 4)
+    state = warm_up(model, x)
+    assert uses
+    uses.clear()
+    with torch.enable_grad():
+        assert model(x, state)[0].requires_grad
+        plain = geir.LIF()
+        for _ in range(4):
+            plain(x)
+        assert uses  # nothing needs a gradient
+        uses.clear()
+        assert plain(x.clone().requires_grad_())[0].requires_grad
+        learned = type(state)(*(part.clone().requires_grad_() for part in state))
+        assert plain(x, learned)[0].requires_grad
+    assert not uses
+
+
+def test_transforms_and_modes_take_the_ordinary_way(uses):
+    model, x = geir.LIF(), torch.rand(5, 3, 4)
+    warm_up(model, x)
+    uses.clear()
+    mapped = torch.vmap(lambda x: model(x)[0], in_dims=1, out_dims=1)(x)
+    assert_same(mapped, model(x)[0])
+    with torch.autograd.forward_ad.dual_level():
+        dual = torch.autograd.forward_ad.make_dual(x, torch.ones_like(x))
+        assert torch.autograd.forward_ad.unpack_dual(model(dual)[0]).tangent is not None
+    with torch.inference_mode():
+        z, _ = model(x)
+        assert z.is_inference()
+
+
+def test_threads_may_share_a_model():
+    model, errors = geir.LIF(), []
+    inputs = [torch.rand(5, 4) for _ in range(4)]
+    expected = [model(x)[0] for x in inputs]
+
+    def work(k):
+        with torch.no_grad():
+            for _ in range(300):
+                if not torch.equal(model(inputs[k])[0], expected[k]):
+                    errors.append(k)
+
+    threads = [threading.Thread(target=work, args=(k,)) for k in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not errors
+
+
+def test_the_number_of_prepared_calls_is_bounded():
+    model = geir.LIF()
+    for size in range(1, 30):
+        for _ in range(3):
+            model(torch.rand(5, size))
+    assert len(model._memo.direct.calls) <= direct.MAX_CALLS
