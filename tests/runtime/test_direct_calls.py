@@ -1,4 +1,4 @@
-"""Direct calls give what the ordinary way gives, and notice every change of what they depend on."""
+"""Direct calls give what the ordinary way gives, gradients included, and notice every change of what they depend on."""
 
 import copy
 import io
@@ -15,6 +15,7 @@ from torch.nn.utils import parametrize
 import geir
 from geir._runtime.compiler import find_compiler
 from geir._runtime.kernels import direct
+from geir._util.state import leaves, map_state
 from geir.wrappers import CellMixin
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
@@ -299,6 +300,90 @@ def test_results_do_not_share_memory_with_later_ones():
     assert_same((z, next_state.v, state.v), kept)
 
 
+def gradients_of(model, x, state, weights):
+    """Output, final state and all gradients of a run, the input and the state made leaves first."""
+    x = x.detach().clone().requires_grad_()
+    start = None if state is None else map_state(lambda part: part.detach().clone().requires_grad_(), state)
+    inputs = [x, *(part for _, part in leaves(start))] if start else [x]
+    with torch.enable_grad():
+        zs, after = model(x, start)
+        results = [zs, *(part for _, part in leaves(after))]
+        loss = sum((w * part).sum() for w, part in zip(weights, results, strict=False) if part.requires_grad)
+        grads = torch.autograd.grad(loss, inputs, allow_unused=True, materialize_grads=True)
+    return [part.detach() for part in results], grads
+
+
+FIXED = [model for model in MODELS if not any(True for _ in model.parameters())]
+
+
+@pytest.mark.parametrize("model", FIXED, ids=str)
+@pytest.mark.parametrize("given", [True, False], ids=["state", "no state"])
+def test_the_gradients_of_a_direct_run_equal_ordinary_ones(model, given, uses):
+    model = copy.deepcopy(model)
+    xs = torch.rand(70, 3, 4)  # several checkpoints
+    weights = [torch.rand(()) for _ in range(9)]
+    state = model(xs)[1] if given else None
+    with torch.enable_grad():
+        for _ in range(4):
+            model(xs, state)
+    uses.clear()
+    assert_same(gradients_of(model, xs, state, weights), gradients_of(copy.deepcopy(model), xs, state, weights))
+    assert uses or not given or not model.elementwise or isinstance(model, geir.Compartments)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.filterwarnings("ignore:ParametrizedLIF runs on the reference loop")
+def test_gradients_of_a_direct_run_follow_every_change_of_the_model(name):
+    model, x = geir.LIF(), torch.rand(5, 8) * torch.logspace(-1, 1, 8)
+    weights = [torch.rand(()) for _ in range(3)]
+    for _ in range(4):
+        gradients_of(model, x, None, weights)
+    CHANGES[name](model)
+    for _ in range(3):
+        assert_same(gradients_of(model, x, None, weights), gradients_of(copy.deepcopy(model), x, None, weights))
+
+
+@pytest.mark.parametrize("part", ["output", "state"])
+def test_a_direct_run_may_be_used_in_part(part):
+    model, x = geir.LIF(), torch.rand(5, 8)
+    for _ in range(4):
+        model(x)
+
+    def gradient(model):
+        leaf = x.clone().requires_grad_()
+        with torch.enable_grad():
+            zs, state = model(leaf)
+            return torch.autograd.grad((zs if part == "output" else state.v).sum(), leaf)
+
+    assert_same(gradient(model), gradient(copy.deepcopy(model)))
+
+
+def test_tensors_that_hooks_return_with_other_strides_or_dtypes_are_read_right():
+    model, x = geir.LIF(), torch.rand(70, 3, 8)
+    for _ in range(4):
+        model(x)
+
+    def gradient(model, unpack):
+        leaf = x.clone().requires_grad_()
+        with torch.enable_grad(), torch.autograd.graph.saved_tensors_hooks(lambda t: t, unpack):
+            zs, _ = model(leaf)
+            return torch.autograd.grad(zs.sum(), leaf)[0]
+
+    expected = gradient(copy.deepcopy(model), lambda t: t)
+    assert_same(gradient(model, lambda t: t.transpose(0, -1).contiguous().transpose(0, -1)), expected)
+
+
+def test_a_direct_run_has_no_second_derivative_in_silence():
+    model, x = geir.LIF(), torch.rand(5, 8)
+    for _ in range(4):
+        model(x)
+    leaf = x.clone().requires_grad_()
+    with torch.enable_grad():
+        (gradient,) = torch.autograd.grad(model(leaf)[0].sum(), leaf, create_graph=True)
+        with pytest.raises(RuntimeError, match="no second derivative"):
+            torch.autograd.grad(gradient.sum(), leaf)
+
+
 def test_gradients_are_recorded_whenever_something_needs_one(uses):
     model, x = geir.LIF(tau_mem=geir.learnable(0.02)), 10 * torch.rand(20, 4)
     state = warm_up(model, x)
@@ -306,15 +391,18 @@ def test_gradients_are_recorded_whenever_something_needs_one(uses):
     uses.clear()
     with torch.enable_grad():
         assert model(x, state)[0].requires_grad
-        plain = geir.LIF()
+        assert not uses  # a parameter needs a gradient
+        plain, cell = geir.LIF(), geir.LIFCell()
         for _ in range(4):
             plain(x)
-        assert uses  # nothing needs a gradient
-        uses.clear()
-        assert plain(x.clone().requires_grad_())[0].requires_grad
+            cell(x[0])
+        assert len(uses) == 4
+        assert not plain(x)[0].requires_grad
         learned = type(state)(*(part.clone().requires_grad_() for part in state))
-        assert plain(x, learned)[0].requires_grad
-    assert not uses
+        for module, values in ((plain, x), (cell, x[0])):
+            assert module(values.clone().requires_grad_())[0].requires_grad
+            z, after = module(values, learned)
+            assert z.requires_grad and after.v.requires_grad
 
 
 def test_transforms_and_modes_take_the_ordinary_way(uses):

@@ -46,13 +46,13 @@ def _gradients(ctx: Context, grad_zs: Tensor | None, grad_state: Tensor | None) 
     needed = Tensors.unflatten(ctx.plan, ctx.needs_input_grad[1:]).constants
     plan = ctx.plan.for_backward(needed)
     # In the order of `BackwardTensors`.
-    results = _differentiate(plan, (xs, grad_zs, grad_state, checkpoints, *rest))
+    results = differentiate(plan, (xs, grad_zs, grad_state, checkpoints, *rest))
     grad_xs, grad_initial_state, feedback, constants = Tensors.unflatten(plan, results)
     found = iter(constants)
     return None, grad_xs, grad_initial_state, *(feedback or ()), *(next(found) if need else None for need in needed)
 
 
-def _differentiate(plan: Plan, flat: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
+def differentiate(plan: Plan, flat: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:
     """The vector-Jacobian product; recorded by autograd only if something differentiates it again or maps over it."""
     route = dispatch(cast(Tensor, flat[0]))  # the input is never None
     if torch.compiler.is_compiling() or not (torch.is_grad_enabled() or route.functional):

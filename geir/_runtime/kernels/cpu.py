@@ -15,7 +15,7 @@ from .emit import C, Code, emit, for_each, join_lines, Language
 from .program import Program
 
 # Neurons that a thread takes at a time, at most.
-_BLOCK = 1024
+BLOCK = 1024
 # Products of steps and neurons below which one thread is faster than two.
 SMALL = 32_768
 
@@ -56,9 +56,17 @@ class Kernel(NamedTuple):
     forward: Callable[[Mapping[str, Value]], None]
     forward_recurrent: Callable[[Mapping[str, Value]], None]
     backward: Callable[[Mapping[str, Value]], None]
-    # On the CPU: `run_directly` of the template, and the names of the arguments of `forward` in their order.
-    direct: Callable[[bytes], int] | None = None
-    forward_names: Sequence[str] = ()
+    direct: "DirectFunctions | None" = None  # on the CPU
+
+
+class DirectFunctions(NamedTuple):
+    """Functions of the template that take all arguments as 64-bit numbers, packed into bytes."""
+
+    forward: Callable[[bytes], int]  # `run_directly`
+    backward: Callable[[bytes], None]  # `run_backward_directly`
+    forward_names: list[str]  # of the arguments, in their order
+    backward_names: list[str]
+    tape_rows: int
 
 
 def source(
@@ -107,7 +115,7 @@ def _declarations(
         "forward_arguments": c_struct("forward_arguments", _forward_arguments(program)),
         "backward_arguments": c_struct("backward_arguments", _backward_arguments(program)),
         "states": str(len(program.states)),
-        "block": str(_BLOCK),
+        "block": str(BLOCK),
         "tape_rows": str(len(tape)),
     }
 
@@ -227,12 +235,18 @@ def kernel(
 
     def backward(arguments: Mapping[str, Value]) -> None:
         block, count = _split(arguments)
-        workspace = memory.empty([count * tape_rows * _integer(arguments, "checkpoint_every") * _BLOCK], real)
+        workspace = memory.empty([count * tape_rows * _integer(arguments, "checkpoint_every") * BLOCK], real)
         filled = fill_structure(backward_struct, {**arguments, "workspace": workspace})
         threads.run(library.backward, filled, block, count)
 
-    names = [argument.name for argument in _forward_arguments(program)]
-    return Kernel(program.constants, forward, forward_recurrent, backward, library.run_directly, names)
+    direct = DirectFunctions(
+        library.run_directly,
+        library.run_backward_directly,
+        [argument.name for argument in _forward_arguments(program)],
+        [argument.name for argument in _backward_arguments(program)],
+        tape_rows,
+    )
+    return Kernel(program.constants, forward, forward_recurrent, backward, direct)
 
 
 def _integer(arguments: Mapping[str, Value], name: str) -> int:
@@ -245,7 +259,7 @@ def _split(arguments: Mapping[str, Value]) -> threads.Split:
     """The neurons that a thread takes at a time, and the number of threads."""
     steps, neurons = _integer(arguments, "steps"), _integer(arguments, "neurons")
     count = 1 if steps * neurons < SMALL else torch.get_num_threads()
-    return threads.Split(min(_BLOCK, -(-neurons // count // 64) * 64), count)
+    return threads.Split(min(BLOCK, -(-neurons // count // 64) * 64), count)
 
 
 def _split_samples(arguments: Mapping[str, Value]) -> threads.Split:

@@ -1,4 +1,4 @@
-"""Direct calls: small runs without gradients, as in a stream, by one call of compiled code.
+"""Direct calls: small runs, as in a stream, by one call of compiled code.
 
 A run of a few neurons for a few steps takes a few microseconds; checking its arguments, finding its program,
 computing coefficients and arranging tensors takes a hundred. So all of this is prepared when a module is called for
@@ -9,26 +9,31 @@ the second time in the same way, and is used as long as these are proved unchang
   copies. The compiled code compares them right before it runs. Nothing is concluded from version counters.
 - The input and the state have the same types, dtypes and shapes.
 
-If anything differs, the call takes the ordinary way, with all its checks.
+If anything differs, the call takes the ordinary way, with all its checks. So does a call for which a parameter needs
+a gradient, and a step of a cell for which anything does.
 """
 
 import struct
 from collections.abc import Callable, Hashable, Iterator
-from typing import Any, NamedTuple
+from typing import Any, cast, NamedTuple
 
 import torch
 from torch import nn, Tensor
 from torch._C._functorch import peek_interpreter_stack
-from torch.autograd import forward_ad
+from torch.autograd import forward_ad, Function
 
 from ..._util.state import AnyState, tensors_of
 from ..arguments import PLAIN_TENSORS
 from ..compiler import NoCompilerError
 from ..memo import Memo, memo_of
 from ..stepper import Stepper
+from ..untyped import Context, Untyped
 from . import cpu
-from .feedforward import layout_constants
+from .autograd import differentiate
+from .cpu import DirectFunctions
+from .feedforward import contiguous, layout_constants
 from .fingerprint import Watch
+from .plan import Plan
 from .program import NotFusableError
 from .program_cache import prepare_run
 
@@ -64,14 +69,18 @@ class _Tensor(NamedTuple):
 class _Call(NamedTuple):
     """A prepared call."""
 
-    function: Callable[[bytes], int]
+    functions: DirectFunctions
     pack: Callable[..., bytes]
-    fields: list[int]  # of `direct_arguments`, those that change from call to call zero
-    dynamic: int  # index of the input in them; output, initial and final state follow
+    fields: list[int]  # of the forward function; those that change from call to call are zero
+    dynamic: int  # index of the input in them; output, initial state, final state and checkpoints follow
+    pack_backward: Callable[..., bytes]
+    backward_fields: list[int]  # of the backward function
+    over_time: bool
     step_shape: torch.Size
-    output_dtype: torch.dtype
-    like: Tensor  # of the state's dtype
+    plan: Plan  # of the backward pass
+    like: Tensor  # of the shape and dtype of the stacked state
     rest: Tensor | None  # the initial state, stacked; None if it may differ from call to call
+    constants: list[Tensor]
     keep: list[Tensor]  # tensors that the fields point to
 
 
@@ -105,8 +114,6 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
     if not prepared.watch.is_of(module) or not prepared.watch.unchanged():
         return None
     grad_enabled = torch.is_grad_enabled()
-    if grad_enabled and x.requires_grad:
-        return None
     fields = call.fields.copy()
     place = 1
     for tensor, dtype, shape, _ in prepared.tensors:
@@ -119,22 +126,95 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
             return None
         fields[place] = address
         place += 3
-    initial = call.rest if state is None else _stack(state, prepared.structure, call, grad_enabled)
+    initial = call.rest if state is None else _stack(state, prepared.structure, call)
     if initial is None:
         return None
-    xs = x if x.is_contiguous() else x.contiguous()
-    zs = xs.new_empty(xs.shape, dtype=call.output_dtype)
-    final = call.like.new_empty(call.like.shape)
-    place = call.dynamic
-    address = initial if isinstance(initial, int) else initial.data_ptr()
-    fields[place : place + 4] = xs.data_ptr(), zs.data_ptr(), address, final.data_ptr()
-    if not call.function(call.pack(*fields)):
-        return None  # a parameter has other values
-    parts = final.unbind(0)
+    if grad_enabled and (x.requires_grad or (isinstance(initial, Tensor) and initial.requires_grad)):
+        if not call.over_time:
+            return None
+        zs, final = cast(tuple[Tensor | None, Tensor | None], _DirectRun.apply(call, fields, x, initial))
+        if zs is None or final is None:
+            return None  # a parameter has other values
+        # One by one, because the results of `unbind` may not be changed in place.
+        parts = [final[k] for k in range(len(final))]
+    else:
+        outcome = _run(call, fields, x if x.is_contiguous() else x.contiguous(), initial, None)
+        if outcome is None:
+            return None
+        zs, final = outcome
+        parts = final.unbind(0)
     structure = prepared.structure
     if structure[1] is None:
         return zs, structure[0](*parts)
     return zs, _rebuild(structure, iter(parts))
+
+
+def _run(
+    call: _Call, fields: list[int], xs: Tensor, initial: Tensor | int, checkpoints: Tensor | None
+) -> tuple[Tensor, Tensor] | None:
+    """Output and final state; None if a parameter has other values than when the call was prepared."""
+    zs = xs.new_empty(xs.shape, dtype=call.plan.output_dtype)
+    final = call.like.new_empty(call.like.shape)
+    place = call.dynamic
+    address = initial if isinstance(initial, int) else initial.data_ptr()
+    saved = 0 if checkpoints is None else checkpoints.data_ptr()
+    fields[place : place + 5] = xs.data_ptr(), zs.data_ptr(), address, final.data_ptr(), saved
+    return (zs, final) if call.functions.forward(call.pack(*fields)) else None
+
+
+class _DirectRun(Function):
+    """A direct call with gradients of input and state."""
+
+    @staticmethod
+    def forward(*args: Untyped, **_: Untyped) -> Untyped:
+        ctx, call, fields, x, initial = args
+        xs = x if x.is_contiguous() else x.contiguous()
+        every = call.plan.checkpoint_every
+        checkpoints = call.like.new_empty((-(-len(xs) // every), *call.like.shape))
+        outcome = _run(call, fields, xs, initial, checkpoints)
+        if outcome is None:
+            return None, None
+        # Gradients that are not wanted would take memory as zeros.
+        ctx.set_materialize_grads(False)
+        if not outcome[0].is_floating_point():
+            ctx.mark_non_differentiable(outcome[0])
+        ctx.call = call
+        ctx.save_for_backward(xs, checkpoints)
+        return outcome
+
+    @staticmethod
+    def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
+        grad_zs, grad_state = grad_outputs
+        xs, checkpoints = ctx.saved_tensors
+        call: _Call = ctx.call
+        if grad_zs is None:
+            grad_zs = xs.new_zeros((), dtype=call.plan.output_dtype).expand(xs.shape)
+        given = (xs, grad_zs, checkpoints) if grad_state is None else (xs, grad_zs, checkpoints, grad_state)
+        if torch.is_grad_enabled() or torch.compiler.is_compiling() or _is_special() or not all(map(_is_plain, given)):
+            results = differentiate(call.plan, (xs, grad_zs, grad_state, checkpoints, *call.constants))
+            return None, None, results[0], results[1]
+        xs, grad_zs, checkpoints = contiguous(xs), contiguous(grad_zs), contiguous(checkpoints)
+        grad_state = None if grad_state is None else contiguous(grad_state)
+        grad_xs, grad_initial = xs.new_empty(xs.shape), call.like.new_empty(call.like.shape)
+        rows = call.functions.tape_rows * min(call.plan.checkpoint_every, len(xs))
+        workspace = call.like.new_empty(rows * cpu.BLOCK)
+        fields = call.backward_fields.copy()
+        # In the order of `arguments.BACKWARD`.
+        fields[:6] = (
+            xs.data_ptr(),
+            grad_zs.data_ptr(),
+            grad_xs.data_ptr(),
+            0 if grad_state is None else grad_state.data_ptr(),
+            grad_initial.data_ptr(),
+            checkpoints.data_ptr(),
+        )
+        fields[call.functions.backward_names.index("workspace")] = workspace.data_ptr()
+        call.functions.backward(call.pack_backward(*fields))
+        return None, None, grad_xs, grad_initial
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    return type(tensor) is Tensor and tensor.is_cpu and tensor.layout is torch.strided
 
 
 def _is_special() -> bool:
@@ -146,9 +226,11 @@ def _is_special() -> bool:
     )
 
 
-def _stack(state: AnyState, structure: Any, call: _Call, grad_enabled: bool) -> Tensor | int | None:
-    """The parts of a state, stacked: the address of the first if they lie one after the other; None if it is another
-    kind of state."""
+def _stack(state: AnyState, structure: Any, call: _Call) -> Tensor | int | None:
+    """The parts of a state, stacked; None if it is another kind of state.
+
+    If they lie one after the other, and need no gradient, the address of the first.
+    """
     if structure[1] is None:
         if type(state) is not structure[0]:
             return None
@@ -164,8 +246,8 @@ def _stack(state: AnyState, structure: Any, call: _Call, grad_enabled: bool) -> 
     for part in parts:
         if type(part) is not Tensor or part.dtype is not dtype or part.shape != shape or not part.is_cpu:
             return None
-        if grad_enabled and part.requires_grad:
-            return None
+        if part.requires_grad and torch.is_grad_enabled():
+            adjacent = False
         if adjacent:
             address = part.data_ptr()
             if not expected:
@@ -226,7 +308,7 @@ def prepare_call(
         return
     key = (xs.dtype, xs.shape)
     tensors = tensors_of(module).values()
-    wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in (xs, *tensors))
+    wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     small = 0 < xs.numel() < cpu.SMALL and struct.calcsize("P") == 8
     plain = all(type(t) in PLAIN_TENSORS and t.is_cpu and t.is_contiguous() and t.data_ptr() for t in tensors)
     if wants_gradient or not small or not plain or type(xs) is not Tensor or not xs.is_cpu:
@@ -252,7 +334,7 @@ def prepare_call(
         comparisons += [0, copy.data_ptr(), tensor.nbytes]
     fields = [len(prepared.tensors), *comparisons, *call.fields]
     pack = struct.Struct(f"={len(fields)}q").pack
-    prepared.calls[key] = call._replace(fields=fields, pack=pack, dynamic=1 + len(comparisons))
+    prepared.calls[key] = call._replace(pack=pack, fields=fields, dynamic=1 + len(comparisons))
     memo.direct = prepared
 
 
@@ -271,23 +353,43 @@ def _make_call(
         constants = [constant.detach().clone() for constant in run.constants]
         shared = tuple(constant.numel() == 1 for constant in constants)
         kernel = cpu.kernel(run.program, shared, (False,) * len(constants), xs.dtype, output_dtype)
+        functions = kernel.direct
+        if functions is None:
+            raise NotFusableError("its kernels cannot be called directly")
         step_shape = xs.shape[1:] if over_time else xs.shape
         steps = len(xs) if over_time else 1
+        every = run.checkpoint_every(None)
         values = {
             "steps": steps,
             "neurons": step_shape.numel(),
-            "checkpoint_every": steps,
+            "checkpoint_every": every,
             **layout_constants(kernel.constants, constants, step_shape),
         }
         keep = [value for value in values.values() if isinstance(value, Tensor)]
         numbers = {name: v.data_ptr() if isinstance(v, Tensor) else v or 0 for name, v in values.items()}
-        if kernel.direct is None:
-            raise NotFusableError("its kernels cannot be called directly")
-        fields = [numbers.get(name, 0) for name in kernel.forward_names]
+        fields = [numbers.get(name, 0) for name in functions.forward_names]
+        numbers["checkpoint_every"] = min(every, steps)
+        backward_fields = [numbers.get(name, 0) for name in functions.backward_names]
+        pack_backward = struct.Struct(f"={len(backward_fields)}q").pack
         like = torch.empty_like(run.state, memory_format=torch.contiguous_format)
         rest = run.state.detach().clone().contiguous() if initial else None
+        plan = Plan(run.program, every, output_dtype, record=False).for_backward((False,) * len(constants))
     watch = memo.program.watch if memo.program else None
-    call = _Call(kernel.direct, struct.pack, fields, 0, step_shape, output_dtype, like, rest, keep)
+    call = _Call(
+        functions,
+        struct.pack,
+        fields,
+        0,
+        pack_backward,
+        backward_fields,
+        over_time,
+        step_shape,
+        plan,
+        like,
+        rest,
+        constants,
+        keep,
+    )
     return call, watch
 
 

@@ -120,6 +120,20 @@ class Watch:
         return all(_same_objects(read(), found) for read, found in self._readers)
 
 
+class _NoWatch(Watch):
+    """A watch over objects that are new in every call, which would be a waste of time."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.complete = False
+
+    def add_mapping(self, mapping: Mapping[Any, object]) -> None: ...
+
+    def add_reader(self, read: Callable[[], Iterable[object]]) -> None: ...
+
+    def add_type(self, value: object) -> None: ...
+
+
 def _same_objects(values: Iterable[object], others: tuple[object, ...]) -> bool:
     values = tuple(values)
     return len(values) == len(others) and all(map(is_, values, others))
@@ -140,18 +154,23 @@ def fingerprint_module(module: nn.Module, step: Step) -> tuple[Hashable, Watch]:
     Raises:
         UnknownContentError: If the step may depend on an object that has no fingerprint.
     """
-    walk = _Walk()
+    walk = _Walk(Watch())
     walk.watch.add_roots((module,))
     return (step.__name__, walk.value(module)), walk.watch
 
 
-def fingerprint_prepared(prepared: Prepared) -> tuple[Hashable, Watch]:
+def fingerprint_prepared(prepared: Prepared, last: Watch | None = None) -> tuple[Hashable, Watch]:
     """The fingerprint of what is not a tensor in prepared values, and a watch over them.
+
+    Args:
+        prepared: The prepared values.
+        last: The watch of the last call. If it was over other objects, so will be that of the next call, and there
+            is nothing to watch.
 
     Raises:
         UnknownContentError: If there is an object that has no fingerprint.
     """
-    walk = _Walk()
+    walk = _Walk(Watch() if last is None or last.is_of(*prepared) else _NoWatch())
     walk.watch.add_roots(prepared)
     return walk.value(prepared), walk.watch
 
@@ -159,9 +178,9 @@ def fingerprint_prepared(prepared: Prepared) -> tuple[Hashable, Watch]:
 class _Walk:
     """Computes fingerprints. An object that occurs again, also inside itself, enters by the order of its occurrence."""
 
-    def __init__(self) -> None:
+    def __init__(self, watch: Watch) -> None:
         self.seen: dict[int, int] = {}
-        self.watch = Watch()
+        self.watch = watch
 
     def value(self, value: object) -> Hashable:
         """The fingerprint of any object."""
@@ -169,11 +188,11 @@ class _Walk:
         if kind is float:
             # As text, which tells 0.0 from -0.0, and where NaN is equal to itself.
             return repr(value)
-        if kind in CONSTANTS:
-            return kind, value
         if isinstance(value, Tensor):
             # The step's tensors are its arguments; reading another one makes tracing fail.
             return "tensor"
+        if kind in CONSTANTS:
+            return kind, value
         if isinstance(value, type):
             return self.class_(value)
         if id(value) in self.seen:

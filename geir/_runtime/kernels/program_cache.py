@@ -121,7 +121,7 @@ def _cached_program(
         if last is not None and last.prepared.is_of(*part.prepared) and last.prepared.unchanged():
             values, prepared = last.values, last.prepared
         else:
-            values, prepared = fingerprint_prepared(part.prepared)
+            values, prepared = fingerprint_prepared(part.prepared, last.prepared if last else None)
         if known and last is not None and (last.values, last.constants, last.dtype) == (values, count, dtype):
             if memo and prepared is not last.prepared:
                 memo.program = last._replace(prepared=prepared)
