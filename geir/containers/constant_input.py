@@ -75,7 +75,7 @@ def is_constant(xs: Tensor) -> bool:
 
     False for input with a gradient or tangent, which may differ from step to step.
     """
-    if torch.compiler.is_compiling() or torch.jit.is_tracing() or type(xs) is not Tensor or xs.requires_grad:
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or type(xs) is not Tensor or xs.requires_grad:
         return False
     if peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0:
         return False
@@ -112,7 +112,7 @@ def _is_known(module: nn.Module) -> bool:
 def is_modified(module: nn.Module) -> bool:
     """Whether a module has hooks, which may count calls or see the input over time, or a `forward` of its own."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return bool(hooks) or "forward" in vars(module) or nn.modules.module._has_any_global_hook()
+    return bool(hooks) or "forward" in vars(module) or bool(nn.modules.module._has_any_global_hook())
 
 
 def _apply(module: nn.Module, x: Tensor) -> Tensor | None:

@@ -75,7 +75,8 @@ class SequentialState(nn.Sequential):
         states = self._check_state(state)
         # The outputs that `return_hidden` returns are ordinary tensors, so each `Lift` makes its own.
         x, count = (x, 0) if self.return_hidden else run_constant_input(tuple(self), x, self.lift)
-        outputs, next_states = [], [()] * count
+        outputs: list[Tensor] = []
+        next_states: list[object] = [()] * count
         for module, module_state in list(zip(self, states, strict=True))[count:]:
             x, next_state = call(module, x, module_state)
             next_states.append(next_state)
