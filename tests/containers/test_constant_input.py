@@ -166,10 +166,10 @@ def test_a_class_of_your_own_can_be_registered():
 
 
 def test_a_network_on_a_constant_input_equals_that_on_copies():
-    model = SequentialState(Lift(make_features()), LIF().double(), Lift(nn.Linear(5, 3).double()))
+    model = SequentialState(Lift(make_features()), LIF().double(), Lift(nn.Linear(5, 3, bias=False).double()))
     other = copy.deepcopy(model)
     xs = (200 * IMAGES).expand_as(CONSTANT)
     ys, _ = model(xs)
     expected, _ = other(xs.clone(memory_format=torch.contiguous_format))
-    assert not torch.equal(expected[0], expected[-1])  # the neurons spike
+    assert expected.any()  # the neurons spike
     torch.testing.assert_close(ys, expected, rtol=1e-12, atol=1e-12)
