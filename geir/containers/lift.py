@@ -8,6 +8,7 @@ import torch
 from torch import nn, Tensor
 
 from .._util.time_distributed import fold_time
+from .constant_input import is_constant, is_modified, register_samplewise, run_once
 
 # How a container calls a module: (module, input, state) to (output, next state). `()` stands for "no state".
 
@@ -18,6 +19,14 @@ class Lift(nn.Module):
     A stateless module is applied to all steps at once, with time folded into the batch, so batch
     normalization computes its statistics over time as well. A stateful module, such as a
     `SequentialState` of cells, is stepped through time.
+
+    An input that is the same at every step, ``x.expand(steps, *x.shape)``, is processed once, and the output
+    is copied to all steps. The result and the gradients of the parameters are those of the computation at
+    every step, up to the order of sums: the gradients of all steps are added first and then passed back
+    once. This holds for modules known to be deterministic and to treat every sample by itself: linear,
+    convolutional, pooling and normalization layers (`BatchNorm` in evaluation mode only), elementwise activations,
+    `Flatten`, and a `torch.nn.Sequential` of them; add your own with `register_samplewise`. Modules with
+    hooks, subclasses, and inputs that require a gradient are computed at every step.
 
     Args:
         module: The module to lift.
@@ -52,7 +61,7 @@ class Lift(nn.Module):
         """
         inputs = xs[0] if isinstance(xs, tuple) else xs
         if not is_stateful(self.module):
-            return fold_time(self.module, inputs)
+            return _run_stateless(self.module, inputs)
         if inputs.dim() == 0 or not len(inputs):
             raise ValueError(
                 f"Lift steps {type(self.module).__name__} through time: "
@@ -63,6 +72,56 @@ class Lift(nn.Module):
             output, state = call_module(self.module, x, state)
             outputs.append(output)
         return torch.stack(outputs), state
+
+    @staticmethod
+    def register_samplewise(module_class: type[nn.Module]) -> type[nn.Module]:
+        """Declare that modules of a class may be run once on an input that is the same at every step.
+
+        Their output must depend on the input and the parameters only, without random numbers or buffers
+        that change, and every sample of the batch must be processed by itself. Subclasses are not included.
+
+        Args:
+            module_class: The class.
+
+        Returns:
+            The class, so that this can be used as a decorator.
+
+        Raises:
+            TypeError: If `module_class` is not a class of modules.
+        """
+        return register_samplewise(module_class)
+
+
+def _run_stateless(module: nn.Module, xs: Tensor) -> Tensor:
+    if is_constant(xs):
+        ys, count = run_once([module], xs)
+        if count:
+            return ys
+    return fold_time(module, xs)
+
+
+def run_constant_input(modules: Sequence[nn.Module], xs: Tensor, lift: bool) -> tuple[Tensor, int]:
+    """Run the leading modules of a container once if its input is the same at every step.
+
+    Args:
+        modules: The modules of the container.
+        xs: Its input.
+        lift: Whether the container lifts stateless modules.
+
+    Returns:
+        The output of the last module that was run, and how many were run.
+    """
+    if not isinstance(xs, Tensor) or not is_constant(xs):
+        return xs, 0
+    leading = []
+    for module in modules:
+        if type(module) is Lift and not is_modified(module):
+            leading.append(module.module)
+        elif lift:
+            leading.append(module)
+        else:
+            break
+    return run_once(leading, xs)
 
 
 def is_stateful(module: nn.Module) -> bool:
@@ -116,4 +175,4 @@ def call_over_time(module: nn.Module, xs: Tensor, state: object) -> tuple[Tensor
     """
     if is_stateful(module):
         return call_module(module, xs, state)
-    return (module(xs) if isinstance(module, Lift) else fold_time(module, xs)), ()
+    return (module(xs) if isinstance(module, Lift) else _run_stateless(module, xs)), ()

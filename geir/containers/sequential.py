@@ -5,7 +5,7 @@ from typing import Any, Self
 
 from torch import nn, Tensor
 
-from .lift import call_module, call_over_time, is_container_state
+from .lift import call_module, call_over_time, is_container_state, run_constant_input
 
 
 class SequentialState(nn.Sequential):
@@ -72,8 +72,12 @@ class SequentialState(nn.Sequential):
             ValueError: If `state` is not a tuple with one entry per module.
         """
         call = call_over_time if self.lift else call_module
-        outputs, next_states = [], []
-        for module, module_state in zip(self, self._check_state(state), strict=True):
+        states = self._check_state(state)
+        # The outputs that `return_hidden` returns are ordinary tensors, so each `Lift` makes its own.
+        x, count = (x, 0) if self.return_hidden else run_constant_input(tuple(self), x, self.lift)
+        outputs: list[Tensor] = []
+        next_states: list[object] = [()] * count
+        for module, module_state in list(zip(self, states, strict=True))[count:]:
             x, next_state = call(module, x, module_state)
             next_states.append(next_state)
             if self.return_hidden:
