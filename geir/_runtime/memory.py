@@ -47,7 +47,9 @@ def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
     lease = _Lease(view, _release)
     lease.memory = memory
     _leases[id(lease)] = lease
-    tensor = torch.frombuffer(view, dtype=dtype, count=math.prod(shape)).view(shape)
+    # Not `.view(shape)`: autograd forbids in-place operations on a view that a custom function returns.
+    storage = torch.frombuffer(view, dtype=dtype, count=math.prod(shape)).untyped_storage()
+    tensor = torch.empty(0, dtype=dtype).set_(storage, 0, shape)
     if torch.are_deterministic_algorithms_enabled() and torch.utils.deterministic.fill_uninitialized_memory:  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
         tensor.fill_(_fill_value(dtype))
     return tensor

@@ -3,7 +3,9 @@
 import copy
 import pickle
 
+import pytest
 import torch
+from torch import nn
 
 import geir
 from geir._runtime import memory
@@ -37,3 +39,46 @@ def test_results_survive_later_runs():
     assert torch.equal(zs, kept)
     assert pickle.loads(pickle.dumps(zs)).equal(kept)
     assert copy.deepcopy(state.v).equal(state.v)
+
+
+@pytest.mark.parametrize("neurons", [4, 2 * memory.MIN_BYTES], ids=["small", "large"])
+def test_results_are_no_views_and_can_be_changed_in_place_at_every_size(neurons):
+    xs = torch.linspace(0, 4, 5 * neurons).view(5, neurons)
+
+    def gradient(change, unroll):
+        x = xs.clone().requires_grad_()
+        zs, state = geir.LIF(unroll=unroll)(x)
+        assert not zs._is_view()
+        change(zs, state)
+        (zs.sum() + state.v.square().sum()).backward()
+        return x.grad
+
+    def add_input(zs, state):
+        zs += xs
+
+    def rectify(zs, state):
+        nn.ReLU(inplace=True)(zs)
+
+    def scale_state(zs, state):
+        state.v.mul_(2.0)
+
+    for change in (add_input, rectify, scale_state):
+        expected = gradient(change, geir.reference)
+        assert expected.any()
+        torch.testing.assert_close(gradient(change, geir.Fused()), expected)
+
+
+@pytest.mark.parametrize("size", [16, 2 * memory.MIN_BYTES], ids=["small", "large"])
+def test_memory_of_every_size_is_contiguous_and_survives_copies_sharing_and_shrinking(size):
+    tensor = memory.empty([2, size], torch.zeros(1)).fill_(3.0)
+    assert not tensor._is_view()
+    assert tensor.is_contiguous()
+    copies = [copy.deepcopy(tensor), pickle.loads(pickle.dumps(tensor)), tensor.clone().share_memory_()]
+    address = tensor.data_ptr()
+    tensor.resize_(3)
+    assert tensor.data_ptr() == address
+    tensor.share_memory_()  # moves to other memory, and gives up its own
+    for _ in range(2):
+        memory.empty([2, size], torch.zeros(1)).fill_(5.0)
+    assert tensor.tolist() == [3.0, 3.0, 3.0]
+    assert all((part == 3.0).all() for part in copies)
