@@ -71,7 +71,10 @@ def fill_structure(
             plain = type(value) in PLAIN_TENSORS and value.is_cpu and value.layout is torch.strided
             if not plain or value.is_neg() or not (value.is_contiguous() or name in strided):
                 _refuse(name, value, plain)
-            setattr(filled, name, value.data_ptr())
+            address = value.data_ptr()
+            if not address and value.numel():
+                raise ValueError(f"compiled code needs tensors with memory; the storage of {name} is empty")
+            setattr(filled, name, address)
         elif value:
             setattr(filled, name, value)
     return filled

@@ -1,4 +1,4 @@
-"""What a module remembers between calls."""
+"""Per-module caches that live from one call to the next."""
 
 from typing import Any
 

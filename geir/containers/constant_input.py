@@ -110,7 +110,7 @@ def _is_known(module: nn.Module) -> bool:
 
 
 def is_modified(module: nn.Module) -> bool:
-    """Whether a module has hooks, which may count calls or see the input over time, or a `forward` of its own."""
+    """Whether a module has hooks, which may depend on the number of calls, or an overridden `forward`."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
     return bool(hooks) or "forward" in vars(module) or bool(nn.modules.module._has_any_global_hook())
 

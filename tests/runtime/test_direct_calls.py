@@ -445,3 +445,41 @@ def test_the_number_of_prepared_calls_is_bounded():
         for _ in range(3):
             model(torch.rand(5, size))
     assert len(model._memo.direct.calls) <= direct.MAX_CALLS
+
+
+@pytest.mark.parametrize("adjacent", [True, False], ids=["as returned", "cloned"])
+def test_truncated_backpropagation_equals_the_ordinary_way(adjacent, uses):
+    model, inputs = geir.LIF(), torch.rand(6, 5, 8)
+
+    def gradients(models):
+        state, found = None, []
+        for x, module in zip(inputs, models, strict=True):
+            leaf = x.clone().requires_grad_()
+            with torch.enable_grad():
+                zs, state = module(leaf, state)
+                found.append(torch.autograd.grad(zs.sum() + state.v.sum(), leaf)[0])
+            state = map_state(lambda part: part.detach() if adjacent else part.detach().clone(), state)
+        return found
+
+    expected = gradients([copy.deepcopy(model) for _ in inputs])
+    assert not uses
+    assert_same(gradients([model] * len(inputs)), expected)
+    assert uses
+
+
+def test_tensors_without_memory_are_refused():
+    model, x = geir.LIF(), torch.rand(5, 8)
+    state = warm_up(model, x)
+    empty_input, empty_state = x.clone(), map_state(torch.clone, state)
+    empty_input.untyped_storage().resize_(0)
+    with pytest.raises(ValueError, match="storage of input is empty"):
+        model(empty_input, state)
+    empty_state.v.untyped_storage().resize_(0)
+    assert direct.run_directly(model, x, empty_state) is None
+
+
+def test_sparse_tensors_take_the_ordinary_way():
+    model, x = geir.LIF(), torch.rand(5, 8)
+    state = warm_up(model, x)
+    assert direct.run_directly(model, x.to_sparse(), state) is None
+    assert direct.run_directly(model, x, map_state(torch.Tensor.to_sparse, state)) is None

@@ -1,9 +1,11 @@
 """A kernel follows every change of what its step reads: the result is always that of the reference loop."""
 
+import copy
 import dataclasses
 import gc
 import types
 import weakref
+from collections import Counter, OrderedDict
 from typing import NamedTuple
 
 import numpy as np
@@ -278,3 +280,26 @@ def test_models_that_do_the_same_share_a_program():
     geir.LIF(tau_mem=5e-3)(torch.rand(7, 2))
     geir.LIF(dt=2e-3)  # constructing a model traces nothing
     assert program_cache._programs.keys() == before.keys()
+
+
+class Number(float):
+    """A number that is not a plain float."""
+
+
+@pytest.mark.parametrize(
+    ("before", "after"),
+    [
+        (OrderedDict(a=1.0), OrderedDict(a=2.0)),
+        (Counter(a=1), Counter(a=2)),
+        (Number(1.0), Number(2.0)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_subclasses_of_containers_and_numbers_count_by_their_content(before, after):
+    model = PrivateGain()
+    fingerprints = []
+    for value in (before, after, copy.copy(before)):
+        model._value = value
+        fingerprints.append(fingerprint_step(model, model.step, ()))
+    assert fingerprints[0] != fingerprints[1]
+    assert fingerprints[0] == fingerprints[2]

@@ -26,7 +26,7 @@ from ..._util.state import AnyState, tensors_of
 from ..arguments import PLAIN_TENSORS
 from ..compiler import NoCompilerError
 from ..memo import Memo, memo_of
-from ..stepper import Stepper
+from ..stepper import Steppable, Stepper
 from ..untyped import Context, Untyped
 from . import cpu
 from .autograd import differentiate
@@ -106,10 +106,11 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
         return None
     memo = memo_of(module)
     prepared = memo.direct if memo else None
-    if type(prepared) is not _Prepared or type(x) is not Tensor or not x.is_cpu or x.layout is not torch.strided:
+    if type(prepared) is not _Prepared or not isinstance(x, Tensor) or not _is_plain(x):
         return None
     call = prepared.calls.get((x.dtype, x.shape))
-    if call is None or x.is_neg() or _is_special():
+    # A functorch tensor has no address, so its transform is detected first.
+    if call is None or x.is_neg() or _is_special() or not x.data_ptr():
         return None
     if not prepared.watch.is_of(module) or not prepared.watch.unchanged():
         return None
@@ -192,7 +193,7 @@ class _DirectRun(Function):
         given = (xs, grad_zs, checkpoints) if grad_state is None else (xs, grad_zs, checkpoints, grad_state)
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or _is_special() or not all(map(_is_plain, given)):
             results = differentiate(call.plan, (xs, grad_zs, grad_state, checkpoints, *call.constants))
-            return None, None, results[0], results[1]
+            return None, None, results[0], results[1] if ctx.needs_input_grad[3] else None
         xs, grad_zs, checkpoints = contiguous(xs), contiguous(grad_zs), contiguous(checkpoints)
         grad_state = None if grad_state is None else contiguous(grad_state)
         grad_xs, grad_initial = xs.new_empty(xs.shape), call.like.new_empty(call.like.shape)
@@ -210,7 +211,8 @@ class _DirectRun(Function):
         )
         fields[call.functions.backward_names.index("workspace")] = workspace.data_ptr()
         call.functions.backward(call.pack_backward(*fields))
-        return None, None, grad_xs, grad_initial
+        # The initial state is no tensor, but an address, if it needs no gradient.
+        return None, None, grad_xs, grad_initial if ctx.needs_input_grad[3] else None
 
 
 def _is_plain(tensor: Tensor) -> bool:
@@ -244,7 +246,7 @@ def _stack(state: AnyState, structure: Any, call: _Call) -> Tensor | int | None:
     first = expected = 0
     adjacent = True
     for part in parts:
-        if type(part) is not Tensor or part.dtype is not dtype or part.shape != shape or not part.is_cpu:
+        if not _is_plain(part) or part.dtype is not dtype or part.shape != shape or not part.data_ptr():
             return None
         if part.requires_grad and torch.is_grad_enabled():
             adjacent = False
@@ -311,14 +313,18 @@ def prepare_call(
     wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     small = 0 < xs.numel() < cpu.SMALL and struct.calcsize("P") == 8
     plain = all(type(t) in PLAIN_TENSORS and t.is_cpu and t.is_contiguous() and t.data_ptr() for t in tensors)
-    if wants_gradient or not small or not plain or type(xs) is not Tensor or not xs.is_cpu:
+    if wants_gradient or not small or not plain or not _is_plain(xs):
         return
     if stepper.feedback is not None or not stepper.elementwise or not _depends_on_watched_only(module):
         return
     if memo.direct is None or (type(memo.direct) is not _Prepared and memo.direct != key):
         memo.direct = key
         return
+    # Before anything is computed from them: should another thread change a parameter meanwhile, its numbers differ from
+    # the copy.
+    copies = [_Tensor(t, t.dtype, t.shape, t.detach().clone()) for t in tensors]
     try:
+        stepper = cast(Steppable, module).stepper(stepper.dtype)
         call, watch = _make_call(memo, stepper, xs, state, output_dtype, over_time, initial)
     except (NotFusableError, NoCompilerError):
         return
@@ -327,7 +333,6 @@ def prepare_call(
     prepared = memo.direct
     valid = type(prepared) is _Prepared and prepared.watch is watch and len(prepared.calls) < MAX_CALLS
     if not valid or not all(t.tensor.dtype is t.dtype and torch.equal(t.tensor, t.copy) for t in prepared.tensors):
-        copies = [_Tensor(t, t.dtype, t.shape, t.detach().clone()) for t in tensors]
         prepared = _Prepared(watch, copies, _structure_of(state))
     comparisons: list[int] = []
     for tensor, _, _, copy in prepared.tensors:

@@ -242,7 +242,7 @@ class _Walk:
         return self.class_(kind), self.content(value), *[(name, self.value(part)) for name, part in attributes.items()]
 
     def content(self, value: object) -> Hashable:
-        """What an object of a subclass of a container, a number or a string holds besides its attributes."""
+        """The items or the value of an object whose class derives from a built-in container, number or string."""
         if isinstance(value, dict):
             self.watch.add_reader(lambda: (*value, *value.values()))
             return tuple((self.value(key), self.value(part)) for key, part in value.items())
