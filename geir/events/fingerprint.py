@@ -22,6 +22,8 @@ import numpy
 import torch
 from torch import nn, Tensor
 
+from .._util.attributes import BOOKKEEPING_ATTRIBUTES
+
 # Types whose values are described by `repr`, and cannot change.
 _CONSTANTS: Final = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented), range, slice)
 _TORCH_CONSTANTS: Final = (torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size)
@@ -57,27 +59,6 @@ _TUPLE_GETTER: Final = type(vars(collections.namedtuple("_Example", "field"))["f
 _HEAP_TYPE: Final = 1 << 9
 _POINTER_BYTES: Final = struct.calcsize("P")
 # Attributes of classes that say nothing about their behavior, or only repeat others.
-_IGNORED_ATTRIBUTES: Final = frozenset(
-    {
-        "__abstractmethods__",
-        "__annotate__",
-        "__annotate_func__",
-        "__annotations__",
-        "__annotations_cache__",
-        "__conditional_annotations__",
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__dict__",
-        "__doc__",
-        "__firstlineno__",
-        "__module__",
-        "__orig_bases__",
-        "__parameters__",
-        "__static_attributes__",
-        "__weakref__",
-        "_abc_impl",
-    }
-)
 _GLOBAL_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
 
 
@@ -278,7 +259,7 @@ class _Writer:
         self._tag("class", cls.__qualname__)
         self._write_all("bases", [(f"{place}, base class", base) for base in cls.__bases__])
         for name, value in cls.__dict__.items():
-            if name not in _IGNORED_ATTRIBUTES:
+            if name not in BOOKKEEPING_ATTRIBUTES:
                 self._tag("attribute", name)
                 self.write(value, f"{place}.{name}")
 

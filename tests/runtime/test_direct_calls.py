@@ -14,7 +14,7 @@ from torch.nn.utils import parametrize
 
 import geir
 from geir._runtime.compiler import find_compiler
-from geir._runtime.kernels import direct
+from geir._runtime.kernels import direct, direct_preparation
 from geir._util.state import leaves, map_state
 from geir.wrappers import CellMixin
 
@@ -238,7 +238,7 @@ def test_a_shallow_copy_does_not_use_the_calls_of_the_original(uses):
 def test_copies_remember_nothing(duplicate):
     model = geir.LIF()
     warm_up(model, torch.rand(5, 4))
-    assert type(model._memo.direct) is direct._Prepared
+    assert type(model._memo.direct) is direct.PreparedCalls
     assert duplicate(model)._memo.direct is None
 
 
@@ -444,7 +444,7 @@ def test_the_number_of_prepared_calls_is_bounded():
     for size in range(1, 30):
         for _ in range(3):
             model(torch.rand(5, size))
-    assert len(model._memo.direct.calls) <= direct.MAX_CALLS
+    assert len(model._memo.direct.calls) <= direct_preparation.MAX_CALLS
 
 
 @pytest.mark.parametrize("adjacent", [True, False], ids=["as returned", "cloned"])

@@ -1,7 +1,8 @@
 """The code that runs a step over time: kernels derived from the step, and the reference loop that defines the
 result."""
 
-from .direct import prepare_call as prepare_call, run_directly as run_directly
+from .direct import run_directly as run_directly
+from .direct_preparation import prepare_call as prepare_call
 from .fused import Fused as Fused, fused as fused
 from .reference import reference as reference
 from .source import source_of as source_of

@@ -14,15 +14,16 @@ it read and the objects that it found there. As long as these are the same objec
 
 import functools
 import types
-from collections.abc import Callable, Hashable, Iterable, Iterator, Mapping
-from operator import is_
+from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import nn, Tensor
 
+from ..._util.attributes import BOOKKEEPING_ATTRIBUTES
 from ..stepper import Feedback, Prepared, Step
+from .watch import NoWatch, Watch
 
 # Code that does not change while a program runs, and is identified by its name.
 TRUSTED_PACKAGES = frozenset(
@@ -45,98 +46,17 @@ IGNORED_ATTRIBUTES = frozenset(vars(nn.Module())) - {"training"} | {
     "structure",
     "_memo",
 }
-IGNORED_CLASS_ATTRIBUTES = frozenset(
-    {
-        "__abstractmethods__",
-        "__annotations__",
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__dict__",
-        "__doc__",
-        "__firstlineno__",
-        "__module__",
-        "__orig_bases__",
-        "__parameters__",
-        "__signature__",
-        "__static_attributes__",
-        "__weakref__",
-        "_abc_impl",
-        "_declarations",
-        "_forwarded",
-        "_own_declarations",
-    }
-)
+IGNORED_CLASS_ATTRIBUTES = BOOKKEEPING_ATTRIBUTES | {
+    "__signature__",
+    "_declarations",
+    "_forwarded",
+    "_own_declarations",
+}
 MAX_ARRAY_BYTES = 1 << 16
 
 
 class UnknownContentError(Exception):
     """A step depends on an object whose content cannot be found out."""
-
-
-class Watch:
-    """The places that a walk read, and the objects that it found there.
-
-    Objects are compared by identity. Equality would not do: 0.0 equals -0.0, and 1 equals True. The watch holds the
-    objects, so that no new object can have the address of an old one.
-    """
-
-    def __init__(self) -> None:
-        self._mappings: list[tuple[Mapping[Any, object], tuple[object, ...], tuple[object, ...]]] = []
-        self._readers: list[tuple[Callable[[], Iterable[object]], tuple[object, ...]]] = []
-        self._roots: tuple[object, ...] = ()
-        self._objects: list[object] = []
-        self._types: list[type] = []
-        # Whether every place is watched. Arrays are not: their numbers change in place.
-        self.complete = True
-
-    def add_mapping(self, mapping: Mapping[Any, object]) -> None:
-        """Watch the items of a mapping whose keys are strings."""
-        self._mappings.append((mapping, tuple(mapping), tuple(mapping.values())))
-
-    def add_reader(self, read: Callable[[], Iterable[object]]) -> None:
-        """Watch the objects that a function returns."""
-        self._readers.append((read, tuple(read())))
-
-    def add_type(self, value: object) -> None:
-        """Watch the type of an object."""
-        self._objects.append(value)
-        self._types.append(type(value))
-
-    def add_roots(self, roots: tuple[object, ...]) -> None:
-        """Set the objects where the walk begins."""
-        self._roots = roots
-
-    def is_of(self, *roots: object) -> bool:
-        """Whether the walk began at these objects, and not at others, such as those of a shallow copy."""
-        return len(roots) == len(self._roots) and all(map(is_, roots, self._roots))
-
-    def unchanged(self) -> bool:
-        """Whether the same objects are in all places."""
-        if not self.complete or not all(map(is_, map(type, self._objects), self._types)):
-            return False
-        for mapping, keys, values in self._mappings:
-            if tuple(mapping) != keys or not all(map(is_, mapping.values(), values)):
-                return False
-        return all(_same_objects(read(), found) for read, found in self._readers)
-
-
-class _NoWatch(Watch):
-    """A watch over objects that are new in every call, which would be a waste of time."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.complete = False
-
-    def add_mapping(self, mapping: Mapping[Any, object]) -> None: ...
-
-    def add_reader(self, read: Callable[[], Iterable[object]]) -> None: ...
-
-    def add_type(self, value: object) -> None: ...
-
-
-def _same_objects(values: Iterable[object], others: tuple[object, ...]) -> bool:
-    values = tuple(values)
-    return len(values) == len(others) and all(map(is_, values, others))
 
 
 def fingerprint_step(module: nn.Module, step: Step, prepared: Prepared) -> Hashable:
@@ -170,7 +90,7 @@ def fingerprint_prepared(prepared: Prepared, last: Watch | None = None) -> tuple
     Raises:
         UnknownContentError: If there is an object that has no fingerprint.
     """
-    walk = _Walk(Watch() if last is None or last.is_of(*prepared) else _NoWatch())
+    walk = _Walk(Watch() if last is None or last.is_of(*prepared) else NoWatch())
     walk.watch.add_roots(prepared)
     return walk.value(prepared), walk.watch
 

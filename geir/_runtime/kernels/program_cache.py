@@ -21,10 +21,11 @@ from torch import nn, Tensor
 from ..._util.state import AnyState, leaves, map_state, map_tensors, tensors_of
 from ..memo import memo_of
 from ..stepper import Steppable, Stepper
-from .fingerprint import fingerprint_module, fingerprint_prepared, UnknownContentError, Watch
+from .fingerprint import fingerprint_module, fingerprint_prepared, UnknownContentError
 from .guards import guard_on_settings
 from .program import NotFusableError
 from .trace import trace, TracedProgram
+from .watch import Watch
 
 
 class PreparedRun(NamedTuple):

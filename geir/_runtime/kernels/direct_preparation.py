@@ -1,0 +1,175 @@
+"""Prepare direct calls; see `geir._runtime.kernels.direct`."""
+
+import struct
+from typing import Any, cast
+
+import torch
+from torch import nn, Tensor
+
+from ..._util.state import AnyState, tensors_of
+from ..arguments import PLAIN_TENSORS
+from ..compiler import NoCompilerError
+from ..memo import Memo, memo_of
+from ..stepper import Steppable, Stepper
+from . import cpu
+from .direct import is_plain, is_special, PreparedCall, PreparedCalls, WatchedTensor
+from .feedforward import layout_constants
+from .plan import Plan
+from .program import NotFusableError
+from .program_cache import prepare_run
+from .watch import Watch
+
+# Methods that are part of every call but not of the traced step. Those of geir depend on the module and its arguments
+# only; those of a user may depend on anything.
+CALLED_METHODS = (
+    "prepare",
+    "transform_input",
+    "state_dtype",
+    "stepper",
+    "forward",
+    "check_input",
+    "check_parameters",
+    "check_state_type",
+    "start_state",
+    "expect_state",
+)
+# Prepared calls of a module, at most.
+MAX_CALLS = 8
+
+
+def prepare_call(
+    module: nn.Module,
+    stepper: Stepper,
+    xs: Tensor,
+    state: AnyState,
+    output_dtype: torch.dtype,
+    over_time: bool,
+    initial: bool,
+) -> None:
+    """Prepare the next call of this kind, when it is made for the second time.
+
+    Args:
+        module: A cell or a layer over time.
+        stepper: The module, ready to run.
+        xs: The input of its step, as it was given to the module.
+        state: The state before the first step.
+        output_dtype: Dtype of the output.
+        over_time: Whether the first dimension of the input is time.
+        initial: Whether the state is the initial one, which the same module has in every call.
+    """
+    memo = memo_of(module)
+    if torch.compiler.is_compiling() or memo is None or is_special():
+        return
+    key = (xs.dtype, xs.shape)
+    tensors = tensors_of(module).values()
+    wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
+    small = 0 < xs.numel() < cpu.SMALL and struct.calcsize("P") == 8
+    plain = all(type(t) in PLAIN_TENSORS and t.is_cpu and t.is_contiguous() and t.data_ptr() for t in tensors)
+    if wants_gradient or not small or not plain or not is_plain(xs):
+        return
+    if stepper.feedback is not None or not stepper.elementwise or not _depends_on_watched_only(module):
+        return
+    if memo.direct is None or (type(memo.direct) is not PreparedCalls and memo.direct != key):
+        memo.direct = key
+        return
+    # Before anything is computed from them: should another thread change a parameter meanwhile, its numbers differ from
+    # the copy.
+    copies = [WatchedTensor(t, t.dtype, t.shape, t.detach().clone()) for t in tensors]
+    try:
+        stepper = cast(Steppable, module).stepper(stepper.dtype)
+        call, watch = _make_call(memo, stepper, xs, state, output_dtype, over_time, initial)
+    except (NotFusableError, NoCompilerError):
+        return
+    if watch is None or not watch.complete:
+        return
+    prepared = memo.direct
+    valid = type(prepared) is PreparedCalls and prepared.watch is watch and len(prepared.calls) < MAX_CALLS
+    if not valid or not all(t.tensor.dtype is t.dtype and torch.equal(t.tensor, t.copy) for t in prepared.tensors):
+        prepared = PreparedCalls(watch, copies, _structure_of(state))
+    comparisons: list[int] = []
+    for tensor, _, _, copy in prepared.tensors:
+        comparisons += [0, copy.data_ptr(), tensor.nbytes]
+    fields = [len(prepared.tensors), *comparisons, *call.fields]
+    pack = struct.Struct(f"={len(fields)}q").pack
+    prepared.calls[key] = call._replace(pack=pack, fields=fields, dynamic=1 + len(comparisons))
+    memo.direct = prepared
+
+
+def _make_call(
+    memo: Memo, stepper: Stepper, xs: Tensor, state: AnyState, output_dtype: torch.dtype, over_time: bool, initial: bool
+) -> tuple[PreparedCall, Watch | None]:
+    """A call without the comparison of parameters, and the watch over its program.
+
+    Raises:
+        NotFusableError: If the step cannot become a program, or its kernels cannot be called directly.
+        NoCompilerError: If there is no C compiler, or if it fails.
+    """
+    with torch.no_grad(), torch.inference_mode(False):
+        run = prepare_run(stepper, state)
+        # Copies: nobody else can change them.
+        constants = [constant.detach().clone() for constant in run.constants]
+        shared = tuple(constant.numel() == 1 for constant in constants)
+        kernel = cpu.kernel(run.program, shared, (False,) * len(constants), xs.dtype, output_dtype)
+        functions = kernel.direct
+        if functions is None:
+            raise NotFusableError("its kernels cannot be called directly")
+        step_shape = xs.shape[1:] if over_time else xs.shape
+        steps = len(xs) if over_time else 1
+        every = run.checkpoint_every(None)
+        values = {
+            "steps": steps,
+            "neurons": step_shape.numel(),
+            "checkpoint_every": every,
+            **layout_constants(kernel.constants, constants, step_shape),
+        }
+        keep = [value for value in values.values() if isinstance(value, Tensor)]
+        numbers = {name: v.data_ptr() if isinstance(v, Tensor) else v or 0 for name, v in values.items()}
+        fields = [numbers.get(name, 0) for name in functions.forward_names]
+        numbers["checkpoint_every"] = min(every, steps)
+        backward_fields = [numbers.get(name, 0) for name in functions.backward_names]
+        pack_backward = struct.Struct(f"={len(backward_fields)}q").pack
+        like = torch.empty_like(run.state, memory_format=torch.contiguous_format)
+        rest = run.state.detach().clone().contiguous() if initial else None
+        plan = Plan(run.program, every, output_dtype, record=False).for_backward((False,) * len(constants))
+    watch = memo.program.watch if memo.program else None
+    call = PreparedCall(
+        functions,
+        struct.pack,
+        fields,
+        0,
+        pack_backward,
+        backward_fields,
+        over_time,
+        step_shape,
+        plan,
+        like,
+        rest,
+        constants,
+        keep,
+    )
+    return call, watch
+
+
+def _depends_on_watched_only(module: nn.Module) -> bool:
+    """Whether all that a call does besides its step depends on the module and its arguments only."""
+    for part in module.modules():
+        # A module of another kind, such as a parametrization, may compute parameters from anything.
+        if memo_of(part) is None:
+            return False
+        for name in CALLED_METHODS:
+            method = getattr(type(part), name, None)
+            if name in vars(part) or (method is not None and not method.__module__.startswith("geir.")):
+                return False
+        # Coefficients of a user's equations may depend on anything.
+        if hasattr(type(part), "derivative"):
+            model: Any = part
+            functions = (type(model).rest, type(model).derivative, type(model.integrator).prepare)
+            if not all(function.__module__.startswith("geir.") for function in functions):
+                return False
+    return True
+
+
+def _structure_of(state: AnyState) -> Any:
+    """The type of a state and, if it holds states, the same of its parts; None of a tensor."""
+    parts = [_structure_of(part) if isinstance(part, tuple) else None for part in state]
+    return type(state), (parts if any(parts) else None)
