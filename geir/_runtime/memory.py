@@ -49,7 +49,7 @@ def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
     _leases[id(lease)] = lease
     # Not `.view(shape)`: autograd forbids in-place operations on a view that a custom function returns.
     storage = torch.frombuffer(view, dtype=dtype, count=math.prod(shape)).untyped_storage()
-    tensor = torch.empty(0, dtype=dtype).set_(storage, 0, shape)  # pyright: ignore[reportCallIssue]  (stubs want strides)
+    tensor = torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, shape)  # pyright: ignore[reportCallIssue]  (stubs want strides)
     if torch.are_deterministic_algorithms_enabled() and torch.utils.deterministic.fill_uninitialized_memory:  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
         tensor.fill_(_fill_value(dtype))
     return tensor

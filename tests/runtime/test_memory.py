@@ -82,3 +82,10 @@ def test_memory_of_every_size_is_contiguous_and_survives_copies_sharing_and_shri
         memory.empty([2, size], torch.zeros(1)).fill_(5.0)
     assert tensor.tolist() == [3.0, 3.0, 3.0]
     assert all((part == 3.0).all() for part in copies)
+
+
+@pytest.mark.parametrize("size", [8, 1 << 16])
+def test_memory_is_on_the_device_of_the_other_tensor_whatever_the_default_device(size):
+    x = torch.zeros(2)
+    with torch.device("meta"):
+        assert memory.empty((size,), x).device == x.device
