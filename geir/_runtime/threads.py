@@ -53,6 +53,12 @@ def run(function: Function, arguments: ctypes.Structure, block: int, threads: in
     _start(function, Job(arguments=ctypes.addressof(arguments), block=block), threads)
 
 
+def run_packed(function: Function, packed: bytes, block: int, threads: int) -> None:
+    """Like `run`, with the struct of arguments packed into bytes."""
+    arguments = (ctypes.c_char * len(packed)).from_buffer_copy(packed)
+    _start(function, Job(arguments=ctypes.addressof(arguments), block=block), threads)
+
+
 def call(
     function: Function,
     tensors: Sequence[Tensor | NDArray[Any] | None],

@@ -129,10 +129,11 @@ class Dynamics(Declared, ABC, Generic[State]):
         state = self.start_state(inputs.new_empty(()).expand(inputs.shape[1:]), state, dtype)
         stepper = self.stepper(dtype)
         unroll = self.unroll
+        result = unroll(stepper, inputs, state, self.record_states)
         # Not of a subclass, which may do more.
         if isinstance(unroll, Fused) and type(unroll) is Fused and inputs is given and not self.record_states:
             prepare_call(self, stepper, inputs, state, unroll.output_dtype or xs.dtype, True, initial)
-        return self.unroll(stepper, inputs, state, self.record_states)
+        return result
 
     def _rests_in_the_same_state(self) -> bool:
         """Whether the initial state depends only on parameters; that of a user may depend on anything."""

@@ -439,6 +439,66 @@ def test_threads_may_share_a_model():
     assert not errors
 
 
+@pytest.mark.parametrize("threads", [1, 2, 3])
+@pytest.mark.parametrize("model", [geir.LIF(), geir.ALIF(tau_mem=torch.rand(1500) + 0.01), geir.AdEx()], ids=repr)
+def test_large_runs_are_direct_too(model, threads, uses):
+    model, xs = copy.deepcopy(model), 5 * torch.rand(20, 3, 1500)
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        for _ in range(4):
+            model(xs)
+        assert uses
+        uses.clear()
+        results = []
+        for module in (model, copy.deepcopy(model)):
+            leaf = xs.clone().requires_grad_()
+            with torch.enable_grad():
+                zs, state = module(leaf)
+                weights = torch.linspace(0, 1, zs.numel()).view_as(zs)
+                (gradient,) = torch.autograd.grad((zs * weights).sum() + state.v.sum(), leaf)
+            results.append((zs, state, gradient))
+        assert uses == [model]
+        assert_same(*results)
+        assert results[0][2].any()
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_large_runs_notice_changed_values():
+    model, xs = geir.LIF(tau_mem=torch.rand(1500) + 0.01), torch.rand(20, 3, 1500)
+    state = warm_up(model, xs)
+    model.tau_mem.data[1499] = 0.5
+    assert_same(model(xs, state), ordinary(model, xs, state))
+
+
+def test_nothing_is_prepared_while_settings_change(monkeypatch):
+    prepared = []
+    make = direct_preparation._make_call
+    monkeypatch.setattr(direct_preparation, "_make_call", lambda *args: prepared.append(1) or make(*args))
+    cell, layer, x = geir.LIFCell(), geir.LIF(), torch.rand(5, 4)
+    for k in range(5):
+        cell.surrogate = layer.surrogate = geir.surrogates.SuperSpike(1.0 + k)
+        cell(x), layer(x)
+    assert not prepared
+    for _ in range(2):
+        cell(x), layer(x)
+    assert len(prepared) == 2
+
+
+def test_nothing_is_prepared_for_shapes_that_do_not_come_again():
+    model = geir.LIF()
+    for steps in range(1, 30):
+        model(torch.rand(steps, 4))
+    assert not model._memo.direct.calls
+
+
+def test_large_states_are_not_kept():
+    model, xs = geir.LIF(), torch.rand(2, 1 << 18)
+    warm_up(model, xs)
+    assert not model._memo.direct or not model._memo.direct.calls
+
+
 def test_the_number_of_prepared_calls_is_bounded():
     model = geir.LIF()
     for size in range(1, 30):

@@ -60,10 +60,13 @@ class Kernel(NamedTuple):
 
 
 class DirectFunctions(NamedTuple):
-    """Functions of the template that take all arguments as 64-bit numbers, packed into bytes."""
+    """Functions of the template for direct calls, which get all arguments as 64-bit numbers packed into bytes."""
 
-    forward: Callable[[bytes], int]  # `run_directly`
-    backward: Callable[[bytes], None]  # `run_backward_directly`
+    run: Callable[[bytes], int]  # `run_directly`, on the calling thread
+    run_backward: Callable[[bytes], None]  # `run_backward_directly`, likewise
+    unchanged: Callable[[bytes], int]
+    forward: threads.Function  # for several threads
+    backward: threads.Function
     forward_names: list[str]  # of the arguments, in their order
     backward_names: list[str]
     tape_rows: int
@@ -242,6 +245,9 @@ def kernel(
     direct = DirectFunctions(
         library.run_directly,
         library.run_backward_directly,
+        library.unchanged,
+        library.forward,
+        library.backward,
         [argument.name for argument in _forward_arguments(program)],
         [argument.name for argument in _backward_arguments(program)],
         tape_rows,
@@ -256,9 +262,17 @@ def _integer(arguments: Mapping[str, Value], name: str) -> int:
 
 
 def _split(arguments: Mapping[str, Value]) -> threads.Split:
+    return split(_integer(arguments, "steps"), _integer(arguments, "neurons"))
+
+
+def is_small(steps: int, neurons: int) -> bool:
+    """Whether the start of threads would take longer than they save."""
+    return steps * neurons < SMALL
+
+
+def split(steps: int, neurons: int) -> threads.Split:
     """The neurons that a thread takes at a time, and the number of threads."""
-    steps, neurons = _integer(arguments, "steps"), _integer(arguments, "neurons")
-    count = 1 if steps * neurons < SMALL else torch.get_num_threads()
+    count = 1 if is_small(steps, neurons) else torch.get_num_threads()
     return threads.Split(min(BLOCK, -(-neurons // count // 64) * 64), count)
 
 

@@ -1,8 +1,8 @@
-"""Direct calls: small runs, as in a stream, by one call of compiled code.
+"""Direct calls: runs by one call of compiled code.
 
-A run of a few neurons for a few steps takes a few microseconds; checking its arguments, finding its program,
-computing coefficients and arranging tensors takes a hundred. So all of this is prepared when a module is called for
-the second time in the same way, and is used as long as these are proved unchanged:
+A run of a few neurons for a few steps, as in a stream, takes a few microseconds; checking its arguments, finding its
+program, computing coefficients and arranging tensors takes a hundred. So all of this is prepared when a module is
+called for the second time in the same way, and is used as long as these are proved unchanged:
 
 - The module, its settings and its code: the objects that a `Watch` holds are in their places.
 - Parameters and buffers: they are the same tensors, with the same dtype, shape and device, and their numbers equal
@@ -13,7 +13,8 @@ If anything differs, the call takes the ordinary way, with all its checks. So do
 a gradient, and a step of a cell for which anything does.
 """
 
-from collections.abc import Callable, Hashable, Iterator
+from collections import deque
+from collections.abc import Callable, Hashable, Iterable, Iterator, Sequence
 from typing import Any, cast, NamedTuple
 
 import torch
@@ -22,6 +23,7 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import forward_ad, Function
 
 from ..._util.state import AnyState
+from .. import memory, threads
 from ..memo import memo_of
 from ..untyped import Context, Untyped
 from . import cpu
@@ -32,6 +34,10 @@ from .plan import Plan
 from .watch import Watch
 
 Result = tuple[Tensor, AnyState]
+
+
+# Prepared calls of a module, at most.
+MAX_CALLS = 8
 
 
 class WatchedTensor(NamedTuple):
@@ -53,6 +59,9 @@ class PreparedCall(NamedTuple):
     pack_backward: Callable[..., bytes]
     backward_fields: list[int]  # of the backward function
     over_time: bool
+    steps: int
+    neurons: int
+    small: bool  # whether one thread runs it
     step_shape: torch.Size
     plan: Plan  # of the backward pass
     like: Tensor  # of the shape and dtype of the stacked state
@@ -62,12 +71,26 @@ class PreparedCall(NamedTuple):
 
 
 class PreparedCalls:
-    """The prepared calls of a module, and what they depend on."""
+    """The prepared calls of a module, and what they depend on.
 
-    def __init__(self, watch: Watch, tensors: list[WatchedTensor], structure: AnyState):
+    Args:
+        watch: Watch over the step.
+        tensors: Parameters and buffers.
+        structure: The type of the state and, if it holds states, those of its parts.
+        seen: The kinds of the last calls; a call is prepared when its kind comes again.
+    """
+
+    def __init__(
+        self,
+        watch: Watch,
+        tensors: Sequence[WatchedTensor] = (),
+        structure: Any = None,
+        seen: Iterable[Hashable] = (),
+    ) -> None:
         self.watch = watch
         self.tensors = tensors
         self.structure = structure
+        self.seen = deque(seen, MAX_CALLS)
         self.calls: dict[Hashable, PreparedCall] = {}
 
 
@@ -131,13 +154,25 @@ def _run(
     call: PreparedCall, fields: list[int], xs: Tensor, initial: Tensor | int, checkpoints: Tensor | None
 ) -> tuple[Tensor, Tensor] | None:
     """Output and final state; None if a parameter has other values than when the call was prepared."""
-    zs = xs.new_empty(xs.shape, dtype=call.plan.output_dtype)
-    final = call.like.new_empty(call.like.shape)
+    small, functions = call.small, call.functions
+    zs = _empty(call, xs.shape, xs, call.plan.output_dtype)
+    final = _empty(call, call.like.shape, call.like)
     place = call.dynamic
     address = initial if isinstance(initial, int) else initial.data_ptr()
     saved = 0 if checkpoints is None else checkpoints.data_ptr()
     fields[place : place + 5] = xs.data_ptr(), zs.data_ptr(), address, final.data_ptr(), saved
-    return (zs, final) if call.functions.forward(call.pack(*fields)) else None
+    packed = call.pack(*fields)
+    if small:
+        return (zs, final) if functions.run(packed) else None
+    if not functions.unchanged(packed):
+        return None
+    threads.run_packed(functions.forward, packed[8 * place :], *cpu.split(call.steps, call.neurons))
+    return zs, final
+
+
+def _empty(call: PreparedCall, shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) -> Tensor:
+    """An uninitialized tensor; that of a small call comes from PyTorch's allocator, which takes less time."""
+    return like.new_empty(shape, dtype=dtype) if call.small else memory.empty(shape, like, dtype)
 
 
 class _DirectRun(Function):
@@ -148,7 +183,7 @@ class _DirectRun(Function):
         ctx, call, fields, x, initial = args
         xs = x if x.is_contiguous() else x.contiguous()
         every = call.plan.checkpoint_every
-        checkpoints = call.like.new_empty((-(-len(xs) // every), *call.like.shape))
+        checkpoints = _empty(call, (-(-len(xs) // every), *call.like.shape), call.like)
         outcome = _run(call, fields, xs, initial, checkpoints)
         if outcome is None:
             return None, None
@@ -173,9 +208,10 @@ class _DirectRun(Function):
             return None, None, results[0], results[1] if ctx.needs_input_grad[3] else None
         xs, grad_zs, checkpoints = contiguous(xs), contiguous(grad_zs), contiguous(checkpoints)
         grad_state = None if grad_state is None else contiguous(grad_state)
-        grad_xs, grad_initial = xs.new_empty(xs.shape), call.like.new_empty(call.like.shape)
-        rows = call.functions.tape_rows * min(call.plan.checkpoint_every, len(xs))
-        workspace = call.like.new_empty(rows * cpu.BLOCK)
+        grad_xs, grad_initial = _empty(call, xs.shape, xs), _empty(call, call.like.shape, call.like)
+        split = cpu.split(call.steps, call.neurons)
+        rows = split.threads * call.functions.tape_rows * min(call.plan.checkpoint_every, len(xs))
+        workspace = _empty(call, [rows * cpu.BLOCK], call.like)
         fields = call.backward_fields.copy()
         # In the order of `arguments.BACKWARD`.
         fields[:6] = (
@@ -187,7 +223,11 @@ class _DirectRun(Function):
             checkpoints.data_ptr(),
         )
         fields[call.functions.backward_names.index("workspace")] = workspace.data_ptr()
-        call.functions.backward(call.pack_backward(*fields))
+        packed = call.pack_backward(*fields)
+        if call.small:
+            call.functions.run_backward(packed)
+        else:
+            threads.run_packed(call.functions.backward, packed, *split)
         # The initial state is no tensor, but an address, if it needs no gradient.
         return None, None, grad_xs, grad_initial if ctx.needs_input_grad[3] else None
 

@@ -6,18 +6,19 @@ from typing import Any, cast
 import torch
 from torch import nn, Tensor
 
-from ..._util.state import AnyState, tensors_of
+from ..._util.state import AnyState, leaves, tensors_of
 from ..arguments import PLAIN_TENSORS
 from ..compiler import NoCompilerError
 from ..memo import Memo, memo_of
 from ..stepper import Steppable, Stepper
 from . import cpu
-from .direct import is_plain, is_special, PreparedCall, PreparedCalls, WatchedTensor
+from .direct import is_plain, is_special, MAX_CALLS, PreparedCall, PreparedCalls, WatchedTensor
 from .feedforward import layout_constants
+from .fingerprint import fingerprint_module, UnknownContentError
 from .plan import Plan
 from .program import NotFusableError
 from .program_cache import prepare_run
-from .watch import Watch
+from .watch import NoWatch, Watch
 
 # Methods that are part of every call but not of the traced step. Those of geir depend on the module and its arguments
 # only; those of a user may depend on anything.
@@ -33,8 +34,8 @@ CALLED_METHODS = (
     "start_state",
     "expect_state",
 )
-# Prepared calls of a module, at most.
-MAX_CALLS = 8
+# A prepared call holds an initial state. Where that is large, a run takes so long that preparation saves little.
+MAX_STATE_BYTES = 1 << 20
 
 
 def prepare_call(
@@ -63,14 +64,23 @@ def prepare_call(
     key = (xs.dtype, xs.shape)
     tensors = tensors_of(module).values()
     wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
-    small = 0 < xs.numel() < cpu.SMALL and struct.calcsize("P") == 8
+    possible = xs.numel() > 0 and struct.calcsize("P") == 8
+    large = sum(part.nbytes for _, part in leaves(state)) > MAX_STATE_BYTES
     plain = all(type(t) in PLAIN_TENSORS and t.is_cpu and t.is_contiguous() and t.data_ptr() for t in tensors)
-    if wants_gradient or not small or not plain or not is_plain(xs):
+    if wants_gradient or not possible or large or not plain or not is_plain(xs):
         return
     if stepper.feedback is not None or not stepper.elementwise or not _depends_on_watched_only(module):
         return
-    if memo.direct is None or (type(memo.direct) is not PreparedCalls and memo.direct != key):
-        memo.direct = key
+    prepared = memo.direct
+    if type(prepared) is not PreparedCalls:
+        memo.direct = prepared = PreparedCalls(_watch(memo, module, stepper))
+    elif not prepared.watch.complete:
+        return
+    elif not prepared.watch.is_of(module) or not prepared.watch.unchanged():
+        # Nothing is prepared while settings change from call to call.
+        memo.direct = prepared = PreparedCalls(_watch(memo, module, stepper))
+    if key not in prepared.seen:
+        prepared.seen.append(key)
         return
     # Before anything is computed from them: should another thread change a parameter meanwhile, its numbers differ from
     # the copy.
@@ -82,10 +92,9 @@ def prepare_call(
         return
     if watch is None or not watch.complete:
         return
-    prepared = memo.direct
-    valid = type(prepared) is PreparedCalls and prepared.watch is watch and len(prepared.calls) < MAX_CALLS
+    valid = prepared.watch is watch and 0 < len(prepared.calls) < MAX_CALLS
     if not valid or not all(t.tensor.dtype is t.dtype and torch.equal(t.tensor, t.copy) for t in prepared.tensors):
-        prepared = PreparedCalls(watch, copies, _structure_of(state))
+        prepared = PreparedCalls(watch, copies, _structure_of(state), prepared.seen)
     comparisons: list[int] = []
     for tensor, _, _, copy in prepared.tensors:
         comparisons += [0, copy.data_ptr(), tensor.nbytes]
@@ -93,6 +102,16 @@ def prepare_call(
     pack = struct.Struct(f"={len(fields)}q").pack
     prepared.calls[key] = call._replace(pack=pack, fields=fields, dynamic=1 + len(comparisons))
     memo.direct = prepared
+
+
+def _watch(memo: Memo, module: nn.Module, stepper: Stepper) -> Watch:
+    """A watch over what the step of a module depends on, as it is now."""
+    if memo.program and memo.program.watch.is_of(module) and memo.program.watch.unchanged():
+        return memo.program.watch
+    try:
+        return fingerprint_module(module, stepper.step)[1]
+    except UnknownContentError:
+        return NoWatch()
 
 
 def _make_call(
@@ -128,7 +147,7 @@ def _make_call(
         numbers["checkpoint_every"] = min(every, steps)
         backward_fields = [numbers.get(name, 0) for name in functions.backward_names]
         pack_backward = struct.Struct(f"={len(backward_fields)}q").pack
-        like = torch.empty_like(run.state, memory_format=torch.contiguous_format)
+        like = run.state.new_empty(()).expand(run.state.shape)
         rest = run.state.detach().clone().contiguous() if initial else None
         plan = Plan(run.program, every, output_dtype, record=False).for_backward((False,) * len(constants))
     watch = memo.program.watch if memo.program else None
@@ -140,6 +159,9 @@ def _make_call(
         pack_backward,
         backward_fields,
         over_time,
+        steps,
+        step_shape.numel(),
+        cpu.is_small(steps, step_shape.numel()),
         step_shape,
         plan,
         like,

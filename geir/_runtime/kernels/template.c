@@ -63,15 +63,21 @@ void forward(job *j) {
   fence();
 }
 
-// Run on the calling thread if some arrays are unchanged; return whether they are. The numbers are: how many arrays, for
-// each its address, that of a copy, and its size in bytes; then `forward_arguments`.
-int run_directly(const int64_t *numbers) {
-  int64_t arrays = *numbers++;
-  for (; arrays; arrays--, numbers += 3)
+// Whether some arrays are unchanged. The numbers are: how many arrays, and for each its address, that of a copy, and its
+// size in bytes.
+int unchanged(const int64_t *numbers) {
+  for (int64_t arrays = *numbers++; arrays; arrays--, numbers += 3)
     if (memcmp((const void *)numbers[0], (const void *)numbers[1], numbers[2])) return 0;
-  job one_thread = {.arguments = (void *)numbers, .block = BLOCK};
-  forward(&one_thread);
   return 1;
+}
+
+// Run on the calling thread if some arrays are unchanged, and return whether they are. The numbers are those of
+// `unchanged`, and then `forward_arguments`.
+int run_directly(const int64_t *numbers) {
+  job one_thread = {.arguments = (void *)(numbers + 1 + 3 * numbers[0]), .block = BLOCK};
+  const int run = unchanged(numbers);
+  if (run) forward(&one_thread);
+  return run;
 }
 
 // The output feeds back: before every step, add weights times the last output to the input. A thread takes some
