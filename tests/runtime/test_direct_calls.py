@@ -11,6 +11,7 @@ import torch
 from model_table import MODELS
 from torch import nn, Tensor
 from torch.nn.utils import parametrize
+from torch.utils.checkpoint import checkpoint
 
 import geir
 from geir._runtime.compiler import find_compiler
@@ -371,6 +372,19 @@ def test_tensors_that_hooks_return_with_other_strides_or_dtypes_are_read_right()
 
     expected = gradient(copy.deepcopy(model), lambda t: t)
     assert_same(gradient(model, lambda t: t.transpose(0, -1).contiguous().transpose(0, -1)), expected)
+
+
+@pytest.mark.parametrize("calls", range(5))
+@pytest.mark.parametrize("reentrant", [False, True])
+def test_a_checkpointed_run_is_repeated_in_the_same_way(calls, reentrant):
+    model, xs = geir.LIF(), 5 * torch.rand(40, 8, 16)
+    for _ in range(calls):
+        model(xs)
+    with torch.enable_grad():
+        inputs = [xs.clone().requires_grad_() for _ in range(2)]
+        checkpoint(model, inputs[0], use_reentrant=reentrant)[0].sum().backward()
+        geir.LIF()(inputs[1])[0].sum().backward()
+    assert_same(inputs[0].grad, inputs[1].grad)
 
 
 def test_a_direct_run_has_no_second_derivative_in_silence():

@@ -10,7 +10,8 @@ called for the second time in the same way, and is used as long as these are pro
 - The input and the state have the same types, dtypes and shapes.
 
 If anything differs, the call takes the ordinary way, with all its checks. So does a call for which a parameter needs
-a gradient, and a step of a cell for which anything does.
+a gradient, a step of a cell for which anything does, and a run with gradients under hooks of saved tensors:
+`torch.utils.checkpoint` expects that a run saves the same tensors when it is repeated.
 """
 
 from collections import deque
@@ -131,7 +132,7 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
     if initial is None:
         return None
     if grad_enabled and (x.requires_grad or (isinstance(initial, Tensor) and initial.requires_grad)):
-        if not call.over_time:
+        if not call.over_time or torch._C._autograd._top_saved_tensors_default_hooks(False) is not None:
             return None
         zs, final = cast(tuple[Tensor | None, Tensor | None], _DirectRun.apply(call, fields, x, initial))
         if zs is None or final is None:
