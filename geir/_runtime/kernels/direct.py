@@ -132,7 +132,7 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
     if initial is None:
         return None
     if grad_enabled and (x.requires_grad or (isinstance(initial, Tensor) and initial.requires_grad)):
-        if not call.over_time or torch._C._autograd._top_saved_tensors_default_hooks(False) is not None:
+        if not call.over_time or has_saved_tensor_hooks():
             return None
         zs, final = cast(tuple[Tensor | None, Tensor | None], _DirectRun.apply(call, fields, x, initial))
         if zs is None or final is None:
@@ -244,6 +244,12 @@ def is_special() -> bool:
         or torch._C._len_torch_dispatch_stack() > 0
         or forward_ad._current_level >= 0
     )
+
+
+def has_saved_tensor_hooks() -> bool:
+    """Whether hooks of saved tensors may be active; old versions of PyTorch do not tell."""
+    find = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return find is None or find(False) is not None
 
 
 def _stack(state: AnyState, structure: Any, call: PreparedCall) -> Tensor | int | None:
