@@ -40,6 +40,9 @@ from . import (
 from ._runtime.kernels import Fused as Fused, reference as reference
 from ._runtime.memory import empty_cache as empty_cache
 from .containers import (
+    checkpoint as checkpoint,
+    compress_spikes as compress_spikes,
+    detach as detach,
     Lift as Lift,
     Network as Network,
     RecurrentSequential as RecurrentSequential,
