@@ -116,20 +116,15 @@ class Program(NamedTuple):
                 found.add(line.name)
         return name in found
 
-    @property
-    def exact(self) -> bool:
-        """Whether every operation of the step has one correct result, so that the step can and must equal
-        PyTorch's to the bit."""
-        return not any(line.operator in ROUNDED for line in self.dependencies(self.step))
-
     def fuse_multiply_add(self) -> "Program":
-        """The program with fewer operations, where it need not equal PyTorch's to the bit: in the gradient, or
-        everywhere if not `exact`.
+        """The program with fewer operations in the gradient, where nobody can tell the last digit.
 
         Divisions by constants become products with their inverses, and a product with a sum becomes one
-        operation with one rounding.
+        operation with one rounding. The step itself is never changed: in `x * x - x * x > 0`, and in
+        `sqrt(x * x - x * x)`, one rounding instead of two would make zero a positive or negative number. For the
+        same reason nothing is changed that another operation than sums and products reads.
         """
-        strict = {line.name for line in self.dependencies(self.step)} if self.exact else set[str]()
+        strict = self._read_by_other_operators() | {line.name for line in self.dependencies(self.step)}
         steady: set[Argument] = {*self.constants}
         products: dict[Argument, tuple[Argument, ...]] = {}
         lines: list[Line] = []
@@ -150,6 +145,18 @@ class Program(NamedTuple):
                     line = _fused(line, products)
             lines.append(line)
         return self._replace(lines=lines)
+
+    def _read_by_other_operators(self) -> set[Argument]:
+        """The values that any other operation than sums and products reads, directly or not."""
+        read: set[Argument] = set()
+        for line in reversed(self.lines):
+            if line.name in read or line.operator not in ("add", "sub", "mul", "neg", "div", "where"):
+                read.update(line.arguments)
+            elif line.operator == "div":
+                read.add(line.arguments[1])
+            elif line.operator == "where":
+                read.add(line.arguments[0])
+        return read
 
 
 def _fused(line: Line, products: dict[Argument, tuple[Argument, ...]]) -> Line:
