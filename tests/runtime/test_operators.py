@@ -198,3 +198,122 @@ def test_gradients_at_kinks_and_of_nan_equal_pytorch():
     xs = torch.tensor([[0.0, -0.0, 0.3, torch.nan, 1.0, -1.0]])
     loop, kernel = (run(Kinked(unroll=unroll), xs) for unroll in (geir.reference, geir.Fused()))
     torch.testing.assert_close(kernel["xs.grad"], loop["xs.grad"], equal_nan=True)
+
+
+# Buffers of masks and integers; x is the input.
+BUFFERS = {
+    "m": torch.tensor([1, 0, 1, 1, 0, 0], dtype=torch.bool),
+    "k": torch.tensor([1, 1, 0, 1, 0, 1], dtype=torch.bool),
+    "n": torch.tensor([1, -2, 100, 127, 5, -128], dtype=torch.int8),
+    "u": torch.tensor([1, 2, 100, 255, 5, 0], dtype=torch.uint8),
+    "i": torch.tensor([1, 2, 2**24 + 1, 2**31 - 1, 5, 0], dtype=torch.int32),
+    "j": torch.tensor([1, 2, 2**53 + 1, 2**24 + 1, 5, -(2**62)]),
+    "one": torch.tensor(7),
+}
+OF_BUFFERS = {
+    "a mask times x": lambda b, x: b.m * x,
+    "where": lambda b, x: torch.where(b.m, x, -x),
+    "not": lambda b, x: ~b.m * x,
+    "sum of masks": lambda b, x: (b.m + b.k) * x,
+    "product of masks": lambda b, x: (b.m * b.k) * x,
+    "xor": lambda b, x: (b.m ^ b.k) * x,
+    "masked_fill": lambda b, x: x.masked_fill(b.m, 0.3),
+    "equal masks": lambda b, x: (b.m == b.k) * x,
+    "a mask above a number": lambda b, x: (b.m > 0.5) * x,
+    "a mask as an integer": lambda b, x: (b.m.long() * 3 - 1) * x,
+    "an integer times x": lambda b, x: b.n * x,
+    "a sum that wraps around": lambda b, x: (b.n + b.n) * x,
+    "a product that wraps around": lambda b, x: b.n * b.n + x,
+    "a negative that wraps around": lambda b, x: -b.n + x,
+    "an absolute value that wraps around": lambda b, x: b.n.abs() + x,
+    "division of integers": lambda b, x: b.n / 2 + x,
+    "floor division of integers": lambda b, x: b.n // 2 + x,
+    "remainder of integers": lambda b, x: b.n % 3 + x,
+    "bits": lambda b, x: (b.n & 3) + x,
+    "square of an integer": lambda b, x: b.n**2 + x,
+    "an integer above an integer": lambda b, x: (b.n > 3) * x,
+    "an integer above a number": lambda b, x: (b.n > 3.3) * x,
+    "x above an integer": lambda b, x: (x > b.n) * x,
+    "an integer in a wider dtype": lambda b, x: (b.n.long() + 1) * x,
+    "unsigned, negative": lambda b, x: (-b.u) * x,
+    "unsigned, sum": lambda b, x: (b.u + 1) * x,
+    "unsigned, wider": lambda b, x: (b.u.int() - 300) * x,
+    "unsigned view": lambda b, x: b.n.view(torch.uint8) + x,
+    "a large integer times x": lambda b, x: b.i * x,
+    "a large integer, equal": lambda b, x: (b.i == 2**24) * x,
+    "a difference of large integers": lambda b, x: (b.i - 2**24).to(x.dtype) * x,
+    "a very large integer, equal": lambda b, x: (b.j == 2**53) * x,
+    "a very large integer beside its successor": lambda b, x: (b.j == b.j + 1) * x,
+    "a very large integer above a mask": lambda b, x: (b.j > b.m) * x,
+    "a large integer as a mask": lambda b, x: b.j.bool() * x,
+    "a large integer cut off": lambda b, x: b.j.to(torch.int8) + x,
+    "one integer for all": lambda b, x: b.one * x,
+    "half of one integer": lambda b, x: b.one // 2 * x,
+    "x by an integer": lambda b, x: x / b.one + x % b.one,
+    "where of integers": lambda b, x: torch.where(b.m, b.n, b.one) + x,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", OF_BUFFERS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_buffers_of_masks_and_integers_equal_pytorch(name, dtype):
+    class OfBuffers(geir.Dynamics[UState]):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+            for buffer, value in BUFFERS.items():
+                self.register_buffer(buffer, value)
+
+        def rest(self):
+            return UState(torch.zeros(()))
+
+        def step(self, x, state):
+            return OF_BUFFERS[name](self, x), state
+
+    torch.manual_seed(0)
+    xs = torch.randn(2, 6, dtype=dtype)
+    loop, kernel = (run(OfBuffers(unroll=unroll), xs) for unroll in (geir.reference, geir.Fused()))
+    torch.testing.assert_close(kernel, loop, rtol=0, atol=0)
+
+
+def test_a_buffer_that_becomes_a_mask_is_traced_again():
+    class Doubled(geir.Dynamics[UState]):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("m", torch.ones(4))
+
+        def rest(self):
+            return UState(torch.zeros(()))
+
+        def step(self, x, state):
+            return (self.m + self.m) * x, state
+
+    neuron, xs = Doubled(), torch.rand(2, 4)
+    close(neuron(xs)[0], 2 * xs, 0)
+    neuron.m = torch.ones(4, dtype=torch.bool)
+    close(neuron(xs)[0], xs, 0)
+
+
+def test_a_state_that_becomes_a_mask_runs_on_the_reference_loop():
+    class Toggled(geir.Dynamics[UState]):
+        def rest(self):
+            return UState(torch.zeros(()))
+
+        def step(self, x, state):
+            return (state.v + state.v) * x, UState(x > 0)
+
+    loop, kernel = (Toggled(unroll=unroll)(torch.ones(3, 2)) for unroll in (geir.reference, geir.Fused()))
+    assert kernel[1].v.dtype == torch.bool
+    close(kernel, loop, 0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("kind", [torch.uint8, torch.bool], ids=str)
+@pytest.mark.parametrize("elementwise", [True, False])
+def test_outputs_of_small_dtypes_are_converted_as_pytorch_does(dtype, kind, elementwise):
+    numbers = [-1.0, -0.5, -300.0, 0.3, 255.9, 256.0, 1e6, 2.0**31, 3e9, -3e9, 2.0**40 + 7, 1e19, -1e19, 1e30]
+    xs = torch.tensor([*numbers, torch.nan, torch.inf, -torch.inf], dtype=dtype)[None].repeat(2, 9)
+    zs = apply_in_step(
+        lambda x: 1.0 * x if elementwise else x.flip(0).flip(0), xs, unroll=geir.Fused(output_dtype=kind)
+    )
+    assert zs.dtype == kind
+    assert zs.tolist() == xs.to(kind).tolist()

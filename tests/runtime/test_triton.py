@@ -130,6 +130,13 @@ def test_half_precision_input_is_computed_in_full_precision(size, dtype, real):
     close(*(state for _, state, _ in outcomes), 0)
 
 
+@pytest.mark.usefixtures("interpreted")
+def test_outputs_of_uint8_are_converted_as_pytorch_does():
+    xs = torch.tensor([[-1.0, -0.5, -300.0, 255.9, 256.0, 1e6, 3e9, -3e9, torch.nan]])
+    zs = apply_in_step(lambda x: 1.0 * x, xs, unroll=geir.Fused(output_dtype=torch.uint8))
+    assert zs.tolist() == xs.to(torch.uint8).tolist()
+
+
 def skip_without_interpreter(neuron, dtype):
     program = Program.loads(prepared(neuron, torch.zeros((), dtype=dtype)).program)
     if "libdevice." in gpu.source(program, [], [], dtype, dtype):

@@ -3,7 +3,7 @@
 import inspect
 import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from math import copysign, inf
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,7 @@ _INTEGER_BOUNDS: dict[str, Callable[..., float]] = {
     "minimum": max,
     "where": lambda _, first, second: max(first, second),
 }
+_COMPARISONS = {"gt", "ge", "lt", "le", "eq", "ne"}
 # The number of arguments that are masks, from the first on.
 _MASK_ARGUMENTS = {"and": 2, "or": 2, "xor": 2, "not": 1, "where": 1, "real": 1}
 
@@ -129,6 +130,11 @@ class Recorder(TorchDispatchMode):
             raise NotFusableError(f"its step lets Python read the data of a tensor{_place()}")
         decomposed = self._decompose(func, args, kwargs)
         if decomposed is None:
+            if any(isinstance(t, Tensor) and _is_integer(t) for t in (result, *args)):
+                raise NotFusableError(
+                    f"its step uses {func.overloadpacket} of integers{_place()}, which may be large or wrap around;"
+                    " convert them to floating-point numbers first, or compute the result in `prepare`"
+                )
             raise NotFusableError(
                 f"its step uses {func.overloadpacket}{_place()}, which is not elementwise or not known to the kernels"
             )
@@ -146,6 +152,17 @@ class Recorder(TorchDispatchMode):
                 return decomposition_table[func](*args, **kwargs)
         except NotFusableError:
             return None
+
+    def discrete_constant(self, name: str, dtype: torch.dtype, size: int) -> Tensor:
+        """A stand-in for a constant that is no floating-point number: a mask, or integers. Kernels read it as a real
+        number."""
+        tensor = torch.full((size,), size == 2 if dtype == torch.bool else size, dtype=dtype, device="cpu")
+        self._alive.append(tensor)
+        self.names[tensor.data_ptr()] = self.line("ne", name, 0.0) if dtype == torch.bool else name
+        if not (dtype == torch.bool or dtype.is_complex):
+            limits = torch.iinfo(dtype)
+            self.bounds[name] = max(limits.max, -limits.min)
+        return tensor
 
     def _record(self, name: str, given: Arguments, result: Tensor) -> bool:
         """Append the lines of an operation; False if it is not supported."""
@@ -184,6 +201,8 @@ class Recorder(TorchDispatchMode):
             argument = self._lower(LOWERINGS[name], operands)
         else:
             argument = self._operator(name, list(operands.values()), result)
+            if name in _COMPARISONS and not self._comparable(given.values(), operands.values()):
+                return None
         if argument is not None and not any(isinstance(operand, str) for operand in tensors):
             return _number(result)  # of numbers, as PyTorch rounds it
         return argument
@@ -201,7 +220,7 @@ class Recorder(TorchDispatchMode):
 
     def _operator(self, name: str, operands: Operands, result: Tensor) -> Argument | None:
         """The result of an operator of programs, or None if it is not one, or takes other arguments."""
-        integers = not result.dtype.is_floating_point and result.dtype != torch.bool
+        integers = _is_integer(result)
         if integers and name not in _INTEGER_BOUNDS:
             return None
         if result.dtype == torch.bool:
@@ -216,6 +235,11 @@ class Recorder(TorchDispatchMode):
             self.bounds[line] = bound
         return line
 
+    def _comparable(self, given: Collection[Any], operands: Collection[Argument]) -> bool:
+        """Whether the kernels' arithmetic compares two numbers as PyTorch does, which converts them to one dtype."""
+        exact = 1 / torch.finfo(torch.float32).eps
+        return torch.result_type(*given) == self.dtype or all(self._bound(operand) <= exact for operand in operands)
+
     def _bound(self, operand: Argument) -> float:
         """The largest magnitude of an integer value: infinite if it is not known to be one."""
         if isinstance(operand, float):
@@ -227,7 +251,7 @@ class Recorder(TorchDispatchMode):
         wrap around."""
         if dtype == torch.bool:
             return name in self.masks
-        if dtype.is_floating_point:
+        if dtype.is_floating_point or dtype.is_complex:
             return dtype == self.dtype and name not in self.masks
         return dtype.is_signed and self._bound(name) <= min(torch.iinfo(dtype).max, 1 / torch.finfo(self.dtype).eps)
 
@@ -306,6 +330,10 @@ def _bind(func: Operator, args: tuple[Any, ...], kwargs: Keywords) -> Arguments:
         for name, value in given.items()
         if isinstance(value, Tensor) or name not in defaults or value != defaults[name]
     }
+
+
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
 def _number(result: Tensor) -> float | None:
