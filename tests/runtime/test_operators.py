@@ -3,11 +3,12 @@ library has the same, or the step runs on the reference loop. Nothing is ignored
 
 import pytest
 import torch
-from runtime_helpers import apply_in_step, UState
+from runtime_helpers import apply_in_step, prepared, UState
 from torch.nn import functional
 
 import geir
 from geir._runtime import compiler
+from geir._runtime.kernels.program import Program
 from geir.testing import close, run
 
 pytestmark = [
@@ -90,6 +91,10 @@ EXACT = {
     "masks": lambda x, y: ((x > 0) + (y > 0)) * x + ((x > 0.5) * (y > 0.5)) * y,
     "masks, logic": lambda x, y: (((x > 0) & (y > 0)) | ~(x > 0.5) ^ (y > 0.5)) * x,
     "masks, a number": lambda x, y: ((x > 0) * 2 + 1) * x,
+    "a product with a mask, and a sum": lambda x, y: (x > 0) * y + x - y * (y < 0.5).to(x.dtype),
+    "reset": lambda x, y: (1 - (x > 0).to(x.dtype)) * x + (x > 0) * y,
+    "a product with a difference of masks": lambda x, y: ((x > 0).to(x.dtype) - (y > 0.3).to(x.dtype) / 3) * y + x,
+    "signs of zeros": lambda x, y: 1 / ((x > 9) * -y.abs() - 0.0 * x),
     "logic of real numbers": lambda x, y: torch.logical_and(x, y) * x + torch.logical_not(x),
     "mask to integer": lambda x, y: ((x > 0).long() + (y > 0).int() * 3 - 1) * x,
     "integers wrap around": lambda x, y: ((x > 0).to(torch.int8) * 100 * 2).to(x.dtype),
@@ -317,3 +322,23 @@ def test_outputs_of_small_dtypes_are_converted_as_pytorch_does(dtype, kind, elem
     )
     assert zs.dtype == kind
     assert zs.tolist() == xs.to(kind).tolist()
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+def test_only_products_with_zero_or_one_are_fused_with_a_sum(dtype):
+    class Reset(geir.Dynamics[UState]):
+        def rest(self):
+            return UState(torch.zeros(()))
+
+        def step(self, x, state):
+            v = state.v * 0.9 + x
+            z = (v > 1).to(v.dtype)
+            return z, UState((1 - z) * v + z * 0.1)
+
+    program = Program.loads(prepared(Reset(), torch.zeros(2, dtype=dtype)).program)
+    lines = {line.name: line.operator for line in program.lines}
+    (fused,) = [line for line in program.dependencies(program.step) if line.operator == "fma"]
+    assert lines[str(fused.arguments[0])] == "sub", "1 - z is 0 or 1"
+    xs = 3 * torch.rand(50, 40, dtype=dtype)
+    loop, kernel = (Reset(unroll=unroll)(xs) for unroll in (geir.reference, geir.Fused()))
+    close(kernel, loop, 0)

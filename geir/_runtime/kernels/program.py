@@ -117,19 +117,26 @@ class Program(NamedTuple):
         return name in found
 
     def fuse_multiply_add(self) -> "Program":
-        """The program with fewer operations in the gradient, where nobody can tell the last digit.
+        """The program with fewer operations, where nobody can tell.
 
         Divisions by constants become products with their inverses, and a product with a sum becomes one
-        operation with one rounding. The step itself is never changed: in `x * x - x * x > 0`, and in
-        `sqrt(x * x - x * x)`, one rounding instead of two would make zero a positive or negative number. For the
-        same reason nothing is changed that another operation than sums and products reads.
+        operation with one rounding, in the gradient only, and only where no other operation than sums and products
+        reads the result: in `x * x - x * x > 0`, and in `sqrt(x * x - x * x)`, one rounding instead of two would make
+        zero a positive or negative number. In the step itself, whose numbers are PyTorch's, only products with 0 or 1
+        are fused: they are never rounded, so that the sum is the same.
         """
         strict = self._read_by_other_operators() | {line.name for line in self.dependencies(self.step)}
         steady: set[Argument] = {*self.constants}
         products: dict[Argument, tuple[Argument, ...]] = {}
+        zero_or_one: set[Argument] = {0.0, 1.0}
+        exact_products: dict[Argument, tuple[Argument, ...]] = {}
         lines: list[Line] = []
         for name, operator, arguments in self.lines:
             line = Line(name, operator, arguments)
+            if operator == "real" or (operator == "sub" and arguments[0] == 1.0 and arguments[1] in zero_or_one):
+                zero_or_one.add(name)
+            if operator == "mul" and not zero_or_one.isdisjoint(arguments):
+                exact_products[name] = arguments
             if all(argument in steady or not isinstance(argument, str) for argument in arguments):
                 steady.add(name)
             elif name not in strict:
@@ -143,6 +150,8 @@ class Program(NamedTuple):
                     products[name] = line.arguments
                 else:
                     line = _fused(line, products)
+            else:
+                line = _fused(line, exact_products)
             lines.append(line)
         return self._replace(lines=lines)
 
