@@ -321,14 +321,15 @@ class Recorder(TorchDispatchMode):
 
 
 def _bind(func: Operator, args: tuple[Any, ...], kwargs: Keywords) -> Arguments:
-    """The arguments of an operator by name, without those that have their default."""
+    """The arguments of an operator by name, in its order, without those that have their default."""
     schema = func._schema.arguments
     given = {argument.name: value for argument, value in zip(schema, args, strict=False)} | dict(kwargs)
     defaults = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+    names = [argument.name for argument in schema if argument.name in given]
     return {
-        name: value
-        for name, value in given.items()
-        if isinstance(value, Tensor) or name not in defaults or value != defaults[name]
+        name: given[name]
+        for name in names
+        if isinstance(given[name], Tensor) or name not in defaults or given[name] != defaults[name]
     }
 
 
