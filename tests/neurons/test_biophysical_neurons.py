@@ -447,11 +447,16 @@ def adex_in_physical_units(C, g_L, E_L, V_T, Delta_T, a, tau_w, b, V_r, current,
     return adex, geir.neurons.AdExState(*(torch.tensor([float(s)]) for s in (E_L, current / g_L, 0.0)))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
 @pytest.mark.parametrize("name", NAUD)
-def test_adex_fires_in_the_patterns_of_naud_et_al(name):
-    dt = 2e-5
+def test_adex_fires_in_the_patterns_of_naud_et_al(name, dtype):
+    # The irregular pattern is chaos close to an orbit of period 5, which a run may follow for a second: whether it seems to
+    # repeat within 1.5 s depends on the last bit. Within 10 s, in steps of 50 us, no run from 64 starts in either dtype
+    # comes closer to any period than 20 ms.
+    dt, seconds = (5e-5, 10) if name == "irregular" else (2e-5, 1.5)
     adex, state = adex_in_physical_units(*NAUD[name], dt=dt, integrator=geir.RungeKutta4())
-    ts = 1e3 * times(adex(torch.zeros(round(1.5 / dt), 1), state)[0], dt)
+    state = geir.neurons.AdExState(*(part.to(dtype) for part in state))
+    ts = 1e3 * times(adex.to(dtype)(torch.zeros(round(seconds / dt), 1, dtype=dtype), state)[0], dt)
     intervals, groups = np.diff(ts), bursts(ts, 30)
     late = intervals[len(intervals) // 3 :]
     shapes = {
@@ -462,7 +467,7 @@ def test_adex_fires_in_the_patterns_of_naud_et_al(name):
         "delayed accelerating": lambda: ts[0] > 25 and falling(intervals[:20]) and intervals[0] > 1.8 * intervals[30],
         "delayed regular bursting": lambda: ts[0] > 50 and {len(g) for g in groups[:-1]} == {4} and repeats(late),
         "transient": lambda: len(ts) == 1,
-        "irregular": lambda: len(ts) > 60 and not repeats(late, tolerance=1.0) and late.std() > 0.4 * late.mean(),
+        "irregular": lambda: len(ts) > 400 and not repeats(late, tolerance=10) and late.std() > 0.4 * late.mean(),
     }
     assert shapes[name](), intervals
 

@@ -18,6 +18,7 @@ from runtime_helpers import (
     OTHER_MODELS,
     plant,
     prepared,
+    UState,
     with_reference,
 )
 from torch import nn
@@ -129,6 +130,13 @@ def test_half_precision_input_is_computed_in_full_precision(size, dtype, real):
     close(*(state for _, state, _ in outcomes), 0)
 
 
+@pytest.mark.usefixtures("interpreted")
+def test_outputs_of_uint8_are_converted_as_pytorch_does():
+    xs = torch.tensor([[-1.0, -0.5, -300.0, 255.9, 256.0, 1e6, 3e9, -3e9, torch.nan]])
+    zs = apply_in_step(lambda x: 1.0 * x, xs, unroll=geir.Fused(output_dtype=torch.uint8))
+    assert zs.tolist() == xs.to(torch.uint8).tolist()
+
+
 def skip_without_interpreter(neuron, dtype):
     program = Program.loads(prepared(neuron, torch.zeros((), dtype=dtype)).program)
     if "libdevice." in gpu.source(program, [], [], dtype, dtype):
@@ -196,6 +204,45 @@ def test_functions_of_extreme_numbers_equal_pytorch(operation, dtype):
     expected, actual = (apply_in_step(operation, xs, unroll=unroll) for unroll in (geir.reference, geir.Fused()))
     torch.testing.assert_close(
         actual, expected, rtol=1e-14 if dtype == torch.float64 else 5e-7, atol=1e-45, equal_nan=True
+    )
+
+
+def random_bits(size, dtype):
+    integers = torch.int32 if dtype == torch.float32 else torch.int64
+    limits = torch.iinfo(integers)
+    return torch.randint(limits.min, limits.max, (size,), dtype=integers).view(dtype)
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
+@pytest.mark.usefixtures("interpreted")
+def test_remainders_of_any_numbers_are_exact(dtype):
+    torch.manual_seed(0)
+    limits = torch.finfo(dtype)
+    special = [0.0, 1.0, 3.0, 0.1, torch.inf, torch.nan, limits.max, limits.tiny, limits.smallest_normal / 3]
+    special = torch.tensor([*special, *(-number for number in special)], dtype=dtype)
+    pairs = torch.cartesian_prod(special, special)
+    subnormal = limits.tiny * torch.randn(100, dtype=dtype)
+    x = torch.cat([random_bits(1000, dtype), random_bits(100, dtype), torch.randn(300, dtype=dtype), pairs[:, 0]])
+    y = torch.cat([random_bits(1000, dtype), subnormal, torch.randn(300, dtype=dtype), pairs[:, 1]])
+
+    class Remainder(geir.Dynamics[UState]):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("y", y)
+            self.register_buffer("shared", torch.tensor(7.3, dtype=dtype))
+
+        def rest(self):
+            return UState(torch.zeros(()))
+
+        def step(self, x, state):
+            return torch.fmod(x, self.y), UState(torch.fmod(self.shared, 0.7) * torch.ones_like(x))
+
+    actual, state = Remainder()(x[None])
+    expected = torch.from_numpy(np.fmod(x.numpy(), y.numpy()))
+    torch.testing.assert_close(actual[0], expected, rtol=0, atol=0, equal_nan=True)
+    assert (actual[0].signbit() == expected.signbit())[~expected.isnan()].all()
+    close(
+        state.v, torch.full_like(x, float(np.fmod(np.array(7.3, dtype=x.numpy().dtype), x.numpy().dtype.type(0.7)))), 0
     )
 
 

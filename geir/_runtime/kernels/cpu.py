@@ -45,7 +45,8 @@ _STORAGE = {
     torch.bfloat16: Storage("uint16_t", "from_bfloat16", "to_bfloat16"),
     torch.float16: Storage("_Float16", "(real)", "(_Float16)"),
     torch.bool: Storage("uint8_t", "(real)", "0 != "),
-    torch.uint8: Storage("uint8_t", "(real)", "(uint8_t)"),
+    # Of negative and large numbers the last 8 bits, and 0 for NaN, as in PyTorch.
+    torch.uint8: Storage("uint8_t", "(real)", "(uint8_t)(mask)"),
 }
 
 

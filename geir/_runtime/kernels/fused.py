@@ -53,13 +53,19 @@ class Fused:
         """Like `reference`."""
         possible = stepper.elementwise and xs.numel() and xs.device.type in ("cpu", "cuda")
         if not possible or torch.autograd.forward_ad._current_level >= 0:
-            return reference(stepper, xs, state, record_states)
+            return self._run_reference(stepper, xs, state, record_states)
         try:
             run = _run_feedforward if stepper.feedback is None else run_recurrent
             return run(stepper, xs, state, record_states, self.checkpoint_every, self.output_dtype or xs.dtype)
         except (NotFusableError, NoCompilerError) as error:
             _warn_once(f"{type(stepper.module).__name__} runs on the reference loop: {error}.")
-            return reference(stepper, xs, state, record_states)
+            return self._run_reference(stepper, xs, state, record_states)
+
+    def _run_reference(
+        self, stepper: Stepper, xs: Tensor, state: AnyState, record_states: bool
+    ) -> tuple[Tensor, AnyState]:
+        zs, state = reference(stepper, xs, state, record_states)
+        return zs.to(self.output_dtype or zs.dtype), state
 
 
 fused = Fused()

@@ -37,7 +37,7 @@ _STORE = {
     torch.bfloat16: "{}.to(tl.float32).to(tl.bfloat16)",
     torch.float16: "{}.to(tl.float32).to(tl.float16)",
     torch.bool: "{} != 0.0",
-    torch.uint8: "{}.to(tl.uint8)",
+    torch.uint8: "{}.to(tl.int64).to(tl.uint8)",
 }
 _FLOAT32 = {
     "real": "float32",

@@ -22,6 +22,7 @@ REAL = {
     "fma": ("fma_({0}, {1}, {2})", "tl.fma({0}, {1}, {2})"),
     "fms": ("fma_({0}, {1}, -{2})", "tl.fma({0}, {1}, -{2})"),
     "fnma": ("fma_(-{0}, {1}, {2})", "tl.fma(-{0}, {1}, {2})"),
+    "fmod": ("fmod({0}, {1})", "fmod({0}, {1})"),
     "neg": ("(-{0})", "(-{0})"),
     "reciprocal": ("(1 / {0})", "divide(1.0, {0})"),
     "abs": ("fabs({0})", "tl.abs({0})"),
@@ -44,7 +45,7 @@ REAL = {
     "sigmoid": ("(1 / (1 + exp_(-{0})))", "divide(1.0, 1.0 + exp(-{0}))"),
     "tanh_backward": ("({0} * (1 - {1} * {1}))", "({0} * (1.0 - {1} * {1}))"),
     "sigmoid_backward": ("({0} * (1 - {1}) * {1})", "({0} * (1.0 - {1}) * {1})"),
-    "threshold_backward": ("({1} > {2} ? {0} : 0)", "tl.where({1} > {2}, {0}, 0.0)"),
+    "threshold_backward": ("({1} <= {2} ? 0 : {0})", "tl.where({1} <= {2}, 0.0, {0})"),
     "erf": ("erf({0})", "tl.erf({0})"),
     "erfc": ("erfc({0})", "libdevice.erfc({0})"),
     "sin": ("sin_({0})", "tl.sin({0})"),
@@ -56,7 +57,7 @@ REAL = {
     "trunc": ("trunc({0})", "trunc({0})"),
 }
 OPERATORS = LOGIC | REAL
-# Functions whose results are rounded differently by every library.
+# Functions whose results are rounded differently by every library; PyTorch's `sqrt` too, which is MKL's.
 ROUNDED = {
     "exp",
     "exp2",
@@ -64,6 +65,7 @@ ROUNDED = {
     "log",
     "log2",
     "log1p",
+    "sqrt",
     "rsqrt",
     "pow",
     "tanh",

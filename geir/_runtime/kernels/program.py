@@ -116,25 +116,27 @@ class Program(NamedTuple):
                 found.add(line.name)
         return name in found
 
-    @property
-    def exact(self) -> bool:
-        """Whether every operation of the step has one correct result, so that the step can and must equal
-        PyTorch's to the bit."""
-        return not any(line.operator in ROUNDED for line in self.dependencies(self.step))
-
     def fuse_multiply_add(self) -> "Program":
-        """The program with fewer operations, where it need not equal PyTorch's to the bit: in the gradient, or
-        everywhere if not `exact`.
+        """The program with fewer operations, where nobody can tell.
 
         Divisions by constants become products with their inverses, and a product with a sum becomes one
-        operation with one rounding.
+        operation with one rounding, in the gradient only, and only where no other operation than sums and products
+        reads the result: in `x * x - x * x > 0`, and in `sqrt(x * x - x * x)`, one rounding instead of two would make
+        zero a positive or negative number. In the step itself, whose numbers are PyTorch's, only products with 0 or 1
+        are fused: they are never rounded, so that the sum is the same.
         """
-        strict = {line.name for line in self.dependencies(self.step)} if self.exact else set[str]()
+        strict = self._read_by_other_operators() | {line.name for line in self.dependencies(self.step)}
         steady: set[Argument] = {*self.constants}
         products: dict[Argument, tuple[Argument, ...]] = {}
+        zero_or_one: set[Argument] = {0.0, 1.0}
+        exact_products: dict[Argument, tuple[Argument, ...]] = {}
         lines: list[Line] = []
         for name, operator, arguments in self.lines:
             line = Line(name, operator, arguments)
+            if operator == "real" or (operator == "sub" and arguments[0] == 1.0 and arguments[1] in zero_or_one):
+                zero_or_one.add(name)
+            if operator == "mul" and not zero_or_one.isdisjoint(arguments):
+                exact_products[name] = arguments
             if all(argument in steady or not isinstance(argument, str) for argument in arguments):
                 steady.add(name)
             elif name not in strict:
@@ -148,8 +150,22 @@ class Program(NamedTuple):
                     products[name] = line.arguments
                 else:
                     line = _fused(line, products)
+            else:
+                line = _fused(line, exact_products)
             lines.append(line)
         return self._replace(lines=lines)
+
+    def _read_by_other_operators(self) -> set[Argument]:
+        """The values that any other operation than sums and products reads, directly or not."""
+        read: set[Argument] = set()
+        for line in reversed(self.lines):
+            if line.name in read or line.operator not in ("add", "sub", "mul", "neg", "div", "where"):
+                read.update(line.arguments)
+            elif line.operator == "div":
+                read.add(line.arguments[1])
+            elif line.operator == "where":
+                read.add(line.arguments[0])
+        return read
 
 
 def _fused(line: Line, products: dict[Argument, tuple[Argument, ...]]) -> Line:

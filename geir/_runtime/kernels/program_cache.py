@@ -45,7 +45,7 @@ class ProgramKey(NamedTuple):
 
     fingerprint: Hashable
     tensors: tuple[str, ...]  # names of parameters and buffers
-    constants: int  # number of these and of prepared values
+    constants: tuple[torch.dtype, ...]  # of these and of the prepared values
     dtype: torch.dtype
 
 
@@ -74,7 +74,7 @@ def prepare_run(stepper: Stepper, state: AnyState) -> PreparedRun:
         guard_on_settings(stepper.module)
         traced = _program_for_compile(stepper.module, dtype)
     else:
-        traced = _cached_program(stepper, state, names, len(tensors), dtype)
+        traced = _cached_program(stepper, state, names, [t.dtype for t in tensors], dtype)
     constants = [tensors[k] if tensors[k].dtype == dtype else tensors[k].to(dtype) for k in traced.used]
     return PreparedRun(traced.program, stacked, constants)
 
@@ -93,7 +93,8 @@ def _program_for_compile(module: nn.Module, dtype: torch.dtype) -> TracedProgram
     stepper = module.stepper(dtype)
     state = module.initial_state(torch.empty((), device="meta"), dtype)
     names, tensors = _constants_of(stepper)
-    return _cached_program(stepper, state if stepper.feedback is None else state[0], names, len(tensors), dtype)
+    inner_state = state if stepper.feedback is None else state[0]
+    return _cached_program(stepper, inner_state, names, [t.dtype for t in tensors], dtype)
 
 
 def _constants_of(stepper: Stepper) -> tuple[list[str], list[Tensor]]:
@@ -106,7 +107,7 @@ def _constants_of(stepper: Stepper) -> tuple[list[str], list[Tensor]]:
 
 
 def _cached_program(
-    stepper: Stepper, state: AnyState, names: Sequence[str], count: int, dtype: torch.dtype
+    stepper: Stepper, state: AnyState, names: Sequence[str], constants: list[torch.dtype], dtype: torch.dtype
 ) -> TracedProgram:
     """The program of a step, from the cache or traced.
 
@@ -123,16 +124,16 @@ def _cached_program(
             values, prepared = last.values, last.prepared
         else:
             values, prepared = fingerprint_prepared(part.prepared, last.prepared if last else None)
-        if known and last is not None and (last.values, last.constants, last.dtype) == (values, count, dtype):
+        if known and last is not None and (last.values, last.constants, last.dtype) == (values, constants, dtype):
             if memo and prepared is not last.prepared:
                 memo.program = last._replace(prepared=prepared)
             return last.program
         fingerprint, watch = fingerprint_module(module, part.step)
     except UnknownContentError:
-        return trace(module, part.step, state, names, part.prepared, dtype)
-    program = _find_program(ProgramKey((fingerprint, values), tuple(names), count, dtype), stepper, state)
+        return trace(module, part.step, state, names, part.prepared, constants, dtype)
+    program = _find_program(ProgramKey((fingerprint, values), tuple(names), tuple(constants), dtype), stepper, state)
     if memo:
-        memo.program = _LastProgram(watch, part.step.__name__, prepared, values, count, dtype, program)
+        memo.program = _LastProgram(watch, part.step.__name__, prepared, values, constants, dtype, program)
     return program
 
 
@@ -143,7 +144,7 @@ class _LastProgram(NamedTuple):
     step: str  # name of the method
     prepared: Watch  # over the prepared values
     values: Hashable  # fingerprint of the prepared values
-    constants: int  # number of parameters, buffers and prepared values
+    constants: list[torch.dtype]  # of parameters, buffers and prepared values
     dtype: torch.dtype
     program: TracedProgram
 
@@ -157,7 +158,7 @@ def _find_program(key: ProgramKey, stepper: Stepper, state: AnyState) -> TracedP
             _programs.move_to_end(key)
     if result is None:
         try:
-            result = trace(stepper.module, part.step, state, key.tensors, part.prepared, key.dtype)
+            result = trace(stepper.module, part.step, state, key.tensors, part.prepared, key.constants, key.dtype)
         except NotFusableError as error:
             # Without its traceback, which would keep the model alive.
             result = NotFusableError(*error.args)

@@ -1,7 +1,10 @@
 """Record the operations that PyTorch performs as lines of a program."""
 
+import inspect
+import re
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from math import copysign, inf
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +17,7 @@ from .program import Argument, Line, NotFusableError
 
 # PyTorch's operators, their arguments and results are not typed.
 Operator = Any
-Arguments = tuple[Any, ...]
+Arguments = Mapping[str, Any]
 Keywords = Mapping[str, Any]
 Result = Any
 # An argument of an operator as an `Argument` of a program, or None if it is neither a tensor nor a number.
@@ -37,17 +40,17 @@ _VIEWS = {
 }
 _COPIES = {"clone", "detach_copy", "contiguous", "positive", "lift_fresh", "lift_fresh_copy"}
 _CASTS = {"_to_copy", "to", "convert_element_type"}
-# Operators whose result is one number everywhere: the number, or the place of the argument that holds it.
-_FILLS = {
-    "zeros_like": 0.0,
-    "new_zeros": 0.0,
-    "zeros": 0.0,
-    "zero": 0.0,
-    "ones_like": 1.0,
-    "new_ones": 1.0,
-    "ones": 1.0,
+# Operators whose result is one number everywhere, and for some the argument that holds it.
+_FILLS = {"zeros_like", "new_zeros", "zeros", "zero", "ones_like", "new_ones", "ones"}
+_FILLS_WITH_ARGUMENT = {
+    "full": "fill_value",
+    "full_like": "fill_value",
+    "new_full": "fill_value",
+    "fill": "value",
+    "scalar_tensor": "s",
 }
-_FILLS_WITH_ARGUMENT = {"full": 1, "full_like": 1, "new_full": 1, "fill": 1, "scalar_tensor": 0}
+# Operators whose decomposition rounds otherwise than they do: `round` with a number of decimals.
+_INEXACT = {"round"}
 # Operators that let Python read numbers.
 _READS = {"_local_scalar_dense", "item", "is_nonzero", "equal"}
 # Other names of the operators of programs.
@@ -72,6 +75,18 @@ _SYNONYMS = {
 }
 # The same for masks, where arithmetic is logic.
 _LOGICAL_SYNONYMS = {"mul": "and", "minimum": "and", "add": "or", "maximum": "or"}
+# Operators that kernels apply to integers too, and the largest magnitude of their result given that of the arguments.
+_INTEGER_BOUNDS: dict[str, Callable[..., float]] = {
+    "add": lambda first, second: first + second,
+    "sub": lambda first, second: first + second,
+    "mul": lambda first, second: first * second,
+    "neg": lambda only: only,
+    "abs": lambda only: only,
+    "maximum": max,
+    "minimum": max,
+    "where": lambda _, first, second: max(first, second),
+}
+_COMPARISONS = {"gt", "ge", "lt", "le", "eq", "ne"}
 # The number of arguments that are masks, from the first on.
 _MASK_ARGUMENTS = {"and": 2, "or": 2, "xor": 2, "not": 1, "where": 1, "real": 1}
 
@@ -91,7 +106,8 @@ class Recorder(TorchDispatchMode):
         self.names: dict[int, Argument] = {}  # by address
         self.lines: list[Line] = []
         self.masks: set[Argument] = set()
-        self._known: dict[tuple[Argument, ...], str] = {}
+        self.bounds: dict[Argument, float] = {}  # of integers: the largest magnitude
+        self._known: dict[tuple[str, ...], str] = {}
         self._alive: list[object] = []  # so that no address is used twice
 
     @classmethod
@@ -99,30 +115,37 @@ class Recorder(TorchDispatchMode):
         return False  # else the first operation imports the compiler, which takes half a second
 
     def __torch_dispatch__(
-        self, func: Operator, types: object, args: Arguments = (), kwargs: Keywords | None = None
+        self, func: Operator, types: object, args: tuple[Any, ...] = (), kwargs: Keywords | None = None
     ) -> Result:
         kwargs = kwargs or {}
         name = func.overloadpacket.__name__
         base = name.removesuffix("_") if func._schema.is_mutable else name
         result = func(*args, **kwargs)
         self._alive.append((args, result))
-        if isinstance(result, Tensor) and self._record(base, args, kwargs, result):
+        # An operator of the user's own library may have any name.
+        known = func.namespace in ("aten", "prims")
+        if known and isinstance(result, Tensor) and self._record(base, _bind(func, args, kwargs), result):
             return result
-        if name in _READS:
+        if known and name in _READS:
             raise NotFusableError(f"its step lets Python read the data of a tensor{_place()}")
         decomposed = self._decompose(func, args, kwargs)
         if decomposed is None:
+            if any(isinstance(t, Tensor) and _is_integer(t) for t in (result, *args)):
+                raise NotFusableError(
+                    f"its step uses {func.overloadpacket} of integers{_place()}, which may be large or wrap around;"
+                    " convert them to floating-point numbers first, or compute the result in `prepare`"
+                )
             raise NotFusableError(
                 f"its step uses {func.overloadpacket}{_place()}, which is not elementwise or not known to the kernels"
             )
         return decomposed
 
-    def _decompose(self, func: Operator, args: Arguments, kwargs: Keywords) -> Result:
+    def _decompose(self, func: Operator, args: tuple[Any, ...], kwargs: Keywords) -> Result:
         """The result by PyTorch's own definition in simpler operators, or None if it has none or these are not
         supported."""
         from torch._decomp import decomposition_table
 
-        if func not in decomposition_table or func._schema.is_mutable:
+        if func not in decomposition_table or func._schema.is_mutable or func.overloadpacket.__name__ in _INEXACT:
             return None
         try:
             with self:
@@ -130,46 +153,107 @@ class Recorder(TorchDispatchMode):
         except NotFusableError:
             return None
 
-    def _record(self, name: str, args: Arguments, kwargs: Keywords, result: Tensor) -> bool:
+    def discrete_constant(self, name: str, dtype: torch.dtype, size: int) -> Tensor:
+        """A stand-in for a constant that is no floating-point number: a mask, or integers. Kernels read it as a real
+        number."""
+        tensor = torch.full((size,), size == 2 if dtype == torch.bool else size, dtype=dtype, device="cpu")
+        self._alive.append(tensor)
+        self.names[tensor.data_ptr()] = self.line("ne", name, 0.0) if dtype == torch.bool else name
+        if not (dtype == torch.bool or dtype.is_complex):
+            limits = torch.iinfo(dtype)
+            self.bounds[name] = max(limits.max, -limits.min)
+        return tensor
+
+    def _record(self, name: str, given: Arguments, result: Tensor) -> bool:
         """Append the lines of an operation; False if it is not supported."""
-        other_dtype = result.is_floating_point() and result.dtype != self.dtype and result.dim() > 0
-        if result.numel() not in (1, self.size) or other_dtype:
+        if result.numel() not in (1, self.size):
             return False
         if name in _VIEWS:
-            return result.numel() == args[0].numel() or args[0].numel() == 1
-        argument = self._argument(name, args, kwargs, result)
+            of = given["self"]
+            return result.dtype == of.dtype and (result.numel() == of.numel() or of.numel() == 1)
+        argument = self._argument(name, given, result)
         if argument is None:
             return False
+        if isinstance(argument, str) and not self._fits(argument, result.dtype):
+            return False
         self.names[result.data_ptr()] = argument
-        if result.dtype == torch.bool and isinstance(argument, str):
-            self.masks.add(argument)
         return True
 
-    def _argument(self, name: str, args: Arguments, kwargs: Keywords, result: Tensor) -> Argument | None:
+    def _argument(self, name: str, given: Arguments, result: Tensor) -> Argument | None:
         """The name or the number of an operation's result, or None if it is not supported."""
-        if name == "lift_fresh" and args[0].numel() == 1:  # torch.tensor(3.0) inside the step
-            return float(args[0])
         if name in _FILLS:
-            return _FILLS[name]
+            return _number(result)
         if name in _FILLS_WITH_ARGUMENT:
-            return self.value(args[_FILLS_WITH_ARGUMENT[name]])
-        values = [self.value(a) for a in args if not isinstance(a, torch.dtype | list | torch.device)]
-        if None in values and name != "clamp":
-            return None
+            value = self.value(given[_FILLS_WITH_ARGUMENT[name]])
+            return _number(result) if isinstance(value, float) else self.cast(value, result)
+        if name in ("lift_fresh", "lift_fresh_copy") and result.numel() == 1:  # torch.tensor(3.0) inside the step
+            return _number(result)
         if name in _COPIES:
-            return values[0]
+            return self.value(given["self"])
         if name == "copy":
-            return self.cast(values[1], result)
+            return self.cast(self.value(given["src"]), result)
         if name in _CASTS:
-            return self.cast(values[0], result)
-        if name in LOWERINGS and (lowered := LOWERINGS[name](self, values, kwargs)) is not None:
-            return lowered
+            return self.cast(self.value(given["a" if "a" in given else "self"]), result)
         name = _SYNONYMS.get(name, name)
+        operands = {key: self._operand(value) for key, value in given.items()}
+        tensors = [operands[key] for key, value in given.items() if isinstance(value, Tensor)]
+        if name in LOWERINGS and result.dtype.is_floating_point:
+            argument = self._lower(LOWERINGS[name], operands)
+        else:
+            argument = self._operator(name, list(operands.values()), result)
+            if name in _COMPARISONS and not self._comparable(given.values(), operands.values()):
+                return None
+        if argument is not None and not any(isinstance(operand, str) for operand in tensors):
+            return _number(result)  # of numbers, as PyTorch rounds it
+        return argument
+
+    def _operand(self, argument: object) -> Operand:
+        """A tensor or a number as an argument of a program; anything else as it is."""
+        return self.value(argument) if isinstance(argument, Tensor | bool | int | float) else argument
+
+    def _lower(self, lowering: "Lowering", operands: dict[str, Operand]) -> Argument | None:
+        """The result of a lowering, or None if it does not take one of the arguments."""
+        named = {"x" if key == "self" else key: value for key, value in operands.items()}
+        if not named.keys() <= inspect.signature(lowering).parameters.keys():
+            return None
+        return lowering(self, **named)
+
+    def _operator(self, name: str, operands: Operands, result: Tensor) -> Argument | None:
+        """The result of an operator of programs, or None if it is not one, or takes other arguments."""
+        integers = _is_integer(result)
+        if integers and name not in _INTEGER_BOUNDS:
+            return None
         if result.dtype == torch.bool:
             name = _LOGICAL_SYNONYMS.get(name, name)
-        if name not in OPERATORS or (name in LOGIC) != (result.dtype == torch.bool) or (kwargs.keys() - {"alpha"}):
+        if name not in OPERATORS or (name in LOGIC) != (result.dtype == torch.bool):
             return None
-        return self.line(name, *values)
+        if len(operands) != _arity(name) or not all(isinstance(operand, str | float) for operand in operands):
+            return None
+        bound = _INTEGER_BOUNDS[name](*map(self._bound, operands)) if integers else 0
+        line = self.line(name, *operands)
+        if integers:
+            self.bounds[line] = bound
+        return line
+
+    def _comparable(self, given: Collection[Any], operands: Collection[Argument]) -> bool:
+        """Whether the kernels' arithmetic compares two numbers as PyTorch does, which converts them to one dtype."""
+        exact = 1 / torch.finfo(torch.float32).eps
+        return torch.result_type(*given) == self.dtype or all(self._bound(operand) <= exact for operand in operands)
+
+    def _bound(self, operand: Argument) -> float:
+        """The largest magnitude of an integer value: infinite if it is not known to be one."""
+        if isinstance(operand, float):
+            return abs(operand) if operand.is_integer() else inf
+        return 1 if operand in self.masks else self.bounds.get(operand, inf)
+
+    def _fits(self, name: str, dtype: torch.dtype) -> bool:
+        """Whether the kernels' arithmetic on a value equals PyTorch's in a dtype: integers must be exact and must not
+        wrap around."""
+        if dtype == torch.bool:
+            return name in self.masks
+        if dtype.is_floating_point or dtype.is_complex:
+            return dtype == self.dtype and name not in self.masks
+        return dtype.is_signed and self._bound(name) <= min(torch.iinfo(dtype).max, 1 / torch.finfo(self.dtype).eps)
 
     def value(self, argument: object) -> Operand:
         """The name of a tensor, or a number as it is; None for anything else.
@@ -178,7 +262,8 @@ class Recorder(TorchDispatchMode):
             NotFusableError: If the tensor is unknown.
         """
         if not isinstance(argument, Tensor):
-            return float(argument) if isinstance(argument, bool | int | float) else None
+            number = isinstance(argument, bool | int | float) and float(argument)
+            return number if number == argument or number != number else None
         if argument.data_ptr() not in self.names:
             raise NotFusableError(
                 f"its step reads a tensor that is not a parameter or a buffer{_place()}; register it as a buffer"
@@ -193,15 +278,21 @@ class Recorder(TorchDispatchMode):
         """
         if tensor.numel() not in (1, self.size):
             raise NotFusableError(f"its step makes a tensor of another shape, {tuple(tensor.shape)}")
-        return self.cast(self.value(tensor), tensor.to(self.dtype))
+        value = self.value(tensor)
+        return self.line("real", value) if value in self.masks else value
 
-    def cast(self, value: Operand, result: Tensor) -> Argument:
-        """A value converted to the dtype of a result: mask, integer or real number."""
+    def cast(self, value: Operand, result: Tensor) -> Argument | None:
+        """A value converted to the dtype of a result: mask, integer or real number; None for a real number to an
+        integer, because that of NaN, infinity and large numbers depends on the machine."""
+        if isinstance(value, float):
+            return _number(result)
         if result.dtype == torch.bool:
             return value if value in self.masks else self.line("ne", value, 0.0)
         if value in self.masks:
-            return self.line("real", value)
-        return value if result.is_floating_point() else self.line("trunc", value)
+            line = self.line("real", value)
+            self.bounds[line] = 1
+            return line
+        return value if result.is_floating_point() or value in self.bounds else None
 
     def line(self, operator: str, *arguments: Operand) -> Argument:
         """Append a line, unless the same exists or it would do nothing, and return its name."""
@@ -213,11 +304,13 @@ class Recorder(TorchDispatchMode):
             elif place >= mask_arguments and argument in self.masks:
                 argument = self.line("real", argument)
             values.append(argument)
-        if (operator in ("mul", "div") and values[1] == 1.0) or (operator in ("add", "sub") and values[1] == 0.0):
+        if (operator in ("mul", "div") and values[1] == 1.0) or (
+            operator in ("add", "sub") and _is_nothing(operator, values[1])
+        ):
             return values[0]
         if operator == "mul" and values[0] == 1.0:
             return values[1]
-        key = (operator, *values)
+        key = (operator, *map(repr, values))  # 0.0 and -0.0 are equal
         if key not in self._known:
             name = f"t{len(self.lines)}"
             self._known[key] = name
@@ -227,33 +320,77 @@ class Recorder(TorchDispatchMode):
         return self._known[key]
 
 
-def _with_alpha(recorder: Recorder, values: Operands, keywords: Keywords) -> None:
-    """The factor of the second argument of a sum or a difference, which itself is looked up."""
-    alpha = keywords.get("alpha", 1)
-    if alpha != 1:
-        values[1] = recorder.line("mul", values[1], float(alpha))
+def _bind(func: Operator, args: tuple[Any, ...], kwargs: Keywords) -> Arguments:
+    """The arguments of an operator by name, in its order, without those that have their default."""
+    schema = func._schema.arguments
+    given = {argument.name: value for argument, value in zip(schema, args, strict=False)} | dict(kwargs)
+    defaults = {argument.name: argument.default_value for argument in schema if argument.has_default_value()}
+    names = [argument.name for argument in schema if argument.name in given]
+    return {
+        name: given[name]
+        for name in names
+        if isinstance(given[name], Tensor) or name not in defaults or given[name] != defaults[name]
+    }
 
 
-def _add_scaled(operator: str) -> "Lowering":
-    """addcmul and addcdiv: add a scaled product or quotient."""
-
-    def lower(recorder: Recorder, values: Operands, keywords: Keywords) -> Argument:
-        scaled = recorder.line("mul", float(keywords.get("value", 1)), values[1])
-        return recorder.line("add", values[0], recorder.line(operator, scaled, values[2]))
-
-    return lower
+def _is_integer(tensor: Tensor) -> bool:
+    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
 
 
-def _power(recorder: Recorder, values: Operands, keywords: Keywords) -> Argument | None:
+def _number(result: Tensor) -> float | None:
+    """The number that a result has everywhere; None if there is no such float."""
+    number = result.detach().reshape(-1)[0].item()
+    return float(number) if float(number) == number or number != number else None
+
+
+def _is_nothing(operator: str, number: Operand) -> bool:
+    """Whether adding or subtracting a number changes no number: `x + 0.0` turns -0.0 into 0.0."""
+    return isinstance(number, float) and number == 0 and (copysign(1, number) < 0) == (operator == "add")
+
+
+def _arity(operator: str) -> int:
+    """The number of arguments of an operator of programs."""
+    return 1 + max(int(place) for place in re.findall(r"\{(\d)\}", OPERATORS[operator][0]))
+
+
+def _add(recorder: Recorder, x: Operand, other: Operand, alpha: float = 1.0) -> Argument:
+    """PyTorch rounds `x + alpha other` once."""
+    return recorder.line("add", x, other) if alpha == 1 else recorder.line("fma", other, alpha, x)
+
+
+def _subtract(recorder: Recorder, x: Operand, other: Operand, alpha: float = 1.0) -> Argument:
+    return recorder.line("sub", x, other) if alpha == 1 else recorder.line("fnma", other, alpha, x)
+
+
+def _subtract_from(recorder: Recorder, x: Operand, other: Operand, alpha: float = 1.0) -> Argument:
+    return _subtract(recorder, other, x, alpha)
+
+
+def _add_product(recorder: Recorder, x: Operand, tensor1: Operand, tensor2: Operand, value: float = 1.0) -> Argument:
+    return recorder.line("fma", recorder.line("mul", tensor1, value), tensor2, x)
+
+
+def _add_quotient(recorder: Recorder, x: Operand, tensor1: Operand, tensor2: Operand, value: float = 1.0) -> Argument:
+    return recorder.line("add", x, recorder.line("div", recorder.line("mul", tensor1, value), tensor2))
+
+
+def _interpolate(recorder: Recorder, x: Operand, end: Operand, weight: Operand) -> Argument:
+    """From the end that is nearer, rounded once."""
+    difference = recorder.line("sub", end, x)
+    near = recorder.line("fma", weight, difference, x)
+    far = recorder.line("fnma", recorder.line("sub", 1.0, weight), difference, end)
+    if isinstance(weight, float):
+        return near if abs(weight) < 0.5 else far
+    return recorder.line("where", recorder.line("lt", recorder.line("abs", weight), 0.5), near, far)
+
+
+def _power(recorder: Recorder, x: Operand, exponent: Operand) -> Argument:
     """A power with a known exponent, by products and roots where possible: `pow` is slow."""
-    x, exponent = values
-    if not isinstance(exponent, float):
-        return None
     if exponent in (0.5, -0.5):
         return recorder.line("sqrt" if exponent > 0 else "rsqrt", x)
     if exponent == -1.5:
         return recorder.line("div", recorder.line("rsqrt", x), x)
-    if exponent not in (1, 2, 3, -1, -2):
+    if exponent not in (1.0, 2.0, 3.0, -1.0, -2.0):
         return recorder.line("pow", x, exponent)
     product = x
     for _ in range(int(abs(exponent)) - 1):
@@ -261,31 +398,61 @@ def _power(recorder: Recorder, values: Operands, keywords: Keywords) -> Argument
     return product if exponent > 0 else recorder.line("reciprocal", product)
 
 
-def _clamp(recorder: Recorder, values: Operands, keywords: Keywords) -> Argument:
-    x, low, high = [*values, None, None][:3]
-    above = x if low is None else recorder.line("maximum", x, low)
-    return above if high is None else recorder.line("minimum", above, high)
+def _clamp(recorder: Recorder, x: Operand, min: Operand = None, max: Operand = None) -> Argument:
+    above = x if min is None else recorder.line("maximum", x, min)
+    return above if max is None else recorder.line("minimum", above, max)
 
 
-def _divide(recorder: Recorder, values: Operands, keywords: Keywords) -> Argument | None:
-    rounding = keywords.get("rounding_mode")
-    return recorder.line(rounding, recorder.line("div", *values)) if rounding else None
+def _divide(recorder: Recorder, x: Operand, other: Operand, rounding_mode: str | None = None) -> Argument | None:
+    quotient = recorder.line("div", x, other)
+    if rounding_mode == "floor":
+        return _floor_divide(recorder, x, other)
+    return quotient if rounding_mode is None else recorder.line("trunc", quotient)
 
 
-# PyTorch's operators in terms of those of programs. A lowering gets the recorder, the arguments as names and
-# numbers, and the keywords; it returns None if the operator itself should be looked up.
-Lowering = Callable[[Recorder, Operands, Keywords], Argument | None]
+def _floor_divide(recorder: Recorder, x: Operand, other: Operand) -> Argument:
+    """The floor of the exact quotient, as PyTorch finds it: a rounded quotient can be the next integer."""
+    line = recorder.line
+    rest, quotient = line("fmod", x, other), line("div", x, other)
+    whole = line("div", line("sub", x, rest), other)
+    whole = line("where", _has_other_sign(recorder, rest, other), line("sub", whole, 1.0), whole)
+    floor = line("floor", whole)
+    floor = line("where", line("gt", line("sub", whole, floor), 0.5), line("add", floor, 1.0), floor)
+    floor = line("where", line("eq", whole, 0.0), line("mul", quotient, 0.0), floor)
+    return line("where", line("eq", other, 0.0), quotient, floor)
+
+
+def _remainder(recorder: Recorder, x: Operand, other: Operand) -> Argument:
+    """The remainder, with the sign of the divisor."""
+    rest = recorder.line("fmod", x, other)
+    other_sign = _has_other_sign(recorder, rest, other)
+    return recorder.line("where", other_sign, recorder.line("add", rest, other), rest)
+
+
+def _has_other_sign(recorder: Recorder, rest: Operand, divisor: Operand) -> Argument:
+    line = recorder.line
+    signs = line("xor", line("lt", divisor, 0.0), line("lt", rest, 0.0))
+    return line("and", line("ne", rest, 0.0), signs)
+
+
+# PyTorch's operators on real numbers in terms of those of programs. A lowering gets the recorder, and the arguments
+# that do not have their default, by PyTorch's names, except that `self` is `x`. It takes all that it understands;
+# an operator with any other argument is not recorded.
+Lowering = Callable[..., Argument | None]
 LOWERINGS: dict[str, Lowering] = {
-    "add": _with_alpha,
-    "sub": _with_alpha,
-    "rsub": lambda recorder, values, _: recorder.line("sub", values[1], values[0]),
-    "square": lambda recorder, values, _: recorder.line("mul", values[0], values[0]),
-    "masked_fill": lambda recorder, values, _: recorder.line("where", values[1], values[2], values[0]),
-    "addcmul": _add_scaled("mul"),
-    "addcdiv": _add_scaled("div"),
+    "add": _add,
+    "sub": _subtract,
+    "rsub": _subtract_from,
+    "square": lambda recorder, x: recorder.line("mul", x, x),
+    "masked_fill": lambda recorder, x, mask, value: recorder.line("where", mask, value, x),
+    "addcmul": _add_product,
+    "addcdiv": _add_quotient,
+    "lerp": _interpolate,
     "pow": _power,
     "clamp": _clamp,
     "div": _divide,
+    "floor_divide": _floor_divide,
+    "remainder": _remainder,
 }
 
 

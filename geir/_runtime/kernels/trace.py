@@ -39,7 +39,13 @@ class _Names(NamedTuple):
 
 
 def trace(
-    module: nn.Module, step: Step, state: AnyState, names: Sequence[str], prepared: Prepared, dtype: torch.dtype
+    module: nn.Module,
+    step: Step,
+    state: AnyState,
+    names: Sequence[str],
+    prepared: Prepared,
+    dtypes: Sequence[torch.dtype],
+    dtype: torch.dtype,
 ) -> TracedProgram:
     """Trace a step in which every tensor is an input; all else is constant.
 
@@ -50,6 +56,7 @@ def trace(
         names: Names of the parameters and buffers of the module. They and the tensors in `prepared` are the
             constants of the program.
         prepared: Prepared values of the structure that the step takes.
+        dtypes: Of the constants.
         dtype: Dtype of the arithmetic.
 
     Raises:
@@ -63,7 +70,7 @@ def trace(
 
     def trace_twice() -> TracedProgram:
         # At two sizes and with two numbers, to detect a size or the value of a tensor that entered as a constant.
-        first, second = (_trace_at(pure, state, identifiers, dtype, size) for size in (2, 3))
+        first, second = (_trace_at(pure, state, identifiers, dtypes, dtype, size) for size in (2, 3))
         if first != second:
             raise NotFusableError(
                 "its step depends on the shape of its input, or lets Python read the data of a tensor"
@@ -100,9 +107,12 @@ def _run_in_thread(function: Callable[[], TracedProgram]) -> TracedProgram:
     return results[0]
 
 
-def _trace_at(step: PureStep, state: AnyState, names: _Names, dtype: torch.dtype, size: int) -> TracedProgram:
+def _trace_at(
+    step: PureStep, state: AnyState, names: _Names, dtypes: Sequence[torch.dtype], dtype: torch.dtype, size: int
+) -> TracedProgram:
     """Trace the step on tensors of one size."""
     recorder = Recorder(size, dtype)
+    real = str(dtype).removeprefix("torch.")
     # A number that differs between the two traces: if Python reads it, by `.tolist()` or NumPy, the programs differ.
     number = 1 / size
 
@@ -113,7 +123,10 @@ def _trace_at(step: PureStep, state: AnyState, names: _Names, dtype: torch.dtype
 
     x = stand_in("x")
     states = [stand_in(name) for name in names.states]
-    constants = [stand_in(name) for name in names.constants]
+    constants = [
+        stand_in(name) if kind.is_floating_point else recorder.discrete_constant(name, kind, size)
+        for name, kind in zip(names.constants, dtypes, strict=True)
+    ]
     cotangents = [stand_in(f"grad_{name}").detach() for name in ("z", *names.states)]
     parts = iter(states)
     start = map_state(lambda _: next(parts), state)
@@ -122,19 +135,26 @@ def _trace_at(step: PureStep, state: AnyState, names: _Names, dtype: torch.dtype
             z, after = step(x, start, constants)
             outputs = [z, *(part for _, part in leaves(after))]
             forward = [recorder.result(output) for output in outputs]
+        for name, part in zip(names.states, outputs[1:], strict=True):
+            if part.dtype != dtype:
+                kind = str(part.dtype).removeprefix("torch.")
+                raise NotFusableError(
+                    f"its step returns {kind} as the part {name} of the state, which is {real}; convert it"
+                )
         # `grad` of a scalar, because with given cotangents its first call imports half a second of symbolic
         # mathematics.
         products = [(output * cotangent).sum() for output, cotangent in zip(outputs, cotangents, strict=True)]
         total = functools.reduce(operator.add, products)
         with recorder:
-            gradients = torch.autograd.grad(total, [x, *states, *constants], allow_unused=True)
-            backward = [0.0 if gradient is None else recorder.result(gradient) for gradient in gradients]
+            inputs = [x, *states, *constants]
+            gradients = iter(torch.autograd.grad(total, [t for t in inputs if t.requires_grad], allow_unused=True))
+            of_inputs = [next(gradients) if t.requires_grad else None for t in inputs]
+            backward = [0.0 if gradient is None else recorder.result(gradient) for gradient in of_inputs]
     except NotFusableError:
         raise
     except Exception as error:
         first_line = str(error).splitlines()[0]
         raise NotFusableError(f"its step cannot be traced ({type(error).__name__}: {first_line})") from error
-    real = str(dtype).removeprefix("torch.")
     program = Program(real, names.states, names.constants, recorder.lines, forward, backward)
     return _prune(program.fuse_multiply_add())
 
