@@ -69,7 +69,9 @@ def prepare_call(
         return
     if stepper.feedback is not None or not stepper.elementwise or not _depends_on_watched_only(module):
         return
-    if memo.direct is None or (type(memo.direct) is not PreparedCalls and memo.direct != key):
+    # A setting that changes in every call, such as a surrogate that is annealed, would make the preparation useless.
+    changed = memo.program is not None and not memo.program.watch.unchanged()
+    if changed or memo.direct is None or (type(memo.direct) is not PreparedCalls and memo.direct != key):
         memo.direct = key
         return
     # Before anything is computed from them: should another thread change a parameter meanwhile, its numbers differ from

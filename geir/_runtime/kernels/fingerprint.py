@@ -5,6 +5,11 @@ function closes over, global variables. A fingerprint is the content of all of t
 step's module and following the code of the user's functions and classes. Numbers and strings enter by value;
 nothing enters by its address, so that a fingerprint stays valid when objects are freed, and keeps none alive.
 
+Numbers among the settings of the module and its submodules are arguments of kernels (see `symbols.py`). Settings are
+attributes, and fields of those attributes that are frozen dataclasses. Their numbers are not part of the fingerprint,
+but are listed with their places. If a step can reach the same object in another way, its kernel has the number as a
+constant, and it is part of the fingerprint too.
+
 Code of geir, PyTorch, NumPy and the standard library is identified by its name. An object that cannot be
 looked into, such as one of an extension module, has no fingerprint.
 
@@ -15,7 +20,7 @@ it read and the objects that it found there. As long as these are the same objec
 import functools
 import types
 from collections.abc import Hashable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, cast, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +28,7 @@ from torch import nn, Tensor
 
 from ..._util.attributes import BOOKKEEPING_ATTRIBUTES
 from ..stepper import Feedback, Prepared, Step
+from .symbols import NumberPlace
 from .watch import NoWatch, Watch
 
 # Code that does not change while a program runs, and is identified by its name.
@@ -65,10 +71,19 @@ def fingerprint_step(module: nn.Module, step: Step, prepared: Prepared) -> Hasha
     Raises:
         UnknownContentError: If the step may depend on an object that has no fingerprint.
     """
-    return fingerprint_module(module, step)[0], fingerprint_prepared(prepared)[0]
+    return fingerprint_module(module, step).fingerprint, fingerprint_prepared(prepared)[0]
 
 
-def fingerprint_module(module: nn.Module, step: Step) -> tuple[Hashable, Watch]:
+class ModuleFingerprint(NamedTuple):
+    """The fingerprint of a step without its prepared values."""
+
+    fingerprint: Hashable
+    places: list[NumberPlace]  # of numbers among the settings; they follow from the fingerprint
+    numbers: list[float]  # at these places
+    watch: Watch
+
+
+def fingerprint_module(module: nn.Module, step: Step) -> ModuleFingerprint:
     """The fingerprint of a step without its prepared values, and a watch over it.
 
     Raises:
@@ -76,7 +91,8 @@ def fingerprint_module(module: nn.Module, step: Step) -> tuple[Hashable, Watch]:
     """
     walk = _Walk(Watch())
     walk.watch.add_roots((module,))
-    return (step.__name__, walk.value(module)), walk.watch
+    fingerprint = step.__name__, walk.instance(module, NumberPlace((), ()))
+    return ModuleFingerprint(fingerprint, walk.places, walk.numbers, walk.watch)
 
 
 def fingerprint_prepared(prepared: Prepared, last: Watch | None = None) -> tuple[Hashable, Watch]:
@@ -101,6 +117,8 @@ class _Walk:
     def __init__(self, watch: Watch) -> None:
         self.seen: dict[int, int] = {}
         self.watch = watch
+        self.places: list[NumberPlace] = []
+        self.numbers: list[float] = []
 
     def value(self, value: object) -> Hashable:
         """The fingerprint of any object."""
@@ -137,8 +155,23 @@ class _Walk:
         self.watch.complete = False
         return array.dtype.str, array.shape, array.tobytes()
 
-    def instance(self, value: object) -> Hashable:
-        """The class and the content of an object."""
+    def setting(self, value: object, place: NumberPlace) -> Hashable:
+        """The fingerprint of an attribute of a module, or of a setting in it. Numbers are listed instead."""
+        if type(value) is float or type(value) is int:
+            self.places.append(place)
+            self.numbers.append(value)
+            return "number", type(value)
+        return self.instance(value, place) if _is_frozen(value) else self.value(value)
+
+    def instance(self, value: object, place: NumberPlace | None = None) -> Hashable:
+        """The class and the content of an object.
+
+        Args:
+            value: The object.
+            place: The place of the object among the settings, if it is a setting, a module or one of its submodules.
+                Such an object does not count as seen: numbers that are reached in another way are part of the
+                fingerprint.
+        """
         kind = type(value)
         self.watch.add_type(value)
         attributes = getattr(value, "__dict__", None)
@@ -154,12 +187,25 @@ class _Walk:
         if attributes is None and not isinstance(value, tuple):
             raise UnknownContentError(f"an object of type {kind.__module__}.{kind.__qualname__}")
         attributes = attributes or {}
+        submodules: Mapping[str, nn.Module | None] = {}
         if isinstance(value, nn.Module):
             attributes = {name: part for name, part in attributes.items() if name not in IGNORED_ATTRIBUTES}
-            attributes |= value._modules
+            submodules = value._modules
             for tensors in (value._parameters, value._buffers, value._modules):
                 self.watch.add_mapping(tensors)
-        return self.class_(kind), self.content(value), *[(name, self.value(part)) for name, part in attributes.items()]
+        start = self.class_(kind), self.content(value)
+        if place is None:
+            return *start, *[(name, self.value(part)) for name, part in (attributes | submodules).items()]
+        modules, names = place
+        return (
+            *start,
+            *[(name, self.setting(part, NumberPlace(modules, (*names, name)))) for name, part in attributes.items()],
+            "submodules",
+            *[
+                (name, part and self.instance(part, NumberPlace((*modules, name), ())))
+                for name, part in submodules.items()
+            ],
+        )
 
     def content(self, value: object) -> Hashable:
         """The items or the value of an object whose class derives from a built-in container, number or string."""
@@ -224,6 +270,19 @@ class _Walk:
             if name not in IGNORED_CLASS_ATTRIBUTES and not isinstance(part, DESCRIPTORS)
         )
         return "class", kind.__qualname__, tuple(map(self.class_, kind.__bases__)), *attributes
+
+
+def _is_frozen(value: object) -> bool:
+    """Whether an object is a frozen dataclass that can be copied with other numbers."""
+    kind = type(value)
+    parameters = getattr(kind, "__dataclass_params__", None)
+    return (
+        parameters is not None
+        and parameters.frozen
+        and kind.__new__ is object.__new__
+        and hasattr(value, "__dict__")
+        and not any(_slots(base) for base in kind.__mro__)
+    )
 
 
 def _places(function: types.FunctionType, names: set[str]) -> list[object]:
