@@ -19,7 +19,7 @@ from torch import Tensor
 import geir
 from geir import surrogates as s
 from geir._runtime.compiler import find_compiler
-from geir._runtime.kernels import cpu, gpu, program_cache
+from geir._runtime.kernels import cpu, direct, direct_preparation, gpu, program_cache
 from geir.testing import close, run, strong_input
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
@@ -226,6 +226,17 @@ def test_direct_calls_notice_a_surrogate_with_other_numbers(in_place):
         close(actual, expected, 1e-5)
         results.append(actual["xs.grad"])
     assert not torch.allclose(results[3], results[4])
+
+
+def test_direct_calls_are_not_prepared_again_for_a_new_surrogate(monkeypatch):
+    layer, xs = geir.LIF(surrogate=s.SuperSpike(5.0)), 4 * torch.rand(20, 3)
+    for _ in range(3):
+        layer(xs)
+    monkeypatch.setattr(direct_preparation, "_make_call", lambda *_: pytest.fail("it is prepared again"))
+    for alpha in (6.0, 7.0, 8.0):
+        layer.surrogate = s.SuperSpike(alpha)
+        close(run(layer, xs)["xs.grad"], run(fresh(layer), xs)["xs.grad"], 1e-5)
+    assert type(layer._memo.direct) is direct.PreparedCalls
 
 
 class State(NamedTuple):

@@ -12,7 +12,8 @@ from ..compiler import NoCompilerError
 from ..memo import Memo, memo_of
 from ..stepper import Steppable, Stepper
 from . import cpu
-from .direct import is_plain, is_special, PreparedCall, PreparedCalls, WatchedTensor
+from .direct import is_plain, PreparedCall, PreparedCalls, WatchedTensor
+from .dispatch import is_special
 from .feedforward import layout_constants
 from .plan import Plan
 from .program import NotFusableError
@@ -69,8 +70,8 @@ def prepare_call(
         return
     if stepper.feedback is not None or not stepper.elementwise or not _depends_on_watched_only(module):
         return
-    # A setting that changes in every call, such as a surrogate that is annealed, would make the preparation useless.
-    changed = memo.program is not None and not memo.program.watch.unchanged()
+    # Something that changes in every call would make the preparation useless.
+    changed = memo.program is not None and memo.program.watch.renewed() is None
     if changed or memo.direct is None or (type(memo.direct) is not PreparedCalls and memo.direct != key):
         memo.direct = key
         return
@@ -147,6 +148,7 @@ def _make_call(
         like,
         rest,
         constants,
+        kernel.constants[len(kernel.constants) - run.numbers :],
         keep,
     )
     return call, watch

@@ -79,8 +79,7 @@ class ModuleFingerprint(NamedTuple):
 
     fingerprint: Hashable
     places: list[NumberPlace]  # of numbers among the settings; they follow from the fingerprint
-    numbers: list[float]  # at these places
-    watch: Watch
+    watch: Watch  # it has these numbers
 
 
 def fingerprint_module(module: nn.Module, step: Step) -> ModuleFingerprint:
@@ -92,7 +91,7 @@ def fingerprint_module(module: nn.Module, step: Step) -> ModuleFingerprint:
     walk = _Walk(Watch())
     walk.watch.add_roots((module,))
     fingerprint = step.__name__, walk.instance(module, NumberPlace((), ()))
-    return ModuleFingerprint(fingerprint, walk.places, walk.numbers, walk.watch)
+    return ModuleFingerprint(fingerprint, walk.places, walk.watch)
 
 
 def fingerprint_prepared(prepared: Prepared, last: Watch | None = None) -> tuple[Hashable, Watch]:
@@ -118,7 +117,6 @@ class _Walk:
         self.seen: dict[int, int] = {}
         self.watch = watch
         self.places: list[NumberPlace] = []
-        self.numbers: list[float] = []
 
     def value(self, value: object) -> Hashable:
         """The fingerprint of any object."""
@@ -155,15 +153,16 @@ class _Walk:
         self.watch.complete = False
         return array.dtype.str, array.shape, array.tobytes()
 
-    def setting(self, value: object, place: NumberPlace) -> Hashable:
+    def setting(self, value: object, place: NumberPlace, parent: int) -> Hashable:
         """The fingerprint of an attribute of a module, or of a setting in it. Numbers are listed instead."""
-        if type(value) is float or type(value) is int:
+        kind = type(value)
+        if kind is float or kind is int:
             self.places.append(place)
-            self.numbers.append(value)
-            return "number", type(value)
-        return self.instance(value, place) if _is_frozen(value) else self.value(value)
+            self.watch.add_number(parent, place.attributes[-1])
+            return "number", kind
+        return self.instance(value, place, parent) if _is_frozen(value) else self.value(value)
 
-    def instance(self, value: object, place: NumberPlace | None = None) -> Hashable:
+    def instance(self, value: object, place: NumberPlace | None = None, parent: int = -1) -> Hashable:
         """The class and the content of an object.
 
         Args:
@@ -171,12 +170,17 @@ class _Walk:
             place: The place of the object among the settings, if it is a setting, a module or one of its submodules.
                 Such an object does not count as seen: numbers that are reached in another way are part of the
                 fingerprint.
+            parent: Index in the watch of the module or setting that holds it; -1 of a module.
         """
         kind = type(value)
-        self.watch.add_type(value)
         attributes = getattr(value, "__dict__", None)
-        if attributes is not None:
-            self.watch.add_mapping(attributes)
+        index = -1
+        if place is None:
+            self.watch.add_type(value)
+            if attributes is not None:
+                self.watch.add_mapping(attributes)
+        else:
+            index = self.watch.add_setting(value, parent, place.attributes[-1] if place.attributes else "")
         if not _is_trusted(kind.__module__):
             slots = [name for base in kind.__mro__ for name in _slots(base)]
             if slots:
@@ -199,7 +203,10 @@ class _Walk:
         modules, names = place
         return (
             *start,
-            *[(name, self.setting(part, NumberPlace(modules, (*names, name)))) for name, part in attributes.items()],
+            *[
+                (name, self.setting(part, NumberPlace(modules, (*names, name)), index))
+                for name, part in attributes.items()
+            ],
             "submodules",
             *[
                 (name, part and self.instance(part, NumberPlace((*modules, name), ())))

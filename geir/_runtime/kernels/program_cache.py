@@ -14,7 +14,7 @@ import functools
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -23,7 +23,7 @@ from torch import nn, Tensor
 from ..._util.state import AnyState, leaves, map_state, map_tensors, tensors_of
 from ..memo import memo_of
 from ..stepper import Steppable, Stepper
-from .direct import is_special
+from .dispatch import is_special
 from .fingerprint import fingerprint_module, fingerprint_prepared, UnknownContentError
 from .guards import guard_on_settings
 from .program import NotFusableError
@@ -38,6 +38,7 @@ class PreparedRun(NamedTuple):
     program: str
     state: Tensor  # the parts of the state, stacked
     constants: list[Tensor]  # those that the program uses, in its dtype
+    numbers: int  # how many of them, from the end, are numbers among the settings
 
     def checkpoint_every(self, given: int | None) -> int:
         """The given number of steps between checkpoints, or one such that they are small compared with the input."""
@@ -48,11 +49,16 @@ class ProgramKey(NamedTuple):
     """All that a program depends on."""
 
     fingerprint: Hashable
+    prepared: Hashable  # fingerprint of the prepared values
     tensors: tuple[str, ...]  # names of parameters and buffers
     constants: int  # number of these and of prepared values
     dtype: torch.dtype
     # Places and values of the numbers that are literals. Values as text, which tells 0.0 from -0.0.
     literals: tuple[tuple[int, str], ...] = ()
+
+    def with_literals(self, places: Iterable[int], numbers: Sequence[float]) -> "ProgramKey":
+        """The key of the program that has the numbers at some places as literals."""
+        return self._replace(literals=tuple((k, repr(numbers[k])) for k in sorted(places)))
 
 
 class RunnableProgram(NamedTuple):
@@ -92,11 +98,11 @@ def prepare_run(stepper: Stepper, state: AnyState) -> PreparedRun:
         program = _cached_program(stepper, state, names, len(tensors), dtype)
     traced = program.traced
     constants = [tensors[k] if tensors[k].dtype == dtype else tensors[k].to(dtype) for k in traced.used]
-    constants += [_make_constant(number, dtype, stacked.device) for number in program.numbers]
-    return PreparedRun(traced.program, stacked, constants)
+    constants += [make_constant(number, dtype, stacked.device) for number in program.numbers]
+    return PreparedRun(traced.program, stacked, constants, len(program.numbers))
 
 
-def _make_constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+def make_constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
     """A number as a tensor without dimensions."""
     capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
     if torch.compiler.is_compiling() or capturing or is_special():
@@ -148,37 +154,75 @@ def _cached_program(
     part = stepper.feedback or stepper
     module = stepper.module
     memo = memo_of(module)
-    last: _LastProgram | None = memo.program if memo else None
-    known = last is not None and last.watch.is_of(module) and last.watch.unchanged() and last.step == part.step.__name__
+    last: LastProgram | None = memo.program if memo else None
+    if last is not None and not (last.watch.is_of(module) and last.step == part.step.__name__):
+        last = None
     try:
         if last is not None and last.prepared.is_of(*part.prepared) and last.prepared.unchanged():
-            values, prepared = last.values, last.prepared
+            values, prepared = last.key.prepared, last.prepared
         else:
             values, prepared = fingerprint_prepared(part.prepared, last.prepared if last else None)
-        if known and last is not None and (last.values, last.constants, last.dtype) == (values, count, dtype):
+        watch = last.watch.renewed() if last else None
+        if (
+            last is None
+            or watch is None
+            or (last.key.prepared, last.key.constants, last.key.dtype)
+            != (
+                values,
+                count,
+                dtype,
+            )
+        ):
+            fingerprint, places, watch = fingerprint_module(module, part.step)
+            key = ProgramKey(fingerprint, values, tuple(names), count, dtype)
+        elif watch is last.watch:
             if memo and prepared is not last.prepared:
                 memo.program = last._replace(prepared=prepared)
             return last.program
-        fingerprint, places, numbers, watch = fingerprint_module(module, part.step)
+        else:
+            key, places = last.key, last.places
     except UnknownContentError:
         return RunnableProgram(trace(module, part.step, state, names, part.prepared, dtype), ())
-    key = ProgramKey((fingerprint, values), tuple(names), count, dtype)
-    program = _find_program(key, places, numbers, stepper, state)
+    program = _find_program(key, places, watch.numbers(), stepper, state)
     if memo:
-        memo.program = _LastProgram(watch, part.step.__name__, prepared, values, count, dtype, program)
+        memo.program = LastProgram(watch, part.step.__name__, prepared, key, places, program)
     return program
 
 
-class _LastProgram(NamedTuple):
+class LastProgram(NamedTuple):
     """The program that a module ran last, and all that decides whether it is still the right one."""
 
     watch: Watch
     step: str  # name of the method
     prepared: Watch  # over the prepared values
-    values: Hashable  # fingerprint of the prepared values
-    constants: int  # number of parameters, buffers and prepared values
-    dtype: torch.dtype
+    key: ProgramKey
+    places: list[NumberPlace]
     program: RunnableProgram
+
+    def renumbered(self, watch: Watch) -> "LastProgram | None":
+        """The same program with other numbers of surrogates; None if others have changed, or if it is another program.
+
+        Args:
+            watch: `self.watch`, renewed.
+        """
+        numbers = watch.numbers()
+        for place, old, new in zip(self.places, self.watch.numbers(), numbers, strict=True):
+            if old is not new and place.attributes[0] != "surrogate":
+                return None
+        with _lock:
+            key = self.key.with_literals(_literals.get(self.key, frozenset()), numbers)
+            same = _programs.get(key) is self.program.traced
+        if not same:
+            return None
+        try:
+            values = _evaluate_all(self.program.traced, numbers)
+        except (ArithmeticError, TypeError):
+            return None
+        return self._replace(watch=watch, program=RunnableProgram(self.program.traced, values))
+
+
+def _evaluate_all(traced: TracedProgram, numbers: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(evaluate(number, numbers)) for number in traced.numbers)
 
 
 def _find_program(
@@ -195,7 +239,7 @@ def _find_program(
     while True:
         try:
             traced = _trace_or_find(key, literals, places, numbers, stepper, state)
-            return RunnableProgram(traced, tuple(float(evaluate(number, numbers)) for number in traced.numbers))
+            return RunnableProgram(traced, _evaluate_all(traced, numbers))
         except NumberNeededError as error:
             literals |= error.places
         except (NotFusableError, ArithmeticError, TypeError):
@@ -220,7 +264,7 @@ def _trace_or_find(
         NotFusableError: If the step cannot become a program; the failure is cached too.
         NumberNeededError: If more numbers have to be literals.
     """
-    key = key._replace(literals=tuple((k, repr(numbers[k])) for k in sorted(literals)))
+    key = key.with_literals(literals, numbers)
     part = stepper.feedback or stepper
     with _lock:
         result = _programs.get(key)
