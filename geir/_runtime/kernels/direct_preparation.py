@@ -158,7 +158,8 @@ def _depends_on_watched_only(module: nn.Module) -> bool:
     """Whether all that a call does besides its step depends on the module and its arguments only."""
     for part in module.modules():
         # A module of another kind, such as a parametrization, may compute parameters from anything.
-        if memo_of(part) is None:
+        # So may a hook, such as that of pruning, which leaves a tensor that is no parameter.
+        if memo_of(part) is None or any(isinstance(value, Tensor) for value in vars(part).values()):
             return False
         for name in CALLED_METHODS:
             method = getattr(type(part), name, None)

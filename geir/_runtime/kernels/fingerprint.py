@@ -10,7 +10,7 @@ attributes, and fields of those attributes that are frozen dataclasses. Their nu
 but are listed with their places. If a step can reach the same object in another way, its kernel has the number as a
 constant, and it is part of the fingerprint too.
 
-Code of geir, PyTorch, NumPy and the standard library is identified by its name. An object that cannot be
+Code of geir, PyTorch, NumPy and the standard library is identified by its name, if it has one. An object that cannot be
 looked into, such as one of an extension module, has no fingerprint.
 
 Computing a fingerprint takes longer than the step of a small layer. So the walk also makes a `Watch`: the places that
@@ -18,6 +18,7 @@ it read and the objects that it found there. As long as these are the same objec
 """
 
 import functools
+import sys
 import types
 from collections.abc import Hashable, Iterator, Mapping
 from typing import Any, cast, NamedTuple
@@ -40,7 +41,13 @@ CONSTANTS = frozenset(
 )
 CONTAINERS = frozenset({tuple, list, dict, set, frozenset})
 ARRAYS = (np.ndarray, np.generic)
-BUILTIN_FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc)
+BUILTIN_FUNCTIONS = (
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.WrapperDescriptorType,
+    np.ufunc,
+)
 # They give access to slots, attributes and fields of named tuples, which enter with the instances.
 TUPLE_GETTER = type(Feedback.step)
 DESCRIPTORS: tuple[type, ...] = (types.MemberDescriptorType, types.GetSetDescriptorType, TUPLE_GETTER)
@@ -58,6 +65,8 @@ IGNORED_CLASS_ATTRIBUTES = BOOKKEEPING_ATTRIBUTES | {
     "_forwarded",
     "_own_declarations",
 }
+# Flag of classes that are defined in Python.
+HEAP_TYPE = 1 << 9
 MAX_ARRAY_BYTES = 1 << 16
 
 
@@ -243,10 +252,12 @@ class _Walk:
         return None
 
     def function(self, function: types.FunctionType) -> Hashable:
-        if _is_trusted(function.__module__) and function.__closure__ is None:
+        trusted = _is_trusted(function.__module__)
+        # A function that is defined in another one has no name of its own.
+        if trusted and "<locals>" not in function.__qualname__ and "<lambda>" not in function.__qualname__:
             return "function", function.__module__, function.__qualname__
         cells = tuple(self.value(_content(cell)) for cell in function.__closure__ or ())
-        names = {*_names(function.__code__)}
+        names = set[str]() if trusted else {*_names(function.__code__)}
         self.watch.add_reader(lambda: _places(function, names))
         variables = []
         for name in sorted(names & function.__globals__.keys()):
@@ -264,7 +275,7 @@ class _Walk:
 
     def class_(self, kind: type) -> Hashable:
         """A class of the user by its content, another by its name."""
-        if _is_trusted(kind.__module__):
+        if _is_trusted(kind.__module__) and _is_found_by_name(kind):
             return "class", kind.__module__, kind.__qualname__
         if id(kind) in self.seen:
             return "seen", self.seen[id(kind)]
@@ -305,6 +316,16 @@ def _look_up(variables: Mapping[str, object], names: set[str]) -> list[object]:
 
 def _is_trusted(module: str | None) -> bool:
     return module is not None and module.partition(".")[0] in TRUSTED_PACKAGES
+
+
+def _is_found_by_name(kind: type) -> bool:
+    """Whether a class is what its name says, and not made while the program runs, as that of a parametrized module."""
+    if not kind.__flags__ & HEAP_TYPE:
+        return True
+    found: Any = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind
 
 
 def _slots(kind: type) -> tuple[str, ...]:

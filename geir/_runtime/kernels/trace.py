@@ -5,7 +5,6 @@ The step runs once, on a few numbers, while a dispatch mode records every operat
 pass of it is recorded too.
 """
 
-import copy
 import functools
 import operator
 import threading
@@ -242,7 +241,9 @@ def _pure_step(
 
 def _copy_structure(module: nn.Module) -> nn.Module:
     """A copy of a module and its submodules that shares tensors and settings, but can be given other tensors."""
-    copied = copy.copy(module)
+    # Not `copy.copy`, which modules with parametrizations refuse.
+    copied = object.__new__(type(module))
+    vars(copied).update(vars(module))
     vars(copied).update(
         _parameters=dict(module._parameters),
         _buffers=dict(module._buffers),

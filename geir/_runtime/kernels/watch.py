@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterable, Mapping
 from operator import is_
 from typing import Any, NamedTuple
 
+from torch import Tensor
+
 
 class _Setting(NamedTuple):
     """A module, or a setting in it, whose numbers may change."""
@@ -79,7 +81,10 @@ class Watch:
         return self.renewed() is self
 
     def renewed(self) -> "Watch | None":
-        """This watch if nothing has changed, a watch over what is there now if only numbers have, else None."""
+        """This watch if nothing has changed, a watch over what is there now if only numbers and tensors have.
+
+        Otherwise None.
+        """
         if not self.complete or not all(map(is_, map(type, self._objects), self._types)):
             return None
         for mapping, keys, values in self._mappings:
@@ -113,6 +118,10 @@ def _renew(setting: _Setting, owner: object) -> _Setting | None:
         return setting
     for name, old, new in zip(setting.keys, setting.values, values, strict=True):
         if old is new:
+            continue
+        # Tensors that are no parameters or buffers do not matter: a step that reads them has no program. Hooks such as
+        # that of pruning set them in every call.
+        if isinstance(old, Tensor) and isinstance(new, Tensor):
             continue
         if type(old) is not type(new) or not (type(old) in (int, float) or name in setting.children):
             return None
