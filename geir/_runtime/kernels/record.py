@@ -101,7 +101,11 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Operator, types: object, args: Arguments = (), kwargs: Keywords | None = None
     ) -> Result:
-        kwargs = kwargs or {}
+        # What follows reads from tensors what a step may not; see `read_guard.py`.
+        with torch._C.DisableTorchFunction():
+            return self._dispatch(func, args, kwargs or {})
+
+    def _dispatch(self, func: Operator, args: Arguments, kwargs: Keywords) -> Result:
         name = func.overloadpacket.__name__
         base = name.removesuffix("_") if func._schema.is_mutable else name
         result = func(*args, **kwargs)
@@ -109,11 +113,12 @@ class Recorder(TorchDispatchMode):
         if isinstance(result, Tensor) and self._record(base, args, kwargs, result):
             return result
         if name in _READS:
-            raise NotFusableError(f"its step lets Python read the data of a tensor{_place()}")
+            raise NotFusableError(f"its step lets Python read the data of a tensor{find_place()}")
         decomposed = self._decompose(func, args, kwargs)
         if decomposed is None:
             raise NotFusableError(
-                f"its step uses {func.overloadpacket}{_place()}, which is not elementwise or not known to the kernels"
+                f"its step uses {func.overloadpacket}{find_place()}, which is not elementwise or not known to the "
+                "kernels"
             )
         return decomposed
 
@@ -181,7 +186,7 @@ class Recorder(TorchDispatchMode):
             return float(argument) if isinstance(argument, bool | int | float) else None
         if argument.data_ptr() not in self.names:
             raise NotFusableError(
-                f"its step reads a tensor that is not a parameter or a buffer{_place()}; register it as a buffer"
+                f"its step reads a tensor that is not a parameter or a buffer{find_place()}; register it as a buffer"
             )
         return self.names[argument.data_ptr()]
 
@@ -289,7 +294,7 @@ LOWERINGS: dict[str, Lowering] = {
 }
 
 
-def _place() -> str:
+def find_place() -> str:
     """The file and the line of the user's code, if the stack still shows it."""
     inside = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
     frame = sys._getframe(1)

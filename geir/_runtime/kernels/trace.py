@@ -6,6 +6,7 @@ pass of it is recorded too.
 """
 
 import functools
+import math
 import operator
 import threading
 from collections.abc import Callable, Mapping, Sequence
@@ -19,6 +20,7 @@ from ..._util.state import AnyState, leaves, map_state, map_tensors
 from ..stepper import Prepared, Step
 from .names import constant_names, number_name, state_names
 from .program import Argument, Line, NotFusableError, Program
+from .read_guard import ReadGuard
 from .record import Recorder
 from .symbols import Expression, find_number, NumberNeededError, NumberPlace, replace_number, Symbols
 
@@ -77,8 +79,8 @@ def trace(
     pure = _pure_step(module, step, names, prepared, numbers)
 
     def trace_twice() -> TracedProgram:
-        # At two sizes and with two numbers, to detect a size or the value of a tensor that entered as a constant.
-        first, second = (_trace_at(pure, state, identifiers, dtype, size) for size in (2, 3))
+        # In two shapes and with two numbers, to detect a shape or the value of a tensor that entered as a constant.
+        first, second = (_trace_at(pure, state, identifiers, dtype, shape) for shape in ((2,), (1, 3)))
         if first != second:
             raise NotFusableError(
                 "its step depends on the shape of its input, or lets Python read the data of a tensor"
@@ -115,14 +117,17 @@ def _run_in_thread(function: Callable[[], TracedProgram]) -> TracedProgram:
     return results[0]
 
 
-def _trace_at(step: PureStep, state: AnyState, names: _Names, dtype: torch.dtype, size: int) -> TracedProgram:
-    """Trace the step on tensors of one size."""
+def _trace_at(
+    step: PureStep, state: AnyState, names: _Names, dtype: torch.dtype, shape: tuple[int, ...]
+) -> TracedProgram:
+    """Trace the step on tensors of one shape."""
+    size = math.prod(shape)
     recorder = Recorder(size, dtype)
     # A number that differs between the two traces: if Python reads it, by `.tolist()` or NumPy, the programs differ.
     number = 1 / size
 
     def stand_in(name: str) -> Tensor:
-        tensor = torch.full((size,), number, dtype=dtype, device="cpu", requires_grad=True)
+        tensor = torch.full(shape, number, dtype=dtype, device="cpu", requires_grad=True)
         recorder.names[tensor.data_ptr()] = name
         return tensor
 
@@ -143,15 +148,20 @@ def _trace_at(step: PureStep, state: AnyState, names: _Names, dtype: torch.dtype
     start = map_state(lambda _: next(parts), state)
     try:
         with recorder:
-            z, after = step(x, start, constants, symbols)
+            with ReadGuard():
+                z, after = step(x, start, constants, symbols)
             outputs = [z, *(part for _, part in leaves(after))]
             forward = [recorder.result(output) for output in outputs]
-        # `grad` of a scalar, because with given cotangents its first call imports half a second of symbolic
-        # mathematics.
         products = [(output * cotangent).sum() for output, cotangent in zip(outputs, cotangents, strict=True)]
         total = functools.reduce(operator.add, products)
+        # Not by `torch.autograd.grad`, inside of which the guard would not be active, and whose first call imports half
+        # a second of symbolic mathematics.
+        run_backward = torch.autograd.graph._engine_run_backward
+        inputs = (x, *states, *constants)
         with recorder:
-            gradients = torch.autograd.grad(total, [x, *states, *constants], allow_unused=True)
+            one = torch.ones_like(total)
+            with ReadGuard():
+                gradients = run_backward((total,), (one,), False, False, inputs, True, accumulate_grad=False)
             backward = [0.0 if gradient is None else recorder.result(gradient) for gradient in gradients]
     except Exception as error:
         if symbols.needed:
