@@ -491,12 +491,14 @@ def test_nothing_is_prepared_while_settings_change(monkeypatch):
     make = direct_preparation._make_call
     monkeypatch.setattr(direct_preparation, "_make_call", lambda *args: prepared.append(1) or make(*args))
     cell, layer, x = geir.LIFCell(), geir.LIF(), torch.rand(5, 4)
-    for k in range(5):
-        cell.surrogate = layer.surrogate = geir.surrogates.SuperSpike(1.0 + k)
-        cell(x), layer(x)
+    for surrogate in (geir.surrogates.SuperSpike(), geir.surrogates.Triangle()) * 3:
+        cell.surrogate = layer.surrogate = surrogate
+        cell(x)
+        layer(x)
     assert not prepared
     for _ in range(2):
-        cell(x), layer(x)
+        cell(x)
+        layer(x)
     assert len(prepared) == 2
 
 

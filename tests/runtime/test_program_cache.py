@@ -59,12 +59,14 @@ def test_settings_of_two_classes_with_the_same_name_are_told_apart():
         close(lif(xs)[0], with_reference(lif)(xs)[0], 1e-5)
 
 
-def test_models_that_differ_in_the_values_of_parameters_share_a_program():
+def test_models_that_differ_in_the_values_of_parameters_and_numbers_share_a_program():
     xs = torch.rand(5, 4)
     geir.LIF(tau_mem=7e-3, dt=1.23e-3)(xs)
     before = len(program_cache._programs)
     geir.LIF(tau_mem=9e-3, dt=1.23e-3)(xs)
     geir.LIF(tau_mem=torch.full((4,), 8e-3), dt=1.23e-3)(xs)
     assert len(program_cache._programs) == before
-    geir.LIF(tau_mem=9e-3, dt=1.24e-3)(xs)
+    geir.LIF(tau_mem=9e-3, dt=1.24e-3, surrogate=geir.surrogates.SuperSpike(7.0))(xs)
+    assert len(program_cache._programs) == before
+    geir.LIF(dt=1.23e-3, surrogate=geir.surrogates.Triangle())(xs)
     assert len(program_cache._programs) == before + 1

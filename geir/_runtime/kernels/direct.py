@@ -4,7 +4,8 @@ A run of a few neurons for a few steps, as in a stream, takes a few microseconds
 program, computing coefficients and arranging tensors takes a hundred. So all of this is prepared when a module is
 called for the second time in the same way, and is used as long as these are proved unchanged:
 
-- The module, its settings and its code: the objects that a `Watch` holds are in their places.
+- The module, its settings and its code: the objects that a `Watch` holds are in their places. If only
+  numbers of surrogates have changed, the prepared calls get the new ones. Coefficients do not depend on these.
 - Parameters and buffers: they are the same tensors, with the same dtype, shape and device, and their numbers equal
   copies. The compiled code compares them right before it runs. Nothing is concluded from version counters.
 - The input and the state have the same types, dtypes and shapes.
@@ -20,8 +21,7 @@ from typing import Any, cast, NamedTuple
 
 import torch
 from torch import nn, Tensor
-from torch._C._functorch import peek_interpreter_stack
-from torch.autograd import forward_ad, Function
+from torch.autograd import Function
 
 from ..._util.state import AnyState
 from .. import memory, threads
@@ -30,8 +30,10 @@ from ..untyped import Context, Untyped
 from . import cpu
 from .autograd import differentiate
 from .cpu import DirectFunctions
+from .dispatch import is_special
 from .feedforward import contiguous
 from .plan import Plan
+from .program_cache import LastProgram, make_constant
 from .watch import Watch
 
 Result = tuple[Tensor, AnyState]
@@ -67,8 +69,25 @@ class PreparedCall(NamedTuple):
     plan: Plan  # of the backward pass
     like: Tensor  # of the shape and dtype of the stacked state
     rest: Tensor | None  # the initial state, stacked; None if it may differ from call to call
-    constants: list[Tensor]
+    constants: list[Tensor]  # the last ones are the numbers among the settings
+    numbers: list[str]  # names of the constants that are numbers
     keep: list[Tensor]  # tensors that the fields point to
+
+    def with_numbers(self, tensors: list[Tensor]) -> "PreparedCall":
+        """The same call with other numbers."""
+        if not tensors:
+            return self
+        replaced = {id(old): new for old, new in zip(self.constants[-len(tensors) :], tensors, strict=True)}
+        fields, backward_fields = self.fields.copy(), self.backward_fields.copy()
+        for name, tensor in zip(self.numbers, tensors, strict=True):
+            fields[self.dynamic + self.functions.forward_names.index(name)] = tensor.data_ptr()
+            backward_fields[self.functions.backward_names.index(name)] = tensor.data_ptr()
+        return self._replace(
+            fields=fields,
+            backward_fields=backward_fields,
+            constants=[*self.constants[: -len(tensors)], *tensors],
+            keep=[replaced.get(id(tensor), tensor) for tensor in self.keep],
+        )
 
 
 class PreparedCalls:
@@ -94,6 +113,14 @@ class PreparedCalls:
         self.seen = deque(seen, MAX_CALLS)
         self.calls: dict[Hashable, PreparedCall] = {}
 
+    def with_numbers(self, watch: Watch, numbers: tuple[float, ...]) -> "PreparedCalls":
+        """The same calls with other numbers."""
+        prepared = PreparedCalls(watch, self.tensors, self.structure, self.seen)
+        for key, call in self.calls.items():
+            like = call.like
+            prepared.calls[key] = call.with_numbers([make_constant(n, like.dtype, like.device) for n in numbers])
+        return prepared
+
 
 def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None:
     """Run a module by a prepared call; None if there is none, or if it cannot be used now.
@@ -113,8 +140,17 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
     # A functorch tensor has no address, so its transform is detected first.
     if call is None or x.is_neg() or is_special() or not x.data_ptr():
         return None
-    if not prepared.watch.is_of(module) or not prepared.watch.unchanged():
+    watch = prepared.watch.renewed() if prepared.watch.is_of(module) else None
+    if watch is None:
         return None
+    if watch is not prepared.watch:
+        last: LastProgram | None = memo.program if memo and memo.program.watch is prepared.watch else None
+        renumbered = last.renumbered(watch) if last else None
+        if memo is None or renumbered is None:
+            return None
+        prepared = prepared.with_numbers(watch, renumbered.program.numbers)
+        memo.program, memo.direct = renumbered, prepared
+        call = prepared.calls[x.dtype, x.shape]
     grad_enabled = torch.is_grad_enabled()
     fields = call.fields.copy()
     place = 1
@@ -237,18 +273,10 @@ def is_plain(tensor: Tensor) -> bool:
     return type(tensor) is Tensor and tensor.is_cpu and tensor.layout is torch.strided
 
 
-def is_special() -> bool:
-    """Whether a transform, a dispatch mode or forward mode is active."""
-    return (
-        peek_interpreter_stack() is not None
-        or torch._C._len_torch_dispatch_stack() > 0
-        or forward_ad._current_level >= 0
-    )
-
-
 def has_saved_tensor_hooks() -> bool:
     """Whether hooks of saved tensors may be active; old versions of PyTorch do not tell."""
-    find = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    functions = torch._C._autograd  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+    find = getattr(functions, "_top_saved_tensors_default_hooks", None)
     return find is None or find(False) is not None
 
 

@@ -12,7 +12,8 @@ from ..compiler import NoCompilerError
 from ..memo import Memo, memo_of
 from ..stepper import Steppable, Stepper
 from . import cpu
-from .direct import is_plain, is_special, MAX_CALLS, PreparedCall, PreparedCalls, WatchedTensor
+from .direct import is_plain, MAX_CALLS, PreparedCall, PreparedCalls, WatchedTensor
+from .dispatch import is_special
 from .feedforward import layout_constants
 from .fingerprint import fingerprint_module, UnknownContentError
 from .plan import Plan
@@ -76,8 +77,8 @@ def prepare_call(
         memo.direct = prepared = PreparedCalls(_watch(memo, module, stepper))
     elif not prepared.watch.complete:
         return
-    elif not prepared.watch.is_of(module) or not prepared.watch.unchanged():
-        # Nothing is prepared while settings change from call to call.
+    elif not prepared.watch.is_of(module) or prepared.watch.renewed() is None:
+        # Nothing is prepared while anything but numbers changes from call to call.
         memo.direct = prepared = PreparedCalls(_watch(memo, module, stepper))
     if key not in prepared.seen:
         prepared.seen.append(key)
@@ -106,10 +107,10 @@ def prepare_call(
 
 def _watch(memo: Memo, module: nn.Module, stepper: Stepper) -> Watch:
     """A watch over what the step of a module depends on, as it is now."""
-    if memo.program and memo.program.watch.is_of(module) and memo.program.watch.unchanged():
+    if memo.program and memo.program.watch.is_of(module) and memo.program.watch.renewed() is not None:
         return memo.program.watch
     try:
-        return fingerprint_module(module, stepper.step)[1]
+        return fingerprint_module(module, stepper.step).watch
     except UnknownContentError:
         return NoWatch()
 
@@ -167,6 +168,7 @@ def _make_call(
         like,
         rest,
         constants,
+        kernel.constants[len(kernel.constants) - run.numbers :],
         keep,
     )
     return call, watch
@@ -176,7 +178,8 @@ def _depends_on_watched_only(module: nn.Module) -> bool:
     """Whether all that a call does besides its step depends on the module and its arguments only."""
     for part in module.modules():
         # A module of another kind, such as a parametrization, may compute parameters from anything.
-        if memo_of(part) is None:
+        # So may a hook, such as that of pruning, which leaves a tensor that is no parameter.
+        if memo_of(part) is None or any(isinstance(value, Tensor) for value in vars(part).values()):
             return False
         for name in CALLED_METHODS:
             method = getattr(type(part), name, None)

@@ -14,6 +14,15 @@ class Route(NamedTuple):
     operator: bool  # by PyTorch's dispatcher, instead of calling the implementation directly
 
 
+def is_special() -> bool:
+    """Whether a transform, a dispatch mode or forward mode is active."""
+    return (
+        peek_interpreter_stack() is not None
+        or torch._C._len_torch_dispatch_stack() > 0
+        or torch.autograd.forward_ad._current_level >= 0
+    )
+
+
 def dispatch(xs: Tensor) -> Route:
     """Choose the route of a call.
 

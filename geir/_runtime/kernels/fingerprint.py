@@ -5,7 +5,12 @@ function closes over, global variables. A fingerprint is the content of all of t
 step's module and following the code of the user's functions and classes. Numbers and strings enter by value;
 nothing enters by its address, so that a fingerprint stays valid when objects are freed, and keeps none alive.
 
-Code of geir, PyTorch, NumPy and the standard library is identified by its name. An object that cannot be
+Numbers among the settings of the module and its submodules are arguments of kernels (see `symbols.py`). Settings are
+attributes, and fields of those attributes that are frozen dataclasses. Their numbers are not part of the fingerprint,
+but are listed with their places. If a step can reach the same object in another way, its kernel has the number as a
+constant, and it is part of the fingerprint too.
+
+Code of geir, PyTorch, NumPy and the standard library is identified by its name, if it has one. An object that cannot be
 looked into, such as one of an extension module, has no fingerprint.
 
 Computing a fingerprint takes longer than the step of a small layer. So the walk also makes a `Watch`: the places that
@@ -13,9 +18,10 @@ it read and the objects that it found there. As long as these are the same objec
 """
 
 import functools
+import sys
 import types
 from collections.abc import Hashable, Iterator, Mapping
-from typing import Any, cast
+from typing import Any, cast, NamedTuple
 
 import numpy as np
 import torch
@@ -23,6 +29,7 @@ from torch import nn, Tensor
 
 from ..._util.attributes import BOOKKEEPING_ATTRIBUTES
 from ..stepper import Feedback, Prepared, Step
+from .symbols import NumberPlace
 from .watch import NoWatch, Watch
 
 # Code that does not change while a program runs, and is identified by its name.
@@ -34,7 +41,13 @@ CONSTANTS = frozenset(
 )
 CONTAINERS = frozenset({tuple, list, dict, set, frozenset})
 ARRAYS = (np.ndarray, np.generic)
-BUILTIN_FUNCTIONS = (types.BuiltinFunctionType, types.MethodDescriptorType, types.WrapperDescriptorType, np.ufunc)
+BUILTIN_FUNCTIONS = (
+    types.BuiltinFunctionType,
+    types.MethodDescriptorType,
+    types.ClassMethodDescriptorType,
+    types.WrapperDescriptorType,
+    np.ufunc,
+)
 # They give access to slots, attributes and fields of named tuples, which enter with the instances.
 TUPLE_GETTER = type(Feedback.step)
 DESCRIPTORS: tuple[type, ...] = (types.MemberDescriptorType, types.GetSetDescriptorType, TUPLE_GETTER)
@@ -52,6 +65,8 @@ IGNORED_CLASS_ATTRIBUTES = BOOKKEEPING_ATTRIBUTES | {
     "_forwarded",
     "_own_declarations",
 }
+# Flag of classes that are defined in Python.
+HEAP_TYPE = 1 << 9
 MAX_ARRAY_BYTES = 1 << 16
 
 
@@ -65,10 +80,18 @@ def fingerprint_step(module: nn.Module, step: Step, prepared: Prepared) -> Hasha
     Raises:
         UnknownContentError: If the step may depend on an object that has no fingerprint.
     """
-    return fingerprint_module(module, step)[0], fingerprint_prepared(prepared)[0]
+    return fingerprint_module(module, step).fingerprint, fingerprint_prepared(prepared)[0]
 
 
-def fingerprint_module(module: nn.Module, step: Step) -> tuple[Hashable, Watch]:
+class ModuleFingerprint(NamedTuple):
+    """The fingerprint of a step without its prepared values."""
+
+    fingerprint: Hashable
+    places: list[NumberPlace]  # of numbers among the settings; they follow from the fingerprint
+    watch: Watch  # it has these numbers
+
+
+def fingerprint_module(module: nn.Module, step: Step) -> ModuleFingerprint:
     """The fingerprint of a step without its prepared values, and a watch over it.
 
     Raises:
@@ -76,7 +99,8 @@ def fingerprint_module(module: nn.Module, step: Step) -> tuple[Hashable, Watch]:
     """
     walk = _Walk(Watch())
     walk.watch.add_roots((module,))
-    return (step.__name__, walk.value(module)), walk.watch
+    fingerprint = step.__name__, walk.instance(module, NumberPlace((), ()))
+    return ModuleFingerprint(fingerprint, walk.places, walk.watch)
 
 
 def fingerprint_prepared(prepared: Prepared, last: Watch | None = None) -> tuple[Hashable, Watch]:
@@ -101,6 +125,7 @@ class _Walk:
     def __init__(self, watch: Watch) -> None:
         self.seen: dict[int, int] = {}
         self.watch = watch
+        self.places: list[NumberPlace] = []
 
     def value(self, value: object) -> Hashable:
         """The fingerprint of any object."""
@@ -137,13 +162,34 @@ class _Walk:
         self.watch.complete = False
         return array.dtype.str, array.shape, array.tobytes()
 
-    def instance(self, value: object) -> Hashable:
-        """The class and the content of an object."""
+    def setting(self, value: object, place: NumberPlace, parent: int) -> Hashable:
+        """The fingerprint of an attribute of a module, or of a setting in it. Numbers are listed instead."""
         kind = type(value)
-        self.watch.add_type(value)
+        if kind is float or kind is int:
+            self.places.append(place)
+            self.watch.add_number(parent, place.attributes[-1])
+            return "number", kind
+        return self.instance(value, place, parent) if _is_frozen(value) else self.value(value)
+
+    def instance(self, value: object, place: NumberPlace | None = None, parent: int = -1) -> Hashable:
+        """The class and the content of an object.
+
+        Args:
+            value: The object.
+            place: The place of the object among the settings, if it is a setting, a module or one of its submodules.
+                Such an object does not count as seen: numbers that are reached in another way are part of the
+                fingerprint.
+            parent: Index in the watch of the module or setting that holds it; -1 of a module.
+        """
+        kind = type(value)
         attributes = getattr(value, "__dict__", None)
-        if attributes is not None:
-            self.watch.add_mapping(attributes)
+        index = -1
+        if place is None:
+            self.watch.add_type(value)
+            if attributes is not None:
+                self.watch.add_mapping(attributes)
+        else:
+            index = self.watch.add_setting(value, parent, place.attributes[-1] if place.attributes else "")
         if not _is_trusted(kind.__module__):
             slots = [name for base in kind.__mro__ for name in _slots(base)]
             if slots:
@@ -154,12 +200,28 @@ class _Walk:
         if attributes is None and not isinstance(value, tuple):
             raise UnknownContentError(f"an object of type {kind.__module__}.{kind.__qualname__}")
         attributes = attributes or {}
+        submodules: Mapping[str, nn.Module | None] = {}
         if isinstance(value, nn.Module):
             attributes = {name: part for name, part in attributes.items() if name not in IGNORED_ATTRIBUTES}
-            attributes |= value._modules
+            submodules = value._modules
             for tensors in (value._parameters, value._buffers, value._modules):
                 self.watch.add_mapping(tensors)
-        return self.class_(kind), self.content(value), *[(name, self.value(part)) for name, part in attributes.items()]
+        start = self.class_(kind), self.content(value)
+        if place is None:
+            return *start, *[(name, self.value(part)) for name, part in (attributes | submodules).items()]
+        modules, names = place
+        return (
+            *start,
+            *[
+                (name, self.setting(part, NumberPlace(modules, (*names, name)), index))
+                for name, part in attributes.items()
+            ],
+            "submodules",
+            *[
+                (name, part and self.instance(part, NumberPlace((*modules, name), ())))
+                for name, part in submodules.items()
+            ],
+        )
 
     def content(self, value: object) -> Hashable:
         """The items or the value of an object whose class derives from a built-in container, number or string."""
@@ -190,10 +252,12 @@ class _Walk:
         return None
 
     def function(self, function: types.FunctionType) -> Hashable:
-        if _is_trusted(function.__module__) and function.__closure__ is None:
+        trusted = _is_trusted(function.__module__)
+        # A function that is defined in another one has no name of its own.
+        if trusted and "<locals>" not in function.__qualname__ and "<lambda>" not in function.__qualname__:
             return "function", function.__module__, function.__qualname__
         cells = tuple(self.value(_content(cell)) for cell in function.__closure__ or ())
-        names = {*_names(function.__code__)}
+        names = set[str]() if trusted else {*_names(function.__code__)}
         self.watch.add_reader(lambda: _places(function, names))
         variables = []
         for name in sorted(names & function.__globals__.keys()):
@@ -211,7 +275,7 @@ class _Walk:
 
     def class_(self, kind: type) -> Hashable:
         """A class of the user by its content, another by its name."""
-        if _is_trusted(kind.__module__):
+        if _is_trusted(kind.__module__) and _is_found_by_name(kind):
             return "class", kind.__module__, kind.__qualname__
         if id(kind) in self.seen:
             return "seen", self.seen[id(kind)]
@@ -224,6 +288,19 @@ class _Walk:
             if name not in IGNORED_CLASS_ATTRIBUTES and not isinstance(part, DESCRIPTORS)
         )
         return "class", kind.__qualname__, tuple(map(self.class_, kind.__bases__)), *attributes
+
+
+def _is_frozen(value: object) -> bool:
+    """Whether an object is a frozen dataclass that can be copied with other numbers."""
+    kind = type(value)
+    parameters = getattr(kind, "__dataclass_params__", None)
+    return (
+        parameters is not None
+        and parameters.frozen
+        and kind.__new__ is object.__new__
+        and hasattr(value, "__dict__")
+        and not any(_slots(base) for base in kind.__mro__)
+    )
 
 
 def _places(function: types.FunctionType, names: set[str]) -> list[object]:
@@ -239,6 +316,16 @@ def _look_up(variables: Mapping[str, object], names: set[str]) -> list[object]:
 
 def _is_trusted(module: str | None) -> bool:
     return module is not None and module.partition(".")[0] in TRUSTED_PACKAGES
+
+
+def _is_found_by_name(kind: type) -> bool:
+    """Whether a class is what its name says, and not made while the program runs, as that of a parametrized module."""
+    if not kind.__flags__ & HEAP_TYPE:
+        return True
+    found: Any = sys.modules.get(kind.__module__)
+    for name in kind.__qualname__.split("."):
+        found = getattr(found, name, None)
+    return found is kind
 
 
 def _slots(kind: type) -> tuple[str, ...]:

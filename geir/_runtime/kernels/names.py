@@ -24,6 +24,8 @@ static_assert struct switch thread_local typedef typeof union unsigned void vola
 # Macros of C's headers and compilers that do not look like macros. Those in capital letters are recognized by
 # their letters.
 C_MACROS = "I alloca complex errno imaginary linux math_errhandling stderr stdin stdout unix i386"
+# Of the name of an expression.
+MAX_LENGTH = 60
 # The traced input, the gradient of the output, and the names of temporaries.
 TRACED = "x grad_x grad_z"
 TEMPORARY = re.compile(r"t\d+")
@@ -48,6 +50,11 @@ def constant_names(parameters: Iterable[str], prepared: Prepared, taken: set[str
     for k, value in enumerate(prepared):
         _collect_paths(value, (), str(k), paths)
     return [_identifier(name, taken) for name in (*parameters, *paths)]
+
+
+def number_name(name: str, taken: set[str]) -> str:
+    """An identifier for a number, or for an expression of numbers."""
+    return _identifier(name[:MAX_LENGTH], taken)
 
 
 def _collect_paths(value: object, path: tuple[str, ...], place: str, paths: list[str]) -> None:

@@ -1,19 +1,21 @@
 """The programs of steps, cached for all models whose steps do the same.
 
 An entry is found by the fingerprint of the step (see `fingerprint.py`), the names of parameters and buffers,
-the number of prepared values and the dtype. The fingerprint is computed from everything that the step may read,
-so that any change of a setting, an object, a class or a function finds another entry, and the step is traced again.
-If it cannot be computed, the step is traced in every call.
+the number of prepared values, the dtype, and those numbers among the settings that the program has as literals (see
+`symbols.py`). The fingerprint is computed from everything that the step may read, so that any change of a setting, an
+object, a class or a function finds another entry, and the step is traced again. If it cannot be computed, the step is
+traced in every call.
 
 The cache is bounded, and its entries hold no objects of the user. A module remembers its last entry, with a watch
 over what the fingerprint was computed from.
 """
 
+import functools
 import itertools
 import threading
 from collections import OrderedDict
-from collections.abc import Hashable, Sequence
-from typing import NamedTuple
+from collections.abc import Hashable, Iterable, Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -21,9 +23,11 @@ from torch import nn, Tensor
 from ..._util.state import AnyState, leaves, map_state, map_tensors, tensors_of
 from ..memo import memo_of
 from ..stepper import Steppable, Stepper
+from .dispatch import is_special
 from .fingerprint import fingerprint_module, fingerprint_prepared, UnknownContentError
 from .guards import guard_on_settings
 from .program import NotFusableError
+from .symbols import evaluate, NumberNeededError, NumberPlace
 from .trace import trace, TracedProgram
 from .watch import Watch
 
@@ -34,6 +38,7 @@ class PreparedRun(NamedTuple):
     program: str
     state: Tensor  # the parts of the state, stacked
     constants: list[Tensor]  # those that the program uses, in its dtype
+    numbers: int  # how many of them, from the end, are numbers among the settings
 
     def checkpoint_every(self, given: int | None) -> int:
         """The given number of steps between checkpoints, or one such that they are small compared with the input."""
@@ -44,13 +49,29 @@ class ProgramKey(NamedTuple):
     """All that a program depends on."""
 
     fingerprint: Hashable
+    prepared: Hashable  # fingerprint of the prepared values
     tensors: tuple[str, ...]  # names of parameters and buffers
     constants: tuple[torch.dtype, ...]  # of these and of the prepared values
     dtype: torch.dtype
+    # Places and values of the numbers that are literals. Values as text, which tells 0.0 from -0.0.
+    literals: tuple[tuple[int, str], ...] = ()
+
+    def with_literals(self, places: Iterable[int], numbers: Sequence[float]) -> "ProgramKey":
+        """The key of the program that has the numbers at some places as literals."""
+        return self._replace(literals=tuple((k, repr(numbers[k])) for k in sorted(places)))
+
+
+class RunnableProgram(NamedTuple):
+    """A program with the values of the numbers that are its last constants."""
+
+    traced: TracedProgram
+    numbers: tuple[float, ...]
 
 
 MAX_PROGRAMS = 512
 _programs: OrderedDict[ProgramKey, TracedProgram | NotFusableError] = OrderedDict()
+# For the keys without literals: which numbers have to be literals.
+_literals: OrderedDict[ProgramKey, frozenset[int]] = OrderedDict()
 _lock = threading.Lock()
 
 
@@ -72,11 +93,28 @@ def prepare_run(stepper: Stepper, state: AnyState) -> PreparedRun:
     dtype = stacked.dtype
     if torch.compiler.is_compiling():
         guard_on_settings(stepper.module)
-        traced = _program_for_compile(stepper.module, dtype)
+        program = _program_for_compile(stepper.module, dtype)
     else:
-        traced = _cached_program(stepper, state, names, [t.dtype for t in tensors], dtype)
+        program = _cached_program(stepper, state, names, tuple(t.dtype for t in tensors), dtype)
+    traced = program.traced
     constants = [tensors[k] if tensors[k].dtype == dtype else tensors[k].to(dtype) for k in traced.used]
-    return PreparedRun(traced.program, stacked, constants)
+    constants += [make_constant(number, dtype, stacked.device) for number in program.numbers]
+    return PreparedRun(traced.program, stacked, constants, len(program.numbers))
+
+
+def make_constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
+    """A number as a tensor without dimensions."""
+    capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
+    if torch.compiler.is_compiling() or capturing or is_special():
+        return torch.full((), number, dtype=dtype, device=device)
+    return _cached_constant(repr(number), dtype, device)
+
+
+@functools.lru_cache(maxsize=1024)
+def _cached_constant(number: str, dtype: torch.dtype, device: torch.device) -> Tensor:
+    with torch.inference_mode(False):
+        # Not `torch.full`, which would be finished only in the stream that is current now.
+        return torch.tensor(float(number), dtype=dtype, device=device)
 
 
 def unstack_state(like: AnyState, parts: Tensor) -> AnyState:
@@ -87,14 +125,14 @@ def unstack_state(like: AnyState, parts: Tensor) -> AnyState:
 
 
 @torch.compiler.assume_constant_result
-def _program_for_compile(module: nn.Module, dtype: torch.dtype) -> TracedProgram:
+def _program_for_compile(module: nn.Module, dtype: torch.dtype) -> RunnableProgram:
     """The program as a constant of code compiled by `torch.compile`."""
     assert isinstance(module, Steppable)
     stepper = module.stepper(dtype)
     state = module.initial_state(torch.empty((), device="meta"), dtype)
     names, tensors = _constants_of(stepper)
     inner_state = state if stepper.feedback is None else state[0]
-    return _cached_program(stepper, inner_state, names, [t.dtype for t in tensors], dtype)
+    return _cached_program(stepper, inner_state, names, tuple(t.dtype for t in tensors), dtype)
 
 
 def _constants_of(stepper: Stepper) -> tuple[list[str], list[Tensor]]:
@@ -107,8 +145,12 @@ def _constants_of(stepper: Stepper) -> tuple[list[str], list[Tensor]]:
 
 
 def _cached_program(
-    stepper: Stepper, state: AnyState, names: Sequence[str], constants: list[torch.dtype], dtype: torch.dtype
-) -> TracedProgram:
+    stepper: Stepper,
+    state: AnyState,
+    names: Sequence[str],
+    constants: tuple[torch.dtype, ...],
+    dtype: torch.dtype,
+) -> RunnableProgram:
     """The program of a step, from the cache or traced.
 
     Raises:
@@ -117,55 +159,132 @@ def _cached_program(
     part = stepper.feedback or stepper
     module = stepper.module
     memo = memo_of(module)
-    last: _LastProgram | None = memo.program if memo else None
-    known = last is not None and last.watch.is_of(module) and last.watch.unchanged() and last.step == part.step.__name__
+    last: LastProgram | None = memo.program if memo else None
+    if last is not None and not (last.watch.is_of(module) and last.step == part.step.__name__):
+        last = None
     try:
         if last is not None and last.prepared.is_of(*part.prepared) and last.prepared.unchanged():
-            values, prepared = last.values, last.prepared
+            values, prepared = last.key.prepared, last.prepared
         else:
             values, prepared = fingerprint_prepared(part.prepared, last.prepared if last else None)
-        if known and last is not None and (last.values, last.constants, last.dtype) == (values, constants, dtype):
+        watch = last.watch.renewed() if last else None
+        of_key = (values, constants, dtype)
+        if last is None or watch is None or (last.key.prepared, last.key.constants, last.key.dtype) != of_key:
+            fingerprint, places, watch = fingerprint_module(module, part.step)
+            key = ProgramKey(fingerprint, values, tuple(names), constants, dtype)
+        elif watch is last.watch:
             if memo and prepared is not last.prepared:
                 memo.program = last._replace(prepared=prepared)
             return last.program
-        fingerprint, watch = fingerprint_module(module, part.step)
+        else:
+            key, places = last.key, last.places
     except UnknownContentError:
-        return trace(module, part.step, state, names, part.prepared, constants, dtype)
-    program = _find_program(ProgramKey((fingerprint, values), tuple(names), tuple(constants), dtype), stepper, state)
+        return RunnableProgram(trace(module, part.step, state, names, part.prepared, constants, dtype), ())
+    program = _find_program(key, places, watch.numbers(), stepper, state)
     if memo:
-        memo.program = _LastProgram(watch, part.step.__name__, prepared, values, constants, dtype, program)
+        memo.program = LastProgram(watch, part.step.__name__, prepared, key, places, program)
     return program
 
 
-class _LastProgram(NamedTuple):
+class LastProgram(NamedTuple):
     """The program that a module ran last, and all that decides whether it is still the right one."""
 
     watch: Watch
     step: str  # name of the method
     prepared: Watch  # over the prepared values
-    values: Hashable  # fingerprint of the prepared values
-    constants: list[torch.dtype]  # of parameters, buffers and prepared values
-    dtype: torch.dtype
-    program: TracedProgram
+    key: ProgramKey
+    places: list[NumberPlace]
+    program: RunnableProgram
+
+    def renumbered(self, watch: Watch) -> "LastProgram | None":
+        """The same program with other numbers of surrogates; None if others have changed, or if it is another program.
+
+        Args:
+            watch: `self.watch`, renewed.
+        """
+        numbers = watch.numbers()
+        for place, old, new in zip(self.places, self.watch.numbers(), numbers, strict=True):
+            if old is not new and place.attributes[0] != "surrogate":
+                return None
+        with _lock:
+            key = self.key.with_literals(_literals.get(self.key, frozenset()), numbers)
+            same = _programs.get(key) is self.program.traced
+        if not same:
+            return None
+        try:
+            values = _evaluate_all(self.program.traced, numbers)
+        except (ArithmeticError, TypeError):
+            return None
+        return self._replace(watch=watch, program=RunnableProgram(self.program.traced, values))
 
 
-def _find_program(key: ProgramKey, stepper: Stepper, state: AnyState) -> TracedProgram:
-    """The program of a key, from the cache or traced; see `_cached_program`."""
+def _evaluate_all(traced: TracedProgram, numbers: Sequence[float]) -> tuple[float, ...]:
+    return tuple(float(evaluate(number, numbers)) for number in traced.numbers)
+
+
+def _find_program(
+    key: ProgramKey, places: Sequence[NumberPlace], numbers: Sequence[float], stepper: Stepper, state: AnyState
+) -> RunnableProgram:
+    """The program of a key without literals, from the cache or traced; see `_cached_program`.
+
+    It is traced with all numbers as arguments at first, and with those as literals that prove to be needed as such. If
+    it cannot be traced, or if the arguments cannot be computed, then with all numbers as literals.
+    """
+    every = frozenset(range(len(places)))
+    with _lock:
+        literals = _literals.get(key, frozenset())
+    while True:
+        try:
+            traced = _trace_or_find(key, literals, places, numbers, stepper, state)
+            return RunnableProgram(traced, _evaluate_all(traced, numbers))
+        except NumberNeededError as error:
+            literals |= error.places
+        except (NotFusableError, ArithmeticError, TypeError):
+            if literals == every:
+                raise
+            literals = every
+        with _lock:
+            _put(_literals, key, literals)
+
+
+def _trace_or_find(
+    key: ProgramKey,
+    literals: frozenset[int],
+    places: Sequence[NumberPlace],
+    numbers: Sequence[float],
+    stepper: Stepper,
+    state: AnyState,
+) -> TracedProgram:
+    """The program with some numbers as literals, from the cache or traced.
+
+    Raises:
+        NotFusableError: If the step cannot become a program; the failure is cached too.
+        NumberNeededError: If more numbers have to be literals.
+    """
+    key = key.with_literals(literals, numbers)
     part = stepper.feedback or stepper
     with _lock:
         result = _programs.get(key)
         if result is not None:
             _programs.move_to_end(key)
     if result is None:
+        arguments = {k: place for k, place in enumerate(places) if k not in literals}
         try:
-            result = trace(stepper.module, part.step, state, key.tensors, part.prepared, key.constants, key.dtype)
+            result = trace(
+                stepper.module, part.step, state, key.tensors, part.prepared, key.constants, key.dtype, arguments
+            )
         except NotFusableError as error:
             # Without its traceback, which would keep the model alive.
             result = NotFusableError(*error.args)
         with _lock:
-            _programs[key] = result
-            while len(_programs) > MAX_PROGRAMS:
-                _programs.popitem(last=False)
+            _put(_programs, key, result)
     if isinstance(result, NotFusableError):
         raise NotFusableError(*result.args)
     return result
+
+
+def _put(entries: OrderedDict[ProgramKey, Any], key: ProgramKey, value: object) -> None:
+    """Add an entry, and remove the oldest ones if there are too many."""
+    entries[key] = value
+    while len(entries) > MAX_PROGRAMS:
+        entries.popitem(last=False)

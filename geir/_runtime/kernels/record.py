@@ -117,7 +117,11 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, func: Operator, types: object, args: tuple[Any, ...] = (), kwargs: Keywords | None = None
     ) -> Result:
-        kwargs = kwargs or {}
+        # What follows reads from tensors what a step may not; see `read_guard.py`.
+        with torch._C.DisableTorchFunction():
+            return self._dispatch(func, args, kwargs or {})
+
+    def _dispatch(self, func: Operator, args: tuple[Any, ...], kwargs: Keywords) -> Result:
         name = func.overloadpacket.__name__
         base = name.removesuffix("_") if func._schema.is_mutable else name
         result = func(*args, **kwargs)
@@ -127,16 +131,17 @@ class Recorder(TorchDispatchMode):
         if known and isinstance(result, Tensor) and self._record(base, _bind(func, args, kwargs), result):
             return result
         if known and name in _READS:
-            raise NotFusableError(f"its step lets Python read the data of a tensor{_place()}")
+            raise NotFusableError(f"its step lets Python read the data of a tensor{find_place()}")
         decomposed = self._decompose(func, args, kwargs)
         if decomposed is None:
             if any(isinstance(t, Tensor) and _is_integer(t) for t in (result, *args)):
                 raise NotFusableError(
-                    f"its step uses {func.overloadpacket} of integers{_place()}, which may be large or wrap around;"
+                    f"its step uses {func.overloadpacket} of integers{find_place()}, which may be large or wrap around;"
                     " convert them to floating-point numbers first, or compute the result in `prepare`"
                 )
             raise NotFusableError(
-                f"its step uses {func.overloadpacket}{_place()}, which is not elementwise or not known to the kernels"
+                f"its step uses {func.overloadpacket}{find_place()}, which is not elementwise or not known to the "
+                "kernels"
             )
         return decomposed
 
@@ -153,10 +158,11 @@ class Recorder(TorchDispatchMode):
         except NotFusableError:
             return None
 
-    def discrete_constant(self, name: str, dtype: torch.dtype, size: int) -> Tensor:
+    def discrete_constant(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
         """A stand-in for a constant that is no floating-point number: a mask, or integers. Kernels read it as a real
         number."""
-        tensor = torch.full((size,), size == 2 if dtype == torch.bool else size, dtype=dtype, device="cpu")
+        value = self.size == 2 if dtype == torch.bool else self.size
+        tensor = torch.full(shape, value, dtype=dtype, device="cpu")
         self._alive.append(tensor)
         self.names[tensor.data_ptr()] = self.line("ne", name, 0.0) if dtype == torch.bool else name
         if not (dtype == torch.bool or dtype.is_complex):
@@ -266,7 +272,7 @@ class Recorder(TorchDispatchMode):
             return number if number == argument or number != number else None
         if argument.data_ptr() not in self.names:
             raise NotFusableError(
-                f"its step reads a tensor that is not a parameter or a buffer{_place()}; register it as a buffer"
+                f"its step reads a tensor that is not a parameter or a buffer{find_place()}; register it as a buffer"
             )
         return self.names[argument.data_ptr()]
 
@@ -456,7 +462,7 @@ LOWERINGS: dict[str, Lowering] = {
 }
 
 
-def _place() -> str:
+def find_place() -> str:
     """The file and the line of the user's code, if the stack still shows it."""
     inside = (str(Path(torch.__file__).parent), str(Path(__file__).parent))
     frame = sys._getframe(1)

@@ -5,11 +5,11 @@ The step runs once, on a few numbers, while a dispatch mode records every operat
 pass of it is recorded too.
 """
 
-import copy
 import functools
+import math
 import operator
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import torch
@@ -18,24 +18,29 @@ from torch.func import functional_call
 
 from ..._util.state import AnyState, leaves, map_state, map_tensors
 from ..stepper import Prepared, Step
-from .names import constant_names, state_names
+from .names import constant_names, number_name, state_names
 from .program import Argument, Line, NotFusableError, Program
+from .read_guard import ReadGuard
 from .record import Recorder
+from .symbols import Expression, find_number, NumberNeededError, NumberPlace, replace_number, Symbols
 
-# A step as a function of input, state and all constants.
-PureStep = Callable[[Tensor, AnyState, list[Tensor]], tuple[Tensor, AnyState]]
+# A step as a function of input, state, all constants and the symbols of numbers.
+PureStep = Callable[[Tensor, AnyState, list[Tensor], Symbols], tuple[Tensor, AnyState]]
 
 
 class TracedProgram(NamedTuple):
-    """A program, as text, and the indices of the constants that it uses; it has only those."""
+    """A program, as text, and what its constants are."""
 
     program: str
-    used: list[int]
+    used: list[int]  # indices of the tensors that it uses; these are its first constants
+    numbers: list[Expression]  # its other constants, computed from the numbers among the settings
 
 
 class _Names(NamedTuple):
     states: list[str]
     constants: list[str]
+    numbers: dict[int, str]
+    taken: set[str]
 
 
 def trace(
@@ -46,8 +51,9 @@ def trace(
     prepared: Prepared,
     dtypes: Sequence[torch.dtype],
     dtype: torch.dtype,
+    numbers: Mapping[int, NumberPlace] | None = None,
 ) -> TracedProgram:
-    """Trace a step in which every tensor is an input; all else is constant.
+    """Trace a step in which every tensor is an input, and so are some numbers; all else is constant.
 
     Args:
         module: The module that the step belongs to.
@@ -58,19 +64,25 @@ def trace(
         prepared: Prepared values of the structure that the step takes.
         dtypes: Of the constants.
         dtype: Dtype of the arithmetic.
+        numbers: Places of those numbers among the settings of the module that are inputs, by their indices.
 
     Raises:
         NotFusableError: If the step is not a straight line of elementwise operations.
+        NumberNeededError: If it needs numbers as such that should be inputs.
     """
+    numbers = numbers or {}
     taken: set[str] = set()
     identifiers = _Names(
-        state_names([name for name, _ in leaves(state)], taken), constant_names(names, prepared, taken)
+        state_names([name for name, _ in leaves(state)], taken),
+        constant_names(names, prepared, taken),
+        {k: "_".join((*place.modules, *place.attributes)) for k, place in numbers.items()},
+        taken,
     )
-    pure = _pure_step(module, step, names, prepared)
+    pure = _pure_step(module, step, names, prepared, numbers)
 
     def trace_twice() -> TracedProgram:
-        # At two sizes and with two numbers, to detect a size or the value of a tensor that entered as a constant.
-        first, second = (_trace_at(pure, state, identifiers, dtypes, dtype, size) for size in (2, 3))
+        # In two shapes and with two numbers, to detect a shape or the value of a tensor that entered as a constant.
+        first, second = (_trace_at(pure, state, identifiers, dtypes, dtype, shape) for shape in ((2,), (1, 3)))
         if first != second:
             raise NotFusableError(
                 "its step depends on the shape of its input, or lets Python read the data of a tensor"
@@ -108,23 +120,38 @@ def _run_in_thread(function: Callable[[], TracedProgram]) -> TracedProgram:
 
 
 def _trace_at(
-    step: PureStep, state: AnyState, names: _Names, dtypes: Sequence[torch.dtype], dtype: torch.dtype, size: int
+    step: PureStep,
+    state: AnyState,
+    names: _Names,
+    dtypes: Sequence[torch.dtype],
+    dtype: torch.dtype,
+    shape: tuple[int, ...],
 ) -> TracedProgram:
-    """Trace the step on tensors of one size."""
+    """Trace the step on tensors of one shape."""
+    size = math.prod(shape)
     recorder = Recorder(size, dtype)
     real = str(dtype).removeprefix("torch.")
     # A number that differs between the two traces: if Python reads it, by `.tolist()` or NumPy, the programs differ.
     number = 1 / size
 
     def stand_in(name: str) -> Tensor:
-        tensor = torch.full((size,), number, dtype=dtype, device="cpu", requires_grad=True)
+        tensor = torch.full(shape, number, dtype=dtype, device="cpu", requires_grad=True)
         recorder.names[tensor.data_ptr()] = name
         return tensor
 
+    def number_stand_in(name: str) -> Tensor:
+        tensor = torch.full((), number, dtype=dtype, device="cpu")
+        identifiers.append(number_name(name, taken))
+        recorder.names[tensor.data_ptr()] = identifiers[-1]
+        return tensor
+
+    taken = set(names.taken)
+    identifiers: list[str] = []
+    symbols = Symbols(names.numbers, number_stand_in)
     x = stand_in("x")
     states = [stand_in(name) for name in names.states]
     constants = [
-        stand_in(name) if kind.is_floating_point else recorder.discrete_constant(name, kind, size)
+        stand_in(name) if kind.is_floating_point else recorder.discrete_constant(name, kind, shape)
         for name, kind in zip(names.constants, dtypes, strict=True)
     ]
     cotangents = [stand_in(f"grad_{name}").detach() for name in ("z", *names.states)]
@@ -132,7 +159,8 @@ def _trace_at(
     start = map_state(lambda _: next(parts), state)
     try:
         with recorder:
-            z, after = step(x, start, constants)
+            with ReadGuard():
+                z, after = step(x, start, constants, symbols)
             outputs = [z, *(part for _, part in leaves(after))]
             forward = [recorder.result(output) for output in outputs]
         for name, part in zip(names.states, outputs[1:], strict=True):
@@ -141,25 +169,36 @@ def _trace_at(
                 raise NotFusableError(
                     f"its step returns {kind} as the part {name} of the state, which is {real}; convert it"
                 )
-        # `grad` of a scalar, because with given cotangents its first call imports half a second of symbolic
-        # mathematics.
         products = [(output * cotangent).sum() for output, cotangent in zip(outputs, cotangents, strict=True)]
         total = functools.reduce(operator.add, products)
+        # Not by `torch.autograd.grad`, inside of which the guard would not be active, and whose first call imports half
+        # a second of symbolic mathematics.
+        run_backward = torch.autograd.graph._engine_run_backward
+        inputs = (x, *states, *constants)
         with recorder:
-            inputs = [x, *states, *constants]
-            gradients = iter(torch.autograd.grad(total, [t for t in inputs if t.requires_grad], allow_unused=True))
+            one = torch.ones_like(total)
+            learnable = tuple(t for t in inputs if t.requires_grad)
+            with ReadGuard():
+                found = run_backward((total,), (one,), False, False, learnable, True, accumulate_grad=False)
+            gradients = iter(found)
             of_inputs = [next(gradients) if t.requires_grad else None for t in inputs]
             backward = [0.0 if gradient is None else recorder.result(gradient) for gradient in of_inputs]
-    except NotFusableError:
-        raise
     except Exception as error:
+        if symbols.needed:
+            raise NumberNeededError(symbols.needed) from error
+        if isinstance(error, NotFusableError):
+            raise
         first_line = str(error).splitlines()[0]
         raise NotFusableError(f"its step cannot be traced ({type(error).__name__}: {first_line})") from error
-    program = Program(real, names.states, names.constants, recorder.lines, forward, backward)
-    return _prune(program.fuse_multiply_add())
+    if symbols.needed:  # the step has caught the error
+        raise NumberNeededError(symbols.needed)
+    # Numbers never need a gradient.
+    backward += [0.0] * len(identifiers)
+    program = Program(real, names.states, [*names.constants, *identifiers], recorder.lines, forward, backward)
+    return _prune(program.fuse_multiply_add(), symbols.constants)
 
 
-def _prune(program: Program) -> TracedProgram:
+def _prune(program: Program, numbers: Sequence[Expression]) -> TracedProgram:
     """Remove constants and lines that nothing needs, and number the temporaries."""
     results = [*program.step, *program.backward]
     lines = program.dependencies(results)
@@ -178,7 +217,10 @@ def _prune(program: Program) -> TracedProgram:
         step=rename(program.step),
         backward=rename([*program.backward[:count], *(of_constants[k] for k in used)]),
     )
-    return TracedProgram(pruned.dumps(), used)
+    tensors = len(program.constants) - len(numbers)
+    return TracedProgram(
+        pruned.dumps(), [k for k in used if k < tensors], [numbers[k - tensors] for k in used if k >= tensors]
+    )
 
 
 class _StepModule(nn.Module):
@@ -193,21 +235,27 @@ class _StepModule(nn.Module):
         return self.run(*arguments)
 
 
-def _pure_step(module: nn.Module, step: Step, names: Sequence[str], prepared: Prepared) -> PureStep:
-    """A step as a function of all tensors that it uses.
+def _pure_step(
+    module: nn.Module, step: Step, names: Sequence[str], prepared: Prepared, numbers: Mapping[int, NumberPlace]
+) -> PureStep:
+    """A step as a function of all tensors and numbers that it uses.
 
-    The step runs on a copy of the module, whose tensors are replaced by stand-ins. The module itself is never
-    changed, because other threads may read or run it at the same time.
+    The step runs on a copy of the module, whose tensors and numbers are replaced by stand-ins. The module itself is
+    never changed, because other threads may read or run it at the same time.
 
     Raises:
         NotFusableError: When called, if the step changes an attribute of the module.
     """
 
-    def run(x: Tensor, state: AnyState, constants: list[Tensor]) -> tuple[Tensor, AnyState]:
+    def run(x: Tensor, state: AnyState, constants: list[Tensor], symbols: Symbols) -> tuple[Tensor, AnyState]:
         values = {f"module.{name}": value for name, value in zip(names, constants, strict=False)}
         rest = iter(constants[len(names) :])
         arguments = map_tensors(lambda _: next(rest), prepared)
         copied = _copy_structure(module)
+        for k, place in numbers.items():
+            part = copied.get_submodule(".".join(place.modules))
+            kind = type(find_number(module, place))
+            replace_number(vars(part), place.attributes, symbols.symbol(k, kind))
         before = [(part, dict(vars(part))) for part in copied.modules()]
         result = functional_call(_StepModule(copied, _rebind(step, module, copied)), values, (x, state, *arguments))
         for part, attributes in before:
@@ -222,7 +270,9 @@ def _pure_step(module: nn.Module, step: Step, names: Sequence[str], prepared: Pr
 
 def _copy_structure(module: nn.Module) -> nn.Module:
     """A copy of a module and its submodules that shares tensors and settings, but can be given other tensors."""
-    copied = copy.copy(module)
+    # Not `copy.copy`, which modules with parametrizations refuse.
+    copied = object.__new__(type(module))
+    vars(copied).update(vars(module))
     vars(copied).update(
         _parameters=dict(module._parameters),
         _buffers=dict(module._buffers),

@@ -1,8 +1,23 @@
 """Proof that nothing has changed since a module was looked through."""
 
+import copy
 from collections.abc import Callable, Iterable, Mapping
 from operator import is_
-from typing import Any
+from typing import Any, NamedTuple
+
+from torch import Tensor
+
+
+class _Setting(NamedTuple):
+    """A module, or a setting in it, whose numbers may change."""
+
+    owner: object
+    kind: type
+    keys: tuple[str, ...]  # of its attributes
+    values: tuple[object, ...]
+    parent: int  # index of the setting that holds it; -1 of a module
+    name: str  # in its parent
+    children: set[str]  # names of the settings that it holds
 
 
 class Watch:
@@ -18,6 +33,8 @@ class Watch:
         self._roots: tuple[object, ...] = ()
         self._objects: list[object] = []
         self._types: list[type] = []
+        self._settings: list[_Setting] = []
+        self._numbers: list[tuple[int, int]] = []  # indices of a setting and of its attribute
         # Whether every place is watched. Arrays are not: their numbers change in place.
         self.complete = True
 
@@ -34,6 +51,23 @@ class Watch:
         self._objects.append(value)
         self._types.append(type(value))
 
+    def add_setting(self, owner: object, parent: int = -1, name: str = "") -> int:
+        """Watch the attributes of a module or of a setting, except for numbers; returns the index of the setting."""
+        if parent >= 0:
+            self._settings[parent].children.add(name)
+        attributes = vars(owner)
+        setting = _Setting(owner, type(owner), tuple(attributes), tuple(attributes.values()), parent, name, set())
+        self._settings.append(setting)
+        return len(self._settings) - 1
+
+    def add_number(self, setting: int, name: str) -> None:
+        """List a number that is an attribute of a setting."""
+        self._numbers.append((setting, self._settings[setting].keys.index(name)))
+
+    def numbers(self) -> list[Any]:
+        """The numbers that were found, in the order in which they were listed."""
+        return [self._settings[setting].values[attribute] for setting, attribute in self._numbers]
+
     def add_roots(self, roots: tuple[object, ...]) -> None:
         """Set the objects where the walk begins."""
         self._roots = roots
@@ -44,12 +78,54 @@ class Watch:
 
     def unchanged(self) -> bool:
         """Whether the same objects are in all places."""
+        return self.renewed() is self
+
+    def renewed(self) -> "Watch | None":
+        """This watch if nothing has changed, a watch over what is there now if only numbers and tensors have.
+
+        Otherwise None.
+        """
         if not self.complete or not all(map(is_, map(type, self._objects), self._types)):
-            return False
+            return None
         for mapping, keys, values in self._mappings:
             if tuple(mapping) != keys or not all(map(is_, mapping.values(), values)):
-                return False
-        return all(_same_objects(read(), found) for read, found in self._readers)
+                return None
+        if not all(_same_objects(read(), found) for read, found in self._readers):
+            return None
+        settings: list[_Setting] = []
+        for setting in self._settings:
+            owner = setting.owner if setting.parent < 0 else vars(settings[setting.parent].owner)[setting.name]
+            renewed = _renew(setting, owner)
+            if renewed is None:
+                return None
+            settings.append(renewed)
+        if all(map(is_, settings, self._settings)):
+            return self
+        watch = copy.copy(self)
+        watch._settings = settings
+        return watch
+
+
+def _renew(setting: _Setting, owner: object) -> _Setting | None:
+    """The setting as it is now; None if anything but numbers has changed. Its children are not looked into."""
+    if type(owner) is not setting.kind:
+        return None
+    attributes = vars(owner)
+    values = tuple(attributes.values())
+    if tuple(attributes) != setting.keys:
+        return None
+    if owner is setting.owner and all(map(is_, values, setting.values)):
+        return setting
+    for name, old, new in zip(setting.keys, setting.values, values, strict=True):
+        if old is new:
+            continue
+        # Tensors that are no parameters or buffers do not matter: a step that reads them has no program. Hooks such as
+        # that of pruning set them in every call.
+        if isinstance(old, Tensor) and isinstance(new, Tensor):
+            continue
+        if type(old) is not type(new) or not (type(old) in (int, float) or name in setting.children):
+            return None
+    return setting._replace(owner=owner, values=values)
 
 
 class NoWatch(Watch):
