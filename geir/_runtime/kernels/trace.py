@@ -123,10 +123,16 @@ def _trace_at(
 
     x = stand_in("x")
     states = [stand_in(name) for name in names.states]
-    constants = [
-        stand_in(name) if kind.is_floating_point else recorder.discrete_constant(name, kind, size)
-        for name, kind in zip(names.constants, dtypes, strict=True)
-    ]
+    # Those that the step gets, of their own dtypes, and those for which gradients are computed.
+    constants: list[Tensor] = []
+    sources: list[Tensor] = []
+    for name, kind in zip(names.constants, dtypes, strict=True):
+        source = stand_in(name) if kind.is_floating_point else recorder.discrete_constant(name, kind, size)
+        constant = source.to(kind) if kind.itemsize < dtype.itemsize else source
+        if constant is not source:
+            recorder.names[constant.data_ptr()] = recorder.names[source.data_ptr()]
+        sources.append(source)
+        constants.append(constant)
     cotangents = [stand_in(f"grad_{name}").detach() for name in ("z", *names.states)]
     parts = iter(states)
     start = map_state(lambda _: next(parts), state)
@@ -146,7 +152,8 @@ def _trace_at(
         products = [(output * cotangent).sum() for output, cotangent in zip(outputs, cotangents, strict=True)]
         total = functools.reduce(operator.add, products)
         with recorder:
-            inputs = [x, *states, *constants]
+            recorder.exact = False
+            inputs = [x, *states, *sources]
             gradients = iter(torch.autograd.grad(total, [t for t in inputs if t.requires_grad], allow_unused=True))
             of_inputs = [next(gradients) if t.requires_grad else None for t in inputs]
             backward = [0.0 if gradient is None else recorder.result(gradient) for gradient in of_inputs]
