@@ -4,6 +4,7 @@ library has the same, or the step runs on the reference loop. Nothing is ignored
 import pytest
 import torch
 from runtime_helpers import apply_in_step, prepared, UState
+from torch import nn
 from torch.nn import functional
 
 import geir
@@ -342,3 +343,51 @@ def test_only_products_with_zero_or_one_are_fused_with_a_sum(dtype):
     xs = 3 * torch.rand(50, 40, dtype=dtype)
     loop, kernel = (Reset(unroll=unroll)(xs) for unroll in (geir.reference, geir.Fused()))
     close(kernel, loop, 0)
+
+
+# h and k are buffers of a narrower dtype than the state.
+OF_NARROW = {
+    "times x": lambda b, x: b.h * x,
+    "converted first": lambda b, x: b.h.to(x.dtype) * b.k.to(x.dtype) * x,
+    "product": lambda b, x: b.h * b.k * x,
+    "inverse": lambda b, x: x / (1 / b.h),
+    "comparison": lambda b, x: (b.h > 0.3) * x,
+    "where": lambda b, x: torch.where(x > 0, b.h, b.k) * x,
+}
+
+
+@pytest.mark.parametrize("name", OF_NARROW)
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float32], ids=str)
+def test_arithmetic_of_narrow_buffers_is_that_of_their_dtype(name, kind):
+    class OfNarrow(geir.Dynamics[UState]):
+        def __init__(self, **settings):
+            super().__init__(**settings)
+            self.register_buffer(
+                "wide", torch.tensor(1.0, dtype=torch.float64 if kind == torch.float32 else torch.float32)
+            )
+            self.h = nn.Parameter(torch.tensor([0.1, 0.2, 0.3, 70.0], dtype=kind))
+            self.register_buffer("k", torch.tensor([0.7, 0.3, 1e-3, 7.7], dtype=kind))
+
+        def rest(self):
+            return UState(torch.zeros(()))
+
+        def step(self, x, state):
+            return OF_NARROW[name](self, x) * self.wide, state
+
+    torch.manual_seed(0)
+    dtype = torch.float64 if kind == torch.float32 else torch.float32
+    neurons = [OfNarrow(unroll=unroll) for unroll in (geir.reference, geir.Fused())]
+    xs = torch.randn(2, 4, dtype=dtype)
+    loop, kernel = (neuron(xs)[0] for neuron in neurons)
+    torch.testing.assert_close(kernel, loop, rtol=0, atol=0)
+    if name != "comparison":
+        for zs in loop, kernel:
+            zs.sum().backward()
+        loop_grad, kernel_grad = (neuron.h.grad for neuron in neurons)
+        torch.testing.assert_close(kernel_grad, loop_grad, rtol=2 * torch.finfo(kind).eps, atol=0)
+
+
+@pytest.mark.parametrize("name", ["times x", "converted first"])
+def test_narrow_buffers_run_in_kernels(name, recwarn):
+    test_arithmetic_of_narrow_buffers_is_that_of_their_dtype(name, torch.float16)
+    assert not recwarn.list

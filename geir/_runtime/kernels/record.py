@@ -103,6 +103,7 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.size = size
         self.dtype = dtype
+        self.exact = True  # whether a narrower dtype than that of the arithmetic is refused
         self.names: dict[int, Argument] = {}  # by address
         self.lines: list[Line] = []
         self.masks: set[Argument] = set()
@@ -132,6 +133,12 @@ class Recorder(TorchDispatchMode):
             return result
         if known and name in _READS:
             raise NotFusableError(f"its step lets Python read the data of a tensor{find_place()}")
+        other = next((t.dtype for t in (*args, result) if isinstance(t, Tensor) and self._is_other_real(t)), None)
+        if other and self.exact:  # PyTorch's definitions compute in another dtype than the operator
+            raise NotFusableError(
+                f"its step uses {func.overloadpacket} in {_name(other)}{find_place()} beside {_name(self.dtype)};"
+                " convert the operands"
+            )
         decomposed = self._decompose(func, args, kwargs)
         if decomposed is None:
             if any(isinstance(t, Tensor) and _is_integer(t) for t in (result, *args)):
@@ -157,6 +164,9 @@ class Recorder(TorchDispatchMode):
                 return decomposition_table[func](*args, **kwargs)
         except NotFusableError:
             return None
+
+    def _is_other_real(self, tensor: Tensor) -> bool:
+        return tensor.is_floating_point() and tensor.dtype != self.dtype
 
     def discrete_constant(self, name: str, dtype: torch.dtype, shape: tuple[int, ...]) -> Tensor:
         """A stand-in for a constant that is no floating-point number: a mask, or integers. Kernels read it as a real
@@ -258,7 +268,8 @@ class Recorder(TorchDispatchMode):
         if dtype == torch.bool:
             return name in self.masks
         if dtype.is_floating_point or dtype.is_complex:
-            return dtype == self.dtype and name not in self.masks
+            narrower = dtype.is_floating_point and dtype.itemsize < self.dtype.itemsize
+            return (dtype == self.dtype or (narrower and not self.exact)) and name not in self.masks
         return dtype.is_signed and self._bound(name) <= min(torch.iinfo(dtype).max, 1 / torch.finfo(self.dtype).eps)
 
     def value(self, argument: object) -> Operand:
@@ -337,6 +348,10 @@ def _bind(func: Operator, args: tuple[Any, ...], kwargs: Keywords) -> Arguments:
         for name in names
         if isinstance(given[name], Tensor) or name not in defaults or given[name] != defaults[name]
     }
+
+
+def _name(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def _is_integer(tensor: Tensor) -> bool:
@@ -436,9 +451,8 @@ def _remainder(recorder: Recorder, x: Operand, other: Operand) -> Argument:
 
 
 def _has_other_sign(recorder: Recorder, rest: Operand, divisor: Operand) -> Argument:
-    line = recorder.line
-    signs = line("xor", line("lt", divisor, 0.0), line("lt", rest, 0.0))
-    return line("and", line("ne", rest, 0.0), signs)
+    signs = recorder.line("mul", recorder.line("sign", rest), recorder.line("sign", divisor))
+    return recorder.line("lt", signs, 0.0)
 
 
 # PyTorch's operators on real numbers in terms of those of programs. A lowering gets the recorder, and the arguments

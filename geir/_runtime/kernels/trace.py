@@ -150,10 +150,16 @@ def _trace_at(
     symbols = Symbols(names.numbers, number_stand_in)
     x = stand_in("x")
     states = [stand_in(name) for name in names.states]
-    constants = [
-        stand_in(name) if kind.is_floating_point else recorder.discrete_constant(name, kind, shape)
-        for name, kind in zip(names.constants, dtypes, strict=True)
-    ]
+    # Those that the step gets, of their own dtypes, and those for which gradients are computed.
+    constants: list[Tensor] = []
+    sources: list[Tensor] = []
+    for name, kind in zip(names.constants, dtypes, strict=True):
+        source = stand_in(name) if kind.is_floating_point else recorder.discrete_constant(name, kind, shape)
+        constant = source.to(kind) if kind.itemsize < dtype.itemsize else source
+        if constant is not source:
+            recorder.names[constant.data_ptr()] = recorder.names[source.data_ptr()]
+        sources.append(source)
+        constants.append(constant)
     cotangents = [stand_in(f"grad_{name}").detach() for name in ("z", *names.states)]
     parts = iter(states)
     start = map_state(lambda _: next(parts), state)
@@ -174,8 +180,9 @@ def _trace_at(
         # Not by `torch.autograd.grad`, inside of which the guard would not be active, and whose first call imports half
         # a second of symbolic mathematics.
         run_backward = torch.autograd.graph._engine_run_backward
-        inputs = (x, *states, *constants)
+        inputs = (x, *states, *sources)
         with recorder:
+            recorder.exact = False
             one = torch.ones_like(total)
             learnable = tuple(t for t in inputs if t.requires_grad)
             with ReadGuard():
