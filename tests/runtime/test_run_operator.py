@@ -23,7 +23,7 @@ def test_second_derivatives_raise_and_name_the_alternative():
 def test_operators_pass_opcheck():
     lif = geir.LIF(tau_mem=nn.Parameter(torch.full((4,), 8e-3)))
     xs = torch.rand(20, 3, 4)
-    program, state, constants = prepared(lif, xs[0])
+    program, state, constants, _ = prepared(lif, xs[0])
     constants = [t.detach() for t in constants]
     arguments = (program, xs, state, constants, [], 16, torch.float32, False)
     torch.library.opcheck(torch.ops.geir.run, arguments)
@@ -40,7 +40,7 @@ def test_operators_of_recurrent_runs_pass_opcheck():
     net = geir.LIFRecurrent(5, 4)
     xs = torch.rand(20, 3, 4)
     stepper, (inner, z) = net.stepper(torch.float32), net.initial_state(xs[0])
-    program, state, constants = prepare_run(stepper, inner)
+    program, state, constants, _ = prepare_run(stepper, inner)
     weights = stepper.feedback.connection.detach()
     arguments = (program, xs, state, constants, [z, weights], 16, torch.float32, True)
     torch.library.opcheck(torch.ops.geir.run, arguments)

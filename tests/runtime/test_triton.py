@@ -289,7 +289,7 @@ def argument_types(function, real, stored, output, absent=(), block=128, integer
 
 def module_of(neuron, stored, output, shape=()):
     neuron = learnable_copy(copy.deepcopy(neuron), shape)
-    program, _, constants = prepared(neuron, torch.zeros(shape))
+    program, _, constants, _ = prepared(neuron, torch.zeros(shape))
     shared, needs_grad = [t.numel() == 1 for t in constants], [True] * len(constants)
     return gpu.load(gpu.source(Program.loads(program), shared, needs_grad, stored, output))
 

@@ -140,9 +140,11 @@ def _trace_at(
         return tensor
 
     def number_stand_in(name: str) -> Tensor:
-        tensor = torch.full((), number, dtype=dtype, device="cpu")
         identifiers.append(number_name(name, taken))
-        recorder.names[tensor.data_ptr()] = identifiers[-1]
+        # The guard that is active keeps the step from reading addresses.
+        with torch._C.DisableTorchFunction():
+            tensor = torch.full((), number, dtype=dtype, device="cpu")
+            recorder.names[tensor.data_ptr()] = identifiers[-1]
         return tensor
 
     taken = set(names.taken)
