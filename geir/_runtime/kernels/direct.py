@@ -24,7 +24,6 @@ from torch.autograd import forward_ad, Function
 from ..._util.state import AnyState
 from ..memo import memo_of
 from ..untyped import Context, Untyped
-from . import cpu
 from .autograd import differentiate
 from .cpu import DirectFunctions
 from .feedforward import contiguous
@@ -174,8 +173,7 @@ class _DirectRun(Function):
         xs, grad_zs, checkpoints = contiguous(xs), contiguous(grad_zs), contiguous(checkpoints)
         grad_state = None if grad_state is None else contiguous(grad_state)
         grad_xs, grad_initial = xs.new_empty(xs.shape), call.like.new_empty(call.like.shape)
-        rows = call.functions.tape_rows * min(call.plan.checkpoint_every, len(xs))
-        workspace = call.like.new_empty(rows * cpu.BLOCK)
+        workspace = call.like.new_empty(call.functions.workspace * min(call.plan.checkpoint_every, len(xs)))
         fields = call.backward_fields.copy()
         # In the order of `arguments.BACKWARD`.
         fields[:6] = (
