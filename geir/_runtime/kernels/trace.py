@@ -189,7 +189,9 @@ def _pure_step(module: nn.Module, step: Step, names: Sequence[str], prepared: Pr
         arguments = map_tensors(lambda _: next(rest), prepared)
         copied = _copy_structure(module)
         before = [(part, dict(vars(part))) for part in copied.modules()]
-        result = functional_call(_StepModule(copied, _rebind(step, module, copied)), values, (x, state, *arguments))
+        pure = _StepModule(copied, _rebind(step, module, copied))
+        # Not tied: one parameter in two places has a stand-in, and a gradient, for each.
+        result = functional_call(pure, values, (x, state, *arguments), tie_weights=False)
         for part, attributes in before:
             now = vars(part)
             changed = [k for k in now.keys() | attributes.keys() if now.get(k) is not attributes.get(k)]
