@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from ..batched_gradients import accept_batched_gradients
 from ..untyped import Context, Untyped
 from . import batching, operation, run
 from .dispatch import dispatch
@@ -83,6 +84,7 @@ class _Run(Function):
         return results
 
     @staticmethod
+    @accept_batched_gradients
     def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         return _gradients(ctx, *grad_outputs[:2])
 
@@ -100,6 +102,7 @@ class _FunctionalRun(Function):
         _save_for_backward(ctx, plan, Tensors.unflatten(plan, flat), Outcome.unflatten(plan, output))
 
     @staticmethod
+    @accept_batched_gradients
     def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         return _gradients(ctx, *grad_outputs[:2])
 

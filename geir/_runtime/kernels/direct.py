@@ -22,6 +22,7 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import forward_ad, Function
 
 from ..._util.state import AnyState
+from ..batched_gradients import accept_batched_gradients
 from ..memo import memo_of
 from ..untyped import Context, Untyped
 from .autograd import differentiate
@@ -160,6 +161,7 @@ class _DirectRun(Function):
         return outcome
 
     @staticmethod
+    @accept_batched_gradients
     def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         grad_zs, grad_state = grad_outputs
         xs, checkpoints = ctx.saved_tensors
