@@ -149,5 +149,7 @@ def run_differentiably(plan: Plan, tensors: Tensors[Tensor]) -> Outcome[Tensor]:
     route = dispatch(tensors.xs)
     if not (route.functional or route.operator or torch.is_grad_enabled()):
         return run.forward(plan, tensors)
+    if route.operator and not (route.functional or plan.checkpoint_every):  # it has no backward pass
+        return operation.call_forward(plan, tensors)
     function = _FunctionalRun if route.functional else _Run
     return Outcome.unflatten(plan, cast(tuple[Tensor, ...], function.apply(plan, *tensors.flatten())))
