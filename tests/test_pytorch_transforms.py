@@ -93,6 +93,29 @@ def test_export():
     torch.testing.assert_close(exported.module()(XS[2], state), model(XS[2], state))
 
 
+@pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="PyTorch 2.6 needs torch.no_grad for it")
+@pytest.mark.parametrize("strict", [False, True])
+@pytest.mark.parametrize(
+    "layer", [geir.LIF(), geir.ALIF(tau_mem=geir.learnable(0.02)), geir.Refractory(geir.LIF())], ids=repr
+)
+def test_a_layer_is_exported_for_any_number_of_steps(layer, strict):
+    class Outputs(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = layer
+
+        def forward(self, x):
+            return self.layer(x)[0]
+
+    dynamic = {"x": {0: torch.export.Dim("T")}}
+    exported = torch.export.export(Outputs(), (torch.rand(7, 3, 4),), dynamic_shapes=dynamic, strict=strict).module()
+    for steps in (2, 7, 31, 32, 33, 100):
+        xs = 5 * torch.rand(steps, 3, 4)
+        zs = layer(xs)[0]
+        torch.testing.assert_close(exported(xs), zs, rtol=0, atol=0)
+    assert zs.sum() > 10
+
+
 def test_autocast_runs_matrix_products_in_bfloat16_and_keeps_states_in_float32():
     model = network()
     with torch.autocast("cpu", dtype=torch.bfloat16):

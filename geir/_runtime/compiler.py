@@ -26,6 +26,9 @@ FLAGS = [
     "-fPIC",
     "-shared",
 ]
+# Of a source with more lines, gcc's time grows with the square of their number, to minutes; so it optimizes less.
+_MAX_LINES = 1500
+_FLAGS_OF_LONG_SOURCES = ["-O1", "-ftree-vectorize"]
 # Read as a resource: the package may be in a zip file.
 HEADER = files("geir._runtime") / "native.h"
 _DIGEST_BYTES = 32
@@ -149,7 +152,8 @@ def _compile(source: str, key: str, path: Path) -> None:
         work = Path(folder)
         (work / "kernel.c").write_text(source)
         (work / HEADER.name).write_text(HEADER.read_text())
-        arguments = [*command, *FLAGS, "-I.", "kernel.c", "-o", "kernel.so", "-lm"]
+        flags = [*FLAGS, *(_FLAGS_OF_LONG_SOURCES if source.count("\n") > _MAX_LINES else ())]
+        arguments = [*command, *flags, "-I.", "kernel.c", "-o", "kernel.so", "-lm"]
         result = subprocess.run(arguments, cwd=work, capture_output=True, text=True, check=False)
         if result.returncode:
             failed = path.with_suffix(".c")

@@ -91,8 +91,17 @@ class Dynamics(Declared, ABC, Generic[State]):
         Args:
             x: One step of input, shape (...); it determines shape and device.
             dtype: Dtype of the state. Default: `state_dtype(x)`.
+
+        Raises:
+            TypeError: If `rest` returns anything but a NamedTuple.
         """
-        return expand_state(self.rest(), x, dtype or self.state_dtype(x))
+        rest = self.rest()
+        if not hasattr(rest, "_fields"):
+            raise TypeError(
+                f"{type(self).__name__}.rest must return a NamedTuple of tensors, got {type(rest).__name__}. Of a "
+                "neuron without state it is one without fields: `class NoState(NamedTuple): pass`."
+            )
+        return expand_state(rest, x, dtype or self.state_dtype(x))
 
     def stepper(self, dtype: torch.dtype) -> Stepper:
         """The model, ready to run with states of this dtype."""

@@ -70,12 +70,21 @@ def test_a_wrapper_refuses_a_neuron_that_lacks_what_it_needs(make, message):
         make()
 
 
+@pytest.mark.parametrize("rest", [(), torch.zeros(())], ids=["tuple", "tensor"])
+def test_a_state_that_is_no_named_tuple_is_refused(rest):
+    class Plain(Stateless):
+        def rest(self):
+            return rest
+
+    with pytest.raises(TypeError, match=r"Plain\.rest must return a NamedTuple of tensors, got (tuple|Tensor)"):
+        Plain()(XS)
+
+
 def loss_of(model):
     zs, state = model(20 * XS)
     return zs.sum() + state.v.sum()
 
 
-@FALLS_BACK
 @pytest.mark.parametrize("unroll", [geir.reference, geir.Fused()], ids=["reference", "fused"])
 def test_one_parameter_for_two_time_constants_gets_the_sum_of_the_gradients(unroll):
     tied = nn.Parameter(torch.tensor(0.01))

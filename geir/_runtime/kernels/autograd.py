@@ -13,6 +13,7 @@ import torch
 from torch import Tensor
 from torch.autograd import Function
 
+from ..batched_gradients import accept_batched_gradients
 from ..untyped import Context, Untyped
 from . import batching, operation, run
 from .dispatch import dispatch
@@ -83,6 +84,7 @@ class _Run(Function):
         return results
 
     @staticmethod
+    @accept_batched_gradients
     def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         return _gradients(ctx, *grad_outputs[:2])
 
@@ -100,6 +102,7 @@ class _FunctionalRun(Function):
         _save_for_backward(ctx, plan, Tensors.unflatten(plan, flat), Outcome.unflatten(plan, output))
 
     @staticmethod
+    @accept_batched_gradients
     def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         return _gradients(ctx, *grad_outputs[:2])
 
@@ -146,5 +149,7 @@ def run_differentiably(plan: Plan, tensors: Tensors[Tensor]) -> Outcome[Tensor]:
     route = dispatch(tensors.xs)
     if not (route.functional or route.operator or torch.is_grad_enabled()):
         return run.forward(plan, tensors)
+    if route.operator and not (route.functional or plan.checkpoint_every):  # it has no backward pass
+        return operation.call_forward(plan, tensors)
     function = _FunctionalRun if route.functional else _Run
     return Outcome.unflatten(plan, cast(tuple[Tensor, ...], function.apply(plan, *tensors.flatten())))

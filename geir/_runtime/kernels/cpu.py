@@ -12,10 +12,12 @@ from ..arguments import Argument, c_struct, ctypes_structure, fill_structure, Va
 from ..template import render_template
 from . import arguments as declared
 from .emit import C, Code, emit, for_each, join_lines, Language
-from .program import Program
+from .program import NotFusableError, Program
 
 # Neurons that a thread takes at a time, at most.
-BLOCK = 1024
+_BLOCK = 1024
+# Bytes of the arrays of a block, at most. A thread's stack may be small: 128 KiB is the default of musl.
+_STACK_BYTES = 96 << 10
 # Products of steps and neurons below which one thread is faster than two.
 SMALL = 32_768
 
@@ -70,7 +72,8 @@ class DirectFunctions(NamedTuple):
     backward: threads.Function
     forward_names: list[str]  # of the arguments, in their order
     backward_names: list[str]
-    tape_rows: int
+    block: int  # neurons that a thread takes at a time, at most
+    workspace: int  # numbers that a thread needs for every step between two checkpoints
 
 
 def source(
@@ -96,11 +99,32 @@ def source(
     learned = [name for name, needed in zip(program.constants, needs_grad, strict=True) if needed]
     regions = {
         **_declarations(program, tape, input_dtype, output_dtype),
+        "block": str(block_size(program, shared, needs_grad)),
         **_constants(program, shared, step),
         **_forward(program.states, step),
         **_backward(program.states, learned, tape, backward),
     }
     return render_template((files("geir._runtime.kernels") / "template.c").read_text(), regions)
+
+
+def block_size(program: Program, shared: Sequence[bool], needs_grad: Sequence[bool]) -> int:
+    """The number of neurons in a block, such that the arrays of a block fit on a small stack.
+
+    Arrays hold what every neuron has its own number of: state, constants, what is computed from constants once, and
+    gradients.
+
+    Raises:
+        NotFusableError: If even the arrays of the smallest block are too large.
+    """
+    gradients = program.gradients(needs_grad)
+    step = emit(program, program.step, _C, shared)
+    backward = emit(program, gradients, _C, shared, program.tape(gradients))
+    constants = len(shared) - sum(shared) + len(step.per_neuron) + len(backward.per_neuron)
+    arrays = max(1, constants + 2 * len(program.states) + sum(needs_grad))
+    lanes = _STACK_BYTES // (arrays * getattr(torch, program.real).itemsize)
+    if not lanes:
+        raise NotFusableError(f"every neuron has {arrays} numbers of its own, too many for the stack of a thread")
+    return min(_BLOCK, lanes // 64 * 64 or lanes)
 
 
 def _declarations(
@@ -119,7 +143,6 @@ def _declarations(
         "forward_arguments": c_struct("forward_arguments", _forward_arguments(program)),
         "backward_arguments": c_struct("backward_arguments", _backward_arguments(program)),
         "states": str(len(program.states)),
-        "block": str(BLOCK),
         "tape_rows": str(len(tape)),
     }
 
@@ -221,8 +244,12 @@ def kernel(
 
     Raises:
         NoCompilerError: If there is no C compiler, or if it fails.
+        NotFusableError: If the step has too many values for every neuron. Already the kernel without gradients is
+            refused if the one with all of them is, so that a run never fails in its backward pass.
     """
     program = Program.loads(text)
+    block_size(program, shared, (True,) * len(shared))
+    largest = block_size(program, shared, needs_grad)
     library = compiler.load(source(program, shared, needs_grad, input_dtype, output_dtype))
     tape_rows = len(program.tape(program.gradients(needs_grad)))
     real = torch.empty(0, dtype=getattr(torch, program.real))
@@ -230,7 +257,7 @@ def kernel(
     backward_struct = ctypes_structure(_backward_arguments(program))
 
     def forward(arguments: Mapping[str, Value]) -> None:
-        block, count = _split(arguments)
+        block, count = _split(arguments, largest)
         threads.run(library.forward, fill_structure(forward_struct, arguments), block, count)
 
     def forward_recurrent(arguments: Mapping[str, Value]) -> None:
@@ -238,8 +265,8 @@ def kernel(
         threads.run(library.forward_recurrent, fill_structure(forward_struct, arguments), block, count)
 
     def backward(arguments: Mapping[str, Value]) -> None:
-        block, count = _split(arguments)
-        workspace = memory.empty([count * tape_rows * _integer(arguments, "checkpoint_every") * BLOCK], real)
+        block, count = _split(arguments, largest)
+        workspace = memory.empty([count * tape_rows * _integer(arguments, "checkpoint_every") * largest], real)
         filled = fill_structure(backward_struct, {**arguments, "workspace": workspace})
         threads.run(library.backward, filled, block, count)
 
@@ -251,7 +278,8 @@ def kernel(
         library.backward,
         [argument.name for argument in _forward_arguments(program)],
         [argument.name for argument in _backward_arguments(program)],
-        tape_rows,
+        largest,
+        tape_rows * largest,
     )
     return Kernel(program.constants, forward, forward_recurrent, backward, direct)
 
@@ -262,8 +290,8 @@ def _integer(arguments: Mapping[str, Value], name: str) -> int:
     return value
 
 
-def _split(arguments: Mapping[str, Value]) -> threads.Split:
-    return split(_integer(arguments, "steps"), _integer(arguments, "neurons"))
+def _split(arguments: Mapping[str, Value], largest: int) -> threads.Split:
+    return split(_integer(arguments, "steps"), _integer(arguments, "neurons"), largest)
 
 
 def is_small(steps: int, neurons: int) -> bool:
@@ -271,10 +299,16 @@ def is_small(steps: int, neurons: int) -> bool:
     return steps * neurons < SMALL
 
 
-def split(steps: int, neurons: int) -> threads.Split:
-    """The neurons that a thread takes at a time, and the number of threads."""
+def split(steps: int, neurons: int, largest: int) -> threads.Split:
+    """The neurons that a thread takes at a time, and the number of threads.
+
+    Args:
+        steps: Number of time steps.
+        neurons: Number of neurons.
+        largest: The block size of the kernel; see `block_size`.
+    """
     count = 1 if is_small(steps, neurons) else torch.get_num_threads()
-    return threads.Split(min(BLOCK, -(-neurons // count // 64) * 64), count)
+    return threads.Split(min(largest, -(-neurons // count // 64) * 64), count)
 
 
 def _split_samples(arguments: Mapping[str, Value]) -> threads.Split:

@@ -25,6 +25,7 @@ from torch.autograd import Function
 
 from ..._util.state import AnyState
 from .. import memory, threads
+from ..batched_gradients import accept_batched_gradients
 from ..memo import memo_of
 from ..untyped import Context, Untyped
 from . import cpu
@@ -203,7 +204,7 @@ def _run(
         return (zs, final) if functions.run(packed) else None
     if not functions.unchanged(packed):
         return None
-    threads.run_packed(functions.forward, packed[8 * place :], *cpu.split(call.steps, call.neurons))
+    threads.run_packed(functions.forward, packed[8 * place :], *cpu.split(call.steps, call.neurons, functions.block))
     return zs, final
 
 
@@ -233,6 +234,7 @@ class _DirectRun(Function):
         return outcome
 
     @staticmethod
+    @accept_batched_gradients
     def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         grad_zs, grad_state = grad_outputs
         xs, checkpoints = ctx.saved_tensors
@@ -246,9 +248,9 @@ class _DirectRun(Function):
         xs, grad_zs, checkpoints = contiguous(xs), contiguous(grad_zs), contiguous(checkpoints)
         grad_state = None if grad_state is None else contiguous(grad_state)
         grad_xs, grad_initial = _empty(call, xs.shape, xs), _empty(call, call.like.shape, call.like)
-        split = cpu.split(call.steps, call.neurons)
-        rows = split.threads * call.functions.tape_rows * min(call.plan.checkpoint_every, len(xs))
-        workspace = _empty(call, [rows * cpu.BLOCK], call.like)
+        split = cpu.split(call.steps, call.neurons, call.functions.block)
+        rows = split.threads * min(call.plan.checkpoint_every, len(xs))
+        workspace = _empty(call, [rows * call.functions.workspace], call.like)
         fields = call.backward_fields.copy()
         # In the order of `arguments.BACKWARD`.
         fields[:6] = (

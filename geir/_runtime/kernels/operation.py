@@ -106,7 +106,8 @@ def _(
     output_dtype: torch.dtype,
     record: bool,
 ) -> list[Tensor]:
-    chunks = -(-len(xs) // checkpoint_every) if checkpoint_every else 0
+    # Not `len`, which makes a dynamic number of steps a constant.
+    chunks = -(-xs.shape[0] // checkpoint_every) if checkpoint_every else 0
     outcome = Outcome(
         zs=xs.new_empty(xs.shape, dtype=output_dtype),
         state=state.new_empty([len(state), *xs.shape] if record else state.shape),

@@ -266,7 +266,9 @@ def _pure_step(
             kind = type(find_number(module, place))
             replace_number(vars(part), place.attributes, symbols.symbol(k, kind))
         before = [(part, dict(vars(part))) for part in copied.modules()]
-        result = functional_call(_StepModule(copied, _rebind(step, module, copied)), values, (x, state, *arguments))
+        pure = _StepModule(copied, _rebind(step, module, copied))
+        # Not tied: one parameter in two places has a stand-in, and a gradient, for each.
+        result = functional_call(pure, values, (x, state, *arguments), tie_weights=False)
         for part, attributes in before:
             now = vars(part)
             changed = [k for k in now.keys() | attributes.keys() if now.get(k) is not attributes.get(k)]

@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from .. import threads
 from ..arguments import fill_structure, Number, Pointer
+from ..batched_gradients import accept_batched_gradients
 from ..untyped import Context, Untyped
 from . import _gate
 
@@ -69,6 +70,7 @@ class _Connect(torch.autograd.Function):
         return _from_lanes(sums, x.shape[:-1])
 
     @staticmethod
+    @accept_batched_gradients
     def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         (grad,) = grad_outputs
         x, weights, starts, targets = ctx.saved_tensors

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from .. import memory, threads
 from ..arguments import fill_structure, Number, Pointer
+from ..batched_gradients import accept_batched_gradients
 from ..untyped import Context, Untyped
 from . import _gate
 
@@ -76,6 +77,7 @@ class _Conv2d(torch.autograd.Function):
         return y
 
     @staticmethod
+    @accept_batched_gradients
     def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         (grad,) = grad_outputs
         x, weights = ctx.saved_tensors

@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from .. import memory, threads
 from ..arguments import fill_structure, Number, Pointer
+from ..batched_gradients import accept_batched_gradients
 from ..untyped import Context, Untyped
 from . import _gate
 
@@ -65,6 +66,7 @@ class _Linear(torch.autograd.Function):
         return _product(x.flatten(0, -2), weights.t(), bias).view(*x.shape[:-1], len(weights))
 
     @staticmethod
+    @accept_batched_gradients
     def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         (grad,) = grad_outputs
         x, weights = ctx.saved_tensors
