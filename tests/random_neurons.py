@@ -317,8 +317,10 @@ NUMBERS = (
     "3",
     "1e-3",
     "self.k0",
+    "self.k0",
     "self.n0",
     "2 * self.k0",
+    "1 + self.k0",
 )
 POSITIVE_NUMBERS = ("0.1", "0.25", "0.5", "1", "1.5", "2", "3")
 KINDS = {"r": REAL, "m": MASK, "i": INTEGER}

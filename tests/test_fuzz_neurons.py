@@ -7,7 +7,6 @@ import torch
 from geir._runtime import compiler
 from geir._runtime.kernels import batching, cpu, feedforward, program_cache
 from geir._runtime.kernels.program import Program
-from geir._runtime.kernels.watch import Watch
 
 pytestmark = [
     pytest.mark.skipif(compiler.find_compiler() is None, reason="there is no C compiler"),
@@ -84,6 +83,18 @@ def copy_as_it_lies(tensor):
     return (-tensor if tensor.is_neg() else tensor).contiguous()
 
 
+def remember_by_module(find):
+    """`_cached_program` that takes a module for unchanged, whatever has changed."""
+    programs = {}
+
+    def remembered(stepper, *rest):
+        if stepper.module not in programs:
+            programs[stepper.module] = find(stepper, *rest)
+        return programs[stepper.module]
+
+    return remembered
+
+
 # Where the error is, its replacement, and the runs that may show it.
 PLANTS = {
     "operators swapped": (cpu.Program, "loads", damaged_program(swap_operators), lambda run: True),
@@ -91,12 +102,19 @@ PLANTS = {
     "gradient term lost": (cpu.Program, "loads", damaged_program(lose_gradient_term), lambda run: run.learn_input),
     "state not advanced": (cpu.Program, "loads", damaged_program(keep_state), lambda run: run.steps > 1),
     "wrong stride": (feedforward, "_repeat", lambda small, shape: 1, lambda run: len(run.shape) > 1),
-    "stale program": (Watch, "unchanged", lambda watch: watch.complete, lambda run: run.transform == "direct_calls"),
+    "stale program": (
+        program_cache,
+        "_cached_program",
+        remember_by_module(program_cache._cached_program),
+        lambda run: run.transform == "direct_calls",
+    ),
     "wrong checkpoint": (
         cpu,
         "render_template",
         without_checkpoints(cpu.render_template),
-        lambda run: run.checkpoint_every and run.steps > run.checkpoint_every and run.learn_input and run.outputs == "all",
+        lambda run: (
+            run.checkpoint_every and run.steps > run.checkpoint_every and run.learn_input and run.outputs == "all"
+        ),
     ),
     "batch misplaced": (
         batching,
