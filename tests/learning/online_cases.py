@@ -49,8 +49,10 @@ def build(kind):
     return neuron
 
 
-def inputs():
-    return (torch.rand(STEPS, BATCH, INPUTS) < 0.3).double(), torch.randn(STEPS, BATCH, OUTPUTS).double()
+def inputs(kind=None):
+    # The steps of this model are short.
+    steps = 3 * STEPS if isinstance(kind, geir.neurons.HodgkinHuxley) else STEPS
+    return (torch.rand(steps, BATCH, INPUTS) < 0.3).double(), torch.randn(steps, BATCH, OUTPUTS).double()
 
 
 def connection(neuron, xs, size=NEURONS):
@@ -103,7 +105,7 @@ def run(neuron, currents, weights=None, detach_state=False, detach_feedback=Fals
 def gradients(model, loss):
     """Gradients of a loss by the parameters of a model, by name."""
     parameters = dict(model.named_parameters())
-    grads = torch.autograd.grad(loss, list(parameters.values()), materialize_grads=True, allow_unused=True)
+    grads = torch.autograd.grad(loss, [*parameters.values()], retain_graph=True, materialize_grads=True)
     return dict(zip(parameters, grads, strict=True))
 
 

@@ -29,10 +29,10 @@ def assert_spikes(neuron, zs):
     assert not neuron.spiking or zs.sum() > 10, "the input is too weak for this test to see a spike"
 
 
-@pytest.mark.parametrize("rule", [OSTL(), EProp(), SLTT()], ids=repr)
+@pytest.mark.parametrize("rule", [EProp(), SLTT()], ids=repr)
 @every_neuron
 def test_gradients_of_one_layer_equal_autograd(kind, rule):
-    neuron, (xs, targets) = build(kind), inputs()
+    neuron, (xs, targets) = build(kind), inputs(kind)
     model = geir.SequentialState(connection(neuron, xs), neuron, nn.Linear(NEURONS, OUTPUTS).double())
     zs = run(neuron, model[0](xs), detach_state=rule == SLTT())
     assert_spikes(neuron, zs)
@@ -42,16 +42,15 @@ def test_gradients_of_one_layer_equal_autograd(kind, rule):
     assert error(grads, wanted) < 1e-10
 
 
-@pytest.mark.parametrize("rule", [OSTL(), EProp()], ids=repr)
 @every_neuron
-def test_gradients_through_a_leaky_readout_equal_backpropagation_through_time(kind, rule):
-    neuron, (xs, targets) = build(kind), inputs()
+def test_gradients_through_a_leaky_readout_equal_backpropagation_through_time(kind):
+    neuron, (xs, targets) = build(kind), inputs(kind)
     readout = geir.LI(tau_mem=geir.learnable(15e-3), tau_syn=geir.learnable(4e-3), v_rest=geir.learnable(0.1)).double()
     model = geir.SequentialState(connection(neuron, xs), neuron, nn.Linear(NEURONS, OUTPUTS).double(), readout)
     zs = run(neuron, model[0](xs))
     assert_spikes(neuron, zs)
     wanted = gradients(model, loss_of(run(readout, model[2](zs)), targets))
-    assert error(learn(Online(model, rule), xs, targets)[1], wanted) < 1e-10
+    assert error(learn(Online(model, OSTL()), xs, targets)[1], wanted) < 1e-10
 
 
 def recurrent_model(kind, xs):
@@ -72,7 +71,7 @@ def unrolled(model, xs, detach_feedback):
 
 @every_neuron
 def test_eprop_of_recurrent_neurons_equals_autograd_with_detached_feedback(kind):
-    xs, targets = inputs()
+    xs, targets = inputs(kind)
     model = recurrent_model(kind, xs)
     ys = unrolled(model, xs, detach_feedback=True)
     torch.testing.assert_close(ys, geir.Lift(_cells(model))(xs)[0], rtol=1e-9, atol=1e-9)
@@ -101,7 +100,7 @@ def _cells(model):
 
 @every_neuron
 def test_ostl_of_recurrent_neurons_equals_backpropagation_through_time(kind):
-    xs, targets = inputs()
+    xs, targets = inputs(kind)
     model = recurrent_model(kind, xs)
     wanted = gradients(model, loss_of(unrolled(model, xs, detach_feedback=False), targets))
     assert error(learn(Online(model, OSTL()), xs, targets)[1], wanted) < 1e-10
@@ -190,7 +189,10 @@ def test_output_and_spikes_are_those_of_the_model_to_the_bit():
 
 def test_the_network_learns_with_an_optimizer_at_every_step():
     torch.manual_seed(0)
-    xs, phase = (torch.rand(200, 1, 20) < 0.1).float(), torch.arange(200) / 16
+    # Two samples with different active inputs.
+    rates = torch.stack([torch.cat([torch.ones(10), torch.zeros(10)]), torch.cat([torch.zeros(10), torch.ones(10)])])
+    xs = (torch.rand(50, 2, 20) < 0.2 * rates).float()
+    target = torch.tensor([[1.0], [-1.0]])
     model = geir.SequentialState(
         geir.Lift(nn.Linear(20, 60)),
         geir.LIF(surrogate=geir.surrogates.SuperSpike(alpha=10.0)),
@@ -198,17 +200,18 @@ def test_the_network_learns_with_an_optimizer_at_every_step():
         geir.LI(tau_mem=20e-3),
     )
     model[0].module.weight.data.mul_(6)
+    # The readout stays random, so that only the hidden layer learns.
+    model[2].module.weight.requires_grad_(False).mul_(4)
     learner = geir.learning.Online(model, geir.learning.EProp())
-    optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
+    optimizer = torch.optim.Adam(model.parameters(), lr=1e-3)
     losses = []
-    for _ in range(8):
-        state, total = None, 0.0
-        for x, target in zip(xs, torch.sin(phase)[:, None, None], strict=True):
+    for _ in range(6):
+        state, losses = None, [*losses, 0.0]
+        for x in xs:
             y, state = learner(x, state)
             loss = nn.functional.mse_loss(y, target)
             loss.backward()
             optimizer.step()
             optimizer.zero_grad()
-            total += loss.item() / len(xs)
-        losses.append(total)
-    assert losses[-1] < 0.3 * losses[0]
+            losses[-1] += loss.item() / len(xs)
+    assert losses[-1] < 0.4, f"silence gives 1, got {losses}"
