@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional
 from torch.utils._pytree import tree_flatten, tree_unflatten, TreeSpec
 
-from .._util.state import AnyState, register_states
+from .._util.state import AnyState
 from ..wrappers import RecurrentMixin
 from ..wrappers.recurrent import RecurrentState
 from ._attach import AttachLayer, Signals
@@ -135,9 +135,7 @@ class Advance:
         readout, rate = self._further_shapes(step, x)
         penalty = self.rule.firing_rate
         average = x.new_full(rate, 0.0 if penalty is None else penalty.target)
-        entry = OnlineLayerState(state, traces, ReadoutTraces(*map(x.new_zeros, readout)), average)
-        register_states(entry)
-        return entry
+        return OnlineLayerState(state, traces, ReadoutTraces(*map(x.new_zeros, readout)), average)
 
     def _further_shapes(self, step: Step, x: Tensor) -> tuple[tuple[Shape, Shape, Shape], Shape]:
         """The shapes of the filtered eligibilities and of the firing rates."""

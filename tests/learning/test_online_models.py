@@ -3,6 +3,8 @@
 import copy
 import gc
 import io
+import subprocess
+import sys
 from typing import NamedTuple
 
 import pytest
@@ -76,6 +78,22 @@ def test_a_state_can_be_saved_and_loaded_and_continues_the_run(recurrent):
         assert torch.equal(a, b)
     doubled = tree_map(lambda t: 2 * t, state)
     assert torch.equal(doubled[0].traces.weights, 2 * state[0].traces.weights)
+
+
+def test_a_state_can_be_loaded_in_another_process(tmp_path):
+    state = advance(Online(network(), EProp()), 2)
+    torch.save(state, tmp_path / "state.pt")
+    program = "import sys, torch, geir; print(torch.load(sys.argv[1])[0].traces.weights.shape)"
+    command = [sys.executable, "-c", program, str(tmp_path / "state.pt")]
+    result = subprocess.run(command, capture_output=True, text=True)
+    assert result.stdout == "torch.Size([2, 3, 5, 7])\n", result.stderr
+
+
+def test_random_numbers_in_the_state_have_no_traces():
+    learner = Online(geir.SequentialState(nn.Linear(6, 5), geir.Noisy(geir.LIF(), seed=1)), EProp())
+    (state,) = advance(learner, 1)
+    assert len(tree_leaves(state.neuron)) == 5
+    assert state.traces.weights.shape == (2, 3, 5, 7)
 
 
 def test_a_learner_can_be_copied_and_its_feedback_weights_are_saved():
