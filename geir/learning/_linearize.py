@@ -39,25 +39,28 @@ class Linearized(NamedTuple):
 What = Literal["step", "rest", "flow"]
 
 
-class _Pure(nn.Module):
-    """A function of a neuron as a module, so that `functional_call` can replace parameters."""
+class _Function(nn.Module):
+    """What is linearized as a module, so that `functional_call` can replace the parameters of the neuron."""
 
-    def __init__(self, neuron: Dynamics, what: What, spec: TreeSpec | None):
+    def __init__(self, neuron: Dynamics):
         super().__init__()
-        self.neuron, self.what, self.spec = neuron, what, spec
+        self.neuron = neuron
 
-    def forward(self, x: Tensor, *parts: Tensor) -> list[Tensor]:
-        neuron: Any = self.neuron
-        if self.spec is None:
-            return tree_leaves(inner_state(neuron, neuron.initial_state(x)))
-        state, prepared, step = tree_unflatten(parts, self.spec), neuron.prepare(), neuron.step
-        if isinstance(neuron, RecurrentMixin):
-            (_, prepared), step = prepared, neuron.inner_step
-        if self.what == "flow":
-            flow: Any = flow_of(neuron)
-            return tree_leaves(flow.advance(x, state, *prepared))
-        z, after = step(x, state, *prepared)
-        return [z, *tree_leaves(after)]
+    def forward(self, what: What, spec: TreeSpec | None, x: Tensor, *parts: Tensor) -> list[Tensor]:
+        return _evaluate(self.neuron, what, spec, x, parts)
+
+
+def _evaluate(neuron: Any, what: What, spec: TreeSpec | None, x: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
+    if spec is None:
+        return tree_leaves(inner_state(neuron, neuron.initial_state(x)))
+    state, prepared, step = tree_unflatten(parts, spec), neuron.prepare(), neuron.step
+    if isinstance(neuron, RecurrentMixin):
+        (_, prepared), step = prepared, neuron.inner_step
+    if what == "flow":
+        flow: Any = flow_of(neuron)
+        return tree_leaves(flow.advance(x, state, *prepared))
+    z, after = step(x, state, *prepared)
+    return [z, *tree_leaves(after)]
 
 
 def inner_state(neuron: Dynamics, state: AnyState) -> AnyState:
@@ -102,8 +105,11 @@ def linearize(
     with torch.enable_grad():
         wide = [p.detach().expand(x.shape).clone().requires_grad_() for p in parameters.values()]
         sources = [t.detach().clone().requires_grad_() for t in (x, *parts)]
-        replaced = {f"neuron.{name}": p for name, p in zip(parameters, wide, strict=True)}
-        results = list(functional_call(_Pure(neuron, what, spec), replaced, tuple(sources)))
+        if parameters:
+            replaced = {f"neuron.{name}": p for name, p in zip(parameters, wide, strict=True)}
+            results = functional_call(_Function(neuron), replaced, (what, spec, *sources))
+        else:
+            results = _evaluate(neuron, what, spec, sources[0], sources[1:])
         if what != "step":
             results.insert(0, x)  # no output
         kept = [k for k, result in enumerate(results[1:]) if every_part or result.requires_grad]

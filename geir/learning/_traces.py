@@ -76,14 +76,16 @@ class Synaptic(Layout):
     def step(self, step: Step, traces: Traces) -> tuple[tuple[Tensor, ...], Traces]:
         (J, b, h, d, *_), drive = step.slopes, step.drive[..., None, :]
         eps = traces.weights
-        e = einsum("k...n,k...ni->...ni", h, eps) + d[..., None] * drive
-        after = einsum("lk...n,k...ni->l...ni", J, eps) + b[..., None] * drive
+        e, after = eps.new_empty(eps.shape[1:]), torch.empty_like(eps)
+        weighted_sum([*h[..., None], d[..., None]], [*eps, drive], e)
+        for out, slopes, slope in zip(after, J, b, strict=True):
+            weighted_sum([*slopes[..., None], slope[..., None]], [*eps, drive], out)
         e_p = output_by_parameter(step.slopes, traces.parameters)
         return (e, e_p), Traces(after, advance_parameters(step.slopes, traces.parameters))
 
     def gradients(self, signal: Tensor, eligibility: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         e, e_p = eligibility
-        return (signal[..., None] * e).flatten(0, -3).sum(0), signal * e_p
+        return einsum("bn,bni->ni", signal.flatten(0, -2), e.flatten(0, -3)), signal * e_p
 
 
 class Presynaptic(Layout):
@@ -165,6 +167,25 @@ class Dense(Layout):
         return einsum("...k,...kni->ni", signal, e), einsum("...k,p...kn->p...n", signal, e_p)
 
 
+# From this many elements on, looking for factors that are all zero is faster than multiplying by them.
+_LARGE = 2**14
+
+
+def weighted_sum(factors: list[Tensor], values: list[Tensor], out: Tensor) -> None:
+    """Write the sum of products to `out`. Many factors are zero, such as the derivative of a current by a potential."""
+    written = False
+    for factor, value in zip(factors, values, strict=True):
+        if out.numel() >= _LARGE and not factor.any():
+            continue
+        if written:
+            out.addcmul_(factor, value)
+        else:
+            torch.mul(factor, value, out=out)
+        written = True
+    if not written:
+        out.zero_()
+
+
 def output_by_parameter(slopes: Slopes, eps_p: Tensor) -> Tensor:
     """The eligibility of parameters, (parameters, batch, neurons)."""
     return einsum("k...n,pk...n->p...n", slopes.h, eps_p) + slopes.output_by_parameter
@@ -192,5 +213,8 @@ class Filter(NamedTuple):
 
     def __call__(self, value: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """The filtered value and the memory after the step, (parts, ...)."""
-        filtered = torch.tensordot(self.h, memory, 1) + self.d * value
-        return filtered, torch.tensordot(self.J, memory, 1) + torch.tensordot(self.b[:, None], value[None], 1)
+        filtered, after = torch.empty_like(value), torch.empty_like(memory)
+        weighted_sum([*self.h, self.d], [*memory, value], filtered)
+        for out, slopes, slope in zip(after, self.J, self.b, strict=True):
+            weighted_sum([*slopes, slope], [*memory, value], out)
+        return filtered, after

@@ -57,9 +57,9 @@ def living_bytes():
 @pytest.mark.parametrize("rule", [OSTL(), EProp(firing_rate=FiringRate(10.0)), OTTT()], ids=repr)
 def test_memory_does_not_grow_with_the_number_of_steps(rule):
     learner = Online(network(), rule)
-    state = advance(learner, 100)
+    state = advance(learner, 40)
     before = living_bytes()
-    state = advance(learner, 600, state=state)
+    state = advance(learner, 200, state=state)
     # The benchmark runs 10,000 steps.
     assert living_bytes() == before
 

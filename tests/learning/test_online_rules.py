@@ -170,6 +170,16 @@ def test_the_penalty_on_firing_rates_adds_its_learning_signal(rule, readout):
     assert error(grads, {name: plain[name] + value for name, value in added.items()}) < 1e-10
 
 
+def test_large_layers_leave_out_factors_that_are_zero(monkeypatch):
+    from geir.learning import _traces
+
+    xs, targets = inputs()
+    model = one_layer(build(geir.LIF()), xs, geir.LI().double())
+    small = {name: grad.clone() for name, grad in learn(Online(model, EProp()), xs, targets)[1].items()}
+    monkeypatch.setattr(_traces, "_LARGE", 1)
+    assert error(learn(Online(model, EProp()), xs, targets)[1], small) < 1e-12
+
+
 # Planted errors: each must be seen by the comparison with autograd.
 
 
