@@ -11,6 +11,7 @@ from typing import NamedTuple
 import torch
 from torch import einsum, Tensor
 
+from .._runtime.memory import empty
 from .._util.state import state_type
 from ._linearize import Slopes
 
@@ -76,7 +77,7 @@ class Synaptic(Layout):
     def step(self, step: Step, traces: Traces) -> tuple[tuple[Tensor, ...], Traces]:
         (J, b, h, d, *_), drive = step.slopes, step.drive[..., None, :]
         eps = traces.weights
-        e, after = eps.new_empty(eps.shape[1:]), torch.empty_like(eps)
+        e, after = empty(eps.shape[1:], eps), empty(eps.shape, eps)
         weighted_sum([*h[..., None], d[..., None]], [*eps, drive], e)
         for out, slopes, slope in zip(after, J, b, strict=True):
             weighted_sum([*slopes[..., None], slope[..., None]], [*eps, drive], out)
@@ -85,7 +86,7 @@ class Synaptic(Layout):
 
     def gradients(self, signal: Tensor, eligibility: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         e, e_p = eligibility
-        return einsum("bn,bni->ni", signal.flatten(0, -2), e.flatten(0, -3)), signal * e_p
+        return _sum_over_batch(signal.flatten(0, -2), e.flatten(0, -3)), signal * e_p
 
 
 class Presynaptic(Layout):
@@ -167,6 +168,16 @@ class Dense(Layout):
         return einsum("...k,...kni->ni", signal, e), einsum("...k,p...kn->p...n", signal, e_p)
 
 
+def _sum_over_batch(signal: Tensor, e: Tensor) -> Tensor:
+    if e[:1].numel() < _LARGE:
+        return einsum("bn,bni->ni", signal, e)
+    # Faster than a batch of matrix products, because each sample is read in one piece.
+    total = signal[0][:, None] * e[0]
+    for one, eligibility in zip(signal[1:], e[1:], strict=True):
+        total.addcmul_(one[:, None], eligibility)
+    return total
+
+
 # From this many elements on, looking for factors that are all zero is faster than multiplying by them.
 _LARGE = 2**14
 
@@ -213,7 +224,7 @@ class Filter(NamedTuple):
 
     def __call__(self, value: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """The filtered value and the memory after the step, (parts, ...)."""
-        filtered, after = torch.empty_like(value), torch.empty_like(memory)
+        filtered, after = empty(value.shape, value), empty(memory.shape, memory)
         weighted_sum([*self.h, self.d], [*memory, value], filtered)
         for out, slopes, slope in zip(after, self.J, self.b, strict=True):
             weighted_sum([*slopes, slope], [*memory, value], out)
