@@ -298,7 +298,7 @@ myst_substitutions = {
     "decoders": autodoc_all(decode),
     "models": autodoc_all(models),
     "receptive_fields": autodoc_all(receptive_fields),
-    "learning": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "_state", "_traces")),
+    "learning": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "fptt", "_state", "_traces")),
     "plasticity": autodoc_all(plasticity),
     "filters": autodoc_all(measures, "filters"),
     "logic": autodoc_all(measures, "logic"),

@@ -2,6 +2,7 @@
 
 from ._state import OnlineLayerState as OnlineLayerState, ReadoutTraces as ReadoutTraces
 from ._traces import Traces as Traces
+from .fptt import FPTT as FPTT, FPTTState as FPTTState
 from .online import Online as Online
 from .rules import (
     Adaptive as Adaptive,
