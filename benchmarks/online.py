@@ -106,7 +106,6 @@ def online_bytes(model: geir.SequentialState, rule: OnlineRule, steps: int, devi
     for _ in range(steps):
         y, state = learner(x, state)
         y.sum().backward()
-    del y
     return living_bytes() - before
 
 

@@ -10,7 +10,7 @@ from torch.nn import functional
 from ..containers import Lift, SequentialState
 from ..containers.constant_input import is_modified
 from ..core.neuron import Dynamics
-from ..wrappers import RecurrentMixin
+from ..wrappers import CellMixin, RecurrentMixin, Wrapper
 from ._linearize import flow_of, neuron_parameters
 from .rules import Adaptive, DECOLLE, EProp, OnlineRule, OTTT, Random
 
@@ -174,6 +174,13 @@ def _problem(module: nn.Module, previous: nn.Module | None) -> str | None:
     if isinstance(module, Dynamics):
         if not module.elementwise:
             return "its step is not elementwise, so its neurons have no derivatives of their own."
+        if any(isinstance(part, RecurrentMixin) for part in module.modules() if part is not module):
+            return (
+                "it is around a recurrent layer; make the wrapper recurrent instead: Recurrent(Refractory(LIF()), 4, 4)."
+            )
+        own = [name for name in ("forward", "transform_input") if _overrides(type(module), name)]
+        if own:
+            return f"it defines {own[0]}, which a step would not call; define only `step`."
         if isinstance(module, RecurrentMixin) or _is_connection(previous):
             return None
         return "neurons must come directly after torch.nn.Linear or torch.nn.Conv2d, which holds their weights."
@@ -185,6 +192,12 @@ def _problem(module: nn.Module, previous: nn.Module | None) -> str | None:
         "expected torch.nn.Linear or torch.nn.Conv2d, directly after it elementwise neurons, recurrent neurons, "
         "pooling, Flatten or Dropout; use backpropagation through time for other modules."
     )
+
+
+def _overrides(kind: type[Dynamics], name: str) -> bool:
+    """Whether a class of neurons defines a method that the library's base classes define."""
+    bases = (Dynamics, Wrapper, CellMixin, RecurrentMixin)
+    return getattr(kind, name) not in [getattr(base, name) for base in bases]
 
 
 def _is_connection(module: nn.Module | None) -> bool:

@@ -149,7 +149,38 @@ def test_an_input_without_batch_or_of_another_type_is_refused():
         learner([1.0])
 
 
+@pytest.mark.parametrize("rule", RULES, ids=repr)
+def test_losses_of_several_steps_may_be_added_before_one_backward_pass(rule):
+    torch.manual_seed(0)
+    xs = (torch.rand(12, 3, 6) < 0.5).double()
+    learner, grads = Online(network(recurrent=rule == OSTL()).double(), rule), []
+    for every in (1, 4):
+        learner.zero_grad()
+        state, total = None, 0.0
+        for k, x in enumerate(xs):
+            y, state = learner(x, state)
+            total = total + y.square().sum()
+            if k % every == every - 1:
+                total.backward()
+                total = 0.0
+        grads.append({name: p.grad for name, p in learner.model.named_parameters()})
+    if rule == EProp(firing_rate=FiringRate(10.0)):
+        assert grads[0]["0.weight"].abs().max() > 0
+    assert error(*grads) < 1e-12
+
+
 # Modules that a rule cannot learn.
+
+
+class OwnForward(geir.LIF):
+    def forward(self, xs, state=None):
+        return super().forward(2 * xs, state)
+
+
+class OwnInput(geir.LIF):
+    def transform_input(self, x, over_time):
+        return 2 * x
+
 
 LINEAR = nn.Linear(4, 4)
 WIDE_LI = geir.LI(tau_mem=torch.full((4,), 0.01))
@@ -158,6 +189,10 @@ CASES = {
     "no connection": (EProp(), [geir.LIF()], "0, LIF: neurons must come directly after torch.nn.Linear"),
     "batch normalization": (EProp(), [LINEAR, nn.BatchNorm1d(4), geir.LIF()], "1, BatchNorm1d: it needs statistics"),
     "not elementwise": (EProp(), [LINEAR, geir.Compartments(geir.LIF(), 4)], "1, Compartments: .* not elementwise"),
+    "recurrent inside": (
+        EProp(), [LINEAR, geir.Refractory(geir.LIFRecurrent(4, 4))], "1, Refractory: it is around a recurrent layer"),
+    "forward": (EProp(), [LINEAR, OwnForward()], "1, OwnForward: it defines forward"),
+    "input": (EProp(), [LINEAR, OwnInput()], "1, OwnInput: it defines transform_input"),
     "between": (EProp(), [LINEAR, nn.ReLU(), geir.LIF()], "2, LIF: neurons must come directly after"),
     "two connections": (EProp(), [LINEAR, nn.Linear(4, 4), geir.LIF()], "the Linear before module 2, LIF"),
     "shared": (EProp(), [LINEAR, geir.LIF(), LINEAR, geir.LIF()], "2, Linear: it shares a parameter with module 0"),
