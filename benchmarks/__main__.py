@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from . import annealing, figure, layers, network, probes, recurrent, sparse_inputs
+from . import annealing, figure, layers, network, online, probes, recurrent, sparse_inputs
 from .report import page_header
 from .timing import Bench, show_progress
 
@@ -28,6 +28,7 @@ SECTIONS: dict[str, Section] = {
     "sparse-inputs": sparse_inputs.against_dense_layers,
     "network": network.training_steps,
     "annealing": annealing.against_fixed_surrogate,
+    "online": online.against_backpropagation,
     "growth": layers.growth,
     "memory": probes.peak_memory,
     "first-call": probes.first_calls,

@@ -10,6 +10,7 @@ lives in a namespace:
 `geir.connections`        delays, sparse and masked weights
 `geir.synapses`           synapse models and short-term plasticity
 `geir.plasticity`         learning rules
+`geir.learning`           online learning, with memory independent of time
 `geir.measures`           statistics, distances, penalties and filters of spike trains
 `geir.models`             VGG, ResNet and other networks of any neuron
 `geir.receptive_fields`   spatial and temporal receptive fields
@@ -29,6 +30,7 @@ from . import (
     connections as connections,
     decode as decode,
     encode as encode,
+    learning as learning,
     measures as measures,
     models as models,
     neurons as neurons,

@@ -1,0 +1,108 @@
+"""Attach gradients that were computed going forward to the outputs of a step."""
+
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+from ._traces import Layout
+
+
+class Signals(NamedTuple):
+    """What the backward pass of a layer needs besides tensors."""
+
+    layout: Layout
+    channel: int  # dimension of the output that holds the neurons which share no weights: -1, or -3 of a convolution
+    shapes: list[torch.Size]  # of the parameters of the neurons
+    plain: int  # number of tensors of the eligibility, which comes before the one for the learning signal
+
+
+class AttachLayer(torch.autograd.Function):
+    """Two outputs of the same step: the gradient of the first passes to the layer below, as if nothing came before
+    this step; that of the second is the learning signal, which its eligibility turns into gradients of this layer.
+    """
+
+    @staticmethod
+    # `ctx` is what autograd makes of it, and `apply` takes any arguments.
+    def forward(
+        ctx: Any,
+        signals: Signals,
+        z: Tensor,
+        own: Tensor,
+        drive: Tensor,
+        own_drive: Tensor | None,
+        weight: Tensor,
+        slope: Tensor,
+        penalty: Tensor | None,
+        eligibility: tuple[Tensor, ...],
+        *parameters: Tensor,
+    ) -> tuple[Tensor, Tensor]:
+        ctx.save_for_backward(weight, slope, penalty, *eligibility)
+        ctx.signals, ctx.has_own = signals, own_drive is not None
+        ctx.set_materialize_grads(False)
+        return z.view_as(z), own.view_as(own)
+
+    @staticmethod
+    @once_differentiable
+    # One argument for each output.
+    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
+        ctx: Any, below: Tensor | None, learn: Tensor | None
+    ) -> tuple[Tensor | None, ...]:
+        weight, slope, penalty, *eligibility = ctx.saved_tensors
+        layout, channel, shapes, plain = ctx.signals
+
+        def rows(signal: Tensor) -> Tensor:
+            return signal.to(slope.dtype).movedim(channel, -1)
+
+        drive = None if below is None or not ctx.needs_input_grad[3] else (rows(below) * slope) @ weight
+        own_drive = None if learn is None or not ctx.has_own else rows(learn) @ weight
+        gradient, per_neuron = None, None
+        terms = [(learn, eligibility[plain:]), (penalty, eligibility[:plain] or eligibility)]
+        for signal, trace in terms:
+            if signal is not None:
+                weights, own = layout.gradients(rows(signal), tuple(trace))
+                gradient = weights if gradient is None else gradient + weights
+                per_neuron = own if per_neuron is None else per_neuron + own
+        shared: list[Tensor | None] = [None] * len(shapes)
+        if per_neuron is not None:
+            moved = per_neuron.movedim(-1, channel)
+            shared = [value.sum_to_size(shape) for value, shape in zip(moved, shapes, strict=True)]
+        return None, None, None, drive, own_drive, gradient, None, None, None, *shared
+
+
+class Join(torch.autograd.Function):
+    """One output of two equal ones: both receive its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, z: Tensor, own: Tensor) -> Tensor:
+        return z.view_as(z)
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        return gradient, gradient
+
+
+class Broadcast(torch.autograd.Function):
+    """The output of the network, whose gradient also reaches the outputs of layers by feedback weights.
+
+    With outputs of layers :math:`z` and feedback weights :math:`B`, (outputs, neurons), the gradient :math:`g` of the
+    output gives :math:`g B` for :math:`z`, and :math:`g^T z`, that of readout weights, for :math:`B`.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, y: Tensor, count: int, *owns_and_weights: Tensor) -> Tensor:
+        ctx.save_for_backward(*owns_and_weights)
+        ctx.count = count
+        return y.view_as(y)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+        owns, weights = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
+        signals = [gradient.to(weight.dtype) @ weight for weight in weights]
+        changes = [
+            torch.einsum("...k,...n->kn", gradient.to(weight.dtype), own.to(weight.dtype)) if needed else None
+            for own, weight, needed in zip(owns, weights, ctx.needs_input_grad[2 + ctx.count :], strict=True)
+        ]
+        return gradient, None, *[signal.to(own.dtype) for signal, own in zip(signals, owns, strict=True)], *changes

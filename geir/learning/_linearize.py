@@ -1,0 +1,142 @@
+"""One step of a neuron and its derivatives, one small Jacobian for every neuron and sample."""
+
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import nn, Tensor
+from torch.func import functional_call
+from torch.utils._pytree import tree_leaves, tree_unflatten, TreeSpec
+
+from .._util.state import AnyState
+from ..core.neuron import Dynamics
+from ..core.ode import ODE
+from ..wrappers import Recurrent, RecurrentMixin
+
+
+class Slopes(NamedTuple):
+    """Derivatives of a step. Parts of the state that never have a derivative, such as random numbers, are left out."""
+
+    J: Tensor  # next state by state, (parts, parts, ...)
+    b: Tensor  # next state by input, (parts, ...)
+    h: Tensor  # output by state, (parts, ...)
+    d: Tensor  # output by input, (...)
+    state_by_parameter: Tensor  # (parameters, parts, ...)
+    output_by_parameter: Tensor  # (parameters, ...)
+
+
+class Linearized(NamedTuple):
+    """A step and its derivatives."""
+
+    output: Tensor
+    state: list[Tensor]
+    slopes: Slopes
+    kept: list[int]  # the parts of the state that have derivatives
+    differentiable: bool  # whether the output has any derivative
+
+
+# What is linearized: a step, the state at rest, or the flow without threshold and reset.
+What = Literal["step", "rest", "flow"]
+
+
+class _Function(nn.Module):
+    """What is linearized as a module, so that `functional_call` can replace the parameters of the neuron."""
+
+    def __init__(self, neuron: Dynamics):
+        super().__init__()
+        self.neuron = neuron
+
+    def forward(self, what: What, spec: TreeSpec | None, x: Tensor, *parts: Tensor) -> list[Tensor]:
+        return _evaluate(self.neuron, what, spec, x, parts)
+
+
+def _evaluate(neuron: Any, what: What, spec: TreeSpec | None, x: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
+    if spec is None:
+        return tree_leaves(inner_state(neuron, neuron.initial_state(x)))
+    state, prepared, step = tree_unflatten(parts, spec), neuron.prepare(), neuron.step
+    if isinstance(neuron, RecurrentMixin):
+        (_, prepared), step = prepared, neuron.inner_step
+    if what == "flow":
+        flow: Any = flow_of(neuron)
+        return tree_leaves(flow.advance(x, state, *prepared))
+    z, after = step(x, state, *prepared)
+    return [z, *tree_leaves(after)]
+
+
+def inner_state(neuron: Dynamics, state: AnyState) -> AnyState:
+    """The state of the model without its recurrent connection."""
+    return state.neuron if isinstance(neuron, RecurrentMixin) else state
+
+
+def flow_of(neuron: Dynamics) -> ODE | None:
+    """The affine differential equation of a neuron, or None."""
+    model = neuron.neuron if isinstance(neuron, Recurrent) else neuron
+    return model if isinstance(model, ODE) and model.affine else None
+
+
+def neuron_parameters(neuron: Dynamics) -> dict[str, nn.Parameter]:
+    """The learnable parameters of a neuron by name, without the weights of a recurrent layer."""
+    weights = ("input_weights", "recurrent_weights") if isinstance(neuron, RecurrentMixin) else ()
+    return {name: p for name, p in neuron.named_parameters() if name.split(".")[0] not in weights}
+
+
+def linearize(
+    neuron: Dynamics,
+    what: What,
+    spec: TreeSpec | None,
+    x: Tensor,
+    parts: Sequence[Tensor],
+    every_part: bool = False,
+) -> Linearized:
+    """A step and its derivatives by input, state and learnable parameters.
+
+    The step is elementwise, so the derivative of a sum over neurons holds the derivative of every neuron. For that,
+    parameters are expanded to one value per neuron and sample.
+
+    Args:
+        neuron: The neuron.
+        what: What is linearized.
+        spec: Structure of the state. None for the state at rest.
+        x: One step of input to the neurons.
+        parts: The tensors of the state.
+        every_part: Whether to keep parts of the state without derivatives.
+    """
+    parameters = neuron_parameters(neuron)
+    with torch.enable_grad():
+        wide = [p.detach().expand(x.shape).clone().requires_grad_() for p in parameters.values()]
+        sources = [t.detach().clone().requires_grad_() for t in (x, *parts)]
+        if parameters:
+            replaced = {f"neuron.{name}": p for name, p in zip(parameters, wide, strict=True)}
+            results = functional_call(_Function(neuron), replaced, (what, spec, *sources))
+        else:
+            results = _evaluate(neuron, what, spec, sources[0], sources[1:])
+        if what != "step":
+            results.insert(0, x)  # no output
+        kept = [k for k, result in enumerate(results[1:]) if every_part or result.requires_grad]
+        sources = [sources[0], *[sources[1 + k] for k in kept if parts], *wide]
+        rows = [_derivatives(results[k], sources) for k in (0, *[1 + k for k in kept])]
+    slopes = torch.stack(rows)
+    count = len(kept) if parts else 0
+    by_input, by_state, by_parameter = slopes[:, 0], slopes[:, 1 : 1 + count], slopes[:, 1 + count :]
+    return Linearized(
+        results[0].detach(),
+        [result.detach() for result in results[1:]],
+        Slopes(
+            J=by_state[1:],
+            b=by_input[1:],
+            h=by_state[0],
+            d=by_input[0],
+            state_by_parameter=by_parameter[1:].transpose(0, 1),
+            output_by_parameter=by_parameter[0],
+        ),
+        kept,
+        results[0].requires_grad,
+    )
+
+
+def _derivatives(result: Tensor, sources: list[Tensor]) -> Tensor:
+    if not result.requires_grad:
+        return torch.stack([torch.zeros_like(source) for source in sources])
+    ones = torch.ones_like(result)
+    gradients = torch.autograd.grad(result, sources, ones, retain_graph=True, materialize_grads=True)
+    return torch.stack(gradients)
