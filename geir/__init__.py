@@ -11,6 +11,7 @@ lives in a namespace:
 `geir.synapses`           synapse models and short-term plasticity
 `geir.plasticity`         learning rules
 `geir.measures`           statistics, distances, penalties and filters of spike trains
+`geir.learning`           spike times with exact gradients
 `geir.models`             VGG, ResNet and other networks of any neuron
 `geir.receptive_fields`   spatial and temporal receptive fields
 `geir.neurons`            every neuron, its forms and its state
@@ -29,6 +30,7 @@ from . import (
     connections as connections,
     decode as decode,
     encode as encode,
+    learning as learning,
     measures as measures,
     models as models,
     neurons as neurons,
