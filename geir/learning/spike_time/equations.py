@@ -73,9 +73,8 @@ def check_neuron(owner: str, neuron: object) -> None:
         for name, function in _functions(twin, zero).items():
             if not _is_affine(type(twin.rest()), function, zero, parts):
                 raise ValueError(
-                    f"{owner}.neuron must have a {name} that is affine in the state, so that spike times have the "
-                    f"closed adjoint of an affine flow; the {name} of {kind} is not, or depends on the state before "
-                    "the step."
+                    f"{owner}.neuron must have a derivative, threshold, reset and input that are affine in the state; "
+                    f"the {name} of {kind} is not, or depends on the state before the step."
                 )
 
 

@@ -228,7 +228,8 @@ class SpikeTimeLayer(nn.Module):
     def _check_at(self, at: Tensor | list[float] | None) -> Tensor | None:
         if at is None:
             return None
-        at = torch.as_tensor(at)
+        # A list in full precision, not in that of PyTorch's default.
+        at = at if isinstance(at, Tensor) else torch.tensor(at, dtype=torch.float64)
         if not at.is_floating_point():
             raise TypeError(f"{_NAME} expected at as floating-point times in seconds, got {at.dtype}.")
         if at.dim() != 1:
