@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from . import figure, layers, network, probes, recurrent, sparse_inputs
+from . import figure, layers, network, probes, recurrent, sparse_inputs, spike_times
 from .report import page_header
 from .timing import Bench, show_progress
 
@@ -27,6 +27,7 @@ SECTIONS: dict[str, Section] = {
     "recurrent": recurrent.against_matrix_products,
     "sparse-inputs": sparse_inputs.against_dense_layers,
     "network": network.training_steps,
+    "spike-times": spike_times.against_steps,
     "growth": layers.growth,
     "memory": probes.peak_memory,
     "first-call": probes.first_calls,

@@ -101,7 +101,7 @@ def network(hidden: int, seed: int) -> nn.ModuleList:
     generator = torch.Generator().manual_seed(seed)
     layers = nn.ModuleList()
     for n_in, n_out, mean, std in ((5, hidden, 1.5, 0.78), (hidden, CLASSES, 0.93, 0.1)):
-        layer = SpikeTimeLayer(n_in, n_out, LIF(tau_mem=TAU_MEM, tau_syn=TAU_SYN), max_spikes=16 * n_out + 256)
+        layer = SpikeTimeLayer(n_in, n_out, LIF(tau_mem=TAU_MEM, tau_syn=TAU_SYN), max_spikes=4 * n_out + 256)
         nn.init.normal_(layer.weight, mean, std, generator=generator)
         layers.append(layer)
     return layers

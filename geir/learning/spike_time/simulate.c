@@ -30,6 +30,7 @@ typedef struct {
   int64_t entries, log_room;
   int64_t spikes, total, readings, grazing, counter;
   int replay, failed;
+  int together;                // whether every arrival reaches all neurons, because there are no delays
   double shared_time;          // e^{M t} of the last flow, if all neurons are the same
   matrix shared;
 } run;
@@ -122,7 +123,10 @@ static int is_above(const run *r, int64_t j) {
 
 static void find_crossing(run *r, int64_t j) {
   if (r->replay) return;
-  const double t = r->clock[j], limit = r->a->duration[0] - t;
+  const double t = r->clock[j];
+  double limit = r->a->duration[0] - t;
+  // Later crossings are looked for again after the next event.
+  if (r->together && r->waiting && r->heap[0].t - t < limit) limit = r->heap[0].t - t;
   const double *alpha = threshold_of(r->a, j);
   double (*M)[SIZE] = (double (*)[SIZE])flow_of(r->a, j);
   const double after = first_crossing(r->tables + row_of(r->a, j), M, alpha, r->S + j * SIZE, limit);
@@ -174,7 +178,10 @@ static void cross(run *r, int64_t j, double t) {
 static void arrive(run *r, int64_t j, const event *e) {
   const entry what = {.kind = e->kind, .source = e->source, .unit = e->unit};
   advance(r, j, e->t, what);
-  if (e->kind == READING) return;
+  if (e->kind == READING) {
+    if (r->together) find_crossing(r, j);
+    return;
+  }
   const double w = (e->kind == INPUT ? r->a->weight : r->a->recurrent_weight)[e->unit * r->size + j];
   double *S = r->S + j * SIZE, *R = arrival_of(r->a, j), *alpha = threshold_of(r->a, j);
   for (int k = 0; k < SIZE; k++) S[k] += w * R[k];
@@ -239,6 +246,7 @@ static void simulate(run *r) {
 
 static int start(run *r, const arguments *a, int replay) {
   *r = (run){.a = a, .size = a->neurons, .tables = (const table *)a->tables, .replay = replay};
+  r->together = !a->delay && !a->recurrent_delay;
   r->S = malloc(r->size * sizeof(vector) + 1);
   r->clock = malloc(r->size * sizeof(double) + 1);
   r->crossing = malloc(r->size * sizeof(double) + 1);
