@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from . import annealing, figure, layers, network, online, probes, recurrent, sparse_inputs
+from . import annealing, figure, layers, network, online, probes, recurrent, sparse_inputs, spike_times
 from .report import page_header
 from .timing import Bench, show_progress
 
@@ -29,6 +29,7 @@ SECTIONS: dict[str, Section] = {
     "network": network.training_steps,
     "annealing": annealing.against_fixed_surrogate,
     "online": online.against_backpropagation,
+    "spike-times": spike_times.against_steps,
     "growth": layers.growth,
     "memory": probes.peak_memory,
     "first-call": probes.first_calls,

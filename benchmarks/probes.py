@@ -17,6 +17,7 @@ import torch
 
 import geir
 
+from . import spike_times
 from .contestants import LIFS, QUADRATIC, select_installed
 from .report import format_table
 from .timing import Bench, show_progress
@@ -72,7 +73,16 @@ def probe_first_call(device: torch.device) -> dict[str, float]:
     return {"seconds": time.perf_counter() - start}
 
 
-PROBES = {"peak": probe_peak, "first": probe_first_call}
+def probe_job(device: torch.device, name: str, strength: str) -> dict[str, float]:
+    """Bytes that a job of `spike_times` uses in addition to its input."""
+    torch.rand(3, requires_grad=True, device=device).sum().backward()
+    job = spike_times.JOBS[name](float(strength))
+    before = read_memory(device).used
+    job()
+    return {"added": read_memory(device).peak - before}
+
+
+PROBES = {"peak": probe_peak, "first": probe_first_call, "job": probe_job}
 
 
 def run_probe(bench: Bench, *arguments: str, **environment: str) -> dict[str, float]:

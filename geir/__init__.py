@@ -12,6 +12,7 @@ lives in a namespace:
 `geir.plasticity`         learning rules
 `geir.learning`           online learning, with memory independent of time
 `geir.measures`           statistics, distances, penalties and filters of spike trains
+`geir.learning`           spike times with exact gradients
 `geir.models`             VGG, ResNet and other networks of any neuron
 `geir.receptive_fields`   spatial and temporal receptive fields
 `geir.neurons`            every neuron, its forms and its state

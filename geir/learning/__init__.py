@@ -1,4 +1,5 @@
-"""Online learning: gradients at every step, with memory that does not depend on the number of steps."""
+"""Learning rules derived from the neuron's equations: online gradients at every step, with memory that does not depend
+on the number of steps, and gradients of spike times, exact in continuous time."""
 
 from ._state import OnlineLayerState as OnlineLayerState, ReadoutTraces as ReadoutTraces
 from ._traces import Traces as Traces
@@ -16,4 +17,15 @@ from .rules import (
     Random as Random,
     SLTT as SLTT,
     Symmetric as Symmetric,
+)
+from .spike_time import (
+    first_spike_cross_entropy as first_spike_cross_entropy,
+    first_spike_times as first_spike_times,
+    soft_spike_counts as soft_spike_counts,
+    spike_counts as spike_counts,
+    spikes_to_times as spikes_to_times,
+    SpikeTimeLayer as SpikeTimeLayer,
+    SpikeTimeRun as SpikeTimeRun,
+    SpikeTimes as SpikeTimes,
+    times_to_spikes as times_to_spikes,
 )

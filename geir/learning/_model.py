@@ -175,9 +175,7 @@ def _problem(module: nn.Module, previous: nn.Module | None) -> str | None:
         if not module.elementwise:
             return "its step is not elementwise, so its neurons have no derivatives of their own."
         if any(isinstance(part, RecurrentMixin) for part in module.modules() if part is not module):
-            return (
-                "it is around a recurrent layer; make the wrapper recurrent instead: Recurrent(Refractory(LIF()), 4, 4)."
-            )
+            return "it is around a recurrent layer; make the wrapper recurrent: Recurrent(Refractory(LIF()), 4, 4)."
         own = [name for name in ("forward", "transform_input") if _overrides(type(module), name)]
         if own:
             return f"it defines {own[0]}, which a step would not call; define only `step`."

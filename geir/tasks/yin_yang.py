@@ -1,0 +1,188 @@
+"""Train on the Yin-Yang data set by exact gradients of spike times: `python -m geir.tasks.yin_yang`.
+
+A point in a disc belongs to one of three classes: Yin, Yang and their dots. Its coordinates :math:`x, y, 1 - x, 1 - y`
+are the times of four spikes; a fifth spike has a fixed time. Two layers of `LIF` in continuous time, trained by
+`geir.learning.SpikeTimeLayer`; the output unit that spikes first is the prediction.
+
+References: L. Kriener, J. Göltz & M. Petrovici, *The Yin-Yang dataset*, 2022; T. Wunderlich & C. Pehle, *Event-based
+backpropagation can compute exact gradients for spiking neural networks*, 2021, whose network and settings these are.
+"""
+
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import nn, Tensor
+from tqdm import tqdm
+
+from ..learning import first_spike_cross_entropy, first_spike_times, SpikeTimeLayer
+from ..neurons import LIF
+from .command_line import build_parser, check_positive_settings, main, Result, stop_on_interrupt
+from .files import write_atomically
+
+# In seconds: the range of times of the coordinates, and the time of the fifth spike.
+T_MIN, T_MAX, T_BIAS = 10e-3, 40e-3, 20e-3
+CLASSES = 3
+# In the loss: time scales in seconds, and the time that stands for a missing spike.
+TAU, TAU_LATE, ALPHA, MISSING = 0.5e-3, 6.4e-3, 3e-3, 100e-3
+TAU_MEM, TAU_SYN = 20e-3, 5e-3
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a run. Each field is a flag of the command line."""
+
+    epochs: int = field(default=300, metadata={"help": "number of passes over the training points"})
+    batch_size: int = field(default=32, metadata={"help": "points per training step"})
+    hidden: int = field(default=200, metadata={"help": "number of hidden neurons"})
+    learning_rate: float = field(default=5e-3, metadata={"help": "learning rate of Adam in the first epoch"})
+    decay: float = field(default=0.95, metadata={"help": "factor applied to the learning rate after every epoch"})
+    points: int = field(default=5000, metadata={"help": "number of training points"})
+    test_points: int = field(default=1000, metadata={"help": "number of test points"})
+    seed: int = field(default=0, metadata={"help": "seed of weights, points and their order; runs are reproducible"})
+    out: Path = field(default=Path("runs/yin_yang"), metadata={"help": "folder for the weights, created if missing"})
+
+    def __post_init__(self) -> None:
+        check_positive_settings(
+            self, ("epochs", "batch_size", "hidden", "learning_rate", "decay", "points", "test_points")
+        )
+
+
+class Points(NamedTuple):
+    """Points of the data set."""
+
+    coordinates: Tensor  # (points, 2), from 0 to 1
+    labels: Tensor  # (points,): 0 Yin, 1 Yang, 2 dot
+
+
+def draw_points(count: int, seed: int) -> Points:
+    """Draw points of the Yin-Yang data set, with equal numbers of the three classes.
+
+    A disc of radius 0.5 around (0.5, 0.5). Dots have radius 0.1 and are centered at (0.25, 0.5) and (0.75, 0.5).
+    """
+    generator = np.random.default_rng(seed)
+    wanted = np.arange(count) % CLASSES
+    coordinates = np.empty((count, 2))
+    missing = np.ones(count, dtype=bool)
+    while missing.any():
+        drawn = generator.random((count, 2))
+        inside = np.hypot(*(drawn - 0.5).T) <= 0.5
+        accepted = missing & inside & (classify(drawn) == wanted)
+        coordinates[accepted] = drawn[accepted]
+        missing &= ~accepted
+    order = generator.permutation(count)
+    return Points(torch.tensor(coordinates[order]), torch.tensor(wanted[order]))
+
+
+def classify(points: np.ndarray) -> np.ndarray:
+    """The class of points in the disc, shape (points, 2)."""
+    x, y = points.T
+    left, right = np.hypot(x - 0.25, y - 0.5), np.hypot(x - 0.75, y - 0.5)
+    dot = (left < 0.1) | (right < 0.1)
+    # The upper half, with the half disc around the right dot removed and that around the left added.
+    yin = (right <= 0.1) | ((left > 0.1) & (left <= 0.25)) | ((y > 0.5) & (right > 0.25))
+    return np.where(dot, 2, np.where(yin, 0, 1))
+
+
+def encode(coordinates: Tensor) -> tuple[Tensor, Tensor]:
+    """Times and units of the five input spikes of each point."""
+    values = torch.cat([coordinates, 1 - coordinates], 1)
+    times = T_MIN + (T_MAX - T_MIN) * values
+    times = torch.cat([times, torch.full_like(times[:, :1], T_BIAS)], 1)
+    return times.sort(1)
+
+
+def network(hidden: int, seed: int) -> nn.ModuleList:
+    """Two layers of LIF neurons, with weights at which they spike."""
+    generator = torch.Generator().manual_seed(seed)
+    layers = nn.ModuleList()
+    for n_in, n_out, mean, std in ((5, hidden, 1.5, 0.78), (hidden, CLASSES, 0.93, 0.1)):
+        layer = SpikeTimeLayer(n_in, n_out, LIF(tau_mem=TAU_MEM, tau_syn=TAU_SYN), max_spikes=4 * n_out + 256)
+        nn.init.normal_(layer.weight, mean, std, generator=generator)
+        layers.append(layer)
+    return layers
+
+
+def first_spikes(layers: nn.ModuleList, coordinates: Tensor) -> Tensor:
+    """Times of the first spikes of the output units, shape (points, 3)."""
+    times, units = encode(coordinates)
+    for layer in layers:
+        times, units = layer(times, units)
+    return first_spike_times(times, units, CLASSES)
+
+
+def accuracy(layers: nn.ModuleList, points: Points) -> float:
+    """Share of points whose unit spikes first."""
+    with torch.no_grad():
+        times = torch.cat([first_spikes(layers, part) for part in points.coordinates.split(500)])
+    right = (times.argmin(1) == points.labels) & times.isfinite().any(1)
+    return float(right.double().mean())
+
+
+def run(**settings: object) -> Result:
+    """Train and evaluate.
+
+    Args:
+        **settings: Settings by name, as on the command line, with underscores.
+
+    Returns:
+        The result, including `test_accuracy`, after the last epoch.
+    """
+    given = replace(Settings(), **settings)
+    started = time.perf_counter()
+    # The test points are the same for all seeds.
+    train, test = draw_points(given.points, 1000 + given.seed), draw_points(given.test_points, 1)
+    layers = network(given.hidden, given.seed)
+    optimizer = torch.optim.Adam(layers.parameters(), lr=given.learning_rate)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, given.decay)
+    order = torch.Generator().manual_seed(given.seed)
+    epoch, found = 0, None
+    with stop_on_interrupt() as stopped:
+        for epoch in range(1, given.epochs + 1):
+            total = 0.0
+            shuffled = torch.randperm(given.points, generator=order).split(given.batch_size)
+            for indices in tqdm(shuffled, desc=f"epoch {epoch}/{given.epochs}", leave=False, disable=None):
+                times = first_spikes(layers, train.coordinates[indices])
+                loss = first_spike_cross_entropy(
+                    times, train.labels[indices], tau=TAU, missing=MISSING, alpha=ALPHA, tau_late=TAU_LATE
+                )
+                optimizer.zero_grad()
+                loss.backward()
+                optimizer.step()
+                total += loss.item() * len(indices)
+                if stopped():
+                    break
+            schedule.step()
+            found = accuracy(layers, test)
+            tqdm.write(
+                f"epoch {epoch}/{given.epochs}  loss {total / given.points:.4f}  test accuracy {100 * found:.2f} %",
+                file=sys.stderr,
+            )
+            if stopped():
+                break
+    given.out.mkdir(parents=True, exist_ok=True)
+    weights = given.out / "weights.pt"
+    write_atomically(weights, lambda file: torch.save(layers.state_dict(), file))
+    return {
+        "task": "yin_yang",
+        "test_accuracy": found,
+        "seconds": round(time.perf_counter() - started, 1),
+        "epochs": epoch,
+        "train_points": given.points,
+        "test_points": given.test_points,
+        "parameters": sum(p.numel() for p in layers.parameters()),
+        "interrupted": epoch < given.epochs,
+        "weights": str(weights),
+    }
+
+
+if __name__ == "__main__":
+    description = (
+        "Train two layers of LIF neurons in continuous time on the Yin-Yang data set by exact gradients of spike "
+        "times. Prints the result as a JSON object on the last line."
+    )
+    sys.exit(main(build_parser("yin_yang", description, Settings()), run))

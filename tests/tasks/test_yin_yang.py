@@ -1,0 +1,73 @@
+"""Training on Yin-Yang by exact gradients of spike times: `geir.tasks.yin_yang`."""
+
+import json
+import runpy
+import sys
+
+import numpy as np
+import pytest
+import torch
+
+from geir.tasks import yin_yang
+
+QUICK = {"epochs": 2, "hidden": 40, "points": 600, "test_points": 200, "batch_size": 20}
+
+
+def test_points_have_the_published_shape():
+    # Centers and corners of the symbol, by hand: Yin is the upper half with the left bulge.
+    points = np.array(
+        [[0.25, 0.5], [0.75, 0.5], [0.5, 0.9], [0.5, 0.1], [0.25, 0.35], [0.75, 0.65], [0.25, 0.65], [0.75, 0.35]]
+    )
+    labels = yin_yang.classify(points)
+    assert labels[:2].tolist() == [2, 2]
+    assert labels[2] != labels[3]
+    # Around the left dot both sides have one class, around the right dot the other.
+    assert labels[4] == labels[6] == labels[2]
+    assert labels[5] == labels[7] == labels[3]
+    drawn = yin_yang.draw_points(3000, 0)
+    assert torch.bincount(drawn.labels).tolist() == [1000] * 3
+    assert ((drawn.coordinates - 0.5).norm(dim=1) <= 0.5).all()
+    # A point and its mirror image through the center have the two classes, or are both in a dot.
+    mirrored = yin_yang.classify(1 - drawn.coordinates.numpy())
+    assert (np.array([1, 0, 2])[drawn.labels.numpy()] == mirrored).mean() > 0.999
+
+
+def test_coordinates_are_spike_times():
+    times, units = yin_yang.encode(torch.tensor([[0.2, 0.9]], dtype=torch.float64))
+    expected = {0: 16e-3, 1: 37e-3, 2: 34e-3, 3: 13e-3, 4: 20e-3}
+    found = dict(zip(units[0].tolist(), times[0].tolist(), strict=True))
+    assert found == pytest.approx(expected)
+    assert (times.diff() >= 0).all()
+
+
+def test_a_small_network_learns_in_two_epochs(tmp_path):
+    result = yin_yang.run(**QUICK, out=tmp_path)
+    # One in three by chance.
+    assert result["test_accuracy"] > 0.55
+    assert result["parameters"] == 40 * 5 + 3 * 40
+    assert not result["interrupted"]
+    saved = torch.load(result["weights"], weights_only=True)
+    assert saved["0.weight"].shape == (40, 5)
+
+
+def test_runs_are_determined_by_their_seed(tmp_path):
+    small = QUICK | {"epochs": 1, "points": 100}
+    a, b, c = (yin_yang.run(**small, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2)))
+    weights = [torch.load(result["weights"], weights_only=True)["0.weight"] for result in (a, b, c)]
+    assert torch.equal(weights[0], weights[1])
+    assert not torch.equal(weights[0], weights[2])
+
+
+def test_the_command_line_prints_the_result_as_json(tmp_path, monkeypatch, capsys):
+    arguments = ["--epochs", "1", "--points", "40", "--test-points", "30", "--hidden", "5", "--out", str(tmp_path)]
+    monkeypatch.setattr(sys, "argv", ["yin_yang", *arguments])
+    monkeypatch.delitem(sys.modules, "geir.tasks.yin_yang")
+    with pytest.raises(SystemExit) as exit_:
+        runpy.run_module("geir.tasks.yin_yang", run_name="__main__")
+    assert exit_.value.code == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["epochs"] == 1
+
+
+def test_settings_must_be_positive():
+    with pytest.raises(ValueError, match="--hidden must be positive, got 0"):
+        yin_yang.run(hidden=0)
