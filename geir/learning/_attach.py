@@ -45,10 +45,8 @@ class AttachLayer(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    # One argument for each output.
-    def backward(  # pyright: ignore[reportIncompatibleMethodOverride]
-        ctx: Any, below: Tensor | None, learn: Tensor | None
-    ) -> tuple[Tensor | None, ...]:
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
+        below, learn = grad_outputs
         weight, slope, penalty, *eligibility = ctx.saved_tensors
         layout, channel, shapes, plain = ctx.signals
 
@@ -79,7 +77,8 @@ class Join(torch.autograd.Function):
         return z.view_as(z)
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor, Tensor]:
+        (gradient,) = grad_outputs
         return gradient, gradient
 
 
@@ -98,7 +97,8 @@ class Broadcast(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:  # pyright: ignore[reportIncompatibleMethodOverride]
+    def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
+        (gradient,) = grad_outputs
         owns, weights = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
         signals = [gradient.to(weight.dtype) @ weight for weight in weights]
         changes = [
