@@ -8,6 +8,9 @@ from torch.autograd.function import once_differentiable
 
 from ._traces import Layout
 
+# Its type does not fit that of `torch.autograd.Function`.
+_once_differentiable: Any = once_differentiable
+
 
 class Signals(NamedTuple):
     """What the backward pass of a layer needs besides tensors."""
@@ -44,7 +47,7 @@ class AttachLayer(torch.autograd.Function):
         return z.view_as(z), own.view_as(own)
 
     @staticmethod
-    @once_differentiable
+    @_once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         below, learn = grad_outputs
         weight, slope, penalty, *eligibility = ctx.saved_tensors
@@ -96,7 +99,7 @@ class Broadcast(torch.autograd.Function):
         return y.view_as(y)
 
     @staticmethod
-    @once_differentiable
+    @_once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         (gradient,) = grad_outputs
         owns, weights = ctx.saved_tensors[: ctx.count], ctx.saved_tensors[ctx.count :]
