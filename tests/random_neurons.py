@@ -444,19 +444,14 @@ class Generator:
 
     Args:
         rng: Source of randomness.
-        excluded: Parts of expressions that are not to be used.
     """
 
-    def __init__(self, rng: random.Random, excluded: tuple[str, ...] = ()):
+    def __init__(self, rng: random.Random):
         self.rng = rng
-        self.known = {kind: self._allowed(table, excluded) for kind, table in KINDS.items()}
-        self.unknown = {kind: self._allowed(table, excluded) for kind, table in UNKNOWN.items()}
+        self.known = {kind: table.strip().splitlines() for kind, table in KINDS.items()}
+        self.unknown = {kind: table.strip().splitlines() for kind, table in UNKNOWN.items()}
         self.values: dict[str, list[str]] = {}
         self.lines: list[Line] = []
-
-    @staticmethod
-    def _allowed(table: str, excluded: tuple[str, ...]) -> list[str]:
-        return [text for text in table.strip().splitlines() if not any(part in text for part in excluded)]
 
     def neuron(self) -> RandomNeuron:
         rng = self.rng
