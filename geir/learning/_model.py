@@ -99,13 +99,18 @@ class Plan(NamedTuple):
     layers: list[Layer]
     head: list[nn.Module]
 
+    @property
+    def after_weights(self) -> int:
+        """The place in the head after its last weights; 0 if it has none, so that the last layer is the output."""
+        return max((k + 1 for k, module in enumerate(self.head) if _is_connection(module)), default=0)
+
     def filtered(self, rule: OnlineRule) -> bool:
         """Whether the last layer is a readout without spikes that filters eligibilities."""
-        return rule.filters and len(self.layers) > 1 and not self.head and not self.layers[-1].neuron.spiking
+        return rule.filters and len(self.layers) > 1 and not self.after_weights and not self.layers[-1].neuron.spiking
 
     def hidden(self) -> list[Layer]:
         """The layers below the output."""
-        return self.layers if self.head else self.layers[:-1]
+        return self.layers if self.after_weights else self.layers[:-1]
 
 
 def modules_of(model: nn.Module, prefix: str = "") -> Iterator[tuple[str, nn.Module]]:
@@ -175,7 +180,10 @@ def _problem(module: nn.Module, previous: nn.Module | None) -> str | None:
         if not module.elementwise:
             return "its step is not elementwise, so its neurons have no derivatives of their own."
         if any(isinstance(part, RecurrentMixin) for part in module.modules() if part is not module):
-            return "it is around a recurrent layer; make the wrapper recurrent: Recurrent(Refractory(LIF()), 4, 4)."
+            return (
+                "it is around a recurrent layer; make the wrapper recurrent instead, as in "
+                "Recurrent(Refractory(LIF()), 4, 4)."
+            )
         own = [name for name in ("forward", "transform_input") if _overrides(type(module), name)]
         if own:
             return f"it defines {own[0]}, which a step would not call; define only `step`."
@@ -239,7 +247,7 @@ def _check_connections(plan: Plan, rule: OnlineRule) -> None:
                     f"{type(layer.neuron).__name__}: it is not directly followed by neurons, so it would have no "
                     "traces; remove it, or put neurons after it."
                 )
-    if isinstance(rule, DECOLLE) and any(_is_connection(module) for module in plan.head):
+    if isinstance(rule, DECOLLE) and plan.head:
         raise TypeError(
             f"Online with {rule} learns from readouts of its own, which every layer has; remove the "
             f"{type(plan.head[-1]).__name__} after the last neurons."
@@ -260,10 +268,11 @@ def _check_sharing(modules: list[tuple[str, nn.Module]], rule: OnlineRule) -> No
 def _check_readout(plan: Plan, rule: OnlineRule) -> None:
     """A readout that filters must be the same for all outputs, and linear modules come before it."""
     broadcast = isinstance(rule, EProp) and isinstance(rule.feedback, Random)
-    if broadcast and any(layer.channel == -3 for layer in plan.hidden()):
+    direct = plan.layers if isinstance(rule, DECOLLE) else plan.hidden() if broadcast else []
+    if any(layer.channel == -3 for layer in direct):
         raise TypeError(
-            f"Online with {rule} cannot learn a convolution: feedback weights need the number of neurons, which "
-            "depends on the size of the input; use Symmetric()."
+            f"Online with {rule} cannot learn a convolution: weights between its neurons and the output need their "
+            "number, which depends on the size of the input; use EProp(), OTTT() or SLTT()."
         )
     if not plan.filtered(rule):
         return

@@ -120,17 +120,17 @@ class Online(nn.Module):
                 x, own = z, signal
             else:
                 x = Join.apply(z, signal)
-        for module in plan.head:
-            x = module(x)
         if isinstance(self.rule, DECOLLE):
-            return [own.flatten(1) @ self._weights(f"readout_{k}", own) for k, own in enumerate(owns)], tuple(after)
+            weights = [getattr(self, f"readout_{k}") for k in range(len(owns))]
+            return [own @ weight.to(own.dtype).T for own, weight in zip(owns, weights, strict=True)], tuple(after)
+        for module in plan.head[: plan.after_weights]:
+            x = module(x)
         if broadcast and owns:
             weights = [getattr(self, f"feedback_{k}") for k in range(len(owns))]
             x = Broadcast.apply(x, len(owns), *owns, *weights)
+        for module in plan.head[plan.after_weights :]:
+            x = module(x)
         return x, tuple(after)
-
-    def _weights(self, name: str, own: Tensor) -> Tensor:
-        return getattr(self, name).to(own.dtype).T
 
 
 def _draw(outputs: int, neurons: int, scale: float, like: Tensor) -> Tensor:

@@ -180,7 +180,8 @@ class OTTT(OnlineRule):
     Between steps derivatives pass through the flow of the state only, not through threshold and reset. The flow must
     be the same for all neurons of a layer, so that their traces are the same: the rule needs neurons given by affine
     differential equations, such as `LIF`, without parameters per neuron. It equals `OSTL` for layers without
-    recurrence whose reset is by subtraction and detached, and that have no adaptation.
+    recurrence whose reset is by subtraction and detached, and that have no adaptation. Losses are those of the step:
+    a leaky readout does not filter eligibilities.
 
     Reference: M. Xiao et al., *Online training through time for spiking neural networks*, 2022.
 

@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_map
 
 import geir
 
-INPUTS, NEURONS, OUTPUTS, STEPS, BATCH = 6, 5, 2, 30, 3
+INPUTS, NEURONS, OUTPUTS, STEPS, BATCH = 6, 5, 2, 20, 3
 
 
 class CubicState(NamedTuple):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
-from online_cases import error, gradients, learn, loss_of, OUTPUTS, run
+from online_cases import error, gradients, inputs, learn, loss_of, OUTPUTS, run
 from torch import nn, Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
@@ -149,6 +149,31 @@ def test_an_input_without_batch_or_of_another_type_is_refused():
         learner([1.0])
 
 
+@pytest.mark.parametrize("rule", [EProp(), EProp(Random()), OTTT()], ids=repr)
+@pytest.mark.parametrize("last", [nn.Identity(), nn.Dropout(0.0), nn.AvgPool1d(1)], ids=lambda m: type(m).__name__)
+@pytest.mark.parametrize("readout", [True, False], ids=["LI", "Linear"])
+def test_a_module_without_weights_after_the_output_changes_nothing(last, readout, rule):
+    xs, targets = inputs()
+    model = network().double()[: 4 if readout else 3]
+    learner = Online(model, rule)
+    expected = {name: grad.clone() for name, grad in learn(learner, xs, targets)[1].items()}
+    assert expected["0.weight"].abs().max() > 0
+    other = Online(geir.SequentialState(*model, last), rule)
+    other.load_state_dict(learner.state_dict())
+    assert error(learn(other, xs, targets)[1], expected) < 1e-12
+
+
+@pytest.mark.parametrize("rule", [EProp(), EProp(Random()), OTTT()], ids=repr)
+def test_decolle_and_feedback_work_on_batches_of_several_dimensions(rule):
+    x = (torch.rand(3, 2, 6) < 0.5).float()
+    y, _ = Online(network(), rule)(x)
+    assert y.shape == (3, 2, 2)
+    y.sum().backward()
+    ys, _ = Online(network()[:2], DECOLLE(outputs=4))(x)
+    assert [y.shape for y in ys] == [(3, 2, 4)]
+    ys[0].sum().backward()
+
+
 @pytest.mark.parametrize("rule", RULES, ids=repr)
 def test_losses_of_several_steps_may_be_added_before_one_backward_pass(rule):
     torch.manual_seed(0)
@@ -204,6 +229,8 @@ CASES = {
     "per neuron": (OTTT(), [LINEAR, geir.LIF(tau_mem=torch.full((4,), 0.01))], "1, LIF: .* tau_mem has one value per neuron"),
     "local": (DECOLLE(outputs=2), [LINEAR, geir.Izhikevich()], "1, Izhikevich: .* affine"),
     "local readout": (DECOLLE(outputs=2), [LINEAR, geir.LIF(), nn.Linear(4, 2)], "has; remove the Linear after"),
+    "local pooling": (DECOLLE(outputs=2), [LINEAR, geir.LIF(), nn.AvgPool1d(2)], "has; remove the AvgPool1d after"),
+    "local convolution": (DECOLLE(outputs=2), [nn.Conv2d(1, 4, 3), geir.LIF()], "cannot learn a convolution"),
     "readout per neuron": (EProp(), [LINEAR, geir.LIF(), nn.Linear(4, 4), WIDE_LI], "3, LI, as readout: tau_mem has one value per"),
     "max pooling": (
         EProp(), [nn.Conv2d(1, 4, 3), geir.LIF(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4, 2), geir.LI()], "5, LI, as readout: MaxPool2d"),
