@@ -117,7 +117,7 @@ def memory(bench: Bench) -> str:
         kind = "recurrent" if recurrent else "feedforward"
         kept = [saved_bytes(model, make_inputs(t, 1, MEMORY_SIZE, bench.device)) / 2**20 for t in (SHORT, LONG)]
         rows.append(["backpropagation through time", kind, *kept])
-        for rule in (*RULES, *([OSTL()] if recurrent else [])):
+        for rule in (EProp(), *([OSTL()] if recurrent else [OTTT()])):
             # OSTL of a recurrent layer takes long: its steps are not compared at two lengths.
             lengths = (SHORT, LONG) if rule != OSTL() else (SHORT,)
             used = [online_bytes(model, rule, steps, bench.device) / 2**20 for steps in lengths]
