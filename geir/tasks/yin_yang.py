@@ -13,7 +13,7 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import cast, NamedTuple
 
 import numpy as np
 import torch
@@ -114,23 +114,26 @@ def network(hidden: int, seed: int) -> nn.ModuleList:
 
 def first_spikes(layers: nn.ModuleList, coordinates: Tensor) -> Tensor:
     """Times of the first spikes of the output units, shape (points, 3)."""
-    times, units = encode(coordinates)
-    for layer in layers:
-        times, units = layer(times, units)
-    return first_spike_times(times, units, CLASSES)
+    hidden, output = _both(layers)
+    return first_spike_times(*output(*hidden(*encode(coordinates))), size=CLASSES)
+
+
+def _both(layers: nn.ModuleList) -> tuple[SpikeTimeLayer, SpikeTimeLayer]:
+    # PyTorch does not declare what a list of modules holds.
+    return cast(tuple[SpikeTimeLayer, SpikeTimeLayer], tuple(layers))
 
 
 def training_loss(layers: nn.ModuleList, coordinates: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of first spike times; where the unit of the label is silent, its highest potential."""
-    times, units = encode(coordinates)
-    spikes = layers[0](times, units)
-    first = first_spike_times(*layers[1](*spikes), CLASSES)
+    hidden, output = _both(layers)
+    spikes = hidden(*encode(coordinates))
+    first = first_spike_times(*output(*spikes), size=CLASSES)
     loss = first_spike_cross_entropy(first, labels, tau=TAU, missing=MISSING, alpha=ALPHA, tau_late=TAU_LATE)
     silent = first.gather(1, labels[:, None])[:, 0].isinf()
     if not bool(silent.any()):
         return loss
     readings = torch.arange(T_MIN, MISSING, 1e-3, dtype=torch.float64)
-    states = layers[1].run(spikes.times[silent], spikes.units[silent], at=readings).states
+    states = output.run(spikes.times[silent], spikes.units[silent], at=readings).states
     unit = labels[silent].view(-1, 1, 1).expand(-1, len(readings), 1)
     highest = states.v.gather(2, unit)[..., 0].amax(1)
     return loss + WAKE * (1 - highest).sum() / len(labels)
