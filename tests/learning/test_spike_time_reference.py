@@ -199,12 +199,14 @@ def test_results_do_not_depend_on_the_number_of_threads():
     assert all(torch.equal(a_grads[name], b_grads[name]) for name in a_grads)
 
 
-def test_samples_do_not_mix():
-    layer, times, units = network(batch=3)
-    together = layer(times, units)
-    for k in range(3):
-        alone = layer(times[k : k + 1], units[k : k + 1])
-        assert torch.equal(alone.times[0], together.times[k])
+def test_samples_do_not_mix_and_their_gradients_add_up():
+    layer, times, units = network(batch=20)
+    together, grads = results(layer, times, units)
+    alone = [results(layer, times[k : k + 1], units[k : k + 1]) for k in range(20)]
+    for k, (run, _) in enumerate(alone):
+        assert torch.equal(run.spikes.times[0], together.spikes.times[k])
+    for name in set(grads) - {"times"}:
+        torch.testing.assert_close(grads[name], sum(grad[name] for _, grad in alone), rtol=1e-10, atol=1e-10)
 
 
 def test_second_derivatives_are_refused():
