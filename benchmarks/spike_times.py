@@ -11,7 +11,7 @@ from .timing import Bench, Job
 
 BATCH, INPUTS, NEURONS, STEPS, DT = 32, 100, 200, 1000, 1e-4
 # Of the weights: about one spike a neuron, and several.
-STRENGTHS = (0.15, 0.4)
+STRENGTHS = (0.25, 0.4)
 
 
 def _input() -> geir.learning.SpikeTimes:

@@ -300,6 +300,7 @@ myst_substitutions = {
     "receptive_fields": autodoc_all(receptive_fields),
     "learning": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "fptt", "_state", "_traces")),
     "plasticity": autodoc_all(plasticity),
+    "learning": autodoc_all(learning),
     "filters": autodoc_all(measures, "filters"),
     "logic": autodoc_all(measures, "logic"),
     "distances": autodoc_all(measures, "distances"),

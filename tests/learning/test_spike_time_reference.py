@@ -45,6 +45,20 @@ def test_compiled_code_equals_the_definition(name, delays):
         torch.testing.assert_close(grads[key], grad, rtol=1e-9, atol=1e-10 * float(grad.abs().max()), msg=key)
 
 
+def test_a_reset_to_the_threshold_is_not_a_spike_if_the_potential_falls():
+    found = []
+    for reference in (False, True):
+        # The default of ResonateAndFire: reset to v = v_th, from where the potential falls.
+        layer = SpikeTimeLayer(1, 1, geir.ResonateAndFire(v_reset=1.0), use_reference=reference, duration=0.2).double()
+        torch.nn.init.constant_(layer.weight, 1.5)
+        pulses = 12.5e-3 * torch.arange(10, dtype=torch.float64)[None]
+        run = layer.run(pulses, torch.zeros(1, 10, dtype=torch.long))
+        found.append(run.spikes.times[0, : int(run.totals)])
+        assert run.spikes.times.diff()[0, : len(found[-1]) - 1].min() > 5e-3
+    assert len(found[0]) > 5, "too few spikes for this test"
+    torch.testing.assert_close(*found, rtol=1e-12, atol=0)
+
+
 def test_arrivals_that_lift_the_potential_above_the_threshold_cause_spikes_at_their_time():
     for reference in (False, True):
         neuron = learned(geir.LIFBox, {}, dt=1e-3, reset_mechanism=geir.ResetBySubtraction())
@@ -185,12 +199,14 @@ def test_results_do_not_depend_on_the_number_of_threads():
     assert all(torch.equal(a_grads[name], b_grads[name]) for name in a_grads)
 
 
-def test_samples_do_not_mix():
-    layer, times, units = network(batch=3)
-    together = layer(times, units)
-    for k in range(3):
-        alone = layer(times[k : k + 1], units[k : k + 1])
-        assert torch.equal(alone.times[0], together.times[k])
+def test_samples_do_not_mix_and_their_gradients_add_up():
+    layer, times, units = network(batch=20)
+    together, grads = results(layer, times, units)
+    alone = [results(layer, times[k : k + 1], units[k : k + 1]) for k in range(20)]
+    for k, (run, _) in enumerate(alone):
+        assert torch.equal(run.spikes.times[0], together.spikes.times[k])
+    for name in set(grads) - {"times"}:
+        torch.testing.assert_close(grads[name], sum(grad[name] for _, grad in alone), rtol=1e-10, atol=1e-10)
 
 
 def test_second_derivatives_are_refused():

@@ -71,3 +71,17 @@ def test_the_command_line_prints_the_result_as_json(tmp_path, monkeypatch, capsy
 def test_settings_must_be_positive():
     with pytest.raises(ValueError, match="--hidden must be positive, got 0"):
         yin_yang.run(hidden=0)
+
+
+def test_a_silent_unit_of_the_label_is_woken():
+    points = yin_yang.draw_points(30, 0)
+    layers = yin_yang.network(20, 0)
+    with torch.no_grad():
+        layers[1].weight[1] *= 1e-3
+    times = yin_yang.first_spikes(layers, points.coordinates)
+    assert times[:, 1].isinf().all()
+    loss = yin_yang.training_loss(layers, points.coordinates, points.labels)
+    (grad,) = torch.autograd.grad(loss, layers[1].weight)
+    assert grad.isfinite().all()
+    assert (grad[1] <= 0).all()
+    assert grad[1].sum() < 0

@@ -46,8 +46,8 @@ def spikes_to_times(zs: Tensor, dt: float = 1e-3) -> SpikeTimes:
 def times_to_spikes(times: Tensor, units: Tensor, *, steps: int, size: int, dt: float = 1e-3) -> Tensor:
     """The spike tensor of a list of spikes: step k counts the spikes from ``k * dt`` until ``(k + 1) * dt``, excluded.
 
-    Not differentiable. A time that is before a step by a millionth of a step, or by its own rounding error, belongs to
-    it, so that the result of `spikes_to_times` returns to its place.
+    Not differentiable. A time that is before a step by its own rounding error belongs to it, so that the result of
+    `spikes_to_times` returns to its place.
 
     Args:
         times: Times in seconds, shape (batch, spikes), ascending, padded with infinity.
@@ -69,7 +69,7 @@ def times_to_spikes(times: Tensor, units: Tensor, *, steps: int, size: int, dt: 
     exists = times.isfinite()
     sample, place = exists.nonzero(as_tuple=True)
     position = times.detach()[sample, place].double() / dt
-    step = (position * (1 + torch.finfo(times.dtype).eps) + 1e-6).floor().long()
+    step = (position * (1 + 4 * torch.finfo(times.dtype).eps)).floor().long()
     if bool((step >= steps).any()):
         last = float(times.detach()[exists].max())
         raise ValueError(

@@ -220,7 +220,7 @@ static double solve(const search *x, int k, double a, double fa, double b, doubl
   return k == 0 && fb > 0 ? b : a;
 }
 
-static double cross_modes(const table *n, matrix M, const double *S, double limit, int starts_on) {
+static double cross_modes(const table *n, matrix M, const double *S, double limit) {
   search x = {.n = n, .M = (matrix *)M, .S = S};
   const int levels = n->levels;
   if (n->kind == EXPONENTIALS)
@@ -246,11 +246,6 @@ static double cross_modes(const table *n, matrix M, const double *S, double limi
     for (int k = levels - 2; k >= 0; k--) {
       double found[SIZE + 1], a = low, fa = level_value(&x, k, low);
       int now = 0;
-      if (k == 0 && starts_on && low == 0) {
-        vector rate;
-        apply(M, S, rate);
-        fa = dot(n->first[0], rate);
-      }
       for (int z = 0; z <= count; z++) {
         const double b = z < count ? zeros[z] : high, fb = level_value(&x, k, b);
         if (fa * fb < 0) {
@@ -271,5 +266,5 @@ static double cross_modes(const table *n, matrix M, const double *S, double limi
 static double first_crossing(const table *n, matrix M, const double *alpha, const double *S, double limit) {
   const double g = dot(alpha, S);
   if (n->kind == TWO_MODES) return cross_two_modes(n, g < 0 ? g : 0, S, limit);
-  return cross_modes(n, M, S, limit, fabs(g) <= ON_THRESHOLD * dot_sizes(alpha, S));
+  return cross_modes(n, M, S, limit);
 }

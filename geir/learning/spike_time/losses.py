@@ -119,7 +119,6 @@ def soft_spike_counts(times: Tensor, units: Tensor, size: int, *, until: float, 
     check_positive("soft_spike_counts", until=until, width=width)
     check_spikes("soft_spike_counts", times, units, size)
     exists = times.isfinite()
-    # Not the padding itself: its gradient would be infinity times zero.
-    share = torch.sigmoid((until - torch.where(exists, times, 0.0)) / width) * exists
+    share = torch.sigmoid((until - times) / width)  # zero for padding
     owner = torch.where(exists, units.long(), 0)
     return times.new_zeros(len(times), size).scatter_add(1, owner, share)

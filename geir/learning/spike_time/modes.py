@@ -105,7 +105,6 @@ def first_crossing(modes: Modes, state: Array, limit: float) -> float:
     threshold, flow = modes.threshold, modes.flow
     if modes.vectors is not None and modes.inverse is not None and _bound(modes, state) <= 0:
         return math.inf
-    starts_on = bool(abs(threshold @ state) <= ON_THRESHOLD * (np.abs(threshold) @ np.abs(state)))
     if len(modes.levels) == 2 and not modes.eigenvalues.any():  # without a leak and alone: a straight line
         slope = float(threshold @ flow @ state)
         time = -float(threshold @ state) / slope if slope > 0 else math.inf
@@ -113,7 +112,7 @@ def first_crossing(modes: Modes, state: Array, limit: float) -> float:
     limit, low = min(limit, modes.horizon), 0.0
     while low < limit:
         high = min(low + modes.window, limit)
-        for time in _zeros(modes, 0, state, low, high, starts_on and low == 0):
+        for time in _zeros(modes, 0, state, low, high):
             if threshold @ flow @ _advance(modes, state, time) > 0:
                 return time
         low = high
@@ -143,15 +142,13 @@ def _value(modes: Modes, k: int, state: Array, middle: float, time: float) -> fl
     return float(row @ _advance(modes, state, time))
 
 
-def _zeros(modes: Modes, k: int, state: Array, low: float, high: float, starts_on: bool) -> list[float]:
+def _zeros(modes: Modes, k: int, state: Array, low: float, high: float) -> list[float]:
     """The zeros of one function of the chain, in order."""
     if k == len(modes.levels) - 1:  # one exponential is left
         return []
     middle, found = (low + high) / 2, []
     a, fa = low, _value(modes, k, state, middle, low)
-    if k == 0 and starts_on:
-        fa = float(modes.threshold @ modes.flow @ state)  # which way does it leave?
-    for b in [*_zeros(modes, k + 1, state, low, high, False), high]:
+    for b in [*_zeros(modes, k + 1, state, low, high), high]:
         fb = _value(modes, k, state, middle, b)
         if fa * fb < 0:
             found.append(_solve(modes, k, state, middle, a, fa, b, fb))
