@@ -17,10 +17,13 @@ UNROLL = geir.Fused(checkpoint_every=3)
 
 
 def models():
+    recurrent = geir.LIFRecurrent(4, 4, tau_mem=geir.learnable(0.02), unroll=UNROLL).double()
+    # Enough for spikes, whatever the random numbers are.
+    nn.init.ones_(recurrent.input_weights)
     return [
         geir.LIF(tau_mem=geir.learnable(0.02), unroll=UNROLL).double(),
         geir.ALIF(tau_mem=nn.Parameter(torch.full((4,), 0.02)), unroll=UNROLL).double(),
-        geir.LIFRecurrent(4, 4, tau_mem=geir.learnable(0.02), unroll=UNROLL).double(),
+        recurrent,
     ]
 
 

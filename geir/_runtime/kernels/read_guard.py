@@ -1,5 +1,6 @@
 """Refuse what a step may read from tensors and what kernels do not know: data, shapes, and the state of autograd."""
 
+import sys
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
@@ -29,6 +30,7 @@ class ReadGuard(TorchFunctionMode):
 
     A step is traced on tensors of one shape and with some numbers. A step that decides by the numbers or the shape of
     a tensor would be wrong for all others. A whole shape may be passed on to PyTorch, as in `torch.zeros(x.shape)`.
+    geir itself may read shapes, as a cell does that a step calls: it only checks them.
     """
 
     def __torch_function__(
@@ -41,6 +43,8 @@ class ReadGuard(TorchFunctionMode):
         name = func.__name__
         if name == "__get__":  # of a property
             name = func.__self__.__name__  # pyright: ignore[reportFunctionMemberAccess]  (a method of a descriptor)
+        if sys._getframe(1).f_globals.get("__name__", "").startswith("geir.") and name in (*_SHAPE.split(), "shape"):
+            return func(*args, **(kwargs or {}))
         if name == "shape" or (name == "size" and len(args) == 1 and not kwargs):
             return _Shape(func(*args))
         if name in _DATA.split():
