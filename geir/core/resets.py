@@ -6,6 +6,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from .._util.precision import widen
+
 
 @dataclass(frozen=True)
 class Reset(ABC):
@@ -47,4 +49,4 @@ class ResetBySubtraction(Reset):
     multiple_spikes: ClassVar[bool] = True
 
     def apply(self, z: Tensor, v: Tensor, v_reset: Tensor, v_th: Tensor) -> Tensor:
-        return v - z * (v_th - v_reset)
+        return v - z * (widen(v_th) - widen(v_reset))

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
+from .._util.precision import widen
 from .._util.state import AnyState, potential, state_type, with_potential
 from ..core.parameters import Parameter, parameter, setting
 from ._random import WichmannHill
@@ -73,7 +74,7 @@ class Noisy(RandomWrapper):
 
     def step(self, x: Tensor, state: RandomState, inner: Prepared) -> tuple[Tensor, RandomState]:
         xi, generator = state.generator.normal()
-        v = potential(state.neuron) + math.sqrt(self.dt) * self.sigma * xi
+        v = potential(state.neuron) + math.sqrt(self.dt) * widen(self.sigma) * xi
         z, after = self.neuron.step(x, with_potential(state.neuron, v), *inner)
         return z, RandomState(after, generator)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
+from .._util.precision import widen
 from .._util.state import AnyState, potential, state_type, with_potential
 from ..core.neuron import emits_multiple_spikes
 from ..core.parameters import Parameter, parameter
@@ -62,7 +63,7 @@ class Refractory(Wrapper):
         held = self.surrogate(state.wait - 0.5)
         z = (1 - held) * z
         v = (1 - held) * potential(after) + held * potential(state.neuron)
-        steps = torch.round(self.period / self.dt)
+        steps = torch.round(widen(self.period) / self.dt)
         wait = (1 - z) * torch.relu(state.wait - 1) + z * steps
         return z, RefractoryState(with_potential(after, v), wait)
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
+from .._util.precision import widen
 from ..core.ode import ODENeuron
 from ..core.parameters import Parameter, parameter
 from .cell import CellMixin
@@ -79,7 +80,7 @@ class Stochastic(RandomWrapper):
     def step(self, x: Tensor, state: RandomState, inner: Prepared) -> tuple[Tensor, RandomState]:
         neuron: Any = self.neuron  # an ODENeuron, as checked at construction
         uniform, generator = state.generator.uniform()
-        shift = self.width * self.hazard.inverse(-torch.log(uniform) / (self.rate * self.dt))
+        shift = self.width * self.hazard.inverse(-torch.log(uniform) / (widen(self.rate) * self.dt))
         after = neuron.advance(x, state.neuron, *inner)
         z = neuron.surrogate(neuron.threshold(state.neuron, after) - shift)
         return z, RandomState(neuron.reset(z, after), generator)

@@ -49,7 +49,7 @@ def living_bytes():
     storages = {
         t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
         for t in gc.get_objects()
-        if type(t) in (Tensor, nn.Parameter)
+        if type(t) in (Tensor, nn.Parameter) and t.layout is torch.strided
     }
     return sum(storages.values())
 
