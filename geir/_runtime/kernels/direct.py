@@ -165,6 +165,10 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
             return None
         fields[place] = address
         place += 3
+    if state is None and call.rest is None:
+        # The initial state may depend on anything, such as the random generator.
+        shape = x.shape[1:] if call.over_time else x.shape
+        state = cast(Untyped, module).start_state(x.new_empty(()).expand(shape), None, call.like.dtype)
     initial = call.rest if state is None else _stack(state, prepared.structure, call)
     if initial is None:
         return None

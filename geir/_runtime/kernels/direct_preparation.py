@@ -83,6 +83,11 @@ def prepare_call(
     if key not in prepared.seen:
         prepared.seen.append(key)
         return
+    known = prepared.calls.get(key)
+    if known is not None and (known.rest is not None or not initial):
+        # The call is prepared, but could not be used this time, for example under hooks of saved tensors.
+        if prepared.watch.unchanged() and _has_same_numbers(prepared):
+            return
     # Before anything is computed from them: should another thread change a parameter meanwhile, its numbers differ from
     # the copy.
     copies = [WatchedTensor(t, t.dtype, t.shape, t.detach().clone()) for t in tensors]
@@ -94,7 +99,7 @@ def prepare_call(
     if watch is None or not watch.complete:
         return
     valid = prepared.watch is watch and 0 < len(prepared.calls) < MAX_CALLS
-    if not valid or not all(t.tensor.dtype is t.dtype and torch.equal(t.tensor, t.copy) for t in prepared.tensors):
+    if not valid or not _has_same_numbers(prepared):
         prepared = PreparedCalls(watch, copies, _structure_of(state), prepared.seen)
     comparisons: list[int] = []
     for tensor, _, _, copy in prepared.tensors:
@@ -103,6 +108,10 @@ def prepare_call(
     pack = struct.Struct(f"={len(fields)}q").pack
     prepared.calls[key] = call._replace(pack=pack, fields=fields, dynamic=1 + len(comparisons))
     memo.direct = prepared
+
+
+def _has_same_numbers(prepared: PreparedCalls) -> bool:
+    return all(t.tensor.dtype is t.dtype and torch.equal(t.tensor, t.copy) for t in prepared.tensors)
 
 
 def _watch(memo: Memo, module: nn.Module, stepper: Stepper) -> Watch:
