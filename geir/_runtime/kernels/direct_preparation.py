@@ -84,10 +84,9 @@ def prepare_call(
         prepared.seen.append(key)
         return
     known = prepared.calls.get(key)
-    if known is not None and (known.rest is not None or not initial):
-        # The call is prepared, but could not be used this time, for example under hooks of saved tensors.
-        if prepared.watch.unchanged() and _has_same_numbers(prepared):
-            return
+    complete = known is not None and (known.rest is not None or not initial)
+    if complete and prepared.watch.unchanged() and _has_same_numbers(prepared):
+        return  # it could not be used this time, for example under hooks of saved tensors
     # Before anything is computed from them: should another thread change a parameter meanwhile, its numbers differ from
     # the copy.
     copies = [WatchedTensor(t, t.dtype, t.shape, t.detach().clone()) for t in tensors]
