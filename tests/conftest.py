@@ -7,6 +7,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import pytest
 import torch
 from hypothesis import settings
+from model_table import MODELS
 
 # It is run by hand where Brian2 is, and writes what a test compares with.
 collect_ignore = ["neurons/brian2_traces.py"]
@@ -24,6 +25,14 @@ torch.use_deterministic_algorithms(True, warn_only=True)
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)
+
+
+@pytest.fixture(autouse=True)
+def models_stay_as_they_are():
+    """Tests share the models of the table, so a test that converts one must convert a copy."""
+    yield
+    changed = [m for m in MODELS for t in m.state_dict().values() if t.dtype == torch.float64]
+    assert not changed, f"the test changed a model of the table, {changed[0]}; copy it first"
 
 
 @pytest.fixture

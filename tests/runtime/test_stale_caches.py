@@ -196,7 +196,7 @@ def input_of(index):
     """Input under which the model of the table spikes, from its first spike on."""
     xs = strong_input(copy.deepcopy(MODELS[index]).double())
     with torch.no_grad():
-        zs = MODELS[index].double()(xs)[0].flatten(1).sum(1)
+        zs = copy.deepcopy(MODELS[index]).double()(xs)[0].flatten(1).sum(1)
     first = int(zs.nonzero()[0]) if MODELS[index].spiking else 0
     start = max(0, min(first - STEPS // 2, len(xs) - STEPS))
     return xs[start : start + STEPS]
@@ -273,7 +273,7 @@ print(len(cases))
 def test_a_new_process_computes_the_same_after_all_changes(tmp_path):
     cases = []
     for index in (0, 5, 10):
-        model, xs = learnable_copy(MODELS[index].double(), ()), input_of(index)
+        model, xs = learnable_copy(copy.deepcopy(MODELS[index]).double(), ()), input_of(index)
         with torch.no_grad():
             for factor in (0.8, 1.25):
                 for change in (fused_optimizer, write_data, change_dt, change_surrogate, write_numpy, change_option):

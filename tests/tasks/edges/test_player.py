@@ -14,15 +14,17 @@ from geir.tasks.edges.player import Controls
 
 def test_frames_are_published_at_the_speed_of_the_stream(play):
     # A low speed, so that a busy machine keeps up.
+    wait_for_frames(play(lambda: scene_input(0.25), Controls(speed=0.25)), 3)  # kernels are compiled now
+    begin = time.perf_counter()
     player = play(lambda: scene_input(0.25), Controls(speed=0.25))
     first = wait_for_frames(player, 3)
     start, before = time.perf_counter(), first.stats.time
     last = wait_for_frames(player, 30)
-    passed = 0.25 * (time.perf_counter() - start)
+    now = time.perf_counter()
     assert last.image.shape == (48, 128)
-    assert passed / 4 < last.stats.time - before <= passed + 0.04, (
-        "frames may be late on a busy machine, but never early"
-    )
+    # They may be late on a busy machine, the first ones too, which are caught up.
+    assert last.stats.time - before > 0.25 * (now - start) / 4
+    assert last.stats.time <= 0.25 * (now - begin) + 0.04, "frames are never early"
     assert last.stats.events_per_second > 100
     assert 0 < last.stats.step_ms < 1e3
     assert 0 < last.stats.latency_ms < 1e4
