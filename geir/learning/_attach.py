@@ -13,7 +13,7 @@ _once_differentiable: Any = once_differentiable
 
 
 class Signals(NamedTuple):
-    """What the backward pass of a layer needs besides tensors."""
+    """Non-tensor arguments of the backward pass of a layer."""
 
     layout: Layout
     channel: int  # dimension of the output that holds the neurons which share no weights: -1, or -3 of a convolution

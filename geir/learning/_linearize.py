@@ -15,7 +15,7 @@ from ..wrappers import Recurrent, RecurrentMixin
 
 
 class Slopes(NamedTuple):
-    """Derivatives of a step. Parts of the state that never have a derivative, such as random numbers, are left out."""
+    """Derivatives of a step, without the parts of the state that are not differentiable, such as random numbers."""
 
     J: Tensor  # next state by state, (parts, parts, ...)
     b: Tensor  # next state by input, (parts, ...)
@@ -35,12 +35,12 @@ class Linearized(NamedTuple):
     differentiable: bool  # whether the output has any derivative
 
 
-# What is linearized: a step, the state at rest, or the flow without threshold and reset.
+# The function to linearize: a step, the state at rest, or the flow without threshold and reset.
 What = Literal["step", "rest", "flow"]
 
 
 class _Function(nn.Module):
-    """What is linearized as a module, so that `functional_call` can replace the parameters of the neuron."""
+    """A module around the function, so that `functional_call` can replace the parameters of the neuron."""
 
     def __init__(self, neuron: Dynamics):
         super().__init__()

@@ -1,4 +1,4 @@
-"""What a model that learns online consists of, and which models a rule can learn."""
+"""The layers of a model for online learning, and checks that a rule can train them."""
 
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -65,7 +65,7 @@ class Layer(NamedTuple):
         return self.connection(x)
 
     def drive(self, x: Tensor, z: Tensor | None) -> Tensor:
-        """What the weights multiply: input, 1 for a bias, and the last output of a recurrent layer."""
+        """The factors of the weights: input, 1 for a bias, and the last output of a recurrent layer."""
         if isinstance(self.connection, nn.Conv2d):
             x = _patches(self.connection, x)
         ones = torch.ones_like(x[..., :1])
@@ -137,7 +137,7 @@ def parse(model: SequentialState, rule: OnlineRule) -> Plan:
         if type(container) in CONTAINERS and is_modified(container):
             raise TypeError(
                 f"Online with {rule} cannot learn module {name or 'model'}, {type(container).__name__}: it has hooks "
-                "or a forward method of its own, which a step would not call; remove them."
+                "or overrides `forward`, which a step would not call; remove them."
             )
         if isinstance(container, SequentialState) and container.return_hidden:
             raise ValueError(
@@ -170,7 +170,7 @@ def parse(model: SequentialState, rule: OnlineRule) -> Plan:
 def _problem(module: nn.Module, previous: nn.Module | None) -> str | None:
     """Why a module cannot be where it is, or None."""
     if is_modified(module):
-        return "it has hooks or a forward method of its own, which a step would not call; remove them."
+        return "it has hooks or overrides `forward`, which a step would not call; remove them."
     if isinstance(module, NORMALIZATION):
         return (
             "it needs statistics over time or over the batch, which one step does not have; "

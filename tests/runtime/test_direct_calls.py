@@ -1,5 +1,6 @@
 """Direct calls give what the ordinary way gives, gradients included, and notice every change of what they depend on."""
 
+import contextlib
 import copy
 import io
 import pickle
@@ -10,6 +11,7 @@ import pytest
 import torch
 from model_table import MODELS
 from torch import nn, Tensor
+from torch.autograd.graph import saved_tensors_hooks
 from torch.nn.utils import parametrize
 from torch.utils.checkpoint import checkpoint
 
@@ -385,6 +387,27 @@ def test_a_checkpointed_run_is_repeated_in_the_same_way(calls, reentrant):
         checkpoint(model, inputs[0], use_reentrant=reentrant)[0].sum().backward()
         geir.LIF()(inputs[1])[0].sum().backward()
     assert_same(inputs[0].grad, inputs[1].grad)
+
+
+@pytest.mark.parametrize("form", [geir.Noisy, geir.wrappers.NoisyCell], ids=lambda form: form.__name__)
+@pytest.mark.parametrize("way", ["as before", "other value", "hooks", "gradient"])
+def test_the_ordinary_way_draws_no_random_numbers_twice(form, way, uses):
+    model, x = form(geir.LIF()), torch.rand(5, 4)
+    for _ in range(4):
+        model(x)
+    if way == "other value":
+        model.neuron.tau_mem.data.fill_(0.03)
+    leaf = x.clone().requires_grad_(way in ("hooks", "gradient"))
+    hooks = saved_tensors_hooks(lambda t: t, lambda t: t) if way == "hooks" else contextlib.nullcontext()
+    results = []
+    for module in (model, copy.deepcopy(model)):
+        torch.manual_seed(7)
+        uses.clear()
+        with hooks, torch.set_grad_enabled(leaf.requires_grad):
+            results.append(module(leaf))
+        assert way != "as before" or bool(uses) == (module is model)
+    # Kernels round functions such as the logarithm differently from the step of a cell.
+    torch.testing.assert_close(*results)
 
 
 def test_a_direct_run_has_no_second_derivative_in_silence():

@@ -123,7 +123,7 @@ def block_size(program: Program, shared: Sequence[bool], needs_grad: Sequence[bo
     arrays = max(1, constants + 2 * len(program.states) + sum(needs_grad))
     lanes = _STACK_BYTES // (arrays * getattr(torch, program.real).itemsize)
     if not lanes:
-        raise NotFusableError(f"every neuron has {arrays} numbers of its own, too many for the stack of a thread")
+        raise NotFusableError(f"it has {arrays} values per neuron, too many for the stack of a thread")
     return min(_BLOCK, lanes // 64 * 64 or lanes)
 
 

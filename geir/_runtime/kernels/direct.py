@@ -166,7 +166,12 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
         fields[place] = address
         place += 3
     if state is None and call.rest is None:
-        # The initial state may depend on anything, such as the random generator.
+        # The initial state may depend on anything, such as PyTorch's random generator. So it is computed only when
+        # nothing can lead to the ordinary way any more, which would draw random numbers a second time.
+        if not call.functions.unchanged(call.pack(*fields)) or (grad_enabled and has_saved_tensor_hooks()):
+            return None
+        if grad_enabled and x.requires_grad and not call.over_time:
+            return None
         shape = x.shape[1:] if call.over_time else x.shape
         state = cast(Untyped, module).start_state(x.new_empty(()).expand(shape), None, call.like.dtype)
     initial = call.rest if state is None else _stack(state, prepared.structure, call)

@@ -253,7 +253,7 @@ class _Walk:
 
     def function(self, function: types.FunctionType) -> Hashable:
         trusted = _is_trusted(function.__module__)
-        # A function that is defined in another one has no name of its own.
+        # The name of a nested function or a lambda does not identify it.
         if trusted and "<locals>" not in function.__qualname__ and "<lambda>" not in function.__qualname__:
             return "function", function.__module__, function.__qualname__
         cells = tuple(self.value(_content(cell)) for cell in function.__closure__ or ())
