@@ -41,7 +41,7 @@ from . import (
     synapses as synapses,
 )
 from ._runtime.kernels import Fused as Fused, reference as reference
-from ._runtime.memory import empty_cache as empty_cache
+from ._runtime.memory import empty_cache as empty_cache, keep_freed_memory as keep_freed_memory
 from .containers import (
     checkpoint as checkpoint,
     compress_spikes as compress_spikes,

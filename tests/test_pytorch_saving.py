@@ -48,10 +48,7 @@ def test_the_state_of_every_model_is_saved_and_loaded(model):
 
 
 @pytest.mark.parametrize("model", MODELS, ids=repr)
-def test_every_exported_model_is_saved_and_loaded(model, request):
-    if any(isinstance(getattr(part, "integrator", None), geir.ExponentialEuler) for part in model.modules()):
-        reason = "PyTorch cannot store what torch.func.vjp, by which ExponentialEuler finds decays, leaves in an export"
-        request.applymarker(pytest.mark.xfail(strict=True, reason=reason))
+def test_every_exported_model_is_saved_and_loaded(model):
     with torch.no_grad():
         _, state = model(torch.rand(3, 2, 4))
         loaded = exported_saved_and_loaded(model, torch.rand(3, 2, 4), state)

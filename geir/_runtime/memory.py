@@ -7,8 +7,10 @@ memoryview is the end of the lease; a weak reference to it notices and puts the 
 Nothing is copied, and results that the user keeps are never overwritten.
 """
 
+import ctypes
 import math
 import mmap
+import sys
 import weakref
 from collections.abc import Sequence
 
@@ -28,6 +30,10 @@ class _Lease(weakref.ref[memoryview]):
 
     memory: mmap.mmap
 
+
+# Options of glibc's `mallopt`.
+_M_TRIM_THRESHOLD = -1
+_M_MMAP_MAX = -4
 
 _free: list[mmap.mmap] = []  # the last released comes last
 _leases: dict[int, _Lease] = {}  # keeps the weak references alive, by their id
@@ -49,8 +55,10 @@ def empty(shape: Sequence[int], like: Tensor, dtype: torch.dtype | None = None) 
     _leases[id(lease)] = lease
     # Not `.view(shape)`: autograd forbids in-place operations on a view that a custom function returns.
     storage = torch.frombuffer(view, dtype=dtype, count=math.prod(shape)).untyped_storage()
-    tensor = torch.empty(0, dtype=dtype, device="cpu").set_(storage, 0, shape)  # pyright: ignore[reportCallIssue]  (stubs want strides)
-    if torch.are_deterministic_algorithms_enabled() and torch.utils.deterministic.fill_uninitialized_memory:  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+    tensor = torch.empty(0, dtype=dtype, device="cpu")
+    tensor.set_(storage, 0, shape)  # pyright: ignore[reportCallIssue]  (stubs want strides)
+    filled = torch.utils.deterministic.fill_uninitialized_memory  # pyright: ignore[reportAttributeAccessIssue]
+    if filled and torch.are_deterministic_algorithms_enabled():
         tensor.fill_(_fill_value(dtype))
     return tensor
 
@@ -65,6 +73,29 @@ def _fill_value(dtype: torch.dtype) -> float:
 def empty_cache() -> None:
     """Return cached memory to the system."""
     _free.clear()
+
+
+def keep_freed_memory() -> bool:
+    """Let the process keep the memory of freed tensors for later ones, on Linux.
+
+    By default, the C library returns a large block to the system as soon as it is freed, and the system clears
+    the next one page by page: that takes longer than a convolution over time needs for its arithmetic. Call this
+    once at the beginning of a program that trains networks; the tasks of geir do. It concerns everything in the
+    process, and cannot be undone: the process keeps what it needed at its peak, until it ends. That is why geir
+    does not do it by itself. Memory on GPUs is PyTorch's and is kept anyway.
+
+    Returns:
+        Whether the C library does so now. It does not if it is another one than glibc, as on macOS and Windows.
+
+    Reference: `mallopt(3)`, M_MMAP_MAX and M_TRIM_THRESHOLD.
+    """
+    if sys.platform != "linux":
+        return False
+    libc = ctypes.CDLL(None)
+    if not hasattr(libc, "gnu_get_libc_version"):  # another library, whose options may differ
+        return False
+    # All memory comes from the heap, and the heap never shrinks.
+    return bool(libc.mallopt(_M_MMAP_MAX, 0) and libc.mallopt(_M_TRIM_THRESHOLD, -1))
 
 
 def _acquire(size: int) -> mmap.mmap:

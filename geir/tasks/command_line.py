@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import TYPE_CHECKING
 
+from .._runtime.memory import keep_freed_memory
+
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
@@ -77,8 +79,10 @@ def main(parser: argparse.ArgumentParser, run: Callable[..., Result], arguments:
     Returns:
         The exit code: 0, 1 after an error, 130 after Ctrl-C.
     """
+    settings = vars(parser.parse_args(arguments))
+    keep_freed_memory()
     try:
-        result = run(**vars(parser.parse_args(arguments)))
+        result = run(**settings)
     except (ValueError, OSError, ImportError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

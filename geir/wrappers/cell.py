@@ -16,8 +16,9 @@ class CellMixin(Dynamics):
     Written in front of the model: ``class LIFCell(CellMixin, LIF): ...``.
     """
 
-    record_states: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]  (withdraws the setting)
-    unroll: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride]  (likewise)
+    # Cells withdraw these settings.
+    record_states: ClassVar[bool] = False  # pyright: ignore[reportIncompatibleVariableOverride]
+    unroll: ClassVar[None] = None  # pyright: ignore[reportIncompatibleMethodOverride]
 
     def forward(self, xs: Input, state: AnyState = None) -> tuple[Tensor, AnyState]:
         """Advance by one step.

@@ -2,6 +2,9 @@
 
 import copy
 import pickle
+import platform
+import subprocess
+import sys
 
 import pytest
 import torch
@@ -89,3 +92,26 @@ def test_memory_is_on_the_device_of_the_other_tensor_whatever_the_default_device
     x = torch.zeros(2)
     with torch.device("meta"):
         assert memory.empty((size,), x).device == x.device
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="the C library is not glibc")
+@pytest.mark.parametrize("keep", [True, False])
+def test_a_process_that_keeps_freed_memory_touches_it_once(keep):
+    code = f"""
+import resource, torch, geir
+if {keep}:
+    assert geir.keep_freed_memory()
+before = 0
+for _ in range(10):
+    torch.zeros(1 << 24).fill_(1)  # 64 MiB
+    faults = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    last, before = faults - before, faults
+print(last)
+"""
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=120)
+    assert (int(result.stdout) < 10) == keep
+
+
+def test_other_c_libraries_are_left_alone(monkeypatch):
+    monkeypatch.setattr(sys, "platform", "win32")
+    assert not geir.keep_freed_memory()
