@@ -2,10 +2,11 @@
 
 import pytest
 from model_table import MODELS
+from pytorch_versions import COMPILES
 
 from geir.testing import check_neuron
 
 
 @pytest.mark.parametrize("neuron", MODELS, ids=repr)
 def test_every_neuron_keeps_the_contract(neuron):
-    check_neuron(neuron, compiled=True)
+    check_neuron(neuron, compiled=COMPILES)

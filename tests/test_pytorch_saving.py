@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import pytest
 import torch
 from model_table import MODELS
+from pytorch_versions import requires_compile
 from torch import nn, Tensor
 
 import geir
@@ -47,6 +48,7 @@ def test_the_state_of_every_model_is_saved_and_loaded(model):
     assert_same(saved_and_loaded(state), state)
 
 
+@requires_compile
 @pytest.mark.parametrize("model", MODELS, ids=repr)
 def test_every_exported_model_is_saved_and_loaded(model):
     with torch.no_grad():
@@ -74,6 +76,7 @@ class Nested(nn.Module):
         return self.model(x, state)
 
 
+@requires_compile
 def test_the_states_of_containers_are_saved_and_loaded():
     model = Nested()
     with torch.no_grad():
@@ -145,6 +148,7 @@ class Pair(geir.Neuron[PairState]):
         return self.surrogate(u - 1), PairState(ThresholdState(u), state.second + x)
 
 
+@requires_compile
 @pytest.mark.parametrize("model", [Threshold(), Counting(Threshold()), Pair()], ids=lambda model: type(model).__name__)
 def test_a_state_of_ones_own_is_saved_and_loaded(model):
     with torch.no_grad():
@@ -167,6 +171,7 @@ def test_a_state_type_that_is_defined_again_replaces_the_first():
         assert type(saved_and_loaded(AgainState(torch.ones(3)))) is AgainState
 
 
+@requires_compile
 def test_states_and_exported_models_are_loaded_in_another_process(tmp_path):
     model = geir.Refractory(geir.Noisy(geir.LIF(), seed=1))
     with torch.no_grad():

@@ -4,6 +4,7 @@ import copy
 
 import pytest
 import torch
+from pytorch_versions import requires_compile
 from small_networks import cells, network, XS
 from torch import nn
 
@@ -58,6 +59,7 @@ def test_double_backward_differentiates_the_surrogate_on_the_reference_loop():
     assert lif.v_th.grad.abs() > 0
 
 
+@requires_compile
 def test_compile_runs_a_network_of_cells_without_graph_break():
     torch.compiler.reset()
     model = cells()
@@ -74,6 +76,7 @@ def test_compile_runs_a_network_of_cells_without_graph_break():
     torch.testing.assert_close(grad, model[1].log_tau_mem.grad)
 
 
+@requires_compile
 @pytest.mark.parametrize(
     "cell",
     [geir.LIFRecurrentCell(5, 4), geir.ALIFRecurrentCell(5, 4), geir.LIFRefracCell(), geir.AdExCell()],
@@ -86,6 +89,7 @@ def test_compile_runs_other_kinds_of_cells_without_graph_break(cell):
     torch.testing.assert_close(compiled(XS[1], state), cell(XS[1], state))
 
 
+@requires_compile
 def test_export():
     model = cells()
     _, state = model(XS[0])
@@ -93,6 +97,7 @@ def test_export():
     torch.testing.assert_close(exported.module()(XS[2], state), model(XS[2], state))
 
 
+@requires_compile
 @pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="PyTorch 2.6 needs torch.no_grad for it")
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize(

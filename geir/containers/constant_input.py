@@ -112,7 +112,10 @@ def _is_known(module: nn.Module) -> bool:
 def is_modified(module: nn.Module) -> bool:
     """Whether a module has hooks, which may depend on the number of calls, or an overridden `forward`."""
     hooks = module._forward_hooks or module._forward_pre_hooks or module._backward_hooks or module._backward_pre_hooks
-    return bool(hooks) or "forward" in vars(module) or bool(nn.modules.module._has_any_global_hook())
+    everywhere = nn.modules.module  # hooks registered for all modules
+    hooks = hooks or everywhere._global_forward_hooks or everywhere._global_forward_pre_hooks
+    hooks = hooks or everywhere._global_backward_hooks or everywhere._global_backward_pre_hooks
+    return bool(hooks) or "forward" in vars(module)
 
 
 def _apply(module: nn.Module, x: Tensor) -> Tensor | None:

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.nn.modules import module as everywhere
 
 import geir
 from geir import LIF, Lift, SequentialState
@@ -109,6 +110,22 @@ def test_a_subclass_a_hook_and_a_replaced_forward_see_every_step():
             ys = form(xs)
             ys = ys[0] if isinstance(ys, tuple) else ys
             assert not torch.equal(ys[0], ys[1])
+
+
+@pytest.mark.parametrize(
+    "register",
+    [
+        everywhere.register_module_forward_hook,
+        everywhere.register_module_forward_pre_hook,
+        everywhere.register_module_full_backward_hook,
+        everywhere.register_module_full_backward_pre_hook,
+    ],
+)
+def test_hooks_of_all_modules_see_every_step(register, monkeypatch):
+    sizes = count_samples(monkeypatch)
+    with register(lambda *arguments: None):
+        Lift(nn.Conv2d(2, 4, 3).double())(CONSTANT)
+    assert sizes == [STEPS * BATCH]
 
 
 def test_hooks_of_a_lift_are_called():

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pytorch_versions import requires_compile
 
 import geir
 
@@ -29,6 +30,7 @@ def set_private_attribute(layer, value):
     layer._scale = value
 
 
+@requires_compile
 @pytest.mark.parametrize("change", [set_dt, set_slope, set_private_attribute])
 def test_compiled_code_follows_every_change_of_a_number(change):
     torch.compiler.reset()

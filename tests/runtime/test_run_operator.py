@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from pytorch_versions import requires_compile
 from runtime_helpers import prepared
 from torch import nn
 
@@ -52,6 +53,7 @@ def test_operators_of_recurrent_runs_pass_opcheck():
     )
 
 
+@requires_compile
 def test_a_network_compiles_without_graph_breaks():
     torch.compiler.reset()
     net = geir.SequentialState(nn.Linear(5, 6), geir.LIF(), nn.Linear(6, 4), geir.LIFRecurrent(4, 4), geir.LI())
@@ -66,6 +68,7 @@ def test_a_network_compiles_without_graph_breaks():
     close(*outcomes, 1e-5)
 
 
+@requires_compile
 def test_a_compiled_network_follows_changes_of_settings():
     torch.compiler.reset()
     lif, xs = geir.LIF(), torch.rand(20, 3, 5) * 3
@@ -80,6 +83,7 @@ def test_a_compiled_network_follows_changes_of_settings():
     close(x.grad, y.grad, 1e-6)
 
 
+@requires_compile
 def test_a_network_exports():
     net = geir.SequentialState(nn.Linear(5, 6), geir.LIF(), nn.Linear(6, 4), geir.LI())
     xs = torch.rand(20, 3, 5) * 3

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from model_table import MODELS
+from pytorch_versions import requires_compile
 from runtime_helpers import with_reference
 from torch import Tensor
 
@@ -419,6 +420,7 @@ def test_annealing_runs_the_same_triton_kernel(neuron, monkeypatch):
         gpu.kernel.cache_clear()
 
 
+@requires_compile
 def test_annealing_under_torch_compile_is_never_stale():
     torch.compiler.reset()
     layer = geir.LIF()

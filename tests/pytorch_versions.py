@@ -1,0 +1,10 @@
+"""What the installed version of PyTorch can do with geir."""
+
+import pytest
+import torch
+from torch.torch_version import TorchVersion
+
+COMPILES = TorchVersion(torch.__version__) >= "2.13"
+
+# For tests that compile or export a layer.
+requires_compile = pytest.mark.skipif(not COMPILES, reason="torch.compile and torch.export of layers need PyTorch 2.13")
