@@ -11,7 +11,7 @@ from pathlib import Path
 
 import torch
 
-from . import annealing, figure, layers, network, online, probes, recurrent, sparse_inputs, spike_times
+from . import annealing, calls, figure, layers, network, online, probes, recurrent, sparse_inputs, spike_times
 from .report import page_header
 from .timing import Bench, show_progress
 
@@ -27,6 +27,9 @@ SECTIONS: dict[str, Section] = {
     "recurrent": recurrent.against_matrix_products,
     "sparse-inputs": sparse_inputs.against_dense_layers,
     "network": network.training_steps,
+    "cells": calls.cell_calls,
+    "streaming": calls.streaming,
+    "deep": calls.deep_networks,
     "annealing": annealing.against_fixed_surrogate,
     "online": online.against_backpropagation,
     "spike-times": spike_times.against_steps,

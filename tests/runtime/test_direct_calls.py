@@ -331,7 +331,14 @@ def test_the_gradients_of_a_direct_run_equal_ordinary_ones(model, given, uses):
             model(xs, state)
     uses.clear()
     assert_same(gradients_of(model, xs, state, weights), gradients_of(copy.deepcopy(model), xs, state, weights))
-    assert uses or not given or not model.elementwise or isinstance(model, geir.Compartments)
+    # Old versions of PyTorch do not tell whether there are hooks of saved tensors; then no call with gradients is direct.
+    assert (
+        uses
+        or not given
+        or not model.elementwise
+        or isinstance(model, geir.Compartments)
+        or direct.has_saved_tensor_hooks()
+    )
 
 
 @pytest.mark.parametrize("name", CHANGES)
