@@ -1,0 +1,1 @@
+"""Neuromorphic hardware: limits of the chips, quantization-aware training, integer models."""
