@@ -39,6 +39,7 @@ def check(model: nn.Module, target: Target, input_shape: Sequence[int]) -> Repor
     ...     print(finding.module, "|", finding.limit, "|", finding.value)
     0 | input channels: at most 16 | 65
     1 | reset: subtraction | value
+    2 | biases of output neurons: none | a bias
     """
     check_model("check", model)
     check_target("check", target)
@@ -48,7 +49,7 @@ def check(model: nn.Module, target: Target, input_shape: Sequence[int]) -> Repor
     sizes = tuple(_size(layer, shapes) for layer in layers) if shapes else ()
     for layer in layers:
         findings += _check_neuron(layer, target)
-        findings += _check_connection(layer, target)
+        findings += _check_connection(layer, target, "output" if layer is layers[-1] else "hidden")
     if sizes:
         findings += _check_maps(layers, target, shapes, tuple(input_shape))
         findings += _check_sizes(layers, sizes, target, tuple(input_shape))
@@ -125,12 +126,12 @@ def _check_neuron(layer: Layer, target: Target) -> Iterator[Finding]:
         )
 
 
-def _check_connection(layer: Layer, target: Target) -> Iterator[Finding]:
+def _check_connection(layer: Layer, target: Target, place: str) -> Iterator[Finding]:
     connection, name = layer.connection, layer.connection_name
     kind = type(connection).__name__
     yield from _among(name, "connections", kind, target.connections, "unroll it to torch.nn.Linear")
-    if target.bias is not None and connection.bias is not None and not target.bias.value:
-        yield Finding(name, "biases: none", "a bias", target.bias.source, "use bias=False")
+    if target.bias is not None and connection.bias is not None and place not in target.bias.value:
+        yield Finding(name, f"biases of {place} neurons: none", "a bias", target.bias.source, "use bias=False")
     if target.recurrence is not None and layer.recurrent_weights() is not None and not target.recurrence.value:
         yield Finding(layer.name, "recurrent layers: none", "recurrent weights", target.recurrence.source, "use layers")
     for pool_name, module in layer.before:
@@ -190,11 +191,12 @@ def _bits(count: int) -> int:
 def _check_sizes(
     layers: Sequence[Layer], sizes: Sequence[LayerSize], target: Target, input_shape: tuple[int, ...]
 ) -> Iterator[Finding]:
-    # A bias is a synapse from an input that spikes in every step.
-    biased = any(layer.connection.bias is not None for layer in layers) and target.inputs is not None
-    inputs = math.prod(input_shape) + biased
+    # A bias is a synapse from an input that spikes in every step; in layer n it starts n steps late.
+    inputs = math.prod(input_shape) + sum(layer.connection.bias is not None for layer in layers[:-1])
     first = layers[0].connection_name
-    yield from _at_most(first, "input channels", inputs, target.inputs, "use fewer inputs; all biases together are one")
+    yield from _at_most(
+        first, "input channels", inputs, target.inputs, "use fewer inputs; the biases of a layer need one"
+    )
     for size in sizes:
         yield from _at_most(size.name, "synapses of one neuron", size.fan_in, target.fan_in, "connect fewer neurons")
     hidden = sum(size.neurons for size in sizes[:-1])

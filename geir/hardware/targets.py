@@ -32,7 +32,7 @@ class Target:
         connections: Connections.
         pooling: Sizes of sum pooling.
         recurrence: Recurrent layers (1: yes, 0: no).
-        bias: Biases (1: yes, 0: no).
+        bias: Which neurons may have a bias: `"hidden"`, `"output"`; a bias is an input that spikes in every step.
         inputs: Input channels.
         input_size: Height and width of the input.
         input_events: Spikes of one input in one step.
@@ -112,6 +112,7 @@ def _xylo(name: str, mapper: str, hidden: int, outputs: int) -> Target:
         decay_bits=Limit(4, rockpool),
         threshold_bits=Limit(16, "Rockpool, quantize_methods.py; signed"),
         connections=Limit(("Linear",), rockpool),
+        bias=Limit(("hidden",), f"{rockpool}: inputs reach hidden neurons only"),
         inputs=Limit(16, source),
         input_events=Limit(15, "XyloSim drops the rest"),
         spikes=Limit(31, "XyloSim"),
@@ -166,7 +167,7 @@ BRAINSCALES2 = Target(
     reset=Limit(("value",), _BSS2),
     weight_bits=Limit(7, "hxtorch: 6 bits, and one row for each sign"),
     connections=Limit(("Linear", "Conv1d", "Conv2d"), "hxtorch"),
-    bias=Limit(0, "hxtorch.snn"),
+    bias=Limit((), "hxtorch.snn"),
     neurons_total=Limit(512, _BSS2),
     fan_in=Limit(128, f"{_BSS2}: 256 synapses; hxtorch uses two for a signed weight"),
 )

@@ -23,7 +23,7 @@ def findings(model, target, input_shape):
 
 FITTING = [
     pytest.param(
-        network(nn.Linear(15, 100), geir.LIF(reset_mechanism=SUBTRACT), nn.Linear(100, 8), geir.LI()),
+        network(nn.Linear(15, 100), geir.LIF(reset_mechanism=SUBTRACT), nn.Linear(100, 8, bias=False), geir.LI()),
         hardware.XYLO_AUDIO_2, (15,), id="Xylo",
     ),
     pytest.param(
@@ -56,14 +56,16 @@ def test_a_network_that_fits_has_no_findings(model, target, input_shape):
 EXCEEDING = [
     (network(nn.Linear(17, 9, bias=False), geir.LI()), hardware.XYLO_AUDIO_2, (17,),
      [("0", "input channels: at most 16"), ("1", "output neurons: at most 8")]),
-    # the biases of all layers are one more input
-    (network(nn.Linear(16, 8), geir.LI()), hardware.XYLO_AUDIO_2, (16,), [("0", "input channels: at most 16")]),
-    (network(nn.Linear(4, 497, bias=False), geir.LIF(reset_mechanism=SUBTRACT), nn.Linear(497, 16), geir.LI()),
+    # the biases of a hidden layer are one more input
+    (network(nn.Linear(15, 8), geir.LIF(reset_mechanism=SUBTRACT), nn.Linear(8, 8), geir.LIF(reset_mechanism=SUBTRACT),
+             nn.Linear(8, 8), geir.LI()), hardware.XYLO_AUDIO_2, (15,),
+     [("0", "input channels: at most 16"), ("4", "biases of output neurons: none")]),
+    (network(nn.Linear(4, 497, bias=False), geir.LIF(reset_mechanism=SUBTRACT), nn.Linear(497, 16, bias=False), geir.LI()),
      hardware.XYLO_IMU, (4,), [("", "hidden neurons: at most 496")]),
-    (network(nn.Linear(4, 4), geir.LIF()), hardware.XYLO_IMU, (4,), [("1", "reset: subtraction")]),
+    (network(nn.Linear(4, 4, bias=False), geir.LIF()), hardware.XYLO_IMU, (4,), [("1", "reset: subtraction")]),
     (network(nn.Linear(4, 4), geir.LIF(reset_mechanism=SUBTRACT)), hardware.LOIHI2, (4,), [("1", "reset: value")]),
-    (network(nn.Linear(4, 4), geir.LIFBox(reset_mechanism=SUBTRACT)), hardware.XYLO_IMU, (4,), [("1", "neurons: LIF, LI")]),
-    (network(nn.Conv2d(1, 2, 3), geir.LI()), hardware.XYLO_IMU, (1, 3, 3), [("0", "connections: Linear")]),
+    (network(nn.Linear(4, 4, bias=False), geir.LIFBox(reset_mechanism=SUBTRACT)), hardware.XYLO_IMU, (4,), [("1", "neurons: LIF, LI")]),
+    (network(nn.Conv2d(1, 2, 3, bias=False), geir.LI()), hardware.XYLO_IMU, (1, 3, 3), [("0", "connections: Linear")]),
     (network(nn.Linear(4, 4), geir.LIF()), hardware.SPECK, (4,), [("1", "neurons: IAF")]),
     (network(nn.Conv2d(1, 2, 17, stride=3, padding=8), geir.IAF()), hardware.SPECK, (1, 20, 20),
      [("0", "kernel size: at most 16"), ("0", "stride: 1, 2, 4, 8"), ("0", "padding: at most 7")]),
@@ -78,7 +80,7 @@ EXCEEDING = [
     (network(*[m for _ in range(10) for m in (nn.Conv2d(1, 1, 1), geir.IAF())]), hardware.SPECK, (1, 4, 4),
      [("", "layers: at most 9")]),
     (network(nn.Linear(129, 4), geir.LIF()), hardware.BRAINSCALES2, (129,),
-     [("0", "biases: none"), ("1", "synapses of one neuron: at most 128")]),
+     [("0", "biases of output neurons: none"), ("1", "synapses of one neuron: at most 128")]),
     (network(nn.Linear(4, 513, bias=False), geir.LIF()), hardware.BRAINSCALES2, (4,), [("", "neurons: at most 512")]),
     (network(nn.Linear(256, 4), geir.IAF()), hardware.TRUENORTH, (256,), [("1", "synapses of one neuron: at most 256")]),
     (network(nn.Conv2d(1, 8, 11, padding=5), geir.LIF()), hardware.LOIHI2, (1, 360, 360), [("", "synapses: at most 120,000,000")]),

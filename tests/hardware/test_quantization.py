@@ -1,6 +1,7 @@
 """Networks on a chip's grid: quantized, integer, and an independent integer simulation agree."""
 
 import copy
+import pickle
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from integer_simulators import loihi_layer, xylo_layer
 from torch import nn
 
 import geir
-from geir.hardware import LOIHI2, quantize, QuantizedLayer, to_integer, XYLO_AUDIO_3
+from geir.hardware import LOIHI2, quantize, QuantizedLayer, SPECK, to_integer, XYLO_AUDIO_3
 from geir.surrogates import MultiSpike
 
 
@@ -37,7 +38,7 @@ def xylo_network():
         geir.LIF(tau_mem=16e-3, tau_syn=4e-3, v_th=0.1, **settings),
         nn.Linear(40, 30, bias=False),
         geir.LIF(tau_mem=9e-3, tau_syn=3e-3, v_th=0.2, **settings),
-        nn.Linear(30, 10),
+        nn.Linear(30, 10, bias=False),
         geir.LI(tau_mem=30e-3, tau_syn=5e-3),
         lift=True,
     )
@@ -201,6 +202,25 @@ def test_with_fine_grids_the_quantized_network_is_the_network_itself():
     assert (vs - quantized_vs).abs().max() < 0.05 * vs.abs().max()
 
 
+def test_a_spike_keeps_its_total_effect_on_xylo_although_decays_are_powers_of_two():
+    """The sum over time of the response to one spike; 17 ms and 3.3 ms are far from the grid."""
+    model = geir.SequentialState(nn.Linear(3, 2, bias=False), geir.LI(tau_mem=17e-3, tau_syn=3.3e-3), lift=True)
+    xs = torch.zeros(400, 1, 3)
+    # many spikes, so that rounding the potential does not matter
+    xs[0] = 15
+    effect, quantized = (network(xs)[0].double().sum(0) for network in (model, quantize(model, XYLO_AUDIO_3)))
+    torch.testing.assert_close(quantized, effect, rtol=0.05, atol=0)
+
+
+def test_on_xylos_grid_the_quantized_readout_is_that_of_the_network():
+    # leaks of 1/8 and 1/4 per step
+    tau_mem, tau_syn = (-1e-3 / np.log(1 - leak) for leak in (1 / 8, 1 / 4))
+    model = geir.SequentialState(nn.Linear(16, 5), geir.LI(tau_mem=tau_mem, tau_syn=tau_syn), lift=True)
+    xs = spikes_of(200, 4, 16)
+    vs, quantized = model(xs)[0], quantize(model, XYLO_AUDIO_3)(xs)[0]
+    assert (vs - quantized).abs().max() < 0.03 * vs.abs().max()
+
+
 def test_gradients_are_those_of_the_float_network_where_rounding_is_fine():
     torch.manual_seed(0)
     model = geir.SequentialState(nn.Linear(20, 5), geir.LI(tau_mem=geir.learnable(20e-3)), lift=True)
@@ -238,3 +258,113 @@ def test_a_learned_scale_receives_the_gradient_of_learned_step_size_quantization
     exact = layer.grid.gain(layer.equation()) * layer.connection.weight.double() / integers.unit
     expected = integers.unit * (exact.round() - exact).sum()
     torch.testing.assert_close(layer.log_unit.grad, expected.detach(), rtol=1e-9, atol=0)
+
+
+def test_a_network_of_several_layers_equals_the_simulator_of_xylos_vendor():
+    """On the chip all hidden layers are one recurrent population, so that each layer is one step late."""
+    xylosim = pytest.importorskip("xylosim.v2", reason="XyloSim is not installed")
+    integer = to_integer(xylo_network(), XYLO_AUDIO_3)
+    xs = torch.poisson(torch.full((300, 1, 16), 0.5))
+    first, second, potentials = (ys[:, 0].numpy() for ys in outputs_of_neurons(integer, xs))
+    w1, w2, w3 = (module.weight.numpy().astype(int) for name, module in integer.named_children() if "_input" in name)
+    bias = integer[1].bias.numpy().astype(int)
+    n1, n2, n3 = len(w1), len(w2), len(w3)
+    # A bias is an input that spikes in every step; hidden neurons of the second layer have none.
+    w_in = np.zeros((17, n1 + n2), int)
+    w_in[:16, :n1], w_in[16, :n1] = w1.T, bias
+    w_rec = np.zeros((n1 + n2, n1 + n2), int)
+    w_rec[:n1, n1:] = w2.T
+    w_out = np.zeros((n1 + n2, n3), int)
+    w_out[n1:] = w3.T
+    layers = [module for module in integer if isinstance(module, geir.Dynamics)]
+
+    def registers(name, modules, sizes):
+        return [int(getattr(module, name)) for module, size in zip(modules, sizes, strict=True) for _ in range(size)]
+
+    def synapses(weights):
+        return [[xylosim.XyloSynapse(k, 0, int(w)) for k, w in enumerate(row)] for row in weights]
+
+    owned = synapses(w_in), synapses(w_rec), synapses(w_out)
+    hidden, sizes = layers[:2], (n1, n2)
+    chip = xylosim.XyloLayer(
+        synapses_in=owned[0], synapses_rec=owned[1], synapses_out=owned[2], aliases=[[] for _ in range(n1 + n2)],
+        threshold=registers("v_th", hidden, sizes), threshold_out=[32767] * n3, has_bias=False, bias=[0] * (n1 + n2),
+        bias_out=[0] * n3, weight_shift_inp=0, weight_shift_rec=0, weight_shift_out=0,
+        dash_mem=registers("dash_mem", hidden, sizes), dash_mem_out=registers("dash_mem", layers[2:], [n3]),
+        dash_syns=[[d, 0] for d in registers("dash_syn", hidden, sizes)],
+        dash_syns_out=[[d] for d in registers("dash_syn", layers[2:], [n3])], name="",
+    )  # fmt: skip
+    events = np.concatenate([xs[:, 0].numpy(), np.ones((300, 1))], 1).astype(int)
+    chip.evolve(events.tolist())
+    spikes = np.array(chip.rec_recurrent_spikes)
+    assert first.sum() > 100
+    assert second.sum() > 100
+    np.testing.assert_array_equal(first, spikes[:, :n1])
+    np.testing.assert_array_equal(second[:-1], spikes[1:, n1:])
+    np.testing.assert_array_equal(potentials[:-2], np.array(chip.rec_v_mem_out).T[2:])
+
+
+REFUSED = [
+    (nn.Sequential(nn.Linear(4, 4), geir.ALIF()), LOIHI2, "1: neurons with a potential v and a current i: got ALIF"),
+    (nn.Sequential(nn.Linear(4, 4), geir.LIF()), XYLO_AUDIO_3, "1: Xylo Audio 3 resets by subtraction: got value; use"),
+    (nn.Sequential(nn.Linear(4, 4), geir.LIF(reset_mechanism=geir.ResetBySubtraction())), LOIHI2,
+     "1: Loihi 2 resets by value: got subtraction; use geir.ResetToValue"),
+    (nn.Sequential(nn.Linear(4, 4), geir.LIBox()), XYLO_AUDIO_3, "every neuron has a synaptic current: got none"),
+    (nn.Sequential(nn.Linear(4, 4), geir.LIF(v_th=torch.tensor([1.0, 2.0, 1.0, 1.0]))), LOIHI2,
+     "1.v_th: one value for the neurons of a layer: got 4 values"),
+    (nn.Sequential(nn.Linear(4, 4), geir.CubaLIF()), LOIHI2, "1: input that reaches the potential through the current"),
+    (nn.Sequential(nn.Linear(4, 4), geir.QIF()), LOIHI2, "1: a linear membrane at rest without input: got QIF"),
+    (nn.Sequential(nn.Linear(4, 4), geir.Refractory(geir.LIF())), LOIHI2, "1: plain neurons: got Refractory; use geir.LIF"),
+    (nn.Sequential(nn.Linear(4, 4), geir.LIF(v_th=-1.0)), LOIHI2, "1: a threshold v_th above rest: got LIF with a distance of -1"),
+    (nn.Sequential(nn.Linear(4, 4), geir.LIFCell()), LOIHI2, "1: layers over time: got LIFCell; use LIF"),
+    (nn.Sequential(nn.Conv2d(1, 1, 1), geir.LIF(), nn.MaxPool2d(2), nn.Conv2d(1, 1, 1), geir.LIF()), LOIHI2,
+     "2: Loihi 2 adds spikes: got MaxPool2d; use torch.nn.AvgPool2d"),
+    (nn.Sequential(nn.AvgPool2d(2, padding=1), nn.Conv2d(1, 1, 1), geir.LIF()), LOIHI2, "0: averages of whole windows"),
+    (nn.Sequential(nn.Linear(4, 4)), LOIHI2, "0: neurons after every connection: got Linear; put neurons after it"),
+    (nn.Sequential(nn.Linear(4, 4), geir.IAF()), SPECK, "the arithmetic of Speck .* is not modeled; expected one of Loihi 2"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("function", [quantize, to_integer])
+@pytest.mark.parametrize(("model", "target", "message"), REFUSED)
+def test_what_a_chip_cannot_compute_is_refused_with_module_and_limit(function, model, target, message):
+    with pytest.raises(ValueError, match=message):
+        function(model, target)
+
+
+def test_a_network_quantized_for_another_chip_is_refused():
+    quantized = quantize(loihi_network(), LOIHI2)
+    with pytest.raises(ValueError, match="is quantized for Loihi 2, expected Xylo Audio 3"):
+        to_integer(quantized, XYLO_AUDIO_3)
+
+
+@pytest.mark.parametrize("function", [quantize, to_integer])
+def test_input_that_is_no_spikes_is_refused(function):
+    with pytest.raises(ValueError, match=r"input of a chip is spikes, or integers; got 0\.5"):
+        function(xylo_network(), XYLO_AUDIO_3)(torch.full((3, 1, 16), 0.5))
+    with pytest.raises(ValueError, match="accepts 0 to 15 spikes of an input in one step, got 16 to 16"):
+        function(xylo_network(), XYLO_AUDIO_3)(torch.full((3, 1, 16), 16.0))
+
+
+def test_the_given_network_stays_as_it_is():
+    model = loihi_network()
+    before = copy.deepcopy(model.state_dict())
+    quantized = quantize(model, LOIHI2)
+    for parameter in quantized.parameters():
+        parameter.data.zero_()
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+
+
+@every_network
+def test_models_are_saved_and_copied(network, target, shape):
+    xs = spikes_of(20, *shape[1:])
+    model, other = network(), network()
+    quantized, restored = quantize(model, target), quantize(other, target)
+    restored.load_state_dict(quantized.state_dict())
+    assert torch.equal(restored(xs)[0], quantized(xs)[0])
+    integer = to_integer(model, target)
+    copied = pickle.loads(pickle.dumps(integer))
+    assert torch.equal(copied(xs)[0], integer(xs)[0])
+    loaded = to_integer(other, target)
+    loaded.load_state_dict(integer.state_dict())
+    assert torch.equal(loaded(xs)[0], integer(xs)[0])
