@@ -221,6 +221,14 @@ def test_on_xylos_grid_the_quantized_readout_is_that_of_the_network():
     assert (vs - quantized).abs().max() < 0.03 * vs.abs().max()
 
 
+@pytest.mark.parametrize("window", [2, (2, 4)])
+def test_sums_replace_averages_without_changing_what_reaches_the_neurons(window):
+    modules = nn.AvgPool2d(window), nn.Flatten(), nn.LazyLinear(5), geir.LI(v_rest=0.3)
+    model, xs = geir.SequentialState(*modules, lift=True), spikes_of(100, 4, 2, 8, 8)
+    vs = model(xs)[0]
+    assert (vs - quantize(model, LOIHI2)(xs)[0]).abs().max() < 0.02 * (vs - 0.3).abs().max()
+
+
 def test_gradients_are_those_of_the_float_network_where_rounding_is_fine():
     torch.manual_seed(0)
     model = geir.SequentialState(nn.Linear(20, 5), geir.LI(tau_mem=geir.learnable(20e-3)), lift=True)
