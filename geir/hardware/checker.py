@@ -9,7 +9,7 @@ from torch import nn, Tensor
 from ..containers.lift import call_over_time
 from ..core.neuron import emits_multiple_spikes
 from .difference_equation import difference_equation
-from .layers import check_model, find_layers, find_modules, Layer, LayerError
+from .layers import check_model, find_layers, find_modules, Layer, LayerError, window_size
 from .report import Finding, LayerSize, Report
 from .targets import check_target, Limit, Target
 
@@ -191,8 +191,7 @@ def _bits(count: int) -> int:
 def _check_sizes(
     layers: Sequence[Layer], sizes: Sequence[LayerSize], target: Target, input_shape: tuple[int, ...]
 ) -> Iterator[Finding]:
-    # A bias is a synapse from an input that spikes in every step; in layer n it starts n steps late.
-    inputs = math.prod(input_shape) + sum(layer.connection.bias is not None for layer in layers[:-1])
+    inputs = math.prod(input_shape) + sum(_bias_inputs(layer) for layer in layers[:-1])
     first = layers[0].connection_name
     yield from _at_most(
         first, "input channels", inputs, target.inputs, "use fewer inputs; the biases of a layer need one"
@@ -206,6 +205,16 @@ def _check_sizes(
     yield from _at_most("", "neurons", total, target.neurons_total, "use fewer neurons")
     yield from _at_most("", "synapses", sum(s.synapses for s in sizes), target.synapses, "use fewer synapses")
     yield from _at_most("", "layers", len(layers), target.layers, "use fewer layers")
+
+
+def _bias_inputs(layer: Layer) -> int:
+    """How many inputs that spike in every step make the biases of a layer; in layer n they start n steps late."""
+    bias = layer.connection.bias
+    if not isinstance(bias, Tensor):
+        return 0
+    averaged = math.prod(window_size(module) for _, module in layer.before if isinstance(module, nn.AvgPool2d))
+    largest = float(_weight(layer).detach().abs().max()) / averaged
+    return max(1, math.ceil(float(bias.detach().abs().max()) / largest)) if largest > 0 else 1
 
 
 def _at_most(module: str, text: str, value: int, limit: Limit | None, advice: str) -> Iterator[Finding]:

@@ -26,7 +26,7 @@ class IntegerConnection(nn.Module):
         self._connection = [copy.deepcopy(connection).to("meta")]
         self._names = tuple(weights)
         for name, values in weights.items():
-            self.register_buffer(name, values.detach().to(torch.int8))
+            self.register_buffer(name, values.detach().to(torch.int8 if name == "weight" else torch.int16))
 
     def forward(self, x: Tensor) -> Tensor:
         weights = {name: self._buffers[name].double() for name in self._names}

@@ -147,3 +147,9 @@ def recurrent_weights(neuron: Dynamics) -> Tensor | None:
     if not isinstance(neuron, RecurrentMixin) or not isinstance(neuron.recurrent_weights, Tensor):
         return None
     return neuron._mask_autapses(neuron.recurrent_weights)
+
+
+def window_size(average: nn.AvgPool2d) -> int:
+    """Number of elements in a window."""
+    size = average.kernel_size
+    return size * size if isinstance(size, int) else size[0] * size[1]

@@ -21,10 +21,13 @@ from ..wrappers import RecurrentMixin
 from ..wrappers.recurrent import RecurrentState
 from .difference_equation import difference_equation, DifferenceEquation
 from .grids import check_equation, grid_of
-from .layers import check_model, CONNECTIONS, find_layers, inner_neuron, LayerError, recurrent_weights
+from .layers import check_model, CONNECTIONS, find_layers, inner_neuron, LayerError, recurrent_weights, window_size
 from .rounding import round_to_grid
 from .targets import check_target, Target
 from .xylo import XyloLIF
+
+# Limit of the integer of a bias, which is the weight of one input or the sum of several.
+HIGHEST_BIAS = 2**15 - 1
 
 
 class EventInput(nn.Module):
@@ -78,12 +81,6 @@ class SumPool2d(nn.Module):
         # Rounded because the average of integers need not be exact.
         pooled = self.average(x) * self.count
         return pooled + (torch.round(pooled) - pooled).detach()
-
-
-def window_size(average: nn.AvgPool2d) -> int:
-    """Number of elements in a window."""
-    size = average.kernel_size
-    return size * size if isinstance(size, int) else size[0] * size[1]
 
 
 class Integers(NamedTuple):
@@ -164,9 +161,9 @@ class QuantizedLayer(Dynamics):
         return weights, None if recurrent is None else gain * recurrent.double()
 
     def _unit_of(self, equation: DifferenceEquation, scaled: tuple[dict[str, Tensor], Tensor | None]) -> Tensor:
-        """The smallest value of one integer with which all weights and the threshold fit their bits."""
+        """The smallest value of one integer with which weights and threshold fit their bits."""
         weights, recurrent = scaled
-        tensors = [*weights.values(), *([] if recurrent is None else [recurrent])]
+        tensors = [weights["weight"], *([] if recurrent is None else [recurrent])]
         largest = torch.stack([t.detach().abs().max() for t in tensors if t.numel()]).max()
         unit = largest / (2 ** (self.weight_bits - 1) - 1)
         if equation.v_th is not None:
@@ -190,7 +187,10 @@ class QuantizedLayer(Dynamics):
         def rounded(values: Tensor) -> Tensor:
             return round_to_grid(values / unit, -highest - 1, highest, at_random)
 
-        connection = {name: rounded(values) for name, values in weights.items()}
+        connection = {"weight": rounded(weights["weight"])}
+        if "bias" in weights:
+            # As many inputs as it takes add up to a bias.
+            connection["bias"] = round_to_grid(weights["bias"] / unit, -HIGHEST_BIAS, HIGHEST_BIAS, at_random)
         return Integers(unit, connection, None if recurrent is None else rounded(recurrent))
 
     def state_dtype(self, x: Tensor) -> torch.dtype:
@@ -274,9 +274,9 @@ def quantize(
     evaluation mode its spikes equal those of `to_integer`, one for one.
 
     The weights of a layer share one scale: its largest weight, or with `learn_scale` a learned number. A bias is the
-    weight of an input that spikes in every step. `AvgPool2d` becomes the sum of its window, `Dropout` is left out.
-    Layers see the spikes of the layer before in the same step; on a chip they arrive one step later, so that the spikes
-    of layer n are n steps late there.
+    weight of an input that spikes in every step, or of several if it is larger than a weight. `AvgPool2d` becomes the
+    sum of its window, `Dropout` is left out. Layers see the spikes of the layer before in the same step; on a chip they
+    arrive one step later, so that the spikes of layer n are n steps late there.
 
     Args:
         model: A `geir.SequentialState` of connections, pooling and neurons over time.

@@ -127,6 +127,18 @@ def test_the_memory_of_speck_is_counted_in_powers_of_two():
     assert finding.value == f"{40 * 2**11:,} words of kernels and {65 * 2**6:,} of states"
 
 
+def test_a_bias_larger_than_the_weights_needs_several_inputs():
+    model = network(nn.Linear(14, 4), geir.LIF(reset_mechanism=SUBTRACT), nn.Linear(4, 4, bias=False), geir.LI())
+    with torch.no_grad():
+        model[0].weight.clamp_(-0.1, 0.1)[0, 0] = 0.1
+        model[0].bias.clamp_(-0.1, 0.1)[0] = -0.2
+    assert findings(model, hardware.XYLO_IMU, (14,)) == []
+    with torch.no_grad():
+        model[0].bias[0] = -0.21
+    (finding,) = hardware.check(model, hardware.XYLO_IMU, (14,)).findings
+    assert (finding.limit, finding.value) == ("input channels: at most 16", "17")
+
+
 def test_nested_containers_are_opened_and_named_as_in_the_state_dict():
     inner = geir.SequentialState(geir.Lift(nn.Conv2d(1, 2, 3)), geir.LIF(reset_mechanism=SUBTRACT))
     model = geir.SequentialState(inner, geir.Lift(nn.Flatten()), geir.Lift(nn.Linear(8, 3)), geir.LI())
