@@ -9,7 +9,7 @@ from torch import nn, Tensor
 from ..containers.lift import call_over_time
 from ..core.neuron import emits_multiple_spikes
 from .difference_equation import difference_equation
-from .layers import check_model, find_layers, find_modules, Layer, LayerError, window_size
+from .layers import check_model, find_layers, find_modules, Layer, LayerError, recurrent_weights, window_size
 from .report import Finding, LayerSize, Report
 from .targets import check_target, Limit, Target
 
@@ -83,9 +83,9 @@ def _output_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, 
 def _size(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> LayerSize:
     neurons, weight = math.prod(shapes[layer.name]), _weight(layer)
     fan_in, weights = math.prod(weight.shape[1:]), weight.numel()
-    if (bias := layer.connection.bias) is not None:
+    if isinstance(bias := layer.connection.bias, Tensor):
         fan_in, weights = fan_in + 1, weights + bias.numel()
-    if (recurrent := layer.recurrent_weights()) is not None:
+    if (recurrent := recurrent_weights(layer.neuron)) is not None:
         fan_in, weights = fan_in + neurons, weights + recurrent.numel()
     return LayerSize(layer.name, neurons, fan_in, neurons * fan_in, weights)
 
@@ -118,8 +118,8 @@ def _check_neuron(layer: Layer, target: Target) -> Iterator[Finding]:
     if equation.v_th is not None and reset not in target.reset.value:
         advice = "use reset_mechanism=geir.ResetBySubtraction()" if reset == "value" else "use geir.ResetToValue()"
         yield Finding(layer.name, f"reset: {', '.join(target.reset.value)}", reset, target.reset.source, advice)
-    multiple = emits_multiple_spikes(getattr(layer.neuron, "surrogate", None)) if layer.neuron.spiking else False
-    if multiple and target.spikes is None:
+    surrogate = getattr(layer.neuron, "surrogate", None)
+    if surrogate is not None and emits_multiple_spikes(surrogate) and target.spikes is None:
         source = target.neurons.source
         yield Finding(
             layer.name, "spikes of one neuron in one step: at most 1", "several", source, "use another surrogate"
@@ -132,7 +132,7 @@ def _check_connection(layer: Layer, target: Target, place: str) -> Iterator[Find
     yield from _among(name, "connections", kind, target.connections, "unroll it to torch.nn.Linear")
     if target.bias is not None and connection.bias is not None and place not in target.bias.value:
         yield Finding(name, f"biases of {place} neurons: none", "a bias", target.bias.source, "use bias=False")
-    if target.recurrence is not None and layer.recurrent_weights() is not None and not target.recurrence.value:
+    if target.recurrence is not None and recurrent_weights(layer.neuron) is not None and not target.recurrence.value:
         yield Finding(layer.name, "recurrent layers: none", "recurrent weights", target.recurrence.source, "use layers")
     for pool_name, module in layer.before:
         if isinstance(module, nn.MaxPool2d):

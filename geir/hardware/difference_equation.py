@@ -68,8 +68,8 @@ def difference_equation(name: str, neuron: Dynamics) -> DifferenceEquation:
         raise LayerError(name, "a threshold v_th above rest", f"{kind} with {value}", "use geir.LIF()")
     amount = 1.0 if v_th is None else v_th.item() / 4
 
-    def coefficient(**probe: float) -> _Response:
-        after = _respond(neuron, **{key: amount * value for key, value in probe.items()})
+    def coefficient(v: float = 0.0, i: float = 0.0, x: float = 0.0) -> _Response:
+        after = _respond(neuron, v=amount * v, i=amount * i, x=amount * x)
         return _Response(after.z, after.v / amount, after.i / amount)
 
     at_rest, of_v, of_x = coefficient(), coefficient(v=1.0), coefficient(x=1.0)

@@ -29,7 +29,7 @@ class IntegerConnection(nn.Module):
             self.register_buffer(name, values.detach().to(torch.int8 if name == "weight" else torch.int16))
 
     def forward(self, x: Tensor) -> Tensor:
-        weights = {name: self._buffers[name].double() for name in self._names}
+        weights = {name: self.get_buffer(name).double() for name in self._names}
         return functional_call(self._connection[0], weights, (x.double(),))
 
     def extra_repr(self) -> str:
@@ -63,7 +63,7 @@ def to_integer(model: nn.Module, target: Target) -> SequentialState:
     """
     check_target("to_integer", target)
     check_model("to_integer", model)
-    if not any(isinstance(module, QuantizedLayer) for module in model):
+    if not any(isinstance(module, QuantizedLayer) for module in model.children()):
         model = quantize(model, target)
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for name, module in model.named_children():

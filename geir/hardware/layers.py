@@ -25,10 +25,6 @@ class Layer:
     connection: nn.Module  # of type `CONNECTIONS`
     before: list[tuple[str, nn.Module]] = field(default_factory=list)  # pooling and Flatten, in front of the connection
 
-    def recurrent_weights(self) -> Tensor | None:
-        """Weights of shape (neurons, neurons), or None."""
-        return recurrent_weights(self.neuron)
-
 
 class LayerError(ValueError):
     """A module that a chip does not have, in words.
