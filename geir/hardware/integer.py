@@ -86,6 +86,9 @@ def _integer_layer(name: str, layer: QuantizedLayer) -> dict[str, nn.Module]:
     integers = layer.integers(equation)
     parameters: dict[str, Any] = dict(layer.grid.registers(equation, integers.unit).parameters)
     layer.train(training)
+    if layer.chip.readout:
+        # It has no threshold.
+        parameters = {name: value for name, value in parameters.items() if name not in ("v_th", "distance")}
     settings = {"readout": layer.chip.readout, "surrogate": layer.chip.surrogate, "dt": layer.dt}
     if not isinstance(layer.chip, LoihiLIF):
         settings["max_spikes"] = layer.chip.max_spikes
