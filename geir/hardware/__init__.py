@@ -8,6 +8,7 @@ from .loihi import (
     LoihiLIFRecurrent as LoihiLIFRecurrent,
     LoihiState as LoihiState,
 )
+from .mismatch import mismatch as mismatch
 from .quantization import quantize as quantize, QuantizedLayer as QuantizedLayer
 from .report import Finding as Finding, LayerSize as LayerSize, Report as Report
 from .targets import (

@@ -3,13 +3,20 @@
 import math
 from collections.abc import Iterator, Sequence
 
-import torch
 from torch import nn, Tensor
 
-from ..containers.lift import call_over_time
 from ..core.neuron import emits_multiple_spikes
 from .difference_equation import difference_equation
-from .layers import check_model, find_layers, find_modules, Layer, LayerError, recurrent_weights, window_size
+from .layers import (
+    check_model,
+    find_layers,
+    find_modules,
+    Layer,
+    LayerError,
+    output_shapes,
+    recurrent_weights,
+    window_size,
+)
 from .report import Finding, LayerSize, Report
 from .targets import check_target, Limit, Target
 
@@ -31,13 +38,14 @@ def check(model: nn.Module, target: Target, input_shape: Sequence[int]) -> Repor
         ValueError: If a parameter is not finite, or the network does not accept input of this shape.
 
     >>> import geir
-    >>> model = geir.SequentialState(nn.Linear(64, 600), geir.LIF(), nn.Linear(600, 10), geir.LI(), lift=True)
+    >>> first = nn.Linear(64, 600, bias=False)
+    >>> model = geir.SequentialState(first, geir.LIF(), nn.Linear(600, 10), geir.LI(), lift=True)
     >>> report = geir.hardware.check(model, geir.hardware.XYLO_AUDIO_3, input_shape=(64,))
     >>> report.ok
     False
     >>> for finding in report.findings:
     ...     print(finding.module, "|", finding.limit, "|", finding.value)
-    0 | input channels: at most 16 | 65
+    0 | input channels: at most 16 | 64
     1 | reset: subtraction | value
     2 | biases of output neurons: none | a bias
     """
@@ -45,7 +53,7 @@ def check(model: nn.Module, target: Target, input_shape: Sequence[int]) -> Repor
     check_target("check", target)
     layers, errors = find_layers(model)
     findings = [_finding(error) for error in errors]
-    shapes = {} if errors else _output_shapes(model, tuple(input_shape))
+    shapes = {} if errors else output_shapes("check", model, tuple(input_shape))
     sizes = tuple(_size(layer, shapes) for layer in layers) if shapes else ()
     for layer in layers:
         findings += _check_neuron(layer, target)
@@ -60,24 +68,6 @@ def check(model: nn.Module, target: Target, input_shape: Sequence[int]) -> Repor
 
 def _finding(error: LayerError, source: str = "geir") -> Finding:
     return Finding(error.module, error.limit, error.value, source, error.advice)
-
-
-def _output_shapes(model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
-    """The shape of one step of one sample of every module's output, by the module's name."""
-    shapes = {}
-    parameter = next(model.parameters(), torch.zeros(()))
-    xs = torch.zeros(1, 1, *input_shape, dtype=parameter.dtype, device=parameter.device)
-    for name, module in find_modules(model):
-        try:
-            with torch.no_grad():
-                xs, _ = call_over_time(module, xs, ())
-        except Exception as error:
-            raise ValueError(
-                f"check: module {name} ({type(module).__name__}) does not accept the input it gets with "
-                f"input_shape={input_shape}: {error}"
-            ) from error
-        shapes[name] = tuple(xs.shape[2:])
-    return shapes
 
 
 def _size(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> LayerSize:

@@ -7,6 +7,7 @@ import torch
 from torch import nn, Tensor
 
 from ..containers import Lift, SequentialState
+from ..containers.lift import call_over_time
 from ..core.neuron import Dynamics
 from ..wrappers import CellMixin, Recurrent, RecurrentMixin
 
@@ -143,6 +144,24 @@ def recurrent_weights(neuron: Dynamics) -> Tensor | None:
     if not isinstance(neuron, RecurrentMixin) or not isinstance(neuron.recurrent_weights, Tensor):
         return None
     return neuron._mask_autapses(neuron.recurrent_weights)
+
+
+def output_shapes(caller: str, model: nn.Module, input_shape: tuple[int, ...]) -> dict[str, tuple[int, ...]]:
+    """The shape of one step of one sample of every module's output, by the module's name."""
+    shapes = {}
+    parameter = next(model.parameters(), torch.zeros(()))
+    xs = torch.zeros(1, 1, *input_shape, dtype=parameter.dtype, device=parameter.device)
+    for name, module in find_modules(model):
+        try:
+            with torch.no_grad():
+                xs, _ = call_over_time(module, xs, ())
+        except Exception as error:
+            raise ValueError(
+                f"{caller}: module {name} ({type(module).__name__}) does not accept the input it gets with "
+                f"input_shape={input_shape}: {error}"
+            ) from error
+        shapes[name] = tuple(xs.shape[2:])
+    return shapes
 
 
 def window_size(average: nn.AvgPool2d) -> int:

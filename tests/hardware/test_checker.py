@@ -23,8 +23,8 @@ def findings(model, target, input_shape):
 
 FITTING = [
     pytest.param(
-        network(nn.Linear(15, 100), geir.LIF(reset_mechanism=SUBTRACT), nn.Linear(100, 8, bias=False), geir.LI()),
-        hardware.XYLO_AUDIO_2, (15,), id="Xylo",
+        network(nn.Linear(14, 100), geir.LIF(reset_mechanism=SUBTRACT), nn.Linear(100, 8, bias=False), geir.LI()),
+        hardware.XYLO_AUDIO_2, (14,), id="Xylo",
     ),
     pytest.param(
         network(geir.LIFRecurrent(16, 100, reset_mechanism=SUBTRACT), nn.Linear(100, 8, bias=False), geir.LI()),
