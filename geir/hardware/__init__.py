@@ -6,6 +6,7 @@ from .loihi import (
     LoihiLIF as LoihiLIF,
     LoihiLIFCell as LoihiLIFCell,
     LoihiLIFRecurrent as LoihiLIFRecurrent,
+    LoihiLIFRecurrentCell as LoihiLIFRecurrentCell,
     LoihiState as LoihiState,
 )
 from .mismatch import mismatch as mismatch
@@ -28,5 +29,6 @@ from .xylo import (
     XyloLIF as XyloLIF,
     XyloLIFCell as XyloLIFCell,
     XyloLIFRecurrent as XyloLIFRecurrent,
+    XyloLIFRecurrentCell as XyloLIFRecurrentCell,
     XyloState as XyloState,
 )

@@ -72,7 +72,7 @@ def _finding(error: LayerError, source: str = "geir") -> Finding:
 
 def _size(layer: Layer, shapes: dict[str, tuple[int, ...]]) -> LayerSize:
     neurons, weight = math.prod(shapes[layer.name]), _weight(layer)
-    fan_in, weights = math.prod(weight.shape[1:]), weight.numel()
+    fan_in, weights = math.prod(weight.shape[1:]) * _averaged(layer), weight.numel()
     if isinstance(bias := layer.connection.bias, Tensor):
         fan_in, weights = fan_in + 1, weights + bias.numel()
     if (recurrent := recurrent_weights(layer.neuron)) is not None:
@@ -197,13 +197,17 @@ def _check_sizes(
     yield from _at_most("", "layers", len(layers), target.layers, "use fewer layers")
 
 
+def _averaged(layer: Layer) -> int:
+    """How many neurons pooling adds up into one input."""
+    return math.prod(window_size(module) for _, module in layer.before if isinstance(module, nn.AvgPool2d))
+
+
 def _bias_inputs(layer: Layer) -> int:
     """How many inputs that spike in every step make the biases of a layer; in layer n they start n steps late."""
     bias = layer.connection.bias
     if not isinstance(bias, Tensor):
         return 0
-    averaged = math.prod(window_size(module) for _, module in layer.before if isinstance(module, nn.AvgPool2d))
-    largest = float(_weight(layer).detach().abs().max()) / averaged
+    largest = float(_weight(layer).detach().abs().max()) / _averaged(layer)
     return max(1, math.ceil(float(bias.detach().abs().max()) / largest)) if largest > 0 else 1
 
 

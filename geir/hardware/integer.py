@@ -10,7 +10,7 @@ from torch.func import functional_call
 
 from ..containers import SequentialState
 from ..wrappers import RecurrentMixin
-from .layers import check_model
+from .layers import check_finite, check_model, is_quantized
 from .loihi import LoihiLIF, LoihiLIFRecurrent
 from .quantization import quantize, QuantizedLayer
 from .targets import check_target, Target
@@ -62,9 +62,12 @@ def to_integer(model: nn.Module, target: Target) -> SequentialState:
     True
     """
     check_target("to_integer", target)
-    check_model("to_integer", model)
-    if not any(isinstance(module, QuantizedLayer) for module in model.children()):
+    if not is_quantized(model):
+        check_model("to_integer", model)
         model = quantize(model, target)
+    elif not any(isinstance(module, QuantizedLayer) for module in model.children()):
+        raise TypeError("to_integer expected a network in float or a quantized one, got an integer model.")
+    check_finite("to_integer", model)
     modules: OrderedDict[str, nn.Module] = OrderedDict()
     for name, module in model.named_children():
         if isinstance(module, QuantizedLayer):

@@ -10,6 +10,7 @@ from ..containers import Lift, SequentialState
 from ..containers.lift import call_over_time
 from ..core.neuron import Dynamics
 from ..wrappers import CellMixin, Recurrent, RecurrentMixin
+from .event_input import EventInput
 
 CONNECTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d)
 # Without effect on spikes.
@@ -57,13 +58,21 @@ def check_model(caller: str, model: object) -> nn.Module:
     """The model, if it is a sequential network of finite numbers.
 
     Raises:
-        TypeError: If it is not a sequence of modules.
+        TypeError: If it is not a sequence of modules, or is quantized already.
         ValueError: If a parameter or a buffer is NaN or infinite.
     """
     if not isinstance(model, SequentialState | nn.Sequential):
         raise TypeError(
             f"{caller} expected a geir.SequentialState of connections and neurons, got {type(model).__name__}."
         )
+    if is_quantized(model):
+        raise TypeError(f"{caller} expected a network in float, got one that is quantized; pass the network before it.")
+    check_finite(caller, model)
+    return model
+
+
+def check_finite(caller: str, model: nn.Module) -> None:
+    """Raise `ValueError` if a parameter or a buffer is NaN or infinite."""
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         wrong = ~torch.isfinite(tensor.detach())
         if bool(wrong.any()):
@@ -71,7 +80,11 @@ def check_model(caller: str, model: object) -> nn.Module:
                 f"{caller}: {name} must be finite, got {tensor.detach()[wrong].flatten()[0].item()} "
                 f"in {int(wrong.sum())} of {tensor.numel()} places."
             )
-    return model
+
+
+def is_quantized(model: nn.Module) -> bool:
+    """Whether this is a result of `quantize` or `to_integer`."""
+    return any(isinstance(module, EventInput) for module in model.children())
 
 
 def find_layers(model: nn.Module) -> tuple[list[Layer], list[LayerError]]:

@@ -32,9 +32,9 @@ class LayerSize:
     Args:
         name: Name of its neurons.
         neurons: Number of neurons.
-        fan_in: Most synapses of one neuron, recurrent ones and the bias included.
-        synapses: Number of synapses, recurrent ones included; a convolution has one for each neuron and element of its
-            kernel.
+        fan_in: Most synapses of one neuron, recurrent ones and the bias included; those from a pooled input count once
+            for each neuron of its window.
+        synapses: Number of neurons times `fan_in`.
         weights: Number of different weights and biases.
     """
 

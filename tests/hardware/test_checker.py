@@ -118,6 +118,12 @@ def test_sizes_are_those_of_the_network():
     assert (last.neurons, last.fan_in, last.synapses, last.weights) == (5, 96, 480, 480)
 
 
+def test_a_pooled_input_counts_once_for_each_neuron_of_its_window():
+    model = network(nn.AvgPool2d((2, 4)), nn.Flatten(), nn.Linear(4, 3, bias=False), geir.LI())
+    (layer,) = hardware.check(model, hardware.LOIHI2, (1, 4, 8)).layers
+    assert (layer.fan_in, layer.synapses, layer.weights) == (32, 96, 12)
+
+
 def test_the_memory_of_speck_is_counted_in_powers_of_two():
     """sinabs: c 2^(ceil(log2 k) + ceil(log2 f)) words of kernels; 5 * 2^(4 + 7) = 10,240 fit, 40 times 2^(4 + 7) not."""
     fits = network(nn.Conv2d(5, 65, 3), geir.IAF())
@@ -196,6 +202,13 @@ def test_an_unknown_target_is_refused_with_the_names_of_all(function):
 def test_a_model_that_is_no_sequence_is_refused(function):
     with pytest.raises(TypeError, match=r"expected a geir\.SequentialState of connections and neurons, got LIF"):
         function(geir.LIF(), hardware.LOIHI2)
+
+
+@every_function
+def test_a_network_that_is_an_integer_model_already_is_refused(function):
+    integer = hardware.to_integer(network(nn.Linear(4, 4), geir.LIF()), hardware.LOIHI2)
+    with pytest.raises(TypeError, match="expected a network in float"):
+        function(integer, hardware.LOIHI2)
 
 
 def test_an_input_that_the_network_does_not_accept_is_refused():

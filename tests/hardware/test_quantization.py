@@ -340,6 +340,19 @@ def test_what_a_chip_cannot_compute_is_refused_with_module_and_limit(function, m
         function(model, target)
 
 
+def test_hidden_neurons_of_xylo_emit_up_to_31_spikes_and_outputs_one():
+    hidden, _, output = to_integer(recurrent_network(geir.ResetBySubtraction()), XYLO_AUDIO_3)[1:]
+    assert (hidden.max_spikes, output.max_spikes) == (31, 1)
+
+
+def test_a_quantized_network_that_diverged_in_training_is_refused():
+    quantized = quantize(loihi_network(), LOIHI2)
+    with torch.no_grad():
+        quantized[1].connection.weight[0, 0, 0, 0] = float("nan")
+    with pytest.raises(ValueError, match=r"1\.connection\.weight must be finite, got nan in 1 of 54 places"):
+        to_integer(quantized, LOIHI2)
+
+
 def test_a_network_quantized_for_another_chip_is_refused():
     quantized = quantize(loihi_network(), LOIHI2)
     with pytest.raises(ValueError, match="is quantized for Loihi 2, expected Xylo Audio 3"):
