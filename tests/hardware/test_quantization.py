@@ -11,7 +11,7 @@ from torch import nn
 
 import geir
 from geir.hardware import LOIHI2, quantize, QuantizedLayer, SPECK, to_integer, XYLO_AUDIO_3
-from geir.surrogates import MultiSpike
+from geir.surrogates import MultiSpike, Triangle
 
 
 def loihi_network():
@@ -240,6 +240,27 @@ def test_gradients_are_those_of_the_float_network_where_rounding_is_fine():
     torch.testing.assert_close(names["weight"], model[0].weight.grad, rtol=2e-2, atol=0)
     torch.testing.assert_close(names["bias"], model[0].bias.grad, rtol=2e-2, atol=0)
     torch.testing.assert_close(names["log_tau_mem"], model[1].log_tau_mem.grad, rtol=5e-2, atol=0)
+
+
+@pytest.mark.parametrize("v_th", [0.3, 3.0])
+@pytest.mark.parametrize("target", [LOIHI2, XYLO_AUDIO_3])
+def test_gradients_through_spikes_are_those_of_the_float_network(target, v_th):
+    """The surrogate derivative sees distances in the units of the float network, not of the integers."""
+    tau_mem, tau_syn = (-1e-3 / np.log(1 - leak) for leak in (1 / 8, 1 / 4))
+    settings = {"tau_mem": tau_mem, "tau_syn": tau_syn, "v_th": v_th, "surrogate": Triangle(width=v_th)}
+    if target is XYLO_AUDIO_3:
+        settings |= {"reset_mechanism": geir.ResetBySubtraction()}
+    model = geir.SequentialState(nn.Linear(16, 20), geir.LIF(**settings), lift=True)
+    with torch.no_grad():
+        for parameter in model[0].parameters():
+            parameter.mul_(3 * v_th)
+    xs, quantized = spikes_of(60, 8, 16), quantize(model, target)
+    zs = [network(xs)[0] for network in (model, quantized)]
+    assert zs[0].sum() > 200
+    for z in zs:
+        z.sum().backward()
+    gradients = model[0].weight.grad, quantized[1].connection.weight.grad
+    assert (gradients[0] - gradients[1]).norm() < 0.03 * gradients[0].norm()
 
 
 def test_stochastic_rounding_keeps_the_mean_and_stops_in_evaluation_mode():
