@@ -36,6 +36,7 @@ from geir import (  # noqa: E402  (likewise)
     decode,
     encode,
     events,
+    hardware,
     learning,
     measures,
     models,
@@ -90,6 +91,7 @@ NAMESPACES = (
     decode,
     encode,
     events,
+    hardware,
     learning,
     measures,
     models,
@@ -300,6 +302,10 @@ myst_substitutions = {
     "receptive_fields": autodoc_all(receptive_fields),
     "online": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "fptt", "_state", "_traces")),
     "spike_times": autodoc_all(learning, "spike_time"),
+    "hardware": "\n\n".join(
+        autodoc_all(hardware, part) for part in ("checker", "report", "quantization", "integer", "loihi", "xylo", "mismatch")
+    ),
+    "targets": autodoc("geir.hardware.Target", "geir.hardware.Limit"),
     "plasticity": autodoc_all(plasticity),
     "filters": autodoc_all(measures, "filters"),
     "logic": autodoc_all(measures, "logic"),
