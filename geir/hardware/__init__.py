@@ -12,3 +12,11 @@ from .converted_network import (
     AccumulatorState as AccumulatorState,
     ConvertedNetwork as ConvertedNetwork,
 )
+from .counting import (
+    count as count,
+    LayerCounts as LayerCounts,
+    NetworkCounts as NetworkCounts,
+    NeuronCounts as NeuronCounts,
+)
+from .energy import Energy as Energy, ENERGY_MODELS as ENERGY_MODELS, EnergyModel as EnergyModel
+from .neurobench import neurobench_model as neurobench_model

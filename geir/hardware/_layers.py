@@ -233,7 +233,7 @@ class _Reader:
         if isinstance(module, BATCH_NORMS):
             return self._fold(name, module, inputs[0])
         self._check(name, module)
-        module = _copy(module).eval()
+        module = plain_copy(module).eval()
         if isinstance(module, nn.ReLU | nn.ReLU6):
             module.inplace = False
         unique, count = name, 1
@@ -309,7 +309,7 @@ class _Reader:
         return layer.name
 
 
-def _copy(module: nn.Module) -> nn.Module:
+def plain_copy(module: nn.Module) -> nn.Module:
     """A copy of a module without hooks, in which parametrized weights are plain parameters.
 
     `torch.nn.utils.parametrize.remove_parametrizations` would change the class that a copy shares with the original.
