@@ -36,6 +36,7 @@ from geir import (  # noqa: E402  (likewise)
     decode,
     encode,
     events,
+    hardware,
     learning,
     measures,
     models,
@@ -90,6 +91,7 @@ NAMESPACES = (
     decode,
     encode,
     events,
+    hardware,
     learning,
     measures,
     models,
@@ -301,6 +303,10 @@ myst_substitutions = {
     "online": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "fptt", "_state", "_traces")),
     "spike_times": autodoc_all(learning, "spike_time"),
     "plasticity": autodoc_all(plasticity),
+    "conversion": "\n\n".join(
+        autodoc_all(hardware, part) for part in ("conversion", "activations", "converted_network")
+    ),
+    "counting": "\n\n".join(autodoc_all(hardware, part) for part in ("counting", "energy", "neurobench")),
     "filters": autodoc_all(measures, "filters"),
     "logic": autodoc_all(measures, "logic"),
     "distances": autodoc_all(measures, "distances"),
