@@ -111,7 +111,8 @@ def count(model: nn.Module, xs: Tensor, state: object = None, target: str | Ener
 
     Synaptic operations are those of `geir.measures.count_operations`: one for each input that is not zero and each
     synapse that it reaches, exact at the borders of convolutions. If all inputs of a connection in this run are -1, 0
-    or 1, an operation is an accumulate; else it is a multiply-accumulate. Numbers are sums over batch and time.
+    or 1, an operation is an accumulate; else it is a multiply-accumulate. Pooling is not counted. Numbers are sums
+    over batch and time.
 
     An energy estimate multiplies these numbers by published energies of single operations, `ENERGY_MODELS`. It leaves
     out what they leave out, such as static power, and is good for comparing networks on one target rather than targets.

@@ -74,6 +74,7 @@ def test_operations_on_other_inputs_than_spikes_are_multiply_accumulates(values,
 def test_one_input_that_is_not_a_spike_makes_a_cell_multiply_as_it_makes_a_layer():
     torch.manual_seed(0)
     linear = nn.Linear(3, 4)
+    nn.init.uniform_(linear.weight, 1.0, 3.0)
     xs = random_spikes(6, 2, 3).float()
     xs[4, 0, 0] = 0.5
     stepped = geir.Lift(geir.SequentialState(linear, geir.LIFCell()))
@@ -82,6 +83,7 @@ def test_one_input_that_is_not_a_spike_makes_a_cell_multiply_as_it_makes_a_layer
     assert list(cells.connections.values()) == list(layers.connections.values())
     assert list(cells.neurons.values()) == list(layers.neurons.values())
     assert cells.multiply_accumulates == 4 * int(xs.count_nonzero())
+    assert cells.spikes > 5
     assert (cells.accumulates, cells.state_bytes) == (0, layers.state_bytes)
 
 
