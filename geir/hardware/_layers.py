@@ -247,7 +247,7 @@ class _Reader:
         inputs = [value for value in node.args if isinstance(value, fx.Node)]
         if node.op == "call_module":
             target = str(node.target)
-            return target.replace(".", "_") or node.name, self.modules[target], inputs
+            return target.replace(".", "_"), self.modules[target], list(node.all_input_nodes)
         if node.op == "get_attr":
             raise TypeError(
                 f"{self.caller} cannot convert the use of {node.target} in the forward of the model; use it in a "

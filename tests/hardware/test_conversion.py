@@ -386,6 +386,35 @@ def test_bad_data_is_refused(model, data, message):
         from_ann(model, data)
 
 
+class Keywords(nn.Module):
+    """Modules called by keyword, pooling functions, and an argument with a default."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(2, 4, 3)
+        self.head = nn.Linear(4, 3)
+
+    def forward(self, x, unused=None):
+        x = functional.avg_pool2d(torch.relu(self.conv(input=x)), 2)
+        return self.head(input=torch.flatten(functional.adaptive_avg_pool2d(x, (1, 1)), start_dim=1))
+
+
+def test_functions_and_keywords_are_read():
+    torch.manual_seed(0)
+    model = Keywords().double()
+    found = errors(model, from_ann(model, IMAGES.double(), percentile=100), IMAGES.double(), [16, 256])
+    assert found[1] < 0.1 * found[0]
+
+
+def test_a_second_input_is_refused():
+    class Two(nn.Module):
+        def forward(self, x, other):
+            return x + other
+
+    with pytest.raises(TypeError, match="supports networks with one input, but other is another"):
+        from_ann(Two(), X)
+
+
 def test_integer_data_is_refused():
     with pytest.raises(TypeError, match="expected floating-point calibration_data, got torch.uint8"):
         from_ann(chain(), torch.zeros(3, 4, dtype=torch.uint8))
