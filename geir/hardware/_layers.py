@@ -1,109 +1,19 @@
 """A trained network as a list of layers, in the order in which they run."""
 
 import copy
-import operator
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import cast
 
 import torch
 from torch import fx, nn, Tensor
-from torch.nn import functional
 from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
-from ..core.neuron import Dynamics
 from ..core.parameters import Declared
-from .activations import QCFS
-
-# Kinds of layers. Each is linear in its input, apart from the activations.
-CONNECTIONS = (nn.Linear, nn.Conv1d, nn.Conv2d, nn.Conv3d)
-ACTIVATIONS = (nn.ReLU, nn.ReLU6, QCFS)
-POOLS = (
-    nn.AvgPool1d,
-    nn.AvgPool2d,
-    nn.AvgPool3d,
-    nn.AdaptiveAvgPool1d,
-    nn.AdaptiveAvgPool2d,
-    nn.AdaptiveAvgPool3d,
-)
-BATCH_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
-IGNORED = (nn.Identity, nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d)
-
-# Modules that cannot be converted, and what to do instead.
-_TRAIN_AGAIN = "and train again"
-_CURES: tuple[tuple[tuple[type[nn.Module], ...], str], ...] = (
-    (
-        (
-            nn.MaxPool1d,
-            nn.MaxPool2d,
-            nn.MaxPool3d,
-            nn.AdaptiveMaxPool1d,
-            nn.AdaptiveMaxPool2d,
-            nn.AdaptiveMaxPool3d,
-        ),
-        f"the maximum of spikes is not the maximum of rates; use average pooling {_TRAIN_AGAIN}",
-    ),
-    ((nn.Softmax, nn.LogSoftmax, nn.Softmax2d), "remove it from the model and apply it to the converted output"),
-    (
-        (
-            nn.LayerNorm,
-            nn.GroupNorm,
-            nn.RMSNorm,
-            nn.InstanceNorm1d,
-            nn.InstanceNorm2d,
-            nn.InstanceNorm3d,
-        ),
-        f"it depends on the input; use batch normalization, which is folded into weights, {_TRAIN_AGAIN}",
-    ),
-    (
-        (
-            nn.LeakyReLU,
-            nn.PReLU,
-            nn.ELU,
-            nn.CELU,
-            nn.SELU,
-            nn.GELU,
-            nn.SiLU,
-            nn.Mish,
-            nn.Hardswish,
-            nn.Sigmoid,
-            nn.Hardsigmoid,
-            nn.Tanh,
-            nn.Hardtanh,
-            nn.Softplus,
-            nn.Softsign,
-        ),
-        f"rates of spikes follow a ReLU only; use torch.nn.ReLU or geir.hardware.QCFS {_TRAIN_AGAIN}",
-    ),
-    ((Dynamics,), "it has a state already; convert a network without time"),
-)
-
-
-class Add(nn.Module):
-    """The sum of two inputs."""
-
-    def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """Add."""
-        return x + y
-
-
-# Functions and methods in terms of modules: the arguments after the input make the module. Methods are keyed by name.
-_FUNCTIONS: dict[Callable[..., Any] | str, Callable[..., nn.Module]] = {
-    torch.relu: nn.ReLU,
-    functional.relu: nn.ReLU,
-    "relu": nn.ReLU,
-    torch.flatten: lambda start_dim=0, end_dim=-1: nn.Flatten(start_dim, end_dim),
-    "flatten": lambda start_dim=0, end_dim=-1: nn.Flatten(start_dim, end_dim),
-    functional.dropout: lambda *arguments, **keywords: nn.Identity(),
-    functional.avg_pool1d: nn.AvgPool1d,
-    functional.avg_pool2d: nn.AvgPool2d,
-    functional.adaptive_avg_pool1d: nn.AdaptiveAvgPool1d,
-    functional.adaptive_avg_pool2d: nn.AdaptiveAvgPool2d,
-}
-_ADDITIONS = (operator.add, torch.add, "add", "add_")
+from ._kinds import ACTIVATIONS, Add, ADDITIONS, BATCH_NORMS, CONNECTIONS, CURES, FUNCTIONS, IGNORED, POOLS
 
 
 @dataclass(frozen=True)
@@ -255,9 +165,9 @@ class _Reader:
             )
         target = node.target
         name = getattr(target, "__name__", str(target))
-        if target in _ADDITIONS and len(inputs) == 2 and not node.kwargs:
+        if target in ADDITIONS and len(inputs) == 2 and not node.kwargs:
             return node.name, Add(), inputs
-        make = _FUNCTIONS.get(target)
+        make = FUNCTIONS.get(target)
         if make is None or len(inputs) != 1 or node.args[0] is not inputs[0]:
             supported = "relu, flatten, avg_pool2d, adaptive_avg_pool2d, dropout and the addition of two layers"
             raise TypeError(
@@ -277,7 +187,7 @@ class _Reader:
                         "start_dim=1."
                     )
                 return
-        for kinds, cure in _CURES:
+        for kinds, cure in CURES:
             if isinstance(module, kinds):
                 raise TypeError(f"{self.caller} cannot convert {name} ({kind}): {cure}.")
         raise TypeError(

@@ -10,7 +10,8 @@ from torch import nn, Tensor
 from ..containers import SequentialState
 from ..core.resets import ResetBySubtraction
 from ..neurons import IAF
-from ._layers import ACTIVATIONS, Add, check_layers_spike, check_output, CONNECTIONS, INPUT, Layer, POOLS, read_layers
+from ._kinds import ACTIVATIONS, Add, CONNECTIONS, POOLS
+from ._layers import check_layers_spike, check_output, INPUT, Layer, read_layers
 from .activations import QCFS
 from .converted_network import Accumulator, ConvertedNetwork, Scale
 

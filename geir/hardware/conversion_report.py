@@ -9,7 +9,8 @@ from torch import nn, Tensor
 
 from .._util.validation import check_integer
 from ..neurons import IAF
-from ._layers import ACTIVATIONS, INPUT, read_layers
+from ._kinds import ACTIVATIONS
+from ._layers import INPUT, read_layers
 
 
 class LayerError(NamedTuple):

@@ -8,7 +8,8 @@ from torch import nn, Tensor
 
 from ..containers import Network, StateThread
 from ..core.neuron import Dynamics
-from ._layers import Add, INPUT, Layer
+from ._kinds import Add
+from ._layers import INPUT, Layer
 
 
 class AccumulatorState(NamedTuple):
