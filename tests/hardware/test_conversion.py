@@ -2,6 +2,7 @@
 
 import copy
 import math
+from collections import OrderedDict
 
 import numpy as np
 import pytest
@@ -233,6 +234,15 @@ def test_a_chain_becomes_a_sequence_with_the_names_of_the_modules():
         "output",
     ]
     assert isinstance(spiking.relu, geir.IAF)
+
+
+def test_a_layer_called_output_is_kept_beside_the_sum():
+    torch.manual_seed(0)
+    model = nn.Sequential(OrderedDict(hidden=nn.Linear(4, 9), relu=nn.ReLU(), output=nn.Linear(9, 3))).double()
+    spiking = from_ann(model, X.double(), percentile=100)
+    assert list(dict(spiking.named_children())) == ["hidden", "relu", "output", "output_1"]
+    found = errors(model, spiking, X.double(), [16, 256])
+    assert found[1] < 0.1 * found[0]
 
 
 @pytest.mark.parametrize("name", ["nested", "residual"])
