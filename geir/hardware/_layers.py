@@ -208,7 +208,7 @@ class _Reader:
         if layer is None or not isinstance(before_norm, CONNECTIONS):
             raise TypeError(
                 f"{self.caller} folds batch normalization into the connection before it, but {name} ({kind}) does "
-                "not directly follow a Linear or Conv layer; move it there and train again."
+                "not directly follow a Linear or Conv layer that it alone reads; move it there and train again."
             )
         norm = copy.deepcopy(norm).eval()
         if isinstance(before_norm, nn.Linear):

@@ -302,7 +302,7 @@ def chain(*modules):
         (chain(nn.LeakyReLU()), r"cannot convert 2 \(LeakyReLU\): rates of spikes follow a ReLU only"),
         (chain(nn.Softmax(1)), r"cannot convert 2 \(Softmax\): remove it from the model and apply it to the"),
         (chain(nn.LayerNorm(4)), r"cannot convert 2 \(LayerNorm\): .* use batch normalization"),
-        (chain(nn.BatchNorm1d(4)), r"2 \(BatchNorm1d\) does not directly follow a Linear or Conv layer; move it"),
+        (chain(nn.BatchNorm1d(4)), r"2 \(BatchNorm1d\) does not directly follow a Linear or Conv layer that it alone reads; move it"),
         (
             nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.ReLU()),
             r"cannot fold 1 \(BatchNorm1d\), which has no running statistics; build it with track_running_stats=True",
@@ -329,6 +329,22 @@ def chain(*modules):
 def test_what_cannot_be_converted_is_refused_with_its_name_and_a_cure(model, message):
     with pytest.raises(TypeError, match=message):
         from_ann(model, X)
+
+
+def test_batch_normalization_is_not_folded_into_a_layer_that_others_read():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.linear = nn.Linear(4, 4)
+            self.norm = nn.BatchNorm1d(4)
+            self.relu = nn.ReLU()
+
+        def forward(self, x):
+            y = self.linear(x)
+            return self.relu(self.norm(y) + y)
+
+    with pytest.raises(TypeError, match=r"norm \(BatchNorm1d\) does not directly follow a .* layer that it alone reads"):
+        from_ann(Shared(), X)
 
 
 def relu_in_place(model, x):
