@@ -302,7 +302,10 @@ def chain(*modules):
         (chain(nn.LeakyReLU()), r"cannot convert 2 \(LeakyReLU\): rates of spikes follow a ReLU only"),
         (chain(nn.Softmax(1)), r"cannot convert 2 \(Softmax\): remove it from the model and apply it to the"),
         (chain(nn.LayerNorm(4)), r"cannot convert 2 \(LayerNorm\): .* use batch normalization"),
-        (chain(nn.BatchNorm1d(4)), r"2 \(BatchNorm1d\) does not directly follow a Linear or Conv layer that it alone reads; move it"),
+        (
+            chain(nn.BatchNorm1d(4)),
+            r"2 \(BatchNorm1d\) does not directly follow a Linear or Conv layer that it alone reads; move it",
+        ),
         (
             nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.ReLU()),
             r"cannot fold 1 \(BatchNorm1d\), which has no running statistics; build it with track_running_stats=True",
@@ -343,7 +346,9 @@ def test_batch_normalization_is_not_folded_into_a_layer_that_others_read():
             y = self.linear(x)
             return self.relu(self.norm(y) + y)
 
-    with pytest.raises(TypeError, match=r"norm \(BatchNorm1d\) does not directly follow a .* layer that it alone reads"):
+    with pytest.raises(
+        TypeError, match=r"norm \(BatchNorm1d\) does not directly follow a .* layer that it alone reads"
+    ):
         from_ann(Shared(), X)
 
 
@@ -393,7 +398,14 @@ class Doubled(nn.Linear):
         return super().forward(input) * 2
 
 
+class Shifted(QCFS):
+    def forward(self, x):
+        return super().forward(x + 1)
+
+
 def test_a_subclass_with_its_own_forward_is_not_taken_for_its_base():
+    with pytest.raises(TypeError, match=r"cannot convert 1 \(Shifted\); it supports Linear"):
+        from_ann(nn.Sequential(nn.Linear(4, 4), Shifted(4)), X)
     with pytest.raises(TypeError, match="cannot convert the use of 0.weight in the forward of the model; use it in"):
         from_ann(nn.Sequential(Doubled(4, 4), nn.ReLU()), X)
 
