@@ -307,6 +307,10 @@ myst_substitutions = {
     ),
     "targets": autodoc("geir.hardware.Target", "geir.hardware.Limit"),
     "plasticity": autodoc_all(plasticity),
+    "conversion": "\n\n".join(
+        autodoc_all(hardware, part) for part in ("conversion", "activations", "converted_network")
+    ),
+    "counting": "\n\n".join(autodoc_all(hardware, part) for part in ("counting", "energy", "neurobench")),
     "filters": autodoc_all(measures, "filters"),
     "logic": autodoc_all(measures, "logic"),
     "distances": autodoc_all(measures, "distances"),

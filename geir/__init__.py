@@ -17,7 +17,7 @@ lives in a namespace:
 `geir.receptive_fields`   spatial and temporal receptive fields
 `geir.neurons`            every neuron, its forms and its state
 `geir.events`             event cameras: files, streams, tensors
-`geir.hardware`           neuromorphic chips: their limits, quantization, integer models
+`geir.hardware`           neuromorphic chips: limits, quantization, integer models, conversion, cost
 `geir.plot`               plots with matplotlib
 `geir.tensorboard`        activity of a network in TensorBoard
 `geir.testing`            `check_neuron` for models of your own

@@ -1,6 +1,25 @@
-"""Neuromorphic hardware: limits of the chips, quantization-aware training, integer models."""
+"""Neuromorphic hardware: limits of the chips, quantization-aware training, integer models, conversion, cost."""
 
+from .activations import QCFS as QCFS, Ternary as Ternary
 from .checker import check as check
+from .conversion import from_ann as from_ann
+from .conversion_report import (
+    conversion_report as conversion_report,
+    ConversionReport as ConversionReport,
+    LayerError as LayerError,
+)
+from .converted_network import (
+    Accumulator as Accumulator,
+    AccumulatorState as AccumulatorState,
+    ConvertedNetwork as ConvertedNetwork,
+)
+from .counting import (
+    count as count,
+    LayerCounts as LayerCounts,
+    NetworkCounts as NetworkCounts,
+    NeuronCounts as NeuronCounts,
+)
+from .energy import Energy as Energy, ENERGY_MODELS as ENERGY_MODELS, EnergyModel as EnergyModel
 from .integer import to_integer as to_integer
 from .loihi import (
     LoihiLIF as LoihiLIF,
@@ -10,6 +29,7 @@ from .loihi import (
     LoihiState as LoihiState,
 )
 from .mismatch import mismatch as mismatch
+from .neurobench import neurobench_model as neurobench_model
 from .quantization import quantize as quantize, QuantizedLayer as QuantizedLayer
 from .report import Finding as Finding, LayerSize as LayerSize, Report as Report
 from .targets import (

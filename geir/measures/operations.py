@@ -22,7 +22,7 @@ class OperationCounts(NamedTuple):
     macs: int  # multiply-accumulates of the dense product
 
 
-class _Product(NamedTuple):
+class Product(NamedTuple):
     """The product of a connection's input and its weight."""
 
     name: str
@@ -56,8 +56,8 @@ def count_operations(model: nn.Module, *inputs: Any) -> dict[str, OperationCount
     counts: dict[str, OperationCounts] = {}
 
     def add_call(call: Call) -> None:
-        for product in _products(call):
-            new = _count(product)
+        for product in products(call):
+            new = count_product(product)
             old = counts.get(product.name, OperationCounts(0, 0, 0))
             counts[product.name] = OperationCounts(
                 old.events + new.events, old.synops + new.synops, old.macs + new.macs
@@ -68,7 +68,8 @@ def count_operations(model: nn.Module, *inputs: Any) -> dict[str, OperationCount
     return counts
 
 
-def _count(product: _Product) -> OperationCounts:
+def count_product(product: Product) -> OperationCounts:
+    """Count the operations of one product."""
     # With ones in place of spikes and weights, the product itself counts. Integers are exact in float64.
     events = (product.x != 0).double()
     synapses = (product.weight != 0).double()
@@ -77,7 +78,12 @@ def _count(product: _Product) -> OperationCounts:
     return OperationCounts(round(events.sum().item()), round(synops.item()), round(macs.item()))
 
 
-def _products(call: Call) -> Iterator[_Product]:
+def products(call: Call) -> Iterator[Product]:
+    """The products of inputs and weights in one call of a module.
+
+    Raises:
+        TypeError: If the module has weights whose operations are not known.
+    """
     if isinstance(call.module, RecurrentMixin):
         yield from _recurrent_products(call.module, call)
     elif _is_connection(call):
@@ -112,12 +118,12 @@ def _is_connection(call: Call) -> bool:
     return True
 
 
-def _connection_product(call: Call) -> _Product:
+def _connection_product(call: Call) -> Product:
     tensors = _own_tensors(call.module)
     # The bias must have the dtype of the counts, and must not be counted.
     bias = {"bias": torch.zeros_like(tensors["bias"], dtype=torch.float64)} if "bias" in tensors else {}
     multiply = partial(_call_with_weight, call.module, bias)
-    return _Product(call.name, call.arguments[0], tensors["weight"], multiply)
+    return Product(call.name, call.arguments[0], tensors["weight"], multiply)
 
 
 def _call_with_weight(module: nn.Module, others: dict[str, Tensor], x: Tensor, weight: Tensor) -> Tensor:
@@ -130,14 +136,14 @@ def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
     return tensors | dict(module.named_buffers(recurse=False, remove_duplicate=False))
 
 
-def _recurrent_products(module: RecurrentMixin, call: Call) -> Iterator[_Product]:
+def _recurrent_products(module: RecurrentMixin, call: Call) -> Iterator[Product]:
     """Products with the weights of a recurrent neuron. Weights that are modules are recorded as separate calls."""
     prefix = f"{call.name}." if call.name else ""
     given = call.arguments[0]
     state = call.arguments[1] if len(call.arguments) > 1 else None
     xs = given[0] if isinstance(given, tuple) else given
     if isinstance(module.input_weights, Tensor):
-        yield _Product(f"{prefix}input_weights", xs, module.input_weights, functional.linear)
+        yield Product(f"{prefix}input_weights", xs, module.input_weights, functional.linear)
     weights = module.recurrent_weights
     if isinstance(weights, Tensor):
         if not module.autapses:
@@ -147,4 +153,4 @@ def _recurrent_products(module: RecurrentMixin, call: Call) -> Iterator[_Product
         # The input of the recurrent weights is the output of the previous step.
         initial = torch.zeros_like(zs[:1]) if state is None else state.z[None].to(zs.dtype)
         previous = torch.cat([initial, zs])[: len(zs)]
-        yield _Product(f"{prefix}recurrent_weights", previous, weights, functional.linear)
+        yield Product(f"{prefix}recurrent_weights", previous, weights, functional.linear)
