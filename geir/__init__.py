@@ -17,6 +17,7 @@ lives in a namespace:
 `geir.receptive_fields`   spatial and temporal receptive fields
 `geir.neurons`            every neuron, its forms and its state
 `geir.events`             event cameras: files, streams, tensors
+`geir.nir`                networks from and to other frameworks
 `geir.plot`               plots with matplotlib
 `geir.tensorboard`        activity of a network in TensorBoard
 `geir.testing`            `check_neuron` for models of your own
@@ -167,7 +168,7 @@ from .wrappers import (
 __version__ = _version("geir")
 
 # Imported on first use: they need optional packages, or take long to import.
-_LAZY = ("events", "plot", "tasks", "tensorboard", "testing")
+_LAZY = ("events", "nir", "plot", "tasks", "tensorboard", "testing")
 
 
 def __getattr__(name: str) -> _Any:
