@@ -114,17 +114,20 @@ def _collect(graph: Node, prefix: str, depth: int, nodes: dict[str, Node], edges
         edges.append(edge)
 
 
+def _is_graph(node: Node) -> bool:
+    return isinstance(node, import_nir().NIRGraph)
+
+
 def _find_end(graph: Node, name: str, prefix: str, kind: str) -> str:
     """The primitive node at which an edge begins or ends: of an inner graph, its only output or input."""
-    graph_type: type = import_nir().NIRGraph
     path = name
     inner: Any = graph.nodes.get(name)
     if inner is None and "." in name:  # a node of an inner graph
         outer, _, rest = name.partition(".")
         inside: Any = graph.nodes.get(outer)
-        if isinstance(inside, graph_type):
+        if _is_graph(inside):
             return _find_end(inside, rest, f"{prefix}{outer}.", kind)
-    while isinstance(inner, graph_type):
+    while _is_graph(inner):
         ends = [key for key, node in inner.nodes.items() if type(node).__name__ == kind]
         if len(ends) != 1:
             raise NIRError(

@@ -1,6 +1,7 @@
 """Models of geir as nodes of NIR and back, and what of a model NIR has no place for."""
 
 import inspect
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -32,8 +33,8 @@ from .errors import import_nir, NIRError
 
 Metadata = dict[str, Any]
 Values = dict[str, Tensor | float]
-# A field that is no parameter of the model: a number, or made of the model.
-Extra = float | Callable[[Any], Tensor | float]
+# A field that is no parameter of the model, made of the model.
+Extra = Callable[[Any], Tensor | float]
 
 INTEGRATORS: dict[str, Integrator] = {
     type(integrator).__name__: integrator
@@ -70,6 +71,10 @@ def _is(kind: str, **values: Extra) -> tuple[str, dict[str, Extra]]:
     return kind, values
 
 
+def _one(model: Any) -> float:
+    return 1.0
+
+
 def _jump(model: Any) -> Tensor:
     """The weight with which the input of NIR, a current during the step, has the effect of a jump."""
     return model.tau_syn / model.dt
@@ -79,11 +84,11 @@ def _jump(model: Any) -> Tensor:
 _EXPRESSIBLE: dict[type[Dynamics], tuple[str, dict[str, Extra]]] = {
     **{model: _is(kind) for kind, model in NEURONS.items()},
     neurons.CubaLIF: _is("CubaLIF"),
-    neurons.LIBox: _is("LI", r=1.0),
-    neurons.LIFBox: _is("LIF", r=1.0),
-    neurons.ParametricLIF: _is("LIF", r=1.0),
-    neurons.LI: _is("CubaLI", r=1.0, w_in=_jump),
-    neurons.LIF: _is("CubaLIF", r=1.0, w_in=_jump),
+    neurons.LIBox: _is("LI", r=_one),
+    neurons.LIFBox: _is("LIF", r=_one),
+    neurons.ParametricLIF: _is("LIF", r=_one),
+    neurons.LI: _is("CubaLI", r=_one, w_in=_jump),
+    neurons.LIF: _is("CubaLIF", r=_one, w_in=_jump),
     neurons.IAF: _is("IF", r=lambda model: 1 / model.dt),
 }
 _BY_NAME = {model.__name__: model for model in _EXPRESSIBLE}
@@ -114,7 +119,7 @@ def describe(model: Dynamics) -> Description:
         names = kind_of_model.declarations().keys() & set(PARAMETERS.values())
         values: Values = {name: getattr(model, name) for name in names}
         for name, value in extra.items():
-            values[name] = value if isinstance(value, float) else value(model)
+            values[name] = value(model)
     else:
         kind, values = _resemble(model, kind_of_model)
         unsupported.append(f"NIR has no {kind_of_model.__name__}")
