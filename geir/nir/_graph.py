@@ -127,6 +127,10 @@ def _find_end(graph: Node, name: str, prefix: str, kind: str) -> str:
         inside: Any = graph.nodes.get(outer)
         if _is_graph(inside):
             return _find_end(inside, rest, f"{prefix}{outer}.", kind)
+    if inner is None:
+        close = ", ".join(sorted(map(repr, graph.nodes))[:10])
+        raise NIRError(f"an edge {'ends' if kind == 'Input' else 'begins'} here, but there is no such node; "
+                       f"there are {close}", node=prefix + name)  # fmt: skip
     while _is_graph(inner):
         ends = [key for key, node in inner.nodes.items() if type(node).__name__ == kind]
         if len(ends) != 1:
@@ -136,10 +140,6 @@ def _find_end(graph: Node, name: str, prefix: str, kind: str) -> str:
                 node=prefix + path,
             )
         path, inner = f"{path}.{ends[0]}", inner.nodes[ends[0]]
-    if inner is None:
-        close = ", ".join(sorted(map(repr, graph.nodes))[:10])
-        raise NIRError(f"an edge {'ends' if kind == 'Input' else 'begins'} here, but there is no such node; "
-                       f"there are {close}", node=prefix + name)  # fmt: skip
     return prefix + path
 
 

@@ -24,6 +24,8 @@ from .network import NIRNetwork
 
 # What to do with what NIR has no place for.
 OnUnsupported = Literal["refuse", "metadata", "subgraph"]
+# Nodes whose outputs are spikes.
+_SPIKING = ("IF", "LIF", "CubaLIF", "Threshold")
 
 
 def to_nir(model: nn.Module, input_shape: Sequence[int], on_unsupported: OnUnsupported = "refuse") -> Graph:
@@ -33,6 +35,8 @@ def to_nir(model: nn.Module, input_shape: Sequence[int], on_unsupported: OnUnsup
     or the `NIRNetwork` that `from_nir` returns. Neurons are written with all their parameters; step size, integrator
     and reset go into the metadata, so that ``from_nir(to_nir(model))`` computes what `model` does. NIR is in
     continuous time, so other programs may integrate it in another way.
+
+    The maximum over spikes of `torch.nn.MaxPool2d` is written as their sum and a threshold.
 
     A jump of the synaptic current, as in `geir.LIF`, is written as a weight of the input of `tau_syn / dt`: in NIR,
     the input is a current during the step.
@@ -123,9 +127,24 @@ class _Builder:
             if isinstance(module, RecurrentMixin):
                 return self._convert_recurrent(module, path or "recurrent", source)
             shape = self.shapes[source]
+            if type(module) is nn.MaxPool2d:
+                return self._add_max_pool(module, path or "pool", source)
             if isinstance(module, Dynamics):
                 return self._add_neuron(module, path or "neuron", [source], shape)
             return self.add(path or "layer", _stateless_node(module, shape, path), [source], shape)
+
+    def _add_max_pool(self, module: nn.MaxPool2d, name: str, source: str) -> str:
+        """Add the maximum of spikes, which is 1 where their sum is positive."""
+        if type(self.nodes[source]).__name__ not in _SPIKING or "geir_multiple_spikes" in self.nodes[source].metadata:
+            raise NIRError("NIR has no MaxPool2d; it can be written only directly after neurons with spikes of 0 and 1")
+        plain = not module.ceil_mode and not module.return_indices
+        if not plain or not np.all(np.array(module.dilation) == 1):
+            raise NIRError("NIR has no MaxPool2d with ceil_mode, return_indices or dilation")
+        sizes: Any = {key: _both(getattr(module, key)) for key in ("kernel_size", "stride", "padding")}
+        nir = import_nir()
+        pooled = self.add(f"{name}.sum", nir.SumPool2d(**sizes), [source], self.shapes[source])
+        shape = self.shapes[pooled]
+        return self.add(f"{name}.any", nir.Threshold(threshold=np.full(shape, 0.5, np.float32)), [pooled], shape)
 
     def _check_dt(self, dt: float) -> None:
         if self.dt is not None and dt != self.dt:
@@ -318,15 +337,18 @@ def _convolution(module: Any, shape: Shape) -> Any:
     return node
 
 
+def _both(value: int | tuple[int, ...]) -> np.ndarray:
+    """A size in both dimensions."""
+    return np.broadcast_to(np.array(value), 2).copy()
+
+
 def _pool(module: Any, shape: Shape) -> Any:
     if isinstance(module, nn.AvgPool2d) and (module.ceil_mode or not module.count_include_pad):
         raise NIRError("NIR has no AvgPool2d with ceil_mode=True or count_include_pad=False")
     sums = isinstance(module, SumPool2d) or module.divisor_override == 1
     if not sums and module.divisor_override:
         raise NIRError("NIR has no AvgPool2d with divisor_override")
-    sizes = {
-        key: np.broadcast_to(np.array(getattr(module, key)), 2).copy() for key in ("kernel_size", "stride", "padding")
-    }
+    sizes: Any = {key: _both(getattr(module, key)) for key in ("kernel_size", "stride", "padding")}
     return getattr(import_nir(), "SumPool2d" if sums else "AvgPool2d")(**sizes)
 
 
