@@ -210,7 +210,8 @@ def read_outcome(path):
     try:
         network = from_nir(path)
     except NIRError as error:
-        assert error.file == str(path), f"the error does not name the file: {error}"
+        if error.file != str(path):
+            raise AssertionError(f"the error does not name the file: {error}") from error
         return re.sub(r"(['\"]).*\1|[-\d,.]+|\(.*\)|\[.*\]", "", error.reason)[:60]
     sizes = [math.prod(shape) for shape in (*network.input_shapes.values(), *network.output_shapes.values())]
     delays = [layer.longest for layer in network.layers.values() if hasattr(layer, "longest")]

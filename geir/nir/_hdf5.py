@@ -57,7 +57,8 @@ class _Reader:
         self.h5py = load_h5py()
         self.path, self.file, self.max_bytes = path, file, max_bytes
         self.size = os.fstat(file.fileno()).st_size
-        self.objects = self.bytes = 0
+        self.bytes = 0
+        self.addresses: set[int] = set()  # of objects that were read
 
     def error(self, reason: str, offset: int | None = None) -> NIRError:
         return NIRError(reason if offset is None else f"{reason}, at byte {offset:,}", file=self.path)
@@ -69,16 +70,21 @@ class _Reader:
         check_heaps(self)
         try:
             with self.h5py.File(self.file, "r") as root:
+                self._count(root, "/", 0)
                 return self._read_group(root, "", 0)
         except _H5PY_ERRORS as error:
             if isinstance(error, NIRError):
                 raise
             raise self.error(f"the file is damaged, or not HDF5: {error}") from error
 
-    def _count(self, path: str, depth: int) -> None:
-        self.objects += 1
-        if self.objects > _MAX_OBJECTS or depth > _MAX_DEPTH:
-            raise self.error(f"{path} is one of over {_MAX_OBJECTS:,} objects, or nested over {_MAX_DEPTH} deep")
+    def _count(self, item: _Object, path: str, depth: int) -> None:
+        """Check that an object was not read before: by a few links, a small file could contain any number of them."""
+        address = self.h5py.h5o.get_info(item.id).addr
+        if address in self.addresses:
+            raise self.error(f"{path[:200]} is an object with several names")
+        self.addresses.add(address)
+        if len(self.addresses) > _MAX_OBJECTS or depth > _MAX_DEPTH:
+            raise self.error(f"it has over {_MAX_OBJECTS:,} objects, or they are nested over {_MAX_DEPTH} deep")
 
     def _add_bytes(self, path: str, count: int) -> None:
         self.bytes += count
@@ -91,10 +97,10 @@ class _Reader:
         tree: Tree = {}
         for name in group:
             below = f"{path}/{name}"
-            self._count(below, depth)
             if type(group.get(name, getlink=True)).__name__ != "HardLink":
                 raise self.error(f"{below} is a link to another place, which NIR files do not have")
             member = group[name]
+            self._count(member, below, depth)
             if isinstance(member, self.h5py.Group):
                 tree[name] = self._read_group(member, below, depth + 1)
             elif isinstance(member, self.h5py.Dataset):

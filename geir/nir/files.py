@@ -14,7 +14,6 @@ Graph = Any
 
 _MAX_DEPTH = 32
 # The fields of each type of node: those that must be there, and those that may be.
-_NEURON = {"r"}
 FIELDS: dict[str, tuple[set[str], set[str]]] = {
     "Input": ({"shape"}, set()),
     "Output": ({"shape"}, set()),
@@ -36,8 +35,8 @@ FIELDS: dict[str, tuple[set[str], set[str]]] = {
     "CubaLIF": ({"tau_mem", "tau_syn", "r", "v_leak", "v_threshold"}, {"v_reset", "w_in"}),
 }
 # Fields that are arrays in the classes of `nir`; a file may hold a number.
-_ARRAYS = {"weight", "bias", "scale", "delay", "threshold", "r", "tau", "tau_mem", "tau_syn", "v_leak", "v_reset"}
-_ARRAYS |= {"v_threshold", "w_in"}
+_NEURON = {"r", "tau", "tau_mem", "tau_syn", "v_leak", "v_reset", "v_threshold"}
+_ARRAYS = {"weight", "bias", "scale", "delay", "threshold", "w_in", *_NEURON}
 
 
 def read(path: str | os.PathLike[str], max_bytes: int = 1 << 31) -> Graph:
@@ -92,6 +91,9 @@ def _make_node(tree: Tree, name: str, depth: int) -> Node:
         if key in _ARRAYS:
             fields[key] = np.asarray(value)
             check_numbers(kind, key, fields[key], name)
+    shapes = {key: fields[key].shape for key in FIELDS[kind][0] | FIELDS[kind][1] if key in _NEURON and key in fields}
+    if len(set(shapes.values())) > 1:
+        raise NIRError(f"the parameters of {kind} have different shapes: {shapes}", node=name)
     with errors_of(node=name, kind=Exception):
         return _construct(kind, fields, _metadata(tree, name))
 
