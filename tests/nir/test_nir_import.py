@@ -1,15 +1,16 @@
 """NIR graphs run as their equations say; every reference is a loop over the equations in NumPy."""
 
+import itertools
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional
 
 import geir
+from geir.nir import Discretization, from_nir, NIRError, NIRNetwork, Norse, SequentialEuler
 
 nir = pytest.importorskip("nir", reason="NIR graphs need the nir package")
-
-from geir.nir import Discretization, from_nir, NIRError, NIRNetwork, Norse, SequentialEuler
 
 DT = 1e-3
 EULER = SequentialEuler()
@@ -29,7 +30,7 @@ def chain(shape, *nodes):
     """The nodes in sequence."""
     names = [f"n{k}" for k in range(len(nodes))]
     path = ["input", *names, "output"]
-    edges = " ".join(f"{a}-{b}" for a, b in zip(path[:-1], path[1:], strict=True))
+    edges = " ".join(f"{a}-{b}" for a, b in itertools.pairwise(path))
     return graph(edges, input=list(shape), output=nir.Output({"output": None}), **dict(zip(names, nodes, strict=True)))
 
 
@@ -89,7 +90,9 @@ RANGES = {
 def neuron(kind, *shape):
     """A neuron node with another value of every parameter for every neuron."""
     fields = FIELDS[kind].split()
-    made = {field: values(*shape, low=RANGES[field][0], high=RANGES[field][1], seed=k) for k, field in enumerate(fields)}
+    made = {
+        field: values(*shape, low=RANGES[field][0], high=RANGES[field][1], seed=k) for k, field in enumerate(fields)
+    }
     if kind in ("I", "IF"):
         made["r"] = made["r"] / (10 * DT)
     return getattr(nir, kind)(**made), made
@@ -394,7 +397,7 @@ def test_nodes_may_have_names_of_attributes_of_modules():
     path = ["input", *names, "output"]
     built = nir.NIRGraph(
         {"input": nir.Input({"input": np.array([2])}), **nodes, "output": nir.Output({"output": np.array([2])})},
-        list(zip(path[:-1], path[1:], strict=True)),
+        list(itertools.pairwise(path)),
         type_check=False,
     )
     network = import_double(built)
