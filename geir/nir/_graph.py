@@ -4,6 +4,8 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
+
 from .errors import import_nir, NIRError
 from .files import FIELDS
 
@@ -141,6 +143,17 @@ def _find_end(graph: Node, name: str, prefix: str, kind: str) -> str:
             )
         path, inner = f"{path}.{ends[0]}", inner.nodes[ends[0]]
     return prefix + path
+
+
+def holding_delays(graph: FlatGraph, dt: float = 0.0) -> set[str]:
+    """The delays of at least one step of `dt`, rounded; of any length if it is 0."""
+    found = set()
+    for name in graph.nodes:
+        if graph.kind(name) == "Delay":
+            delay = np.asarray(graph.nodes[name].delay)
+            if delay.dtype.kind in "iuf" and bool((delay > 0.5 * dt).all()):
+                found.add(name)
+    return found
 
 
 def order_blocks(graph: FlatGraph, holding: set[str]) -> list[Block]:

@@ -14,7 +14,7 @@ from ..core.neuron import Dynamics
 from ..core.resets import ResetBySubtraction
 from ..surrogates import MultiSpike
 from ..wrappers import RecurrentMixin
-from ._graph import flatten_graph, order_blocks
+from ._graph import flatten_graph, holding_delays, order_blocks
 from ._layers import MatrixProduct, Scale, SumPool2d, Threshold
 from ._models import delay_of, describe, Description, make_node, to_numpy
 from ._shapes import infer_shapes, output_shape, Shape
@@ -72,7 +72,7 @@ def to_nir(model: nn.Module, input_shape: Sequence[int], on_unsupported: OnUnsup
         builder.add("output", _output(builder.shapes[last]), [last], builder.shapes[last])
         graph = builder.graph()
     flat = flatten_graph(graph)
-    infer_shapes(flat, order_blocks(flat, set()))
+    infer_shapes(flat, order_blocks(flat, holding_delays(flat)))
     return graph
 
 

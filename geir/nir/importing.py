@@ -2,14 +2,13 @@
 
 import os
 from dataclasses import replace
-from typing import Any
 
 import numpy as np
 import torch
 
 from .._util.validation import is_positive_finite
 from ..core.integrators import Integrator
-from ._graph import FlatGraph, flatten_graph, order_blocks
+from ._graph import FlatGraph, flatten_graph, holding_delays, order_blocks
 from ._layers import make_layer, NEURONS
 from ._models import restore
 from ._shapes import infer_shapes
@@ -78,8 +77,7 @@ def _make_network(
     flat = flatten_graph(graph)
     if discretization.late_weights:
         flat = _with_late_weights(flat, step)
-    holding = {name for name, node in flat.nodes.items() if type(node).__name__ == "Delay" and _holds(node, step)}
-    blocks = order_blocks(flat, holding)
+    blocks = order_blocks(flat, holding_delays(flat, step))
     shapes = infer_shapes(flat, blocks)
     layers = {}
     for name, node in flat.nodes.items():
@@ -89,12 +87,6 @@ def _make_network(
                 layer = restore(node, flat.kind(name), shapes[0][name], dt, dtype)
         layers[name] = layer or make_layer(node, name, shapes[0][name], step, discretization, dtype)
     return NIRNetwork(flat, blocks, layers, shapes, step, discretization)
-
-
-def _holds(node: Any, dt: float) -> bool:
-    with np.errstate(all="ignore"):
-        delay = np.asarray(node.delay)
-        return delay.dtype.kind in "iuf" and bool((np.round(delay / dt) >= 1).all())
 
 
 def _with_late_weights(graph: FlatGraph, dt: float) -> FlatGraph:

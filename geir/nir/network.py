@@ -243,4 +243,4 @@ class NIRNetwork(nn.Module):
 
 def holds(delay: Delay) -> bool:
     """Whether every delay takes at least one step, so that the output does not depend on the present input."""
-    return bool((torch.round(delay.delay / delay.dt) >= 1).all())
+    return bool((delay.delay > 0.5 * delay.dt).all())
