@@ -13,8 +13,10 @@ _MAX_OBJECTS = 1_000_000
 _MAX_DEPTH = 64
 # A chunk is decompressed as a whole.
 _MAX_CHUNK_BYTES = 1 << 28
-# Characters that are read at a time.
-_TEXT_BLOCK = 1 << 20
+# Bytes of all texts: names of types, edges and metadata.
+_MAX_TEXT_BYTES = 1 << 26
+# Bytes of texts that are read at a time, if each is as large as the file.
+_TEXT_BLOCK_BYTES = 1 << 24
 # Errors that h5py raises on invalid files.
 _H5PY_ERRORS = (OSError, KeyError, RuntimeError, ValueError, TypeError, OverflowError, AttributeError, MemoryError)
 
@@ -57,7 +59,7 @@ class _Reader:
         self.h5py = load_h5py()
         self.path, self.file, self.max_bytes = path, file, max_bytes
         self.size = os.fstat(file.fileno()).st_size
-        self.bytes = 0
+        self.bytes = self.text_bytes = 0
         self.addresses: set[int] = set()  # of objects that were read
 
     def error(self, reason: str, offset: int | None = None) -> NIRError:
@@ -128,7 +130,7 @@ class _Reader:
         if data.ndim == 0:
             return self._decode(data[()], path)
         # Every text may be as large as the file, and many may be the same.
-        rows = max(1, _TEXT_BLOCK * 16 // max(1, self.size) // max(1, math.prod(data.shape[1:])))
+        rows = max(1, _TEXT_BLOCK_BYTES // max(1, self.size) // max(1, math.prod(data.shape[1:])))
         texts: list[np.ndarray] = []
         for first in range(0, len(data), min(rows, 4096)):
             block = data[first : first + min(rows, 4096)]
@@ -137,7 +139,9 @@ class _Reader:
         return np.concatenate(texts) if texts else np.empty(data.shape, object)
 
     def _decode(self, text: Any, path: str) -> str:
-        self._add_bytes(path, len(text))
+        self.text_bytes += len(text)
+        if self.text_bytes > _MAX_TEXT_BYTES:
+            raise self.error(f"{path} takes the text beyond {_MAX_TEXT_BYTES:,} bytes")
         try:
             return text.decode() if isinstance(text, bytes) else str(text)
         except UnicodeDecodeError:

@@ -54,6 +54,7 @@ RESETS: dict[str, Reset] = {
     "SnnTorchSubtraction": SnnTorchSubtraction(),
     "ResetAtCrossing": ResetAtCrossing(),
     "DelayedReset(ResetToValue)": DelayedReset(by=ResetToValue()),
+    "DelayedReset(ResetToValue, after_integration)": DelayedReset(by=ResetToValue(), after_integration=True),
     "DelayedReset(ResetBySubtraction)": DelayedReset(by=ResetBySubtraction()),
 }
 

@@ -73,9 +73,12 @@ class DelayedReset(Reset):
 
     Args:
         by: The reset that is done late.
+        after_integration: Whether reset to a value comes after integration, too, as in snnTorch's `Synaptic`,
+            `RSynaptic` and `RLeaky`; it comes before in `Leaky`.
     """
 
     by: Reset = _BY_SUBTRACTION
+    after_integration: bool = False
 
     def apply(self, z: Tensor, v: Tensor, v_reset: Tensor, v_th: Tensor) -> Tensor:
         return v

@@ -64,7 +64,7 @@ class _FrameworkResets(IntegrateAndFire[AnyState], ABC):
             after = self.advance(x, state, coefficients)
             z = self.surrogate(after.v - v_th - fired * (v_th - v_reset))
             return z, self.reset(z, after)
-        if isinstance(mechanism.by, ResetToValue):
+        if isinstance(mechanism.by, ResetToValue) and not mechanism.after_integration:
             after = self.advance(x, state._replace(v=mechanism.by(fired, state.v, v_reset, v_th)), coefficients)
         else:
             after = self.advance(x, state, coefficients)
