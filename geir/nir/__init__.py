@@ -22,3 +22,12 @@ from .exporting import to_nir as to_nir
 from .files import read as read, write as write
 from .importing import from_nir as from_nir
 from .network import NIRNetwork as NIRNetwork, NIRState as NIRState
+from .neurons import (
+    CubaLIFNode as CubaLIFNode,
+    CubaLINode as CubaLINode,
+    IFNode as IFNode,
+    INode as INode,
+    LIFNode as LIFNode,
+    LINode as LINode,
+    PotentialState as PotentialState,
+)
