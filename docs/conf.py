@@ -41,6 +41,7 @@ from geir import (  # noqa: E402  (likewise)
     measures,
     models,
     neurons,
+    nir,
     plasticity,
     plot,
     receptive_fields,
@@ -96,6 +97,7 @@ NAMESPACES = (
     measures,
     models,
     neurons,
+    nir,
     plasticity,
     plot,
     receptive_fields,
@@ -301,6 +303,7 @@ myst_substitutions = {
     "models": autodoc_all(models),
     "receptive_fields": autodoc_all(receptive_fields),
     "online": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "fptt", "_state", "_traces")),
+    "nir": autodoc_all(nir),
     "spike_times": autodoc_all(learning, "spike_time"),
     "hardware": "\n\n".join(
         autodoc_all(hardware, part) for part in ("checker", "report", "quantization", "integer", "loihi", "xylo", "mismatch")

@@ -18,6 +18,7 @@ lives in a namespace:
 `geir.neurons`            every neuron, its forms and its state
 `geir.events`             event cameras: files, streams, tensors
 `geir.hardware`           neuromorphic chips: limits, quantization, integer models, conversion, cost
+`geir.nir`                networks from and to other frameworks
 `geir.plot`               plots with matplotlib
 `geir.tensorboard`        activity of a network in TensorBoard
 `geir.testing`            `check_neuron` for models of your own
@@ -168,7 +169,7 @@ from .wrappers import (
 __version__ = _version("geir")
 
 # Imported on first use: they need optional packages, or take long to import.
-_LAZY = ("events", "hardware", "plot", "tasks", "tensorboard", "testing")
+_LAZY = ("events", "hardware", "nir", "plot", "tasks", "tensorboard", "testing")
 
 
 def __getattr__(name: str) -> _Any:

@@ -152,7 +152,12 @@ class Wrapper(Composite, Dynamics, ABC):
 
     def require_potential(self) -> None:
         """Raise `TypeError` if the wrapped model has no membrane potential."""
-        state = self.neuron.initial_state(torch.empty((), device="meta"))
+        rest = self.neuron.rest()
+        # With one value for each neuron, the resting state has their shape.
+        shape = (
+            torch.broadcast_tensors(*map(torch.as_tensor, rest))[0].shape if hasattr(rest, "_fields") and rest else ()
+        )
+        state = self.neuron.initial_state(torch.empty(shape, device="meta"))
         if not has_potential(state):
             parts = f"has only {', '.join(state._fields)}" if state else "is empty"
             raise TypeError(

@@ -45,3 +45,14 @@ def test_the_gradient_passes_through_the_refractory_period():
     (grad,) = torch.autograd.grad(state.wait.sum(), xs)
     assert zs.sum() > 0
     assert grad.abs().sum() > 0
+
+
+def test_every_neuron_may_have_a_resting_potential_of_its_own():
+    """The resting state then has the shape of the neurons, also when it is looked at without input."""
+    v_rest = torch.tensor([-0.2, 0.0, 0.3])
+    neuron = geir.LIFRefrac(v_rest=v_rest, v_reset=-1.0)
+    _, state = neuron(torch.zeros(5, 2, 3))
+    torch.testing.assert_close(state.neuron.v, v_rest.expand(2, 3))
+    assert geir.LIFMC(3, v_rest=v_rest)
+    assert geir.Noisy(geir.LIF(v_rest=v_rest))
+    assert geir.Stochastic(geir.LIF(v_rest=v_rest))

@@ -2,8 +2,7 @@
 
 import mmap
 import struct
-
-from .source import Source
+from typing import Protocol
 
 _SIGNATURE = b"GCOL\x01\0\0\0"
 _HEAD_BYTES = 16
@@ -11,7 +10,20 @@ _HEAD_BYTES = 16
 _OBJECT = struct.Struct("<HH4xQ")
 
 
-def check_heaps(source: Source, scanned_bytes: int | None = None) -> None:
+class _File(Protocol):
+    def fileno(self) -> int: ...
+
+
+class DamagedFile(Protocol):
+    """A file and the error to raise if it is damaged."""
+
+    @property
+    def file(self) -> _File: ...
+
+    def error(self, reason: str, offset: int | None = None) -> Exception: ...
+
+
+def check_heaps(source: DamagedFile, scanned_bytes: int | None = None) -> None:
     """Check the chains of objects in global heaps, because the HDF5 library does not end on some damaged ones.
 
     Args:
@@ -20,7 +32,7 @@ def check_heaps(source: Source, scanned_bytes: int | None = None) -> None:
             default is everywhere.
 
     Raises:
-        EventFileError: If a heap is damaged.
+        Exception: The error of the file, if a heap is damaged.
     """
     with mmap.mmap(source.file.fileno(), 0, access=mmap.ACCESS_READ) as data:
         gap = None if scanned_bytes is None else (scanned_bytes, len(data) - scanned_bytes)

@@ -1,0 +1,447 @@
+"""NIR graphs run as their equations say; every reference is a loop over the equations in NumPy."""
+
+import itertools
+
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional
+
+import geir
+from geir.nir import Discretization, from_nir, NIRError, NIRNetwork, Norse, SequentialEuler
+
+nir = pytest.importorskip("nir", reason="NIR graphs need the nir package")
+
+DT = 1e-3
+EULER = SequentialEuler()
+
+
+def graph(edges, **nodes):
+    """A graph with edges written as "a-b b-c"; shapes of inputs and outputs are written as lists."""
+    made = {}
+    for name, node in nodes.items():
+        if isinstance(node, list):
+            node = nir.Output({"output": np.array(node)}) if "output" in name else nir.Input({"input": np.array(node)})
+        made[name] = node
+    return nir.NIRGraph(made, [tuple(edge.split("-")) for edge in edges.split()], type_check=False)
+
+
+def chain(shape, *nodes):
+    """The nodes in sequence."""
+    names = [f"n{k}" for k in range(len(nodes))]
+    path = ["input", *names, "output"]
+    edges = " ".join(f"{a}-{b}" for a, b in itertools.pairwise(path))
+    return graph(edges, input=list(shape), output=nir.Output({"output": None}), **dict(zip(names, nodes, strict=True)))
+
+
+def values(*shape, low=0.0, high=1.0, seed=0):
+    return np.random.default_rng(seed).uniform(low, high, shape)
+
+
+def run(network, xs):
+    ys, _ = network(torch.as_tensor(xs))
+    return ys.detach().numpy()
+
+
+def import_double(source, integrator=EULER, dt=DT):
+    return from_nir(source, dt=dt, integrator=integrator, dtype=torch.float64)
+
+
+def euler(kind, p, xs):
+    """Output of a neuron node by Euler's method, currents first."""
+    v = np.broadcast_to(p.get("v_leak", 0.0), xs.shape[1:]).astype(float)
+    i = np.zeros(xs.shape[1:])
+    outputs = []
+    for x in xs:
+        if kind.startswith("Cuba"):
+            i = i + DT / p["tau_syn"] * (p["w_in"] * x - i)
+            x = i
+        tau = p.get("tau", p.get("tau_mem"))
+        v = v + DT * p["r"] * x if tau is None else v + DT / tau * (p["v_leak"] - v + p["r"] * x)
+        if "v_threshold" in p:
+            z = v > p["v_threshold"]
+            v = np.where(z, p["v_reset"], v)
+            outputs.append(z.astype(float))
+        else:
+            outputs.append(v)
+    return np.stack(outputs)
+
+
+FIELDS = {
+    "I": "r",
+    "IF": "r v_threshold v_reset",
+    "LI": "tau r v_leak",
+    "LIF": "tau r v_leak v_threshold v_reset",
+    "CubaLI": "tau_mem tau_syn r v_leak w_in",
+    "CubaLIF": "tau_mem tau_syn r v_leak v_threshold v_reset w_in",
+}
+RANGES = {
+    "tau": (5e-3, 2e-2),
+    "tau_mem": (5e-3, 2e-2),
+    "tau_syn": (2e-3, 1e-2),
+    "r": (0.5, 3.0),
+    "v_leak": (-0.3, 0.2),
+    "v_threshold": (0.3, 0.6),
+    "v_reset": (-0.5, 0.1),
+    "w_in": (0.5, 4.0),
+}
+
+
+def neuron(kind, *shape):
+    """A neuron node with another value of every parameter for every neuron."""
+    fields = FIELDS[kind].split()
+    made = {
+        field: values(*shape, low=RANGES[field][0], high=RANGES[field][1], seed=k) for k, field in enumerate(fields)
+    }
+    if kind in ("I", "IF"):
+        made["r"] = made["r"] / (10 * DT)
+    return getattr(nir, kind)(**made), made
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_every_parameter_of_every_neuron_counts(kind):
+    node, parameters = neuron(kind, 3, 4)
+    xs = 3 * values(80, 2, 3, 4, seed=9)
+    expected = euler(kind, parameters, xs)
+    if "v_threshold" in parameters:
+        assert expected.sum() > 100
+    network = import_double(chain([3, 4], node))
+    np.testing.assert_allclose(run(network, xs), expected, rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("kind", FIELDS)
+def test_parameters_absent_from_old_files_have_the_values_of_the_specification(kind):
+    """`v_reset` is 0 and `w_in` is 1."""
+    _, parameters = neuron(kind, 4)
+    for field, default in (("v_reset", 0.0), ("w_in", 1.0)):
+        if field in parameters:
+            parameters[field] = np.full(4, default)
+    given = {field: value for field, value in parameters.items() if field not in ("v_reset", "w_in")}
+    xs = 3 * values(60, 4, seed=9)
+    network = import_double(chain([4], getattr(nir, kind)(**given)))
+    np.testing.assert_allclose(run(network, xs), euler(kind, parameters, xs), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("shape", "node", "reference"),
+    [
+        ([3], nir.Linear(weight=values(4, 3)), lambda x: x @ values(4, 3).T),
+        ([3], nir.Affine(weight=values(4, 3), bias=values(4)), lambda x: x @ values(4, 3).T + values(4)),
+        ([5, 3], nir.Linear(weight=values(5, 4, 3)), lambda x: np.einsum("bkj,...bj->...bk", values(5, 4, 3), x)),
+        (
+            [5, 3],
+            nir.Affine(weight=values(5, 4, 3), bias=values(5, 4)),
+            lambda x: np.einsum("bkj,...bj->...bk", values(5, 4, 3), x) + values(5, 4),
+        ),
+        ([2, 3], nir.Scale(scale=values(2, 3)), lambda x: x * values(2, 3)),
+        ([2, 3], nir.Threshold(threshold=values(2, 3)), lambda x: (x > values(2, 3)).astype(float)),
+        ([2, 3, 4], nir.Flatten({"input": None}, 0, -1), lambda x: x.reshape(*x.shape[:-3], 24)),
+        ([2, 3, 4], nir.Flatten({"input": None}), lambda x: x.reshape(*x.shape[:-2], 12)),
+        ([2, 3, 4], nir.Flatten({"input": None}, 0, 1), lambda x: x.reshape(*x.shape[:-3], 6, 4)),
+        ([4], nir.Delay(delay=np.array([0, 1, 2, 3]) * DT), lambda x: shifted(x, [0, 1, 2, 3])),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+@pytest.mark.parametrize("batch", [(), (2,), (2, 3)])
+def test_stateless_nodes_and_delays(shape, node, reference, batch):
+    xs = values(6, *batch, *shape, seed=5)
+    network = import_double(chain(shape, node))
+    np.testing.assert_allclose(run(network, xs), reference(xs), rtol=1e-12, atol=1e-12)
+
+
+def shifted(xs, steps):
+    ys = np.zeros_like(xs)
+    for neuron_index, count in enumerate(steps):
+        ys[count:, ..., neuron_index] = xs[: len(xs) - count, ..., neuron_index]
+    return ys
+
+
+@pytest.mark.parametrize("groups", [1, 2])
+@pytest.mark.parametrize("stride", [(1, 1), (2, 1)])
+@pytest.mark.parametrize("padding", [(0, 0), (1, 2), "valid", "same"])
+@pytest.mark.parametrize("kernel", [(3, 3), (3, 2)])
+# PyTorch says that it copies the input.
+@pytest.mark.filterwarnings("ignore:Using padding='same'")
+def test_convolutions_equal_sums_over_windows(groups, stride, padding, kernel):
+    weight, bias = values(4, 4 // groups, *kernel), values(4)
+    node = nir.Conv2d(None, weight, np.array(stride), padding if isinstance(padding, str) else np.array(padding),
+                      np.array([1, 1]), groups, bias)  # fmt: skip
+    xs = values(2, 3, 4, 7, 8, seed=3)
+    if padding == "same" and stride != (1, 1):
+        with pytest.raises(NIRError, match="'same' with a stride"):
+            import_double(chain([4, 7, 8], node))
+        return
+    if padding == "same":  # one more below and on the right for even kernels
+        total = [k - 1 for k in kernel]
+        sides = [(n // 2, n - n // 2) for n in total]
+    else:
+        sides = [(p, p) for p in ((0, 0) if padding == "valid" else padding)]
+    padded = np.pad(xs, [(0, 0)] * 3 + sides)
+    rows = range(0, padded.shape[3] - kernel[0] + 1, stride[0])
+    columns = range(0, padded.shape[4] - kernel[1] + 1, stride[1])
+    expected = np.zeros((2, 3, 4, len(rows), len(columns)))
+    size_in, size_out = 4 // groups, 4 // groups
+    for a, row in enumerate(rows):
+        for b, column in enumerate(columns):
+            window = padded[..., row : row + kernel[0], column : column + kernel[1]]
+            for k in range(4):
+                group = k // size_out
+                part = window[:, :, group * size_in : (group + 1) * size_in]
+                expected[:, :, k, a, b] = (part * weight[k]).sum((2, 3, 4)) + bias[k]
+    np.testing.assert_allclose(run(import_double(chain([4, 7, 8], node)), xs), expected, rtol=1e-10)
+
+
+def test_convolution_in_one_dimension_with_dilation_and_stride():
+    weight, bias = values(6, 2, 3), values(6)
+    node = nir.Conv1d(None, weight, 2, 1, 2, 2, bias)
+    xs = values(5, 4, 11, seed=2)
+    expected = functional.conv1d(*map(torch.tensor, (xs, weight, bias)), stride=2, padding=1, dilation=2, groups=2)
+    np.testing.assert_allclose(run(import_double(chain([4, 11], node)), xs), expected.numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("kind", ["SumPool2d", "AvgPool2d"])
+def test_pooling_with_padding_sums_or_averages_windows(kind):
+    node = getattr(nir, kind)(kernel_size=np.array([3, 2]), stride=np.array([2, 1]), padding=np.array([1, 0]))
+    xs = values(2, 3, 5, 4, seed=1)
+    padded = np.pad(xs, [(0, 0), (0, 0), (1, 1), (0, 0)])
+    expected = np.stack(
+        [np.stack([padded[..., r : r + 3, c : c + 2].sum((2, 3)) for c in range(3)], -1) for r in (0, 2, 4)], -2
+    )
+    expected = expected / (1 if kind == "SumPool2d" else 6)
+    np.testing.assert_allclose(run(import_double(chain([3, 5, 4], node)), xs), expected, rtol=1e-12)
+
+
+def recurrent_reference(parameters, weight, bias, xs, initial_bias=True):
+    """A LIF layer whose weighted spikes arrive one step later."""
+    z, outputs = np.zeros(xs.shape[1:]), []
+    v = np.broadcast_to(parameters["v_leak"], xs.shape[1:])
+    for step, x in enumerate(xs):
+        feedback = z @ weight.T + bias if step or initial_bias else 0.0
+        v = v + DT / parameters["tau"] * (parameters["v_leak"] - v + parameters["r"] * (x + feedback))
+        z = (v > parameters["v_threshold"]).astype(float)
+        v = np.where(z > 0, parameters["v_reset"], v)
+        outputs.append(z)
+    return np.stack(outputs)
+
+
+def recurrent_graph(weight, bias):
+    node, parameters = neuron("LIF", 5)
+    back = nir.Affine(weight=weight, bias=bias)
+    return graph("input-lif lif-back back-lif lif-output", input=[5], lif=node, back=back, output=[5]), parameters
+
+
+@pytest.mark.parametrize(("discretization", "initial_bias"), [(Discretization(), True), (Norse(), False)])
+def test_feedback_takes_one_step(discretization, initial_bias):
+    weight, bias = 4 * values(5, 5, low=-1), values(5)
+    recurrent, parameters = recurrent_graph(weight, bias)
+    xs = 4 * values(60, 3, 5, seed=8)
+    expected = recurrent_reference(parameters, weight, bias, xs, initial_bias)
+    assert expected.sum() > 100
+    assert (expected != recurrent_reference(parameters, 0 * weight, 0 * bias, xs)).sum() > 30
+    np.testing.assert_array_equal(run(import_double(recurrent, discretization), xs), expected)
+
+
+def test_names_and_order_of_nodes_do_not_matter():
+    """Files list nodes by name, and edges in any order."""
+    weight, bias = 4 * values(5, 5, low=-1), values(5)
+    recurrent, parameters = recurrent_graph(weight, bias)
+    xs = 4 * values(40, 5, seed=8)
+    expected = recurrent_reference(parameters, weight, bias, xs)
+    for names in ({"lif": "z", "back": "a"}, {"lif": "a", "back": "z"}, {"input": "zz", "lif": "lif1.lif"}):
+        nodes = {names.get(name, name): node for name, node in reversed(recurrent.nodes.items())}
+        edges = [(names.get(a, a), names.get(b, b)) for a, b in reversed(recurrent.edges)]
+        renamed = nir.NIRGraph(nodes, edges, type_check=False)
+        np.testing.assert_array_equal(run(import_double(renamed), xs), expected)
+
+
+def test_a_cycle_of_several_nodes_takes_one_step_in_all():
+    """Two layers with feedback from the second to the first: feed-forward within the step."""
+    first, p = neuron("LIF", 4)
+    second, q = neuron("LIF", 4)
+    forth, back = 5 * values(4, 4, seed=1), 5 * values(4, 4, low=-1, seed=2)
+    xs = 4 * values(50, 4, seed=7)
+    loop = graph(
+        "input-a a-forth forth-b b-back back-a b-output",
+        input=[4],
+        a=first,
+        forth=nir.Linear(weight=forth),
+        b=second,
+        back=nir.Linear(weight=back),
+        output=[4],
+    )
+
+    def step(parameters, v, x):
+        v = v + DT / parameters["tau"] * (parameters["v_leak"] - v + parameters["r"] * x)
+        z = (v > parameters["v_threshold"]).astype(float)
+        return np.where(z > 0, parameters["v_reset"], v), z
+
+    va, vb, zb, expected = p["v_leak"], q["v_leak"], np.zeros(4), []
+    for x in xs:
+        va, za = step(p, va, x + back @ zb)
+        vb, zb = step(q, vb, forth @ za)
+        expected.append(zb)
+    assert np.sum(expected) > 20
+    np.testing.assert_array_equal(run(import_double(loop), xs), np.stack(expected))
+
+
+@pytest.mark.parametrize("steps", [1, 3])
+def test_a_cycle_through_a_delay_takes_that_delay_and_no_more(steps):
+    weight = np.eye(3) * 0.5
+    loop = graph(
+        "input-sum sum-delay delay-back back-sum sum-output",
+        input=[3],
+        sum=nir.Scale(scale=np.ones(3)),
+        delay=nir.Delay(delay=np.full(3, steps * DT)),
+        back=nir.Linear(weight=weight),
+        output=[3],
+    )
+    xs = np.zeros((10, 3))
+    xs[0] = 1
+    expected = np.zeros((10, 3))
+    for t in range(10):
+        expected[t] = xs[t] + (0.5 * expected[t - steps] if t >= steps else 0)
+    np.testing.assert_allclose(run(import_double(loop), xs), expected)
+
+
+def test_several_inputs_and_outputs_have_names():
+    network = import_double(
+        graph(
+            "x-a y-a a-output1 y-output2",
+            x=[3],
+            y=[3],
+            a=nir.Scale(scale=np.full(3, 2.0)),
+            output1=[3],
+            output2=[3],
+        )
+    )
+    x, y = torch.tensor(values(4, 3)), torch.tensor(values(4, 3, seed=1))
+    outputs, _ = network({"x": x, "y": y})
+    torch.testing.assert_close(outputs["output1"], 2 * (x + y))
+    torch.testing.assert_close(outputs["output2"], y)
+    with pytest.raises(TypeError, match="a tensor for each of its inputs, x, y, got a dictionary with x"):
+        network({"x": x})
+    with pytest.raises(TypeError, match="pass a dictionary"):
+        network(x)
+    with pytest.raises(ValueError, match="differ in time or batch"):
+        network({"x": x, "y": y[:2]})
+
+
+def test_nested_graphs_equal_flat_ones():
+    node, _ = neuron("LIF", 4)
+    weight = values(4, 4)
+    inner = graph("input-w w-output", input=[4], w=nir.Linear(weight=weight), output=[4])
+    middle = graph("input-lif lif-inner inner-lif lif-output", input=[4], lif=node, inner=inner, output=[4])
+    nested = graph("input-middle middle-output", input=[4], middle=middle, output=[4])
+    flat = graph("input-lif lif-w w-lif lif-output", input=[4], lif=node, w=nir.Linear(weight=weight), output=[4])
+    xs = 4 * values(50, 2, 4)
+    network = import_double(nested)
+    assert "middle.inner.w" in network
+    np.testing.assert_array_equal(run(network, xs), run(import_double(flat), xs))
+
+
+def test_graphs_of_old_versions_without_inputs_and_outputs_run():
+    node, parameters = neuron("LIF", 4)
+    old = graph("w-lif", w=nir.Linear(weight=values(4, 3)), lif=node)
+    xs = 6 * values(30, 3)
+    np.testing.assert_array_equal(run(import_double(old), xs), euler("LIF", parameters, xs @ values(4, 3).T))
+
+
+def test_a_run_in_parts_equals_one_run():
+    weight, bias = 4 * values(5, 5, low=-1), values(5)
+    recurrent, _ = recurrent_graph(weight, bias)
+    recurrent.nodes |= {"late": nir.Delay(delay=np.full(5, 2 * DT)), "out2": nir.Output({"output": np.array([5])})}
+    recurrent.edges += [("lif", "late"), ("late", "out2")]
+    network = import_double(recurrent)
+    xs = torch.tensor(4 * values(40, 2, 5))
+    whole, _ = network(xs)
+    state, parts = None, []
+    for part in xs.split([1, 7, 0, 32]):
+        ys, state = network(part, state)
+        parts.append(ys)
+    assert whole["output"].sum() > 50
+    for name in whole:
+        torch.testing.assert_close(torch.cat([part[name] for part in parts]), whole[name], rtol=0, atol=0)
+
+
+def test_gradients_reach_all_weights():
+    weight, bias = 4 * values(5, 5, low=-1), values(5)
+    recurrent, _ = recurrent_graph(weight, bias)
+    recurrent.nodes["first"] = nir.Linear(weight=4 * values(5, 5))
+    recurrent.edges = [("input", "first"), ("first", "lif"), *recurrent.edges[1:]]
+    network = from_nir(recurrent, dt=DT)
+    ys, _ = network(torch.rand(30, 2, 5))
+    ys.sum().backward()
+    gradients = {name: parameter.grad for name, parameter in network.named_parameters()}
+    assert len(gradients) == 3
+    assert all(gradient is not None and gradient.abs().sum() > 0 for gradient in gradients.values())
+
+
+def test_networks_can_be_converted_copied_and_saved(tmp_path):
+    recurrent, _ = recurrent_graph(4 * values(5, 5, low=-1), values(5))
+    network = from_nir(recurrent, dt=DT)
+    twin = from_nir(recurrent, dt=DT)
+    torch.nn.init.zeros_(twin["back"].weight)
+    twin.load_state_dict(network.state_dict())
+    xs = 4 * torch.rand(30, 5)
+    ys, state = network(xs)
+    torch.testing.assert_close(twin(xs)[0], ys, rtol=0, atol=0)
+    torch.save(state, tmp_path / "state.pt")
+    again = torch.load(tmp_path / "state.pt")
+    torch.testing.assert_close(network(xs, again)[0], network(xs, state)[0], rtol=0, atol=0)
+    assert network.double()(xs.double())[0].dtype == torch.float64
+
+
+def test_nodes_may_have_names_of_attributes_of_modules():
+    names = ["type", "forward", "train", "type_", "a.b", ""]
+    nodes = {name: nir.Scale(scale=np.full(2, k + 1.0)) for k, name in enumerate(names)}
+    path = ["input", *names, "output"]
+    built = nir.NIRGraph(
+        {"input": nir.Input({"input": np.array([2])}), **nodes, "output": nir.Output({"output": np.array([2])})},
+        list(itertools.pairwise(path)),
+        type_check=False,
+    )
+    network = import_double(built)
+    assert isinstance(network, NIRNetwork)
+    np.testing.assert_allclose(run(network, np.ones((1, 2))), np.full((1, 2), 720.0))
+    assert set(network) == {"input", *names, "output"}
+
+
+def test_integrators_of_geir_give_their_solution():
+    """`Exact` equals the closed form for constant input."""
+    node = nir.LI(tau=np.full(1, 1e-2), r=np.full(1, 2.0), v_leak=np.full(1, 0.5))
+    ys = run(import_double(chain([1], node), geir.Exact(), 1e-3), np.ones((20, 1)))
+    t = 1e-3 * np.arange(1, 21)[:, None]
+    np.testing.assert_allclose(ys, 2.5 - 2.0 * np.exp(-t / 1e-2), rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"dt": 0.0}, ValueError, "dt must be a positive number of seconds, got 0.0"),
+        ({"dt": float("nan")}, ValueError, "dt must be a positive"),
+        ({"dt": "fast"}, ValueError, "dt must be a positive"),
+        ({"integrator": "euler"}, TypeError, "integrator must be an integrator such as geir.Exact"),
+    ],
+)
+def test_invalid_arguments_are_refused(arguments, error, message):
+    with pytest.raises(error, match=message):
+        from_nir(chain([2], nir.Scale(scale=np.ones(2))), **arguments)
+
+
+@pytest.mark.parametrize(
+    ("xs", "error", "message"),
+    [
+        (torch.ones(3, 4), ValueError, r"input of shape \(time, ..., 2\) for 'input', got \(3, 4\)"),
+        (torch.ones(2), ValueError, r"input of shape \(time, ..., 2\)"),
+        (torch.ones(3, 2, dtype=torch.int64), TypeError, "floating-point input for 'input', got torch.int64"),
+        ([1.0, 2.0], TypeError, "a tensor for each of its inputs"),
+    ],
+)
+def test_invalid_input_is_refused(xs, error, message):
+    with pytest.raises(error, match=message):
+        from_nir(chain([2], nir.Scale(scale=np.ones(2))))(xs)
+
+
+def test_states_of_others_are_refused():
+    with pytest.raises(TypeError, match="expected a NIRState as its state, got dict"):
+        from_nir(chain([2], nir.Scale(scale=np.ones(2))))(torch.ones(1, 2), {})
