@@ -65,7 +65,7 @@ class Settings:
     steps: int = field(default=8, metadata={"help": "time steps of 1 ms for which an image is shown"})
     learning_rate: float = field(default=1e-3, metadata={"help": "learning rate with real weights"})
     binary_learning_rate: float = field(default=5e-3, metadata={"help": "learning rate with binary weights"})
-    metaplasticity: float = field(default=1.35, metadata={"help": "metaplasticity of binary weights"})
+    metaplasticity: float = field(default=8.0, metadata={"help": "metaplasticity of binary weights"})
     intelligence: float = field(default=0.1, metadata={"help": "strength of synaptic intelligence"})
     damping: float = field(default=1e-3, metadata={"help": "damping of synaptic intelligence"})
     elasticity: float = field(default=100.0, metadata={"help": "strength of elastic weight consolidation"})
