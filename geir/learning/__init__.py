@@ -13,7 +13,7 @@ from .consolidation import (
 )
 from .fptt import FPTT as FPTT, FPTTState as FPTTState
 from .hebbian import hebb as hebb, HebbianLayer as HebbianLayer, HebbianState as HebbianState, oja as oja
-from .meta import adapt as adapt
+from .maml import adapt as adapt
 from .metaplastic import (
     binarize as binarize,
     BinaryWeight as BinaryWeight,
