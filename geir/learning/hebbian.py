@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import nn, Tensor
 
+from .._util.precision import widen
 from .._util.state import AnyState, state_type
 from .._util.validation import unwrap_output
 from ..core.neuron import Dynamics
@@ -113,11 +114,13 @@ class HebbianLayer(Declared):
         """
         n_out, n_in = self.connection.weight.shape
         current = x.new_zeros(*x.shape[:-1], n_out)
+        # Traces change in steps too small for half precision.
+        wide = widen(current)
         return HebbianState(
             neuron=self.neuron.initial_state(current),
-            trace=x.new_zeros(*x.shape[:-1], n_out, n_in),
-            pre=x.new_zeros(*x.shape[:-1], n_in),
-            post=current,
+            trace=wide.new_zeros(*x.shape[:-1], n_out, n_in),
+            pre=wide.new_zeros(*x.shape[:-1], n_in),
+            post=wide,
             z=current,
         )
 
@@ -166,7 +169,8 @@ class HebbianLayer(Declared):
 
     def _step(self, x: Tensor, state: HebbianState) -> HebbianState:
         source = state.z if self.recurrent else x
-        current = self.connection(source) + ((self.alpha * state.trace) @ source.unsqueeze(-1)).squeeze(-1)
+        plastic = ((self.alpha * state.trace) @ widen(source).unsqueeze(-1)).squeeze(-1)
+        current = (self.connection(source) + plastic).to(x.dtype)
         if self.recurrent:
             current = current + x
         zs, neuron = self.neuron(current.unsqueeze(0), state.neuron)

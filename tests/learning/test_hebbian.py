@@ -129,6 +129,18 @@ def test_it_works_in_a_sequence_and_is_saved():
         torch.testing.assert_close(model(xs, state)[0], ys)
 
 
+def test_traces_stay_in_single_precision():
+    model, xs = layer().float(), inputs().float()
+    _, expected = model(xs)
+    zs, state = model.bfloat16()(xs.bfloat16())
+    assert zs.dtype == torch.bfloat16
+    assert {part.dtype for part in (state.trace, state.pre, state.post)} == {torch.float32}
+    assert expected.trace.abs().max() > 0.1
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        _, state = model.float()(xs)
+    assert state.trace.dtype == torch.float32
+
+
 def test_training_makes_a_layer_that_learns_associations_by_itself():
     """Two cues are shown with a partner each, which is drawn for every episode; then one cue recalls its partner."""
     torch.manual_seed(0)
