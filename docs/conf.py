@@ -299,9 +299,7 @@ myst_substitutions = {
     "models": autodoc_all(models),
     "receptive_fields": autodoc_all(receptive_fields),
     "online": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "fptt", "_state", "_traces")),
-    "continual": "\n\n".join(
-        autodoc_all(learning, part) for part in ("metaplastic", "consolidation", "benna_fusi")
-    ),
+    "continual": "\n\n".join(autodoc_all(learning, part) for part in ("metaplastic", "consolidation", "benna_fusi")),
     "learning_to_learn": "\n\n".join(
         [*(autodoc_all(learning, part) for part in ("maml", "hebbian")), autodoc("geir.learning.second_derivatives")]
     ),
