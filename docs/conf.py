@@ -304,6 +304,10 @@ myst_substitutions = {
     "receptive_fields": autodoc_all(receptive_fields),
     "online": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "fptt", "_state", "_traces")),
     "nir": autodoc_all(nir),
+    "continual": "\n\n".join(autodoc_all(learning, part) for part in ("metaplastic", "consolidation", "benna_fusi")),
+    "learning_to_learn": "\n\n".join(
+        [*(autodoc_all(learning, part) for part in ("maml", "hebbian")), autodoc("geir.learning.second_derivatives")]
+    ),
     "spike_times": autodoc_all(learning, "spike_time"),
     "hardware": "\n\n".join(
         autodoc_all(hardware, part) for part in ("checker", "report", "quantization", "integer", "loihi", "xylo", "mismatch")

@@ -1,9 +1,25 @@
 """Learning rules derived from the neuron's equations: online gradients at every step, with memory that does not depend
-on the number of steps, and gradients of spike times, exact in continuous time."""
+on the number of steps, and gradients of spike times, exact in continuous time. Continual learning, and learning to
+learn."""
 
+from .._runtime.kernels import second_derivatives as second_derivatives
 from ._state import OnlineLayerState as OnlineLayerState, ReadoutTraces as ReadoutTraces
 from ._traces import Traces as Traces
+from .benna_fusi import BennaFusi as BennaFusi
+from .consolidation import (
+    Consolidation as Consolidation,
+    ElasticWeightConsolidation as ElasticWeightConsolidation,
+    SynapticIntelligence as SynapticIntelligence,
+)
 from .fptt import FPTT as FPTT, FPTTState as FPTTState
+from .hebbian import hebb as hebb, HebbianLayer as HebbianLayer, HebbianState as HebbianState, oja as oja
+from .maml import adapt as adapt
+from .metaplastic import (
+    binarize as binarize,
+    BinaryWeight as BinaryWeight,
+    metaplastic_groups as metaplastic_groups,
+    MetaplasticAdam as MetaplasticAdam,
+)
 from .online import Online as Online
 from .rules import (
     Adaptive as Adaptive,

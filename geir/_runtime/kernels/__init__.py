@@ -1,6 +1,7 @@
 """The code that runs a step over time: kernels derived from the step, and the reference loop that defines the
 result."""
 
+from .differentiable import second_derivatives as second_derivatives
 from .direct import run_directly as run_directly
 from .direct_preparation import prepare_call as prepare_call
 from .fused import Fused as Fused, fused as fused

@@ -69,7 +69,10 @@ def _backward(plan: Plan, *flat: Tensor | None) -> tuple[Tensor, ...]:
 
 
 def _raise_second_derivative() -> None:
-    raise RuntimeError("Kernels have no second derivative; use the reference loop for it: LIF(unroll=geir.reference).")
+    raise RuntimeError(
+        "Kernels have no second derivative; use the reference loop for it: run the model in the context "
+        "geir.learning.second_derivatives(), or make it LIF(unroll=geir.reference)."
+    )
 
 
 # `Function` declares its methods with *args and **kwargs, and so do these, to be compatible.

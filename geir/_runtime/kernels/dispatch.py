@@ -6,6 +6,8 @@ import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 
+from .differentiable import needs_second_derivatives
+
 
 class Route(NamedTuple):
     """How to call a run."""
@@ -15,11 +17,12 @@ class Route(NamedTuple):
 
 
 def is_special() -> bool:
-    """Whether a transform, a dispatch mode or forward mode is active."""
+    """Whether a transform, a dispatch mode, forward mode or `second_derivatives` is active."""
     return (
         peek_interpreter_stack() is not None
         or torch._C._len_torch_dispatch_stack() > 0
         or torch.autograd.forward_ad._current_level >= 0
+        or needs_second_derivatives()
     )
 
 

@@ -11,6 +11,7 @@ from ..._util.state import AnyState
 from ..compiler import NoCompilerError
 from ..stepper import Stepper
 from .autograd import run_differentiably
+from .differentiable import needs_second_derivatives
 from .plan import Plan, Tensors
 from .program import NotFusableError
 from .program_cache import prepare_run, unstack_state
@@ -23,7 +24,8 @@ class Fused:
     """Runs a model over time inside kernels derived from its step. The default.
 
     A step that is not elementwise runs on the reference loop, with one warning, and so does every step on a
-    machine without a C compiler. Forward-mode differentiation uses the reference loop without a warning.
+    machine without a C compiler. Forward-mode differentiation and `geir.learning.second_derivatives` use the
+    reference loop without a warning.
 
     Args:
         checkpoint_every: Number of steps between the states kept for the backward pass, which recomputes the
@@ -52,7 +54,7 @@ class Fused:
     ) -> tuple[Tensor, AnyState]:
         """Like `reference`."""
         possible = stepper.elementwise and xs.numel() and xs.device.type in ("cpu", "cuda")
-        if not possible or torch.autograd.forward_ad._current_level >= 0:
+        if not possible or torch.autograd.forward_ad._current_level >= 0 or needs_second_derivatives():
             return self._run_reference(stepper, xs, state, record_states)
         try:
             run = _run_feedforward if stepper.feedback is None else run_recurrent
