@@ -46,6 +46,8 @@ from .containers import (
     checkpoint as checkpoint,
     compress_spikes as compress_spikes,
     detach as detach,
+    diagnose as diagnose,
+    init_weights as init_weights,
     Lift as Lift,
     Network as Network,
     RecurrentSequential as RecurrentSequential,
@@ -110,6 +112,10 @@ from .neurons import (
     IzhikevichRecurrent as IzhikevichRecurrent,
     IzhikevichRecurrentCell as IzhikevichRecurrentCell,
     KLIF as KLIF,
+    Leaky as Leaky,
+    LeakyCell as LeakyCell,
+    LeakyRecurrent as LeakyRecurrent,
+    LeakyRecurrentCell as LeakyRecurrentCell,
     LI as LI,
     LIBox as LIBox,
     LIBoxCell as LIBoxCell,
@@ -147,6 +153,7 @@ from .neurons import (
     QIF as QIF,
     ResonateAndFire as ResonateAndFire,
     SlidingParallelSpikingNeuron as SlidingParallelSpikingNeuron,
+    SynapticLeaky as SynapticLeaky,
 )
 from .plasticity import LIFCorrelation as LIFCorrelation, LIFCorrelationCell as LIFCorrelationCell
 from .wrappers import (
