@@ -1,5 +1,6 @@
 """Encode values as the times of spikes."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
@@ -31,9 +32,18 @@ def constant_current_lif(x: Tensor, steps: int, neuron: Layer | None = None) -> 
 
     Raises:
         ValueError: If `steps` is not an integer >= 0.
+
+    Warns:
+        UserWarning: If no current reaches the threshold of the default neuron, such as intensities in [0, 1].
     """
     check_integer("encode.constant_current_lif", steps=steps)
     if neuron is None:
+        if x.numel() and not torch.compiler.is_compiling() and not x.is_meta and bool((x <= 1).all()):
+            warnings.warn(
+                "encode.constant_current_lif: no current exceeds 1, the threshold of LIFBox(), so there will be no "
+                f"spike; the largest is {x.max().item():.3g}. Scale intensities in [0, 1], for example by 10.",
+                stacklevel=2,
+            )
         neuron = LIFBox().to(x.device, wide_dtype(x.dtype))
     zs, _ = neuron(x.expand(steps, *x.shape))
     return zs

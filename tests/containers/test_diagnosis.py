@@ -143,6 +143,7 @@ class Overflow(nn.Module):
         return xs / 0.0
 
 
+@pytest.mark.filterwarnings("ignore:.*times are in seconds")
 @pytest.mark.parametrize("case", CASES)
 def test_every_kind_of_fault_is_found_with_its_cure(case):
     make, xs, layer, problem, cure = CASES[case]

@@ -220,6 +220,7 @@ def test_the_gradient_of_the_stored_number_is_that_of_the_logarithm_or_logit():
     assert neuron.logit_share.grad.item() == pytest.approx(3 * (1.3 / 3) * (1.7 / 3))
 
 
+@pytest.mark.filterwarnings("ignore:.*times are in seconds")
 def test_a_learnable_value_is_exactly_the_one_that_was_given():
     values = torch.tensor([1e-3, 0.02, 7.0])
     lif = geir.LIF(tau_mem=geir.learnable(values))
