@@ -48,9 +48,13 @@ from .containers import (
     detach as detach,
     diagnose as diagnose,
     init_weights as init_weights,
+    initial_state as initial_state,
     Lift as Lift,
+    move_state as move_state,
     Network as Network,
     RecurrentSequential as RecurrentSequential,
+    replace_parts as replace_parts,
+    reset as reset,
     SequentialState as SequentialState,
 )
 from .core import (
@@ -157,6 +161,8 @@ from .neurons import (
 )
 from .plasticity import LIFCorrelation as LIFCorrelation, LIFCorrelationCell as LIFCorrelationCell
 from .wrappers import (
+    BeforeReset as BeforeReset,
+    BeforeResetCell as BeforeResetCell,
     CellMixin as CellMixin,
     Compartments as Compartments,
     CompartmentsCell as CompartmentsCell,

@@ -56,6 +56,7 @@ VARIATIONS = [
     geir.Stochastic(geir.ALIF(), hazard=SigmoidalHazard(), seed=1),
     geir.Refractory(geir.Noisy(geir.Stochastic(geir.LIF(), seed=1), seed=1)),
     geir.Compartments(geir.AdEx(), 4),
+    geir.BeforeReset(geir.ALIF()),
     ExponentialSynapse(),
     AlphaSynapse(),
     DoubleExponentialSynapse(),
