@@ -20,7 +20,7 @@ _FEEDFORWARD_SHARE = 0.9
 
 
 @torch.no_grad()
-def init_weights(model: nn.Module, *, rate: float = 50.0, xi: float = 0.7) -> nn.Module:
+def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50.0, xi: float = 0.7) -> nn.Module:
     r"""Initialize the weights of a network so that all of its layers fire: fluctuation-driven initialization.
 
     The weights of a layer with :math:`n` inputs that fire at the rate :math:`\nu` are drawn from a normal distribution
@@ -54,7 +54,8 @@ def init_weights(model: nn.Module, *, rate: float = 50.0, xi: float = 0.7) -> nn
 
     Args:
         model: The network; its weights are changed in place.
-        rate: Rate of the input spikes, in Hz. For currents: their mean square in each step, divided by `dt`.
+        xs: Typical input over time, spikes or currents. Its mean square, divided by `dt`, is used as `rate`.
+        rate: Rate of the input spikes, in Hz, if `xs` is not given.
         xi: Distance to threshold in standard deviations of the potential, :math:`\xi`. Smaller values make the layers
             fire more.
 
@@ -62,9 +63,9 @@ def init_weights(model: nn.Module, *, rate: float = 50.0, xi: float = 0.7) -> nn
         The model.
 
     Raises:
-        TypeError: If `model` is not a module.
-        ValueError: If the model has no spiking neuron or no weights before one, a number is not positive, a lazy
-            module has no weights yet, or a neuron spikes for no input.
+        TypeError: If `model` is not a module, or `xs` is not a tensor.
+        ValueError: If the model has no spiking neuron or no weights before one, a number is not positive, `xs` is zero
+            everywhere or not finite, a lazy module has no weights yet, or a neuron spikes for no input.
 
     >>> import geir
     >>> model = geir.SequentialState(nn.Linear(100, 50), geir.LIF(), nn.Linear(50, 10), geir.LI(), lift=True)
@@ -86,6 +87,8 @@ def init_weights(model: nn.Module, *, rate: float = 50.0, xi: float = 0.7) -> nn
             f"init_weights found no weights before the spiking neurons of {type(model).__name__}; it sets those of "
             "torch.nn.Linear, convolutions and recurrent layers."
         )
+    if xs is not None:
+        rate = _mean_square(xs) / float(groups[0].neuron.dt)
     measurements = _Measurements(xi)
     activity = Activity(rate, 2 * rate**2)
     for group in groups:
@@ -94,6 +97,17 @@ def init_weights(model: nn.Module, *, rate: float = 50.0, xi: float = 0.7) -> nn
         # A layer that hardly fires is assumed to fire at 1 Hz, or its weights would have no limit.
         activity = following if following.rate >= 1.0 else Activity(1.0, 1.0)
     return model
+
+
+def _mean_square(xs: object) -> float:
+    if not isinstance(xs, Tensor):
+        raise TypeError(f"init_weights expected typical input, a tensor (time, batch, ...), got {type(xs).__name__}.")
+    value = xs.detach().double().square().mean().item()
+    if not 0 < value < math.inf:
+        raise ValueError(
+            f"init_weights expected input that is finite and not zero everywhere, got a mean square of {value}."
+        )
+    return value
 
 
 @dataclass(frozen=True)

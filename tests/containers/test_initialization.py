@@ -155,6 +155,15 @@ def test_the_seed_decides_about_the_weights_and_about_nothing_else():
     assert torch.equal(torch.rand(()), after_noisy)
 
 
+def test_typical_input_replaces_the_rate():
+    xs = torch.full((20, 3, 100), 0.5)
+    torch.manual_seed(3)
+    measured = geir.init_weights(deep_network(LIF, depth=2), xs)
+    torch.manual_seed(3)
+    given = geir.init_weights(deep_network(LIF, depth=2), rate=250.0)
+    torch.testing.assert_close(measured[0].weight, given[0].weight)
+
+
 def test_threshold_weight_takes_an_instance_too():
     assert geir.models.threshold_weight(LIF()) == geir.models.threshold_weight(LIF)
 
@@ -163,6 +172,8 @@ def test_threshold_weight_takes_an_instance_too():
     ("call", "error", "message"),
     [
         (lambda: geir.init_weights(LIF), TypeError, "init_weights expected a module, got"),
+        (lambda: geir.init_weights(deep_network(LIF), 50.0), TypeError, "typical input, a tensor .*, got float"),
+        (lambda: geir.init_weights(deep_network(LIF), torch.zeros(5, 2, 100)), ValueError, "a mean square of 0.0"),
         (lambda: geir.init_weights(nn.Linear(3, 3)), ValueError, "found no spiking neuron in Linear"),
         (lambda: geir.init_weights(SequentialState(LIF())), ValueError, "found no weights before the spiking neurons"),
         (
