@@ -66,6 +66,8 @@ class SequentialState(nn.Sequential):
         self._check_time()
 
     def _check_time(self) -> None:
+        self._role: Role
+        self._warning: str | None
         self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
 
     def time_role(self) -> Role:

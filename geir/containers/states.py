@@ -207,7 +207,8 @@ def _choose(state: Any, rest: Any, samples: Tensor | None, dimension: int = 0) -
         if isinstance(state, DelayState):
             dimension = 1
         parts = [_choose(*pair, samples, dimension) for pair in zip(state, rest, strict=True)]
-        return type(state)(*parts) if hasattr(state, "_fields") else type(state)(parts)
+        kind: Any = type(state)
+        return kind(*parts) if hasattr(state, "_fields") else kind(parts)
     return state
 
 

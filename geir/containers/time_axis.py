@@ -1,7 +1,7 @@
 """Mistakes about the time axis that can be recognized from the modules of a network."""
 
 from collections.abc import Iterable, Iterator
-from typing import Literal
+from typing import Any, cast, Literal
 
 from torch import nn, Tensor
 
@@ -42,8 +42,7 @@ def role(module: nn.Module) -> Role:
         return "step"
     if isinstance(module, Dynamics | nn.RNNBase):
         return "time"
-    known = getattr(module, "time_role", None)  # of containers
-    return known() if callable(known) else None
+    return cast(Any, module).time_role() if hasattr(module, "time_role") else None  # of containers
 
 
 def describe(name: object, module: nn.Module) -> str:
@@ -54,7 +53,8 @@ def describe(name: object, module: nn.Module) -> str:
 def check_lifted(module: nn.Module) -> None:
     """Raise `TypeError` if a module that is to be lifted takes all steps already."""
     # A lifted `Lift` of a stateless module folds another axis, which is well defined.
-    if role(module) == "time" and not (type(module).__name__ == "Lift" and role(module.module) is None):
+    inner: Any = module.module if type(module).__name__ == "Lift" else None
+    if role(module) == "time" and not (inner is not None and role(inner) is None):
         name = type(module).__name__
         raise TypeError(
             f"Lift expected a module that processes one step, such as torch.nn.Linear or a cell, got {name}, which "

@@ -20,7 +20,7 @@ def check_labels(caller: str, scores: Tensor, labels: object, *, soft: bool = Fa
     """
     if not isinstance(labels, Tensor):
         raise TypeError(f"{caller} expected a tensor of class labels, got {type(labels).__name__}.")
-    shape = tuple(scores.shape)
+    shape: tuple[int, ...] = tuple(scores.shape)
     if labels.is_floating_point():
         if soft and labels.shape == scores.shape:
             return labels
@@ -30,15 +30,15 @@ def check_labels(caller: str, scores: Tensor, labels: object, *, soft: bool = Fa
         )
     if scores.dim() == 0:
         raise ValueError(f"{caller} expected an input of shape (time, batch, classes), got one without classes.")
-    expected = (*shape[:1], *shape[2:]) if len(shape) > 1 else ()
-    if tuple(labels.shape) != expected:
+    expected: tuple[int, ...] = (*shape[:1], *shape[2:]) if len(shape) > 1 else ()
+    if labels.shape != expected:
         hint = " Time is the first dimension: if the batch is, pass xs.transpose(0, 1)." if expected else ""
         raise ValueError(
             f"{caller} expected labels of shape {expected}, one for each sample of the output, which has shape "
             f"(time, batch, classes) = (..., {', '.join(map(str, shape))}); got {tuple(labels.shape)}.{hint}"
         )
     labels = labels.long()
-    classes = shape[1] if len(shape) > 1 else shape[0]
+    classes = scores.shape[min(1, scores.dim() - 1)]
     # Where the labels are numbers at hand: reading them elsewhere would wait for a GPU, or is impossible.
     known = labels.device.type == "cpu" and not torch.compiler.is_compiling() and peek_interpreter_stack() is None
     if known and labels.numel() and not isinstance(labels, torch._subclasses.FakeTensor):
