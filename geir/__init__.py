@@ -48,9 +48,15 @@ from .containers import (
     checkpoint as checkpoint,
     compress_spikes as compress_spikes,
     detach as detach,
+    diagnose as diagnose,
+    init_weights as init_weights,
+    initial_state as initial_state,
     Lift as Lift,
+    move_state as move_state,
     Network as Network,
     RecurrentSequential as RecurrentSequential,
+    replace_parts as replace_parts,
+    reset as reset,
     SequentialState as SequentialState,
 )
 from .core import (
@@ -112,6 +118,10 @@ from .neurons import (
     IzhikevichRecurrent as IzhikevichRecurrent,
     IzhikevichRecurrentCell as IzhikevichRecurrentCell,
     KLIF as KLIF,
+    Leaky as Leaky,
+    LeakyCell as LeakyCell,
+    LeakyRecurrent as LeakyRecurrent,
+    LeakyRecurrentCell as LeakyRecurrentCell,
     LI as LI,
     LIBox as LIBox,
     LIBoxCell as LIBoxCell,
@@ -149,9 +159,12 @@ from .neurons import (
     QIF as QIF,
     ResonateAndFire as ResonateAndFire,
     SlidingParallelSpikingNeuron as SlidingParallelSpikingNeuron,
+    SynapticLeaky as SynapticLeaky,
 )
 from .plasticity import LIFCorrelation as LIFCorrelation, LIFCorrelationCell as LIFCorrelationCell
 from .wrappers import (
+    BeforeReset as BeforeReset,
+    BeforeResetCell as BeforeResetCell,
     CellMixin as CellMixin,
     Compartments as Compartments,
     CompartmentsCell as CompartmentsCell,

@@ -40,6 +40,8 @@ NEURONS = [
     geir.neurons.GatedLIF(),
     geir.neurons.KLIF(),
     geir.neurons.ParametricLIF(),
+    geir.Leaky(),
+    geir.SynapticLeaky(),
 ]
 # Other settings, wrappers and synapses.
 VARIATIONS = [
@@ -48,11 +50,13 @@ VARIATIONS = [
     geir.ALIF(surrogate=MultiGaussian()),
     geir.AdEx(integrator=geir.RungeKutta4(), surrogate=Sigmoid()),
     geir.IAF(surrogate=MultiSpike(), reset_mechanism=geir.ResetBySubtraction()),
+    geir.Leaky(reset_delay=False, reset_mechanism=geir.ResetToValue()),
     geir.Refractory(geir.ALIF(), period=2e-3),
     geir.Noisy(geir.LIF(), seed=1),
     geir.Stochastic(geir.ALIF(), hazard=SigmoidalHazard(), seed=1),
     geir.Refractory(geir.Noisy(geir.Stochastic(geir.LIF(), seed=1), seed=1)),
     geir.Compartments(geir.AdEx(), 4),
+    geir.BeforeReset(geir.ALIF()),
     ExponentialSynapse(),
     AlphaSynapse(),
     DoubleExponentialSynapse(),

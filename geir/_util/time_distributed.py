@@ -26,6 +26,8 @@ def fold_time(module: Callable[[Tensor], object], xs: Tensor) -> Tensor:
         ys = module(xs.flatten(0, 1))
     except Exception as error:
         error.add_note(f"{name} was applied over time: (time, batch, ...) = {shape}, with time folded into the batch.")
+        if not xs.is_floating_point():
+            error.add_note(f"Its input is {xs.dtype}; convert it with .float().")
         raise
     if not isinstance(ys, Tensor) or ys.dim() == 0 or ys.shape[0] != xs.shape[0] * xs.shape[1]:
         got = f"a tensor of shape {tuple(ys.shape)}" if isinstance(ys, Tensor) else type(ys).__name__

@@ -20,8 +20,14 @@ def check_has_time(caller: str, values: Tensor) -> None:
 
     Raises:
         ValueError: If there is no time dimension or no step.
-        TypeError: If the values are not floating-point.
+        TypeError: If the values are not a floating-point tensor.
     """
+    if isinstance(values, tuple):
+        raise TypeError(
+            f"{caller} expected a tensor over time, got a tuple; pass the output without its state: zs, _ = model(xs)."
+        )
+    if not isinstance(values, Tensor):
+        raise TypeError(f"{caller} expected a tensor over time, got {type(values).__name__}.")
     if values.dim() == 0 or not len(values):
         raise ValueError(
             f"{caller} expected an input of shape (time, ...) with at least one step, got shape {tuple(values.shape)}."

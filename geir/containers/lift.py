@@ -9,6 +9,7 @@ from torch import nn, Tensor
 
 from .._util.time_distributed import fold_time
 from .constant_input import is_constant, is_modified, register_samplewise, run_once
+from .time_axis import check_batch, check_lifted, Role
 
 # How a container calls a module: (module, input, state) to (output, next state). `()` stands for "no state".
 
@@ -32,7 +33,7 @@ class Lift(nn.Module):
         module: The module to lift.
 
     Raises:
-        TypeError: If `module` is not a module.
+        TypeError: If `module` is not a module, or runs over time itself, such as `torch.nn.LSTM` or `LIF`.
 
     >>> Lift(nn.Conv2d(1, 8, 3))(torch.zeros(20, 16, 1, 28, 28)).shape
     torch.Size([20, 16, 8, 26, 26])
@@ -42,7 +43,12 @@ class Lift(nn.Module):
         super().__init__()
         if not isinstance(module, nn.Module):
             raise TypeError(f"Lift expected a module, got {module!r}.")
+        check_lifted(module)
         self.module = module
+
+    def time_role(self) -> Role:
+        """It takes all steps."""
+        return "time"
 
     def forward(self, xs: Tensor | tuple[Tensor, object], state: object = None) -> Tensor | tuple[Tensor, object]:
         """Run over time.
@@ -93,6 +99,7 @@ class Lift(nn.Module):
 
 
 def _run_stateless(module: nn.Module, xs: Tensor) -> Tensor:
+    check_batch(module, xs)
     if is_constant(xs):
         ys, count = run_once([module], xs)
         if count:

@@ -5,6 +5,7 @@ from abc import ABC, abstractmethod
 from torch import nn, Tensor
 
 from .lift import call_module, call_over_time, is_container_state, is_stateful
+from .time_axis import is_cell, Role
 
 
 class StateThread:
@@ -46,10 +47,16 @@ class StateThread:
             The output of the last module, shape (time, batch, ...).
 
         Raises:
-            ValueError: If the state has no entry left for a stateful module.
+            ValueError: If the state has no entry left for a stateful module, or a module is a cell.
         """
         for module in modules:
             if is_stateful(module):
+                if is_cell(module):
+                    kind = type(module).__name__
+                    raise ValueError(
+                        f"{self._name} runs over time, but {kind} processes one step; use {kind.removesuffix('Cell')}, "
+                        f"or Lift({kind}(...)), which steps it through time."
+                    )
                 xs, next_state = call_module(module, xs, self._next_entry())
                 self._next_states.append(next_state)
             else:
@@ -120,6 +127,10 @@ class Network(nn.Module, ABC):
         Returns:
             Output over time.
         """
+
+    def time_role(self) -> Role:
+        """It takes all steps."""
+        return "time"
 
     def forward(self, xs: Tensor, state: tuple[object, ...] | None = None) -> tuple[Tensor, tuple[object, ...]]:
         """Run over time.

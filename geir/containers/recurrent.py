@@ -6,6 +6,7 @@ from torch import nn, Tensor
 
 from .._util.state import state_type
 from .sequential import SequentialState
+from .time_axis import Role
 
 
 @state_type
@@ -39,6 +40,10 @@ class RecurrentSequential(nn.Module):
                 raise ValueError(
                     f"RecurrentSequential has {len(modules)} modules, but output_modules contains the index {index}."
                 )
+
+    def time_role(self) -> Role:
+        """It processes one step."""
+        return "step"
 
     def forward(
         self, x: Tensor, state: RecurrentSequentialState | None = None

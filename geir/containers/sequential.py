@@ -1,11 +1,14 @@
 """Modules in sequence, with and without state."""
 
+import warnings
+from collections import OrderedDict
 from collections.abc import Sequence
 from typing import Any, Self
 
 from torch import nn, Tensor
 
-from .lift import call_module, call_over_time, is_container_state, run_constant_input
+from .lift import call_module, call_over_time, is_container_state, is_stateful, run_constant_input
+from .time_axis import check_sequence, Role
 
 
 class SequentialState(nn.Sequential):
@@ -28,6 +31,14 @@ class SequentialState(nn.Sequential):
         lift: Whether to apply stateless modules to all time steps at once, as `Lift` does.
         return_hidden: Whether to return the list of the outputs of all modules instead of the output of
             the last one.
+
+    Raises:
+        ValueError: If cells stand beside modules over time, or, without ``lift=True``, a module such as
+            `torch.nn.Flatten`, which takes the second dimension of its input for features, beside a `Lift`.
+
+    Warns:
+        UserWarning: When it is called, if such a module stands beside neurons over time: it is wrong unless the input
+            has no batch.
 
     One step at a time:
 
@@ -52,6 +63,28 @@ class SequentialState(nn.Sequential):
         super().__init__(*modules)
         self.lift = lift
         self.return_hidden = return_hidden
+        self._check_time()
+
+    def _check_time(self) -> None:
+        self._role: Role
+        self._warning: str | None
+        self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
+
+    def time_role(self) -> Role:
+        """Whether the container takes all steps or one."""
+        return self._role
+
+    def append(self, module: nn.Module) -> Self:
+        """Append a module; raises as the constructor does."""
+        super().append(module)
+        self._check_time()
+        return self
+
+    def insert(self, index: int, module: nn.Module) -> Self:
+        """Insert a module before an index; raises as the constructor does."""
+        super().insert(index, module)
+        self._check_time()
+        return self
 
     # The base class calls its input `input`; containers and neurons call theirs `x`.
     def forward(  # pyright: ignore[reportIncompatibleMethodOverride]
@@ -71,6 +104,8 @@ class SequentialState(nn.Sequential):
         Raises:
             ValueError: If `state` is not a tuple with one entry per module.
         """
+        if self._warning is not None:
+            warnings.warn(self._warning, UserWarning, stacklevel=2)
         call = call_over_time if self.lift else call_module
         states = self._check_state(state)
         # The outputs that `return_hidden` returns are ordinary tensors, so each `Lift` makes its own.
@@ -78,11 +113,24 @@ class SequentialState(nn.Sequential):
         outputs: list[Tensor] = []
         next_states: list[object] = [()] * count
         for module, module_state in list(zip(self, states, strict=True))[count:]:
-            x, next_state = call(module, x, module_state)
+            try:
+                x, next_state = call(module, x, module_state)
+            except Exception as error:
+                self._add_note(module, error)
+                raise
             next_states.append(next_state)
             if self.return_hidden:
                 outputs.append(x)
         return outputs if self.return_hidden else x, tuple(next_states)
+
+    def _add_note(self, module: nn.Module, error: Exception) -> None:
+        """Name `Lift` where a module of one step may have been given all steps."""
+        if not self.lift and not is_stateful(module) and self._role == "time":
+            kind = type(module).__name__
+            error.add_note(
+                f"{type(self).__name__} passed {kind} its input as it is. If the input is over time, "
+                f"(time, batch, ...), apply {kind} to every step with lift=True, or with Lift({kind}(...))."
+            )
 
     def _check_state(self, state: object) -> Sequence[object]:
         if state is None:
@@ -100,20 +148,20 @@ class SequentialState(nn.Sequential):
 
     def __getitem__(self, index: slice | int) -> Any:
         """A module by index, or the container of a slice of modules."""
-        selected = super().__getitem__(index)
-        return self._copy_settings(selected) if isinstance(index, slice) else selected
+        if isinstance(index, slice):
+            return self._with_settings(OrderedDict(list(self._modules.items())[index]))
+        return super().__getitem__(index)
 
     def __add__(self, other: nn.Sequential) -> Self:
         """The container of the modules of both, with the settings of this one."""
-        return self._copy_settings(type(self)(*super().__add__(other)))
+        return self._with_settings(*super().__add__(other))
 
     def __mul__(self, times: int) -> Self:
         """The container of the modules repeated, with the settings of this one."""
-        return self._copy_settings(type(self)(*super().__mul__(times)))
+        return self._with_settings(*(module for _ in range(times) for module in self))
 
-    def _copy_settings(self, container: Any) -> Self:
-        container.lift, container.return_hidden = self.lift, self.return_hidden
-        return container
+    def _with_settings(self, *modules: Any) -> Self:
+        return type(self)(*modules, lift=self.lift, return_hidden=self.return_hidden)
 
     def extra_repr(self) -> str:
         settings = {"lift": self.lift, "return_hidden": self.return_hidden}

@@ -14,6 +14,7 @@ from .._util.state import AnyState, expand_state, leaves, register_states, tenso
 from .._util.validation import check_broadcastable, Input, unwrap_output
 from ..surrogates import SuperSpike
 from .parameters import Declared, setting
+from .units import warn_of_units
 
 State = TypeVar("State", bound=tuple)
 Runner = Callable[..., tuple[Tensor, AnyState]]
@@ -39,6 +40,10 @@ class Dynamics(Declared, ABC, Generic[State]):
     )
     record_states: bool = False
     unroll: Runner = setting(default=fused, accepts=Callable, expected="geir.Fused(...) or geir.reference")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        warn_of_units(self)
 
     @abstractmethod
     def rest(self) -> State:

@@ -13,6 +13,7 @@ from torch import Tensor
 from .._util.function_module import module_of
 from .._util.precision import widen
 from .._util.validation import check_has_time, check_integer, check_positive, spike_steps, time_indices
+from ._labels import check_labels
 
 
 def rate(zs: Tensor) -> Tensor:
@@ -47,6 +48,76 @@ def spike_count(zs: Tensor) -> Tensor:
     """
     check_has_time("decode.spike_count", zs)
     return widen(zs).sum(0)
+
+
+def vote(xs: Tensor, classes: int) -> Tensor:
+    r"""Population code: the mean of the neurons of each class, which are neighbors.
+
+    .. math:: y_c = \frac{1}{k} \sum_{j = c k}^{(c + 1) k - 1} x_j
+
+    with :math:`k` neurons for each class. Apply it to spikes or potentials over time, or to what another decoder
+    returns: ``spike_count(vote(zs, 10))`` and ``vote(spike_count(zs), 10)`` are the same. It is SpikingJelly's
+    ``VotingLayer``; snnTorch's population codes are sums instead, :math:`k` times as large.
+
+    Args:
+        xs: Outputs of neurons, shape (..., neurons).
+        classes: Number of classes.
+
+    Returns:
+        Shape (..., classes).
+
+    Raises:
+        ValueError: If `classes` is not an integer >= 1, or the number of neurons is not a multiple of it.
+        TypeError: If `xs` is not a floating-point tensor.
+
+    >>> vote(torch.tensor([1.0, 0.0, 1.0, 1.0]), classes=2)
+    tensor([0.5000, 1.0000])
+    """
+    check_integer("decode.vote", minimum=1, classes=classes)
+    if not isinstance(xs, Tensor) or not xs.is_floating_point():
+        given = str(xs.dtype) if isinstance(xs, Tensor) else type(xs).__name__
+        raise TypeError(f"decode.vote expected a floating-point tensor (..., neurons), got {given}.")
+    if xs.dim() == 0 or xs.shape[-1] % classes or not xs.shape[-1]:
+        raise ValueError(
+            f"decode.vote expected the same number of neurons for each of {classes} classes, got shape "
+            f"{tuple(xs.shape)}; the last dimension must be a multiple of {classes}."
+        )
+    return widen(xs).unflatten(-1, (classes, -1)).mean(-1)
+
+
+def accuracy(scores: Tensor, labels: Tensor) -> Tensor:
+    """Share of samples whose class has the highest score.
+
+    Take the scores from any decoder: ``accuracy(rate(zs), labels)``, ``accuracy(first_spike_score(zs), labels)``,
+    ``accuracy(max_potential(vs), labels)``, ``accuracy(vote(rate(zs), 10), labels)``. If several classes share the
+    highest score, as where no neuron spikes, a sample counts as the share that guessing among them would get right.
+
+    Args:
+        scores: One score per class, shape (batch, classes).
+        labels: Class labels, shape (batch,).
+
+    Returns:
+        Scalar in [0, 1].
+
+    Raises:
+        ValueError: If `scores` does not have this shape, `labels` does not have the shape of the batch, or a
+            label is not a class.
+        TypeError: If `scores` is not a floating-point tensor, or `labels` are not integers.
+
+    >>> accuracy(torch.tensor([[0.1, 0.9], [0.8, 0.2], [0.5, 0.5]]), torch.tensor([1, 1, 0]))
+    tensor(0.5000)
+    """
+    if not isinstance(scores, Tensor) or not scores.is_floating_point():
+        given = str(scores.dtype) if isinstance(scores, Tensor) else type(scores).__name__
+        raise TypeError(f"decode.accuracy expected a floating-point tensor (batch, classes), got {given}.")
+    if scores.dim() != 2 or not scores.numel():
+        raise ValueError(
+            f"decode.accuracy expected scores of shape (batch, classes), got {tuple(scores.shape)}; reduce outputs "
+            "over time with a decoder, such as decode.spike_count."
+        )
+    labels = check_labels("decode.accuracy", scores, labels)
+    best = (scores == scores.amax(1, keepdim=True)).to(torch.float32)
+    return (best.gather(1, labels[:, None])[:, 0] / best.sum(1)).mean()
 
 
 def max_potential(vs: Tensor) -> Tensor:

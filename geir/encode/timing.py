@@ -1,13 +1,16 @@
 """Encode values as the times of spikes."""
 
+import warnings
 from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch._C._functorch import peek_interpreter_stack
 
 from .._util.function_module import module_of
 from .._util.precision import wide_dtype, widen
 from .._util.validation import check_has_time, check_integer, time_indices
+from ..core.parameters.parameter import has_values
 from ..neurons import LIFBox
 from ._validation import check_intensities
 
@@ -31,12 +34,28 @@ def constant_current_lif(x: Tensor, steps: int, neuron: Layer | None = None) -> 
 
     Raises:
         ValueError: If `steps` is not an integer >= 0.
+
+    Warns:
+        UserWarning: If no current reaches the threshold of the default neuron, such as intensities in [0, 1].
     """
     check_integer("encode.constant_current_lif", steps=steps)
     if neuron is None:
+        if _all_at_most_one(x):
+            warnings.warn(
+                "encode.constant_current_lif: no current exceeds 1, the threshold of LIFBox(), so there will be no "
+                f"spike; the largest is {x.max().item():.3g}. Scale intensities in [0, 1], for example by 10.",
+                stacklevel=2,
+            )
         neuron = LIFBox().to(x.device, wide_dtype(x.dtype))
     zs, _ = neuron(x.expand(steps, *x.shape))
     return zs
+
+
+def _all_at_most_one(x: Tensor) -> bool:
+    """Whether these are numbers at hand, and none exceeds 1."""
+    if torch.compiler.is_compiling() or peek_interpreter_stack() is not None:
+        return False
+    return x.is_floating_point() and has_values(x) and x.numel() > 0 and bool((x <= 1).all())
 
 
 def spike_latency(zs: Tensor) -> Tensor:

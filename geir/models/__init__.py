@@ -6,12 +6,11 @@ processed in parts. In training mode, batch normalization uses the statistics of
 call, so parts of a run equal the whole run in evaluation mode only.
 """
 
+from ..containers import threshold_weight as threshold_weight
 from .base import (
     DropoutOverTime as DropoutOverTime,
-    init_weights as init_weights,
     load_weights as load_weights,
     LoadedWeights as LoadedWeights,
-    threshold_weight as threshold_weight,
 )
 from .convnet import ConvNet as ConvNet, ConvNet4 as ConvNet4
 from .mobilenet import InvertedResidual as InvertedResidual, mobilenet_v2 as mobilenet_v2, MobileNetV2 as MobileNetV2

@@ -6,8 +6,7 @@ from typing import NamedTuple, TypedDict
 import torch
 from torch import nn, Tensor
 
-from ..containers import Network, StateThread
-from ..core.neuron import Dynamics
+from ..containers import Network, StateThread, threshold_weight
 
 # Returns a new module at each call: the neurons of one layer, or the readout.
 ModuleFactory = Callable[[], nn.Module]
@@ -63,8 +62,17 @@ class ImageNetwork(Network):
         self.unit_weight = threshold_weight(neuron)
 
     def reset_parameters(self) -> None:
-        """Draw new initial weights; see `init_weights`."""
-        init_weights(self, self.unit_weight)
+        r"""Draw new initial weights.
+
+        Let :math:`u` be the weight with which a single input spike makes a neuron spike (`threshold_weight`).
+        Convolutions and linear layers draw their weights from :math:`N(0, (2 u)^2 / \text{fan-in})` and have zero
+        bias. The scale of batch normalization is :math:`u / 2`, so the normalized input is proportional to the
+        threshold, as in H. Zheng et al., *Going deeper with directly-trained larger spiking neural networks*, 2021.
+        The last convolution or linear layer, which feeds the readout, keeps PyTorch's initial values.
+
+        `geir.init_weights` draws weights for longer runs, in which neurons fire at realistic rates.
+        """
+        _scale_to_threshold(self, self.unit_weight)
 
     def forward_over_time(self, xs: Tensor, run: StateThread) -> Tensor:
         """Run the child modules in sequence.
@@ -97,62 +105,8 @@ class ImageNetwork(Network):
         )
 
 
-# Weights tried by `threshold_weight`: from 2**-10 to 2**14, in factors of 2**(1 / 32), about 2 %.
-CANDIDATE_WEIGHTS = 2 ** (torch.arange(-10 * 32, 14 * 32) / 32)
-
-
-@torch.no_grad()
-def threshold_weight(neuron: ModuleFactory, steps: int = 200) -> float:
-    """The smallest weight with which a single input spike makes a neuron at rest spike.
-
-    It is found by running the neuron on single input spikes with weights from 0.001 to 16,000, in
-    increments of 2 %.
-
-    Args:
-        neuron: Returns a new neuron.
-        steps: Number of time steps within which the neuron must spike.
-
-    Returns:
-        The weight; 1 for modules that do not spike, such as `nn.ReLU`.
-
-    Raises:
-        ValueError: If the neuron spikes at none of these weights.
-
-    >>> from geir import IAF, LIF
-    >>> round(threshold_weight(IAF)), round(threshold_weight(LIF))
-    (1, 4)
-    """
-    # The result is needed even where a model is constructed on the meta device, so the neuron always runs on the CPU.
-    with torch.device("cpu"):
-        module = neuron()
-        if not (isinstance(module, Dynamics) and module.spiking):
-            return 1.0
-        xs = torch.zeros(steps, len(CANDIDATE_WEIGHTS))
-        xs[0] = CANDIDATE_WEIGHTS
-        zs, _ = module.float()(xs)
-    spiked = (zs > 0).any(0)
-    if not spiked.any():
-        raise ValueError(
-            f"{type(module).__name__} does not spike after one input spike of any weight up to {xs.max():.0f}, "
-            "so initial weights cannot be scaled to its threshold; use a neuron with a lower threshold."
-        )
-    return xs[0, spiked].min().item()
-
-
-def init_weights(model: nn.Module, unit: float) -> None:
-    r"""Initialize the weights of a deep spiking network so that activity neither dies out nor saturates.
-
-    Let :math:`u` be the weight with which a single input spike makes a neuron spike
-    (`threshold_weight`). Convolutions and linear layers draw their weights from :math:`N(0, (2 u)^2 /
-    \text{fan-in})` and have zero bias. The scale of batch normalization is :math:`u / 2`, so the
-    normalized input is proportional to the threshold, as in H. Zheng et al., *Going deeper with
-    directly-trained larger spiking neural networks*, 2021. The last convolution or linear layer, which
-    feeds the readout, keeps PyTorch's initial values.
-
-    Args:
-        model: The network; its weights are changed in place.
-        unit: The weight :math:`u`.
-    """
+def _scale_to_threshold(model: nn.Module, unit: float) -> None:
+    """Draw initial weights in units of the threshold weight; see `ImageNetwork.reset_parameters`."""
     layers = [module for module in model.modules() if isinstance(module, nn.Conv2d | nn.Linear)]
     for layer in layers[:-1]:
         nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")

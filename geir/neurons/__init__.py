@@ -98,6 +98,18 @@ from .klif import (
     KLIFRecurrentCell as KLIFRecurrentCell,
     KLIFState as KLIFState,
 )
+from .leaky import (
+    Leaky as Leaky,
+    LeakyCell as LeakyCell,
+    LeakyRecurrent as LeakyRecurrent,
+    LeakyRecurrentCell as LeakyRecurrentCell,
+    LeakyState as LeakyState,
+    SynapticLeaky as SynapticLeaky,
+    SynapticLeakyCell as SynapticLeakyCell,
+    SynapticLeakyRecurrent as SynapticLeakyRecurrent,
+    SynapticLeakyRecurrentCell as SynapticLeakyRecurrentCell,
+    SynapticLeakyState as SynapticLeakyState,
+)
 from .li import LI as LI, LICell as LICell, LIState as LIState
 from .libox import LIBox as LIBox, LIBoxCell as LIBoxCell, LIBoxState as LIBoxState
 from .lif import (

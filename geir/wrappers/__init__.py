@@ -1,5 +1,10 @@
 """Features that apply to any neuron: cells, recurrence, refractoriness, noise, compartments."""
 
+from .before_reset import (
+    BeforeReset as BeforeReset,
+    BeforeResetCell as BeforeResetCell,
+    BeforeResetState as BeforeResetState,
+)
 from .cell import CellMixin as CellMixin
 from .compartments import Compartments as Compartments, CompartmentsCell as CompartmentsCell
 from .noise import Noisy as Noisy, NoisyCell as NoisyCell, RandomState as RandomState

@@ -177,7 +177,7 @@ def test_a_lifted_network_returns_hidden_outputs_on_request():
 
 @pytest.mark.parametrize("settings", [{"lift": True}, {"return_hidden": True}, {"lift": True, "return_hidden": True}])
 def test_slices_sums_and_multiples_keep_the_settings(settings):
-    model = SequentialState(nn.Flatten(), nn.Linear(6, 6), LIF(v_th=0.1), **settings)
+    model = SequentialState(nn.Dropout(), nn.Linear(6, 6), LIF(v_th=0.1), **settings)
     for part in (model[:2], model[1:], model[::2], model + nn.Sequential(LI()), 2 * model):
         assert type(part) is SequentialState
         assert part.lift == settings.get("lift", False)

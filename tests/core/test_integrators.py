@@ -28,6 +28,7 @@ def li_after(time, tau_mem, tau_syn, i0, v0, v_rest):
     return v + i0 * tau_syn / (tau_mem - tau_syn) * (np.exp(-time / tau_mem) - np.exp(-time / tau_syn))
 
 
+@pytest.mark.filterwarnings("ignore:.*times are in seconds")
 @pytest.mark.parametrize("dt", [1e-6, 1e-4, 1e-3, 1e-2, 0.1, 1.0])
 @pytest.mark.parametrize("tau_syn", [5e-3, 9.99e-3, 10e-3 + 1e-9, 10e-3, 40e-3])
 def test_exact_equals_the_closed_form_at_any_step(dt, tau_syn):

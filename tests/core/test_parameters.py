@@ -137,6 +137,10 @@ def test_integrate_and_fire_needs_its_levels_when_the_class_is_defined():
             Range(above=1.0, below=4.0),
             lambda initial, stored: 1 + 3 / (1 + (4 - initial) / (initial - 1) * (-stored).exp()),
         ),
+        (
+            Range(at_least=1.0, at_most=4.0),
+            lambda initial, stored: 1 + 3 / (1 + (4 - initial) / (initial - 1) * (-stored).exp()),
+        ),
     ],
 )
 def test_a_stored_number_is_relative_to_the_initial_value(limits, formula):
@@ -155,8 +159,15 @@ def test_a_range_finds_violations_and_contradictions():
     assert Range(above=0.0, below=1.0).find_violation(torch.tensor(1.0)) == ("< 1.0", 1.0)
     with pytest.raises(ValueError, match="`above` or `at_least`, not both"):
         Range(above=0.0, at_least=0.0)
-    with pytest.raises(ValueError, match="needs a lower bound too"):
+    assert Range(at_least=0.0, at_most=1.0).find_violation(torch.tensor([0.0, 1.0])) is None
+    assert Range(at_least=0.0, at_most=1.0).find_violation(torch.tensor(1.5)) == ("<= 1.0", 1.5)
+    assert Range(at_least=0.0, at_most=1.0).describe() == "Must be >= 0.0 and <= 1.0."
+    with pytest.raises(ValueError, match="`below` or `at_most`, not both"):
+        Range(above=0.0, below=1.0, at_most=1.0)
+    with pytest.raises(ValueError, match="a parameter with `below` needs a lower bound too"):
         Range(below=1.0)
+    with pytest.raises(ValueError, match="a parameter with `at_most` needs a lower bound too"):
+        Range(at_most=1.0)
 
 
 def test_a_shallow_copy_with_other_values_leaves_the_original_alone():
@@ -209,6 +220,7 @@ def test_the_gradient_of_the_stored_number_is_that_of_the_logarithm_or_logit():
     assert neuron.logit_share.grad.item() == pytest.approx(3 * (1.3 / 3) * (1.7 / 3))
 
 
+@pytest.mark.filterwarnings("ignore:.*times are in seconds")
 def test_a_learnable_value_is_exactly_the_one_that_was_given():
     values = torch.tensor([1e-3, 0.02, 7.0])
     lif = geir.LIF(tau_mem=geir.learnable(values))

@@ -223,7 +223,7 @@ CASES = {
     "shared": (EProp(), [LINEAR, geir.LIF(), LINEAR, geir.LIF()], "2, Linear: it shares a parameter with module 0"),
     "recurrent module": (
         EProp(), [geir.LIFRecurrent(4, 4, recurrent_weights=nn.Sequential(nn.Linear(4, 4)))], "0, LIFRecurrent: its recurrent weights are Sequential"),
-    "nested": (EProp(), [geir.SequentialState(LINEAR, geir.Lift(nn.GRU(4, 4)))], r"0\.1, GRU: expected"),
+    "nested": (EProp(), [geir.SequentialState(LINEAR, geir.Lift(nn.GRUCell(4, 4)))], r"0\.1, GRUCell: expected"),
     "grouped": (EProp(), [nn.Conv2d(4, 4, 3, groups=2), geir.LIF()], "1, LIF: the convolution before it has groups"),
     "not affine": (OTTT(), [LINEAR, geir.AdEx()], "1, AdEx: .* affine differential"),
     "per neuron": (OTTT(), [LINEAR, geir.LIF(tau_mem=torch.full((4,), 0.01))], "1, LIF: .* tau_mem has one value per neuron"),

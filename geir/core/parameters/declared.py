@@ -81,6 +81,8 @@ class Declared(nn.Module):
         """Match arguments to declared names, defaults included."""
         signature = inspect.signature(cls)
         for keyword in keywords.keys() - signature.parameters.keys():
+            if keyword in _FOREIGN_NAMES:
+                raise TypeError(f"{cls.__name__} has no parameter {keyword!r}: {_FOREIGN_NAMES[keyword]}.")
             close = difflib.get_close_matches(keyword, signature.parameters, n=1)
             hint = f"Did you mean {close[0]!r}?" if close else f"It has: {', '.join(signature.parameters)}."
             raise TypeError(f"{cls.__name__} has no parameter {keyword!r}. {hint}")
@@ -137,6 +139,29 @@ class Declared(nn.Module):
     def declarations(cls) -> dict[str, Parameter]:
         """The declared parameters by name: default, unit, range."""
         return {name: d for name, d in cls._declarations.items() if isinstance(d, Parameter)}
+
+
+# Names of parameters in other libraries, and what to write instead.
+_FOREIGN_NAMES = {
+    "beta": "a decay per step is tau_mem = -dt / math.log(beta), in seconds, or geir.Leaky(beta=...)",
+    "alpha": "a decay per step is tau_syn = -dt / math.log(alpha), in seconds, or geir.SynapticLeaky(alpha=...)",
+    "threshold": "the threshold is called v_th",
+    "v_threshold": "the threshold is called v_th",
+    "spike_threshold": "the threshold is called v_th",
+    "tau": "time constants are called by what decays, such as tau_mem, in seconds",
+    "tau_mem_inv": "time constants are in seconds, tau_mem = 1 / tau_mem_inv",
+    "tau_syn_inv": "time constants are in seconds, tau_syn = 1 / tau_syn_inv",
+    "v_leak": "the resting potential is called v_rest",
+    "p": "parameters are given one by one, such as LIF(tau_mem=20e-3)",
+    "spike_grad": "the surrogate derivative is called surrogate, such as surrogate=geir.surrogates.ATan()",
+    "surrogate_function": "the surrogate derivative is called surrogate, such as surrogate=geir.surrogates.ATan()",
+    "spike_fn": "the surrogate derivative is called surrogate, such as surrogate=geir.surrogates.ATan()",
+    "learn_beta": "write beta=geir.learnable(0.9) or tau_mem=geir.learnable(20e-3)",
+    "learn_threshold": "write v_th=geir.learnable(1.0)",
+    "init_hidden": "states go in and come out, zs, state = neuron(xs, state); there is nothing to initialize",
+    "step_mode": "LIF runs over time, LIFCell makes one step",
+    "num_neurons": "the number of neurons is that of the input; a parameter may be a tensor with one value for each",
+}
 
 
 def _merge(mro: tuple[type, ...]) -> dict[str, Declaration]:

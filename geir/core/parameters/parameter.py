@@ -150,10 +150,14 @@ class Parameter:
             raise TypeError(f"{self.qualified_name(module)} must be a number or a tensor, got {value!r}.") from None
 
     def _check_learnable(self, module: nn.Module, value: Tensor) -> None:
-        """Raise `ValueError` if a value is at its lower bound, which the transform maps to infinity."""
-        if self.range.transform and has_values(value) and bool((value == self.range.lower).any()):
-            bound = f"{self.range.lower}{self._unit}"
-            raise ValueError(f"{self.qualified_name(module)} is learnable only > {bound}, got {self.range.lower}.")
+        """Raise `ValueError` if a value is at a bound, which the transform maps to infinity."""
+        if not (self.range.transform and has_values(value)):
+            return
+        for sign, bound in ((">", self.range.lower), ("<", self.range.upper)):
+            if bound is not None and bool((value == bound).any()):
+                raise ValueError(
+                    f"{self.qualified_name(module)} is learnable only {sign} {bound}{self._unit}, got {bound}."
+                )
 
     def check(self, module: nn.Module, value: Tensor) -> None:
         """Raise `ValueError` unless every element is a number within the range."""
@@ -214,6 +218,7 @@ def parameter(
     above: float | None = None,
     at_least: float | None = None,
     below: float | None = None,
+    at_most: float | None = None,
     learnable: bool = False,
     doc: str = "",
 ) -> Any:
@@ -225,11 +230,12 @@ def parameter(
         above: Lower bound, excluded.
         at_least: Lower bound, included.
         below: Upper bound, excluded; needs a lower bound.
+        at_most: Upper bound, included; needs a lower bound.
         learnable: Whether any value given for it is made learnable, for models that are defined by learning it.
         doc: Meaning, in a few words.
 
     Raises:
         ValueError: If the bounds contradict each other.
     """
-    limits = Range(above=above, at_least=at_least, below=below)
+    limits = Range(above=above, at_least=at_least, below=below, at_most=at_most)
     return Parameter(default=default, unit=unit, range=limits, learnable=learnable, doc=doc)

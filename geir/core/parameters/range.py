@@ -20,17 +20,22 @@ class Range:
         above: Lower bound, excluded.
         at_least: Lower bound, included.
         below: Upper bound, excluded; needs a lower bound.
+        at_most: Upper bound, included; needs a lower bound.
     """
 
     above: float | None = None
     at_least: float | None = None
     below: float | None = None
+    at_most: float | None = None
 
     def __post_init__(self) -> None:
         if self.above is not None and self.at_least is not None:
             raise ValueError("a parameter takes `above` or `at_least`, not both.")
-        if self.below is not None and self.lower is None:
-            raise ValueError("a parameter with `below` needs a lower bound too: pass `above` or `at_least`.")
+        if self.below is not None and self.at_most is not None:
+            raise ValueError("a parameter takes `below` or `at_most`, not both.")
+        if self.upper is not None and self.lower is None:
+            name = "below" if self.below is not None else "at_most"
+            raise ValueError(f"a parameter with `{name}` needs a lower bound too: pass `above` or `at_least`.")
 
     @property
     def lower(self) -> float | None:
@@ -38,9 +43,14 @@ class Range:
         return self.above if self.above is not None else self.at_least
 
     @property
+    def upper(self) -> float | None:
+        """The upper bound, excluded or included."""
+        return self.below if self.below is not None else self.at_most
+
+    @property
     def transform(self) -> str | None:
         """Name of the transform under which a learnable value is stored: `log`, `logit` or None."""
-        if self.below is not None:
+        if self.upper is not None:
             return "logit"
         return None if self.lower is None else "log"
 
@@ -58,16 +68,21 @@ class Range:
         return None
 
     def _bounds(self) -> list[tuple[str, float, Callable[[Tensor, float], Tensor]]]:
-        bounds = [(">", self.above, torch.le), (">=", self.at_least, torch.lt), ("<", self.below, torch.ge)]
+        bounds = [
+            (">", self.above, torch.le),
+            (">=", self.at_least, torch.lt),
+            ("<", self.below, torch.ge),
+            ("<=", self.at_most, torch.gt),
+        ]
         return [(sign, bound, violates) for sign, bound, violates in bounds if bound is not None]
 
     def from_unconstrained(self, stored: Tensor, initial: Tensor) -> Tensor:
         """The value of a number stored relative to an initial value, for a range with a lower bound."""
         assert self.lower is not None
-        if self.below is not None:
+        if self.upper is not None:
             # Not a quotient of exponentials, which overflows where the sigmoid saturates.
-            logit = torch.log((initial - self.lower) / (self.below - initial))
-            return self.lower + (self.below - self.lower) * torch.sigmoid(logit + stored)
+            logit = torch.log((initial - self.lower) / (self.upper - initial))
+            return self.lower + (self.upper - self.lower) * torch.sigmoid(logit + stored)
         if self.lower == 0:
             return initial * torch.exp(stored)
         return self.lower + (initial - self.lower) * torch.exp(stored)

@@ -18,6 +18,11 @@ class Setting:
 
     def validate(self, owner: str, name: str, value: object) -> None:
         """Raise `TypeError` or `ValueError` unless the value is valid for the setting `name` of the class `owner`."""
+        if isinstance(value, type) and self.accepts is Callable:
+            raise TypeError(
+                f"{owner}.{name} must be {self.expected}, got the class {value.__name__}; create an instance: "
+                f"{value.__name__}()."
+            )
         if self.accepts is not None and not isinstance(value, self.accepts):
             raise TypeError(f"{owner}.{name} must be {self.expected}, got {value!r}.")
         if not self.check(value):

@@ -1,0 +1,83 @@
+"""Mistakes about the time axis are recognized, and right networks are left alone."""
+
+import pytest
+import torch
+from container_helpers import XS
+from torch import nn
+
+import geir
+from geir import LI, LIF, LIFCell, Lift, RecurrentSequential, SequentialState
+
+
+class LastStep(nn.Module):
+    def forward(self, xs):
+        return xs[-1]
+
+
+class Residual(geir.Network):
+    def __init__(self, *modules):
+        super().__init__()
+        self.layers = nn.ModuleList(modules)
+
+    def forward_over_time(self, xs, run):
+        return xs + run(xs, *self.layers)
+
+
+# Warnings are errors in tests.
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: SequentialState(
+            Lift(nn.Linear(5, 6)), LIF(), nn.Flatten(2), nn.Softmax(-1), nn.LayerNorm(6), nn.ReLU()
+        ),
+        lambda: SequentialState(Lift(nn.Linear(5, 6)), LIF(), nn.Dropout(), nn.Linear(6, 2), LI()),
+        lambda: SequentialState(Lift(nn.Linear(5, 6)), LIF(), LastStep(), nn.Softmax(1), nn.BatchNorm1d(6)),
+        lambda: SequentialState(nn.Flatten(), nn.Linear(5, 6), nn.BatchNorm1d(6), LIF(), nn.Softmax(1), lift=True),
+        lambda: Lift(SequentialState(nn.Flatten(), nn.Linear(5, 6), nn.BatchNorm1d(6), LIFCell(), nn.Softmax(1))),
+        lambda: SequentialState(
+            Lift(RecurrentSequential(nn.Linear(5, 5), LIFCell())), Lift(LIFCell()), Lift(nn.GRUCell(5, 3))
+        ),
+        lambda: SequentialState(nn.LSTM(5, 4), Lift(nn.Linear(4, 2)), LIF(), Residual(nn.Linear(2, 2), LIF())),
+        lambda: Lift(SequentialState(nn.Sequential(nn.Flatten(), nn.Linear(5, 5)), LIFCell())),
+    ],
+)
+def test_right_networks_are_left_alone(make):
+    model = make()
+    result = model(XS)
+    output = result[0] if isinstance(result, tuple) else result
+    assert output.isfinite().all()
+
+
+def test_unbatched_images_over_time_are_a_warning_but_run():
+    model = SequentialState(nn.Flatten(), nn.Linear(12, 3), LIF())
+    with pytest.warns(UserWarning, match="Flatten takes the batch for features"):
+        zs, _ = model(torch.rand(20, 1, 3, 4))
+    assert zs.shape == (20, 3)
+
+
+def test_modules_that_are_added_later_are_checked_too():
+    model = SequentialState(Lift(nn.Linear(5, 6)), LIF())
+    with pytest.raises(ValueError, match=r"LIFCell \(module 2\), which processes one step"):
+        model.append(LIFCell())
+    model = SequentialState(Lift(nn.Linear(5, 6)), LIF())
+    with pytest.raises(ValueError, match=r"MaxPool1d \(module 1\) beside Lift \(module 0\)"):
+        model.insert(1, nn.MaxPool1d(2))
+
+
+def test_a_network_over_time_refuses_cells():
+    with pytest.raises(ValueError, match=r"Residual runs over time, but LIFCell processes one step; use LIF, or Lift"):
+        Residual(LIFCell())(XS)
+
+
+@pytest.mark.parametrize("module", [nn.RNN(5, 2), geir.models.ConvNet(28), Residual(), geir.Recurrent(LIF(), 5, 5)])
+def test_a_module_over_time_cannot_be_lifted(module):
+    with pytest.raises(TypeError, match=rf"got {type(module).__name__}, which runs over time itself"):
+        Lift(module)
+
+
+def test_lifting_a_lifted_layer_folds_another_axis():
+    xs = torch.rand(4, 3, 2, 5)
+    linear = nn.Linear(5, 6)
+    torch.testing.assert_close(Lift(Lift(linear))(xs), linear(xs))
+    with pytest.raises(TypeError, match="got Lift, which runs over time itself"):
+        Lift(Lift(LIFCell()))
