@@ -1,7 +1,7 @@
 """Learning rules derived from the neuron's equations: online gradients at every step, with memory that does not depend
 on the number of steps, and gradients of spike times, exact in continuous time."""
 
-from ._state import OnlineLayerState as OnlineLayerState, ReadoutTraces as ReadoutTraces
+from ._state import OnlineLayerState as OnlineLayerState
 from ._traces import Traces as Traces
 from .fptt import FPTT as FPTT, FPTTState as FPTTState
 from .online import Online as Online

@@ -7,11 +7,12 @@ import torch
 from torch import nn, Tensor
 from torch.utils._pytree import tree_flatten
 
+from .._util.state import tensors_of
 from .._util.validation import unwrap_output
 from ..containers import SequentialState
 from ._advance import Advance
 from ._attach import Broadcast, Join
-from ._linearize import linearize
+from ._linearize import linearize, neuron_parameters
 from ._model import feedback_size, is_adaptive, parse, Plan
 from ._state import OnlineLayerState, OnlineState
 from ._traces import Filter
@@ -64,6 +65,8 @@ class Online(nn.Module):
         if not isinstance(rule, OnlineRule):
             raise TypeError(f"Online expected a rule such as geir.learning.EProp(), got {rule!r}.")
         self.model, self.rule = model, rule
+        self._shared: dict[str, list[int]] = {}
+        self._readout: tuple[tuple[object, ...], Filter] | None = None
         plan = parse(model, rule)
         like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
         if isinstance(rule, DECOLLE):
@@ -103,14 +106,17 @@ class Online(nn.Module):
         plan = parse(self.model, self.rule)
         states = _check_state(state, plan)
         broadcast = isinstance(self.rule, EProp) and isinstance(self.rule.feedback, Random)
-        readout = _filter(plan, self.rule, x, check=state is None) if plan.filtered(self.rule) else None
+        readout = self._filter(plan, x, first=state is None) if plan.filtered(self.rule) else None
         hidden, after, owns = len(plan.hidden()), [], []
         own: Tensor | None = None
         for k, (layer, entry) in enumerate(zip(plan.layers, states, strict=True)):
             for module in layer.before:
                 x, own = module(x), None if own is None else module(own)
             filters = readout is not None and k < hidden and (broadcast or k == hidden - 1)
-            z, signal, entry = Advance(self.rule, layer, readout if filters else None).run(x, own, entry)
+            # A linear readout without learnable parameters has the same derivatives at all steps.
+            known = readout if k == hidden and not neuron_parameters(layer.neuron) else None
+            advance = Advance(self.rule, layer, readout if filters else None, known, self._shared)
+            z, signal, entry = advance.run(x, own, entry)
             after.append(entry)
             own = None
             if isinstance(self.rule, DECOLLE) or (broadcast and k < hidden):
@@ -131,6 +137,14 @@ class Online(nn.Module):
         for module in plan.head[plan.after_weights :]:
             x = module(x)
         return x, tuple(after)
+
+    def _filter(self, plan: Plan, x: Tensor, first: bool) -> Filter:
+        """The filter of the readout, computed again only when its tensors have changed."""
+        tensors = tensors_of(plan.layers[-1].neuron).values()
+        key = (x.dtype, x.device, *((id(t), t._version) for t in tensors))
+        if first or self._readout is None or self._readout[0] != key:
+            self._readout = key, _filter(plan, self.rule, x, check=first)
+        return self._readout[1]
 
 
 def _draw(outputs: int, neurons: int, scale: float, like: Tensor) -> Tensor:
