@@ -62,6 +62,12 @@ def _evaluate(neuron: Any, what: What, spec: TreeSpec | None, x: Tensor, parts: 
     return [z, *tree_leaves(after)]
 
 
+def evaluate_detached(neuron: Dynamics, spec: TreeSpec, x: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
+    """Output and state after a step, which depends on no parameter as far as autograd can see."""
+    detached = {f"neuron.{name}": p.detach() for name, p in neuron.named_parameters()}
+    return functional_call(_Function(neuron), detached, ("step", spec, x, *parts))
+
+
 def step_of(neuron: Dynamics) -> tuple[Step, Prepared]:
     """The step of a neuron without its recurrent connection, and its last arguments."""
     if isinstance(neuron, RecurrentMixin):

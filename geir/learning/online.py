@@ -14,6 +14,7 @@ from ._advance import Advance
 from ._attach import Broadcast, Join
 from ._linearize import linearize, neuron_parameters
 from ._model import feedback_size, is_adaptive, parse, Plan
+from ._sequence import run_sequence
 from ._state import OnlineLayerState, OnlineState
 from ._traces import Filter
 from .rules import DECOLLE, EProp, OnlineRule, Random
@@ -137,6 +138,44 @@ class Online(nn.Module):
         for module in plan.head[plan.after_weights :]:
             x = module(x)
         return x, tuple(after)
+
+    def sequence(self, xs: Tensor) -> Tensor:
+        r"""Run a whole sequence from rest, with e-prop in its offline form.
+
+        `backward` of any loss of the output adds the sum of the gradients of all steps, where the loss is the sum of
+        losses of steps: the same as running step by step, up to rounding errors. No trace for synapses is needed; the
+        gradient is that of one backward pass over time through the state of each neuron, without the products with
+        recurrent weights. Memory grows with the number of steps, as in backpropagation through time.
+
+        A penalty on firing rates counts at every step.
+
+        Args:
+            xs: Input, shape (time, batch, ..., inputs), for convolutions (time, batch, channels, height, width).
+
+        Returns:
+            Output, shape (time, batch, ..., outputs).
+
+        Raises:
+            TypeError: If the rule is not `EProp`, or the step of a neuron has no derivatives or is not elementwise.
+            ValueError: If `xs` has no steps, or no batch dimension.
+        """
+        if not isinstance(self.rule, EProp):
+            raise TypeError(
+                f"Online.sequence is the offline form of EProp, not of {self.rule}; run step by step, or use "
+                "backpropagation through time."
+            )
+        xs = unwrap_output("Online.sequence", xs)
+        if xs.dim() < 3 or not len(xs):
+            raise ValueError(
+                "Online.sequence expected input of shape (time, batch, ..., inputs) with at least one step, got "
+                f"{tuple(xs.shape)}."
+            )
+        with torch.no_grad():
+            self(xs[0])  # for its checks
+        plan = parse(self.model, self.rule)
+        random = isinstance(self.rule.feedback, Random)
+        feedback = [getattr(self, f"feedback_{k}") for k in range(len(plan.hidden()))] if random else []
+        return run_sequence(plan, self.rule, feedback, xs)
 
     def _filter(self, plan: Plan, x: Tensor, first: bool) -> Filter:
         """The filter of the readout, computed again only when its tensors have changed."""
