@@ -298,7 +298,9 @@ myst_substitutions = {
     "decoders": autodoc_all(decode),
     "models": autodoc_all(models),
     "receptive_fields": autodoc_all(receptive_fields),
-    "online": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "fptt", "_state", "_traces")),
+    "online": "\n\n".join(
+        autodoc_all(learning, part) for part in ("online", "rules", "fptt", "reward", "_state", "_traces")
+    ),
     "spike_times": autodoc_all(learning, "spike_time"),
     "plasticity": autodoc_all(plasticity),
     "filters": autodoc_all(measures, "filters"),

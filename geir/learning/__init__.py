@@ -5,6 +5,7 @@ from ._state import OnlineLayerState as OnlineLayerState
 from ._traces import Traces as Traces
 from .fptt import FPTT as FPTT, FPTTState as FPTTState
 from .online import Online as Online
+from .reward import RewardTraces as RewardTraces
 from .rules import (
     Adaptive as Adaptive,
     DECOLLE as DECOLLE,

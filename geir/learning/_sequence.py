@@ -69,6 +69,7 @@ def _run_layer(layer: Layer, penalty: FiringRate | None, x: Tensor, own: Tensor 
     currents = neuron.check_input(_currents(layer, x.detach() if own is None else own))
     dtype = neuron.state_dtype(currents)
     state = neuron.start_state(currents[0].detach(), None, dtype)
+    feedback: Tensor | None = None
     if isinstance(neuron, RecurrentMixin):
         with torch.no_grad():
             zs, _ = neuron.unroll(neuron.stepper(dtype), currents, state, False)
@@ -86,7 +87,7 @@ def _run_layer(layer: Layer, penalty: FiringRate | None, x: Tensor, own: Tensor 
     if not needed:
         return zs.detach(), learn
     given = _currents(layer, x, detached=True)
-    if isinstance(neuron, RecurrentMixin):
+    if feedback is not None:
         given = given + feedback.detach()
     return _run_steps(neuron, given.to(dtype), state, states).to(zs.dtype), learn
 
