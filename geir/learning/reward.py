@@ -129,8 +129,8 @@ class RewardTraces:
         Raises:
             ValueError: If it is not that of a `RewardTraces` with the same parameters.
         """
-        parameters, traces = self._parameters(), state_dict.get("traces")
-        fits = traces is not None and len(traces) == len(parameters)
+        parameters, traces = self._parameters(), state_dict.get("traces", [])
+        fits = "traces" in state_dict and len(traces) == len(parameters)
         if not fits or any(t is not None and t.shape != p.shape for t, p in zip(traces, parameters, strict=True)):
             raise ValueError(
                 "RewardTraces.load_state_dict expected the state_dict() of a RewardTraces with parameters of the same "
