@@ -3,7 +3,7 @@ on the number of steps, and gradients of spike times, exact in continuous time. 
 learn."""
 
 from .._runtime.kernels import second_derivatives as second_derivatives
-from ._state import OnlineLayerState as OnlineLayerState, ReadoutTraces as ReadoutTraces
+from ._state import OnlineLayerState as OnlineLayerState
 from ._traces import Traces as Traces
 from .benna_fusi import BennaFusi as BennaFusi
 from .consolidation import (
@@ -21,6 +21,7 @@ from .metaplastic import (
     MetaplasticAdam as MetaplasticAdam,
 )
 from .online import Online as Online
+from .reward import RewardTraces as RewardTraces
 from .rules import (
     Adaptive as Adaptive,
     DECOLLE as DECOLLE,

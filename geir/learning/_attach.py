@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from ._traces import Layout
+from ._traces import Layout, Output
 
 # Its type does not fit that of `torch.autograd.Function`.
 _once_differentiable: Any = once_differentiable
@@ -18,12 +18,11 @@ class Signals(NamedTuple):
     layout: Layout
     channel: int  # dimension of the output that holds the neurons which share no weights: -1, or -3 of a convolution
     shapes: list[torch.Size]  # of the parameters of the neurons
-    plain: int  # number of tensors of the eligibility, which comes before the one for the learning signal
 
 
 class AttachLayer(torch.autograd.Function):
     """Two outputs of the same step: the gradient of the first passes to the layer below, as if nothing came before
-    this step; that of the second is the learning signal, which its eligibility turns into gradients of this layer.
+    this step; that of the second is the learning signal, which the traces turn into gradients of this layer.
     """
 
     @staticmethod
@@ -36,12 +35,27 @@ class AttachLayer(torch.autograd.Function):
         drive: Tensor,
         own_drive: Tensor | None,
         weight: Tensor,
-        slope: Tensor,
+        plain: Output,
+        filtered: Output,
         penalty: Tensor | None,
-        eligibility: tuple[Tensor, ...],
+        saved: tuple[Tensor, ...],
         *parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
-        ctx.save_for_backward(weight, slope, penalty, *eligibility)
+        """
+        Args:
+            signals: Non-tensor arguments.
+            z: Output of the neurons.
+            own: Output that the learning signal belongs to: the same, or filtered by a readout.
+            drive: Factors of the weights.
+            own_drive: The same of the filtered output of the layer below, if there is one.
+            weight: Weights, (neurons, inputs).
+            plain: Derivatives of `z`.
+            filtered: Derivatives of `own`.
+            penalty: Gradient of a penalty by `z`, if there is one.
+            saved: What the traces need of this step.
+            *parameters: Learnable parameters of the neurons.
+        """
+        ctx.save_for_backward(weight, penalty, *plain, *filtered, *saved)
         ctx.signals, ctx.has_own = signals, own_drive is not None
         ctx.set_materialize_grads(False)
         return z.view_as(z), own.view_as(own)
@@ -50,26 +64,26 @@ class AttachLayer(torch.autograd.Function):
     @_once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         below, learn = grad_outputs
-        weight, slope, penalty, *eligibility = ctx.saved_tensors
-        layout, channel, shapes, plain = ctx.signals
+        weight, penalty, *tensors = ctx.saved_tensors
+        count = len(Output._fields)
+        plain, filtered = Output(*tensors[:count]), Output(*tensors[count : 2 * count])
+        layout, channel, shapes = ctx.signals
 
         def rows(signal: Tensor) -> Tensor:
-            return signal.to(slope.dtype).movedim(channel, -1)
+            return signal.to(plain.d.dtype).movedim(channel, -1)
 
-        drive = None if below is None or not ctx.needs_input_grad[3] else (rows(below) * slope) @ weight
+        drive = None if below is None or not ctx.needs_input_grad[3] else (rows(below) * plain.d) @ weight
         own_drive = None if learn is None or not ctx.has_own else rows(learn) @ weight
-        gradient, per_neuron = None, None
-        terms = [(learn, eligibility[plain:]), (penalty, eligibility[:plain] or eligibility)]
-        for signal, trace in terms:
-            if signal is not None:
-                weights, own = layout.gradients(rows(signal), tuple(trace))
-                gradient = weights if gradient is None else gradient + weights
-                per_neuron = own if per_neuron is None else per_neuron + own
+        terms = [(learn, filtered), (penalty, plain)]
+        losses = [output.times(rows(signal)) for signal, output in terms if signal is not None]
+        gradient: Tensor | None = None
         shared: list[Tensor | None] = [None] * len(shapes)
-        if per_neuron is not None:
+        if losses:
+            loss = losses[0] if len(losses) == 1 else losses[0].plus(losses[1])
+            gradient, per_neuron = layout.gradients(loss, tuple(tensors[2 * count :]))
             moved = per_neuron.movedim(-1, channel)
             shared = [value.sum_to_size(shape) for value, shape in zip(moved, shapes, strict=True)]
-        return None, None, None, drive, own_drive, gradient, None, None, None, *shared
+        return None, None, None, drive, own_drive, gradient, None, None, None, None, *shared
 
 
 class Join(torch.autograd.Function):

@@ -8,6 +8,7 @@ from torch import nn, Tensor
 from torch.func import functional_call
 from torch.utils._pytree import tree_leaves, tree_unflatten, TreeSpec
 
+from .._runtime.stepper import Prepared, Step
 from .._util.state import AnyState
 from ..core.neuron import Dynamics
 from ..core.ode import ODE
@@ -53,14 +54,26 @@ class _Function(nn.Module):
 def _evaluate(neuron: Any, what: What, spec: TreeSpec | None, x: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
     if spec is None:
         return tree_leaves(inner_state(neuron, neuron.initial_state(x)))
-    state, prepared, step = tree_unflatten(parts, spec), neuron.prepare(), neuron.step
-    if isinstance(neuron, RecurrentMixin):
-        (_, prepared), step = prepared, neuron.inner_step
+    state, (step, prepared) = tree_unflatten(parts, spec), step_of(neuron)
     if what == "flow":
         flow: Any = flow_of(neuron)
         return tree_leaves(flow.advance(x, state, *prepared))
     z, after = step(x, state, *prepared)
     return [z, *tree_leaves(after)]
+
+
+def evaluate_detached(neuron: Dynamics, spec: TreeSpec, x: Tensor, parts: Sequence[Tensor]) -> list[Tensor]:
+    """Output and state after a step, which depends on no parameter as far as autograd can see."""
+    detached = {f"neuron.{name}": p.detach() for name, p in neuron.named_parameters()}
+    return functional_call(_Function(neuron), detached, ("step", spec, x, *parts))
+
+
+def step_of(neuron: Dynamics) -> tuple[Step, Prepared]:
+    """The step of a neuron without its recurrent connection, and its last arguments."""
+    if isinstance(neuron, RecurrentMixin):
+        _, prepared = neuron.prepare()
+        return neuron.inner_step, prepared
+    return neuron.step, neuron.prepare()
 
 
 def inner_state(neuron: Dynamics, state: AnyState) -> AnyState:
@@ -102,25 +115,27 @@ def linearize(
         every_part: Whether to keep parts of the state without derivatives.
     """
     parameters = neuron_parameters(neuron)
+    # One copy of the neurons for each result, so that one backward pass differentiates each copy's own result.
+    count = len(parts) or len(tree_leaves(inner_state(neuron, neuron.initial_state(x))))
     with torch.enable_grad():
-        wide = [p.detach().expand(x.shape).clone().requires_grad_() for p in parameters.values()]
-        sources = [t.detach().clone().requires_grad_() for t in (x, *parts)]
+        copies = (1 + count, *x.shape)
+        wide = [p.detach().expand(copies).clone().requires_grad_() for p in parameters.values()]
+        sources = [t.detach().expand(copies).clone().requires_grad_() for t in (x, *parts)]
         if parameters:
             replaced = {f"neuron.{name}": p for name, p in zip(parameters, wide, strict=True)}
             results = functional_call(_Function(neuron), replaced, (what, spec, *sources))
         else:
             results = _evaluate(neuron, what, spec, sources[0], sources[1:])
         if what != "step":
-            results.insert(0, x)  # no output
+            results.insert(0, x.expand(copies))  # no output
         kept = [k for k, result in enumerate(results[1:]) if every_part or result.requires_grad]
         sources = [sources[0], *[sources[1 + k] for k in kept if parts], *wide]
-        rows = [_derivatives(results[k], sources) for k in (0, *[1 + k for k in kept])]
-    slopes = torch.stack(rows)
+        slopes = _derivatives(results, sources)[:, [0, *[1 + k for k in kept]]].transpose(0, 1)
     count = len(kept) if parts else 0
     by_input, by_state, by_parameter = slopes[:, 0], slopes[:, 1 : 1 + count], slopes[:, 1 + count :]
     return Linearized(
-        results[0].detach(),
-        [result.detach() for result in results[1:]],
+        results[0][0].detach(),
+        [result[0].detach() for result in results[1:]],
         Slopes(
             J=by_state[1:],
             b=by_input[1:],
@@ -134,9 +149,13 @@ def linearize(
     )
 
 
-def _derivatives(result: Tensor, sources: list[Tensor]) -> Tensor:
-    if not result.requires_grad:
+def _derivatives(results: list[Tensor], sources: list[Tensor]) -> Tensor:
+    """The derivatives of the first copy of the first result, the second copy of the second result, and so on."""
+    given = [(k, result) for k, result in enumerate(results) if result.requires_grad]
+    if not given:
         return torch.stack([torch.zeros_like(source) for source in sources])
-    ones = torch.ones_like(result)
-    gradients = torch.autograd.grad(result, sources, ones, retain_graph=True, materialize_grads=True)
-    return torch.stack(gradients)
+    seeds = torch.zeros(len(given), *results[0].shape, dtype=results[0].dtype, device=results[0].device)
+    for seed, (k, _) in zip(seeds, given, strict=True):
+        seed[k] = 1
+    outputs = [result for _, result in given]
+    return torch.stack(torch.autograd.grad(outputs, sources, list(seeds), materialize_grads=True))

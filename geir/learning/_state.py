@@ -9,21 +9,12 @@ from ._traces import Traces
 
 
 @state_type
-class ReadoutTraces(NamedTuple):
-    """Eligibilities and outputs of a layer, filtered by a leaky readout; empty without one. Parts come first."""
-
-    weights: Tensor
-    parameters: Tensor
-    output: Tensor
-
-
-@state_type
 class OnlineLayerState(NamedTuple):
     """State of a layer that learns online."""
 
     neuron: AnyState  # state of the neurons
-    traces: Traces  # derivatives of that state by weights and parameters
-    readout: ReadoutTraces  # the same for the readout
+    traces: Traces  # derivatives of that state, and of the next entry, by weights and parameters
+    readout: Tensor  # outputs filtered by a leaky readout, (parts, batch, neurons); empty without one
     rate: Tensor  # average firing rates in Hz; empty without a penalty on them
 
 

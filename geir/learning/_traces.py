@@ -6,29 +6,49 @@ previous step. Derivatives of a step (`Slopes`) have the neurons in the last dim
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import einsum, Tensor
 
-from .._runtime.memory import empty
+from .._runtime.eligibility import advance, gradient, Parts
 from .._util.state import state_type
 from ._linearize import Slopes
 
 
 @state_type
 class Traces(NamedTuple):
-    """Derivatives by the weights of a layer and by the learnable parameters of its neurons."""
+    """Derivatives by the weights of a layer and by the learnable parameters of its neurons.
 
-    weights: Tensor
-    parameters: Tensor
+    Parts of the state come first, after them those of a leaky readout that filters the derivatives of the output.
+    """
+
+    weights: Tensor  # (parts, batch, neurons, inputs)
+    shared: Tensor  # the same of parts for which it is equal for all neurons, (parts, batch, inputs)
+    parameters: Tensor  # (parameters, parts, batch, neurons)
+
+
+class Output(NamedTuple):
+    """Derivatives of an output of a step."""
+
+    h: Tensor  # by the state, (parts, batch, neurons)
+    d: Tensor  # by the input, (batch, neurons)
+    by_parameter: Tensor  # (parameters, batch, neurons)
+
+    def times(self, signal: Tensor) -> "Output":
+        """Derivatives of a loss, given its derivative by the output."""
+        return Output(*(signal * part for part in self))
+
+    def plus(self, other: "Output") -> "Output":
+        return Output(*(a + b for a, b in zip(self, other, strict=True)))
 
 
 class Step(NamedTuple):
-    """What traces see of one step of a layer."""
+    """One step of a layer, for its traces."""
 
-    slopes: Slopes
-    flow: Slopes | None  # without threshold and reset, for layouts that need it
+    slopes: Slopes  # of neurons and readout
+    output: Output  # of the neurons
     drive: Tensor  # (batch, inputs)
     weight: Tensor  # (neurons, inputs)
 
@@ -39,11 +59,9 @@ Shape = tuple[int, ...]
 class Layout(ABC):
     """How traces are stored. Abstract: a subclass defines `shapes`, `step` and `gradients`."""
 
-    needs_flow = False
-
     @abstractmethod
-    def shapes(self, step: Step) -> tuple[Shape, Shape]:
-        """The shapes of the traces of weights and of parameters."""
+    def shapes(self, step: Step) -> tuple[Shape, Shape, Shape]:
+        """The shapes of traces."""
 
     def start(self, rest: Tensor, step: Step) -> Traces:
         """Traces before the first step.
@@ -52,83 +70,74 @@ class Layout(ABC):
             rest: Derivative of the resting state by the parameters, (parameters, parts, batch, neurons).
             step: The first step, for its shapes.
         """
-        return Traces(step.drive.new_zeros(self.shapes(step)[0]), rest.clone())
+        weights, shared, parameters = map(step.drive.new_zeros, self.shapes(step))
+        if parameters.dim() > 1:
+            parameters[:, : rest.shape[1]] = rest
+        return Traces(weights, shared, parameters)
 
     @abstractmethod
     def step(self, step: Step, traces: Traces) -> tuple[tuple[Tensor, ...], Traces]:
-        """The eligibility, which is the derivative of this step's output, and the traces after the step."""
+        """What `gradients` needs of this step, and the traces after the step."""
 
     @abstractmethod
-    def gradients(self, signal: Tensor, eligibility: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+    def gradients(self, loss: Output, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
         """The gradient of the weights, and that of the parameters, one value per neuron and sample.
 
         Args:
-            signal: Learning signal, (batch, neurons).
-            eligibility: That of the step.
+            loss: Derivatives of the loss of a step by state, input and parameters of the step.
+            saved: What `step` returned.
         """
 
 
 class Synaptic(Layout):
-    r"""One trace for every synapse, :math:`\varepsilon \leftarrow J \varepsilon + b \, x`."""
+    r"""One trace for every synapse, :math:`\varepsilon \leftarrow J \varepsilon + b \, x`.
 
-    def shapes(self, step: Step) -> tuple[Shape, Shape]:
-        return (*step.slopes.b.shape, step.drive.shape[-1]), tuple(step.slopes.state_by_parameter.shape)
+    Args:
+        shared: Parts of the state whose traces are the same for all neurons: one trace for every presynaptic neuron.
+    """
 
-    def step(self, step: Step, traces: Traces) -> tuple[tuple[Tensor, ...], Traces]:
-        (J, b, h, d, *_), drive = step.slopes, step.drive[..., None, :]
-        eps = traces.weights
-        e, after = empty(eps.shape[1:], eps), empty(eps.shape, eps)
-        weighted_sum([*h[..., None], d[..., None]], [*eps, drive], e)
-        for out, slopes, slope in zip(after, J, b, strict=True):
-            weighted_sum([*slopes[..., None], slope[..., None]], [*eps, drive], out)
-        e_p = output_by_parameter(step.slopes, traces.parameters)
-        return (e, e_p), Traces(after, advance_parameters(step.slopes, traces.parameters))
+    def __init__(self, shared: Sequence[int] = ()):
+        self.shared = list(shared)
 
-    def gradients(self, signal: Tensor, eligibility: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        e, e_p = eligibility
-        return _sum_over_batch(signal.flatten(0, -2), e.flatten(0, -3)), signal * e_p
-
-
-class Presynaptic(Layout):
-    """One trace for every presynaptic neuron: the state follows its flow, which is the same for all neurons."""
-
-    needs_flow = True
-
-    def shapes(self, step: Step) -> tuple[Shape, Shape]:
-        return (len(step.slopes.b), *step.drive.shape), tuple(step.slopes.state_by_parameter.shape)
+    def shapes(self, step: Step) -> tuple[Shape, Shape, Shape]:
+        parts, *places = step.slopes.b.shape
+        inputs, count = step.drive.shape[-1], len(self.shared)
+        parameters = tuple(step.slopes.state_by_parameter.shape)
+        return (parts - count, *places, inputs), (count, *places[:-1], inputs), parameters
 
     def step(self, step: Step, traces: Traces) -> tuple[tuple[Tensor, ...], Traces]:
-        flow, eps = step.flow, traces.weights
-        assert flow is not None  # as `needs_flow` says
-        J, b = flow.J.flatten(2)[..., 0], flow.b.flatten(1)[..., 0]
-        after = torch.tensordot(J, eps, 1) + torch.tensordot(b[:, None], step.drive[None], 1)
-        e_p = output_by_parameter(step.slopes, traces.parameters)
-        after_p = advance_parameters(flow, traces.parameters)
-        return (step.slopes.h, step.slopes.d, eps, step.drive, e_p), Traces(after, after_p)
+        slopes, (weights, shared, parameters) = step.slopes, traces
+        x = step.drive.flatten(0, -2)
+        rows, given = weights.flatten(1, -3), shared.flatten(1, -2)
+        J, b = slopes.J.flatten(2, -2), slopes.b.flatten(1, -2)
+        own, common = advance(self._parts(slopes.b), rows, given, x, J, b)
+        after_parameters = advance_parameters(slopes, parameters)
+        after = Traces(own.view(weights.shape), common.view(shared.shape), after_parameters)
+        return (rows, given, x, parameters), after
 
-    def gradients(self, signal: Tensor, eligibility: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        h, d, eps, drive, e_p = eligibility
-        gradient = einsum("...n,...i->ni", signal * d, drive)
-        for slope, trace in zip(h, eps, strict=True):
-            gradient = gradient + einsum("...n,...i->ni", signal * slope, trace)
-        return gradient, signal * e_p
+    def gradients(self, loss: Output, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        rows, given, x, parameters = saved
+        weights = gradient(self._parts(loss.h), rows, given, x, loss.h.flatten(1, -2), loss.d.flatten(0, -2))
+        if not len(parameters):
+            return weights, loss.by_parameter
+        return weights, einsum("k...n,pk...n->p...n", loss.h, parameters) + loss.by_parameter
+
+    def _parts(self, of: Tensor) -> Parts:
+        return Parts([k for k in range(len(of)) if k not in self.shared], self.shared)
 
 
 class Instantaneous(Layout):
     """No trace."""
 
-    def shapes(self, step: Step) -> tuple[Shape, Shape]:
-        return (0,), (0,)
-
-    def start(self, rest: Tensor, step: Step) -> Traces:
-        return Traces(rest.new_zeros(0), rest.new_zeros(0))
+    def shapes(self, step: Step) -> tuple[Shape, Shape, Shape]:
+        return (0,), (0,), (0,)
 
     def step(self, step: Step, traces: Traces) -> tuple[tuple[Tensor, ...], Traces]:
-        return (step.slopes.d, step.drive, step.slopes.output_by_parameter), traces
+        return (step.drive,), traces
 
-    def gradients(self, signal: Tensor, eligibility: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        d, drive, e_p = eligibility
-        return einsum("...n,...i->ni", signal * d, drive), signal * e_p
+    def gradients(self, loss: Output, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        (drive,) = saved
+        return einsum("...n,...i->ni", loss.d, drive), loss.by_parameter
 
 
 class Dense(Layout):
@@ -138,17 +147,17 @@ class Dense(Layout):
     weight :math:`w_{ji}`. The last part of the traces is the eligibility :math:`e(t - 1)`.
     """
 
-    def shapes(self, step: Step) -> tuple[Shape, Shape]:
+    def shapes(self, step: Step) -> tuple[Shape, Shape, Shape]:
         parts, *places = step.slopes.b.shape
         parameters = len(step.slopes.output_by_parameter)
-        return (parts + 1, *places, *step.weight.shape), (parameters, parts + 1, *places, places[-1])
+        return (parts + 1, *places, *step.weight.shape), (0,), (parameters, parts + 1, *places, places[-1])
 
     def start(self, rest: Tensor, step: Step) -> Traces:
-        rest = torch.cat([rest, rest.new_zeros(len(rest), 1, *rest.shape[2:])], 1)
         return super().start(torch.diag_embed(rest), step)
 
     def step(self, step: Step, traces: Traces) -> tuple[tuple[Tensor, ...], Traces]:
-        J, b, h, d, *_ = step.slopes
+        J, b, *_ = step.slopes
+        h, d, _ = step.output
         feedback = step.weight[:, -step.weight.shape[0] :]
         eps, last = traces.weights[:-1], traces.weights[-1]
         G = einsum("km,...mni->...kni", feedback, last)
@@ -158,48 +167,17 @@ class Dense(Layout):
         eps_p, last_p = traces.parameters[:, :-1], traces.parameters[:, -1]
         G_p = einsum("km,p...mn->p...kn", feedback, last_p)
         e_p = einsum("q...k,pq...kn->p...kn", h, eps_p) + d[..., None] * G_p
-        e_p = e_p + torch.diag_embed(step.slopes.output_by_parameter)
+        e_p = e_p + torch.diag_embed(step.output.by_parameter)
         after_p = einsum("rq...k,pq...kn->pr...kn", J, eps_p) + b[..., None] * G_p[:, None]
         after_p = after_p + torch.diag_embed(step.slopes.state_by_parameter)
-        return (e, e_p), Traces(torch.cat([after, e[None]]), torch.cat([after_p, e_p[:, None]], 1))
+        after = Traces(torch.cat([after, e[None]]), traces.shared, torch.cat([after_p, e_p[:, None]], 1))
+        return (eps, G, eps_p, G_p), after
 
-    def gradients(self, signal: Tensor, eligibility: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
-        e, e_p = eligibility
-        return einsum("...k,...kni->ni", signal, e), einsum("...k,p...kn->p...n", signal, e_p)
-
-
-def _sum_over_batch(signal: Tensor, e: Tensor) -> Tensor:
-    if e[:1].numel() < _LARGE:
-        return einsum("bn,bni->ni", signal, e)
-    # Faster than a batch of matrix products, because each sample is read in one piece.
-    total = signal[0][:, None] * e[0]
-    for one, eligibility in zip(signal[1:], e[1:], strict=True):
-        total.addcmul_(one[:, None], eligibility)
-    return total
-
-
-# From this many elements on, looking for factors that are all zero is faster than multiplying by them.
-_LARGE = 2**14
-
-
-def weighted_sum(factors: list[Tensor], values: list[Tensor], out: Tensor) -> None:
-    """Write the sum of products to `out`. Many factors are zero, such as the derivative of a current by a potential."""
-    written = False
-    for factor, value in zip(factors, values, strict=True):
-        if out.numel() >= _LARGE and not factor.any():
-            continue
-        if written:
-            out.addcmul_(factor, value)
-        else:
-            torch.mul(factor, value, out=out)
-        written = True
-    if not written:
-        out.zero_()
-
-
-def output_by_parameter(slopes: Slopes, eps_p: Tensor) -> Tensor:
-    """The eligibility of parameters, (parameters, batch, neurons)."""
-    return einsum("k...n,pk...n->p...n", slopes.h, eps_p) + slopes.output_by_parameter
+    def gradients(self, loss: Output, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:
+        eps, G, eps_p, G_p = saved
+        weights = einsum("p...k,p...kni->ni", loss.h, eps) + einsum("...k,...kni->ni", loss.d, G)
+        parameters = einsum("q...k,pq...kn->p...n", loss.h, eps_p) + einsum("...k,p...kn->p...n", loss.d, G_p)
+        return weights, parameters + loss.by_parameter
 
 
 def advance_parameters(slopes: Slopes, eps_p: Tensor) -> Tensor:
@@ -219,13 +197,26 @@ class Filter(NamedTuple):
     h: Tensor  # (parts,)
     d: Tensor  # ()
 
-    def start(self, value: Tensor) -> Tensor:
-        return value.new_zeros(len(self.b), *value.shape)
-
     def __call__(self, value: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
         """The filtered value and the memory after the step, (parts, ...)."""
-        filtered, after = empty(value.shape, value), empty(memory.shape, memory)
-        weighted_sum([*self.h, self.d], [*memory, value], filtered)
-        for out, slopes, slope in zip(after, self.J, self.b, strict=True):
-            weighted_sum([*slopes, slope], [*memory, value], out)
-        return filtered, after
+        filtered = torch.tensordot(self.h, memory, 1) + self.d * value
+        wide = self.b.view(-1, *[1] * value.dim())
+        return filtered, torch.tensordot(self.J, memory, 1) + wide * value
+
+    def after(self, slopes: Slopes) -> Slopes:
+        """Derivatives of neurons and, behind each, this filter: its parts come last, its output is the output."""
+        parts = len(self.b)
+        J_own, b, h, d = (t.view(*t.shape, *[1] * slopes.d.dim()) for t in self)
+        J = slopes.J.new_zeros(*[len(slopes.b) + parts] * 2, *slopes.d.shape)
+        J[:-parts, :-parts] = slopes.J
+        J[-parts:, :-parts] = b[:, None] * slopes.h
+        J[-parts:, -parts:] = J_own
+        by_parameter = slopes.output_by_parameter
+        return Slopes(
+            J=J,
+            b=torch.cat([slopes.b, b * slopes.d]),
+            h=torch.cat([d * slopes.h, h.expand(parts, *slopes.d.shape)]),
+            d=d * slopes.d,
+            state_by_parameter=torch.cat([slopes.state_by_parameter, b * by_parameter[:, None]], 1),
+            output_by_parameter=d * by_parameter,
+        )

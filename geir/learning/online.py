@@ -7,12 +7,14 @@ import torch
 from torch import nn, Tensor
 from torch.utils._pytree import tree_flatten
 
+from .._util.state import tensors_of
 from .._util.validation import unwrap_output
 from ..containers import SequentialState
 from ._advance import Advance
 from ._attach import Broadcast, Join
-from ._linearize import linearize
+from ._linearize import linearize, neuron_parameters
 from ._model import feedback_size, is_adaptive, parse, Plan
+from ._sequence import run_sequence
 from ._state import OnlineLayerState, OnlineState
 from ._traces import Filter
 from .rules import DECOLLE, EProp, OnlineRule, Random
@@ -64,6 +66,8 @@ class Online(nn.Module):
         if not isinstance(rule, OnlineRule):
             raise TypeError(f"Online expected a rule such as geir.learning.EProp(), got {rule!r}.")
         self.model, self.rule = model, rule
+        self._shared: dict[str, list[int]] = {}
+        self._readout: tuple[tuple[object, ...], Filter] | None = None
         plan = parse(model, rule)
         like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
         if isinstance(rule, DECOLLE):
@@ -103,14 +107,17 @@ class Online(nn.Module):
         plan = parse(self.model, self.rule)
         states = _check_state(state, plan)
         broadcast = isinstance(self.rule, EProp) and isinstance(self.rule.feedback, Random)
-        readout = _filter(plan, self.rule, x, check=state is None) if plan.filtered(self.rule) else None
+        readout = self._filter(plan, x, first=state is None) if plan.filtered(self.rule) else None
         hidden, after, owns = len(plan.hidden()), [], []
         own: Tensor | None = None
         for k, (layer, entry) in enumerate(zip(plan.layers, states, strict=True)):
             for module in layer.before:
                 x, own = module(x), None if own is None else module(own)
             filters = readout is not None and k < hidden and (broadcast or k == hidden - 1)
-            z, signal, entry = Advance(self.rule, layer, readout if filters else None).run(x, own, entry)
+            # A linear readout without learnable parameters has the same derivatives at all steps.
+            known = readout if k == hidden and not neuron_parameters(layer.neuron) else None
+            advance = Advance(self.rule, layer, readout if filters else None, known, self._shared)
+            z, signal, entry = advance.run(x, own, entry)
             after.append(entry)
             own = None
             if isinstance(self.rule, DECOLLE) or (broadcast and k < hidden):
@@ -131,6 +138,52 @@ class Online(nn.Module):
         for module in plan.head[plan.after_weights :]:
             x = module(x)
         return x, tuple(after)
+
+    def sequence(self, xs: Tensor) -> Tensor:
+        r"""Run a whole sequence from rest, with e-prop in its offline form.
+
+        `backward` of any loss of the output adds the sum of the gradients of all steps, where the loss is the sum of
+        losses of steps: the same as running step by step, up to rounding errors. No trace for synapses is needed; the
+        gradient is that of one backward pass over time through the state of each neuron, without the products with
+        recurrent weights. Memory grows with the number of steps, as in backpropagation through time.
+
+        A penalty on firing rates counts at every step.
+
+        Args:
+            xs: Input, shape (time, batch, ..., inputs), for convolutions (time, batch, channels, height, width).
+
+        Returns:
+            Output, shape (time, batch, ..., outputs).
+
+        Raises:
+            TypeError: If the rule is not `EProp`, or the step of a neuron has no derivatives or is not elementwise.
+            ValueError: If `xs` has no steps, or no batch dimension.
+        """
+        if not isinstance(self.rule, EProp):
+            raise TypeError(
+                f"Online.sequence is the offline form of EProp, not of {self.rule}; run step by step, or use "
+                "backpropagation through time."
+            )
+        xs = unwrap_output("Online.sequence", xs)
+        if xs.dim() < 3 or not len(xs):
+            raise ValueError(
+                "Online.sequence expected input of shape (time, batch, ..., inputs) with at least one step, got "
+                f"{tuple(xs.shape)}."
+            )
+        with torch.no_grad():
+            self(xs[0])  # for its checks
+        plan = parse(self.model, self.rule)
+        random = isinstance(self.rule.feedback, Random)
+        feedback = [getattr(self, f"feedback_{k}") for k in range(len(plan.hidden()))] if random else []
+        return run_sequence(plan, self.rule, feedback, xs)
+
+    def _filter(self, plan: Plan, x: Tensor, first: bool) -> Filter:
+        """The filter of the readout, computed again only when its tensors have changed."""
+        tensors = tensors_of(plan.layers[-1].neuron).values()
+        key = (x.dtype, x.device, *((id(t), t._version) for t in tensors))
+        if first or self._readout is None or self._readout[0] != key:
+            self._readout = key, _filter(plan, self.rule, x, check=first)
+        return self._readout[1]
 
 
 def _draw(outputs: int, neurons: int, scale: float, like: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, fields
 from typing import ClassVar
 
 from .._util.validation import check_integer, check_positive
-from ._traces import Dense, Instantaneous, Layout, Presynaptic, Synaptic
+from ._traces import Dense, Instantaneous, Layout, Synaptic
 
 
 @dataclass(frozen=True, repr=False)
@@ -106,6 +106,8 @@ class OnlineRule(_Value, ABC):
 
     # Whether a leaky readout filters the eligibilities of the layer below.
     filters: ClassVar[bool] = False
+    # Whether derivatives of the state are those of its flow, without threshold and reset.
+    follows_flow: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if not isinstance(self.firing_rate, FiringRate | None):
@@ -115,8 +117,13 @@ class OnlineRule(_Value, ABC):
             )
 
     @abstractmethod
-    def layout(self, recurrent: bool) -> Layout:
-        """How the traces of a layer are stored."""
+    def layout(self, recurrent: bool, shared: list[int]) -> Layout:
+        """How the traces of a layer are stored.
+
+        Args:
+            recurrent: Whether the layer is recurrent.
+            shared: Parts of its state whose traces are the same for all neurons.
+        """
 
 
 @dataclass(frozen=True, repr=False)
@@ -135,8 +142,8 @@ class OSTL(OnlineRule):
 
     filters: ClassVar[bool] = True
 
-    def layout(self, recurrent: bool) -> Layout:
-        return Dense() if recurrent else Synaptic()
+    def layout(self, recurrent: bool, shared: list[int]) -> Layout:
+        return Dense() if recurrent else Synaptic(shared)
 
 
 @dataclass(frozen=True, repr=False)
@@ -169,8 +176,8 @@ class EProp(OnlineRule):
                 f"EProp.feedback must be Symmetric(), Random() or Adaptive() of geir.learning, got {self.feedback!r}."
             )
 
-    def layout(self, recurrent: bool) -> Layout:
-        return Synaptic()
+    def layout(self, recurrent: bool, shared: list[int]) -> Layout:
+        return Synaptic(shared)
 
 
 @dataclass(frozen=True, repr=False)
@@ -189,8 +196,10 @@ class OTTT(OnlineRule):
         firing_rate: Penalty on firing rates.
     """
 
-    def layout(self, recurrent: bool) -> Layout:
-        return Presynaptic()
+    follows_flow: ClassVar[bool] = True
+
+    def layout(self, recurrent: bool, shared: list[int]) -> Layout:
+        return Synaptic(shared)
 
 
 @dataclass(frozen=True, repr=False)
@@ -204,7 +213,7 @@ class SLTT(OnlineRule):
         firing_rate: Penalty on firing rates.
     """
 
-    def layout(self, recurrent: bool) -> Layout:
+    def layout(self, recurrent: bool, shared: list[int]) -> Layout:
         return Instantaneous()
 
 
@@ -228,6 +237,7 @@ class DECOLLE(OnlineRule):
         ValueError: If `outputs` is not a positive integer, or `scale` not positive and finite.
     """
 
+    follows_flow: ClassVar[bool] = True
     outputs: int
     scale: float = 1.0
 
@@ -236,5 +246,5 @@ class DECOLLE(OnlineRule):
         check_integer("DECOLLE", minimum=1, outputs=self.outputs)
         check_positive("DECOLLE", scale=self.scale)
 
-    def layout(self, recurrent: bool) -> Layout:
-        return Presynaptic()
+    def layout(self, recurrent: bool, shared: list[int]) -> Layout:
+        return Synaptic(shared)

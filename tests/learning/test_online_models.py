@@ -86,14 +86,16 @@ def test_a_state_can_be_loaded_in_another_process(tmp_path):
     program = "import sys, torch, geir; print(torch.load(sys.argv[1])[0].traces.weights.shape)"
     command = [sys.executable, "-c", program, str(tmp_path / "state.pt")]
     result = subprocess.run(command, capture_output=True, text=True)
-    assert result.stdout == "torch.Size([2, 3, 5, 7])\n", result.stderr
+    # The potential, and the two parts of the readout; the traces of the current are shared.
+    assert result.stdout == "torch.Size([3, 3, 5, 7])\n", result.stderr
 
 
 def test_random_numbers_in_the_state_have_no_traces():
     learner = Online(geir.SequentialState(nn.Linear(6, 5), geir.Noisy(geir.LIF(), seed=1)), EProp())
     (state,) = advance(learner, 1)
     assert len(tree_leaves(state.neuron)) == 5
-    assert state.traces.weights.shape == (2, 3, 5, 7)
+    assert state.traces.weights.shape == (1, 3, 5, 7)
+    assert state.traces.shared.shape == (1, 3, 7)
 
 
 def test_a_learner_can_be_copied_and_its_feedback_weights_are_saved():
@@ -133,7 +135,7 @@ def test_a_state_that_does_not_fit_is_refused():
         learner(x, (state[1], state[0]))
     with pytest.raises(ValueError, match=r"LIFState.v has shape \(3, 5\)"):
         learner(torch.ones(4, 6), state)
-    with pytest.raises(ValueError, match=r"OTTT\(\) expected traces.weights .* module 1, LIF, got \(2, 3, 5, 7\)"):
+    with pytest.raises(ValueError, match=r"OTTT\(\) expected traces.weights .* module 1, LIF, got \(3, 3, 5, 7\)"):
         Online(learner.model, OTTT())(x, state)
     with pytest.raises(ValueError, match=r"expected rate of shape \(3, 5\)"):
         Online(learner.model, EProp(firing_rate=FiringRate(10.0)))(x, state)

@@ -1,6 +1,7 @@
 """Rules of online learning against their definitions by autograd, and planted errors."""
 
 import math
+from typing import NamedTuple
 
 import pytest
 import torch
@@ -34,6 +35,11 @@ AFFINE = [
     geir.neurons.ResonateAndFire(),
     geir.LI(),
 ]
+
+
+class GatedState(NamedTuple):
+    v: torch.Tensor
+    i: torch.Tensor
 
 
 def flow_step(neuron):
@@ -170,14 +176,94 @@ def test_the_penalty_on_firing_rates_adds_its_learning_signal(rule, readout):
     assert error(grads, {name: plain[name] + value for name, value in added.items()}) < 1e-10
 
 
-def test_large_layers_leave_out_factors_that_are_zero(monkeypatch):
-    from geir.learning import _traces
-
+def alif_with_readout():
     xs, targets = inputs()
-    model = one_layer(build(geir.LIF()), xs, geir.LI().double())
-    small = {name: grad.clone() for name, grad in learn(Online(model, EProp()), xs, targets)[1].items()}
-    monkeypatch.setattr(_traces, "_LARGE", 1)
-    assert error(learn(Online(model, EProp()), xs, targets)[1], small) < 1e-12
+    return one_layer(build(geir.ALIF()), xs, geir.LI().double()), xs, targets
+
+
+@pytest.mark.parametrize("rule", [EProp(), OTTT()], ids=repr)
+def test_without_a_compiler_gradients_are_the_same(monkeypatch, rule):
+    from geir._runtime import eligibility
+
+    model, xs, targets = alif_with_readout()
+    compiled = {name: grad.clone() for name, grad in learn(Online(model, rule), xs, targets)[1].items()}
+    monkeypatch.setattr(eligibility, "_library", lambda dtype: None)
+    assert error(learn(Online(model, rule), xs, targets)[1], compiled) < 1e-12
+
+
+def test_traces_that_are_the_same_for_all_neurons_are_stored_once_and_change_nothing(monkeypatch):
+    from geir.learning import _advance
+
+    model, xs, targets = alif_with_readout()
+    _, grads, state = learn(Online(model, EProp()), xs, targets)
+    grads = {name: grad.clone() for name, grad in grads.items()}
+    # Potential, adaptation and the readout's two parts; the current does not depend on the neuron.
+    assert state[0].traces.weights.shape == (4, BATCH, NEURONS, INPUTS + 1)
+    assert state[0].traces.shared.shape == (1, BATCH, INPUTS + 1)
+    monkeypatch.setattr(_advance, "shared_parts", lambda *_: [])
+    _, apart, state = learn(Online(model, EProp()), xs, targets)
+    assert state[0].traces.weights.shape == (5, BATCH, NEURONS, INPUTS + 1)
+    assert error(apart, grads) < 1e-12
+
+
+class Gated(geir.Neuron[GatedState]):
+    """Every part is linear in itself where no gate is closed, which the first steps do not show."""
+
+    fault: str = "none"
+
+    def rest(self):
+        return GatedState(v=torch.zeros(()), i=torch.zeros(()))
+
+    def step(self, x, state):
+        i = 0.8 * state.i + x
+        if self.fault == "condition":
+            i = torch.where(state.v > 0.5, 0.5 * i, i)
+        if self.fault == "detached spike":
+            i = i * (1 - (state.v > 0.5).to(i.dtype))
+        if self.fault == "in place":
+            i[state.v > 0.5] *= 0.5
+        if self.fault == "own numbers":
+            i = i * torch.linspace(0.5, 1, i.shape[-1], dtype=i.dtype)
+        v = 0.9 * state.v + 0.1 * i
+        z = self.surrogate(v - 1)
+        return z, GatedState(v=v * (1 - z), i=i)
+
+
+@pytest.mark.parametrize("fault", ["none", "condition", "detached spike", "in place", "own numbers"])
+def test_traces_are_shared_only_where_no_gate_of_the_step_can_tell_neurons_apart(fault):
+    xs, targets = inputs()
+    neuron = Gated(fault=fault, unroll=geir.reference).double()
+    model = one_layer(neuron, xs)
+    wanted = gradients(model, loss_of(model[2](run(neuron, model[0](xs))), targets))
+    _, grads, state = learn(Online(model, EProp()), xs, targets)
+    assert error(grads, wanted) < 1e-10
+    assert len(state[0].traces.shared) == (1 if fault == "none" else 0)
+
+
+def test_a_neuron_that_changes_during_a_run_is_refused_where_traces_are_shared():
+    xs, _ = inputs()
+    model, state = one_layer(Gated().double(), xs), None
+    learner = Online(model, EProp())
+    _, state = learner(xs[0], state)
+    model[1].fault = "own numbers"
+    with pytest.raises(TypeError, match="module 1, Gated: .* has changed since the run began"):
+        learner(xs[1], state)
+
+
+def test_parameters_of_a_readout_may_change_between_steps():
+    xs, targets = inputs()
+    model = alif_with_readout()[0]
+    learner, fresh, grads = Online(model, EProp()), Online(model, EProp()), []
+    _, state = learner(xs[0])
+    with torch.no_grad():
+        model[3].tau_mem.mul_(3.0)
+    for each in (learner, fresh):
+        model.zero_grad()
+        y, _ = each(xs[1], state)
+        loss_of(y, targets[1]).backward()
+        grads.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
+    assert grads[0]["0.weight"].abs().max() > 0
+    assert error(*grads) < 1e-12
 
 
 # Planted errors: each must be seen by the comparison with autograd.
@@ -214,8 +300,8 @@ def test_a_trace_one_step_early_is_seen(monkeypatch):
 
     def early(self, step, traces):
         _, after = right(self, step, traces)
-        eligibility, _ = right(self, step, Traces(after.weights, traces.parameters))
-        return eligibility, after
+        saved, _ = right(self, step, Traces(after.weights, after.shared, traces.parameters))
+        return saved, after
 
     case = alif()
     assert comparison(*case) < 1e-10
@@ -240,10 +326,11 @@ def test_feedback_with_another_delay_is_seen(monkeypatch, planted):
 
         attach = _advance.AttachLayer.apply
 
-        def same_step(signals, z, own, drive, own_drive, weight, slope, penalty, saved, *parameters):
+        def same_step(signals, z, own, drive, own_drive, weight, plain, filtered, penalty, saved, *parameters):
+            traces, shared, _, parameter_traces = saved
             late = torch.cat([drive[..., :-NEURONS].detach(), z], -1)
-            e = saved[0] + slope[..., None] * (late - drive).detach()[..., None, :]
-            return attach(signals, z, own, drive, own_drive, weight, slope, penalty, (e, *saved[1:]), *parameters)
+            saved = traces, shared, late, parameter_traces
+            return attach(signals, z, own, drive, own_drive, weight, plain, filtered, penalty, saved, *parameters)
 
         monkeypatch.setattr(_advance.AttachLayer, "apply", staticmethod(same_step))
     else:
@@ -263,6 +350,8 @@ def test_a_transposed_jacobian_is_seen(monkeypatch):
     case = alif()
     assert comparison(*case) < 1e-10
     monkeypatch.setattr(_advance, "linearize", transposed)
+    # A transposed matrix does not have the shared traces that the neuron has.
+    monkeypatch.setattr(_advance, "shared_parts", lambda *_: [])
     assert comparison(*case) > 1e-2
 
 

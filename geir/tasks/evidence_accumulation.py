@@ -1,0 +1,186 @@
+"""Accumulate evidence with e-prop and random feedback: `python -m geir.tasks.evidence_accumulation`.
+
+Seven cues, each on the left or on the right, then a delay of one second; when recalled, the network must say on which
+side there were more. It must count, and remember for longer than any of its neurons' membranes: half of them have an
+adaptive threshold with a time constant of 2 s. One recurrent layer, trained by `Online` with ``EProp(Random())`` in its
+offline form, `Online.sequence`.
+
+Reference: G. Bellec et al., *A solution to the learning dilemma for recurrent networks of spiking neurons*, 2020, whose
+task and time constants these are. The steps are longer, 5 ms instead of 1 ms, and the neurons have synaptic currents.
+"""
+
+import sys
+import time
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn, Tensor
+from tqdm import tqdm
+
+from ..containers import Lift, SequentialState
+from ..learning import EProp, FiringRate, Online, Random
+from ..neurons import ALIFRecurrent, LI
+from ..surrogates import Triangle
+from .command_line import build_parser, check_positive_settings, main, Result, stop_on_interrupt
+from .files import write_atomically
+
+DT = 5e-3
+# Durations in seconds.
+CUE, PAUSE, DELAY, RECALL = 0.1, 0.05, 1.05, 0.15
+CUES = 7
+# The probability that a cue is on the right is this or its complement.
+P_SIDE = 0.3
+# Groups of inputs: cues on the left, cues on the right, recall, background. Rates in Hz.
+GROUP_SIZE, GROUPS = 10, 4
+CUE_RATE, BACKGROUND_RATE = 40.0, 10.0
+INPUTS = GROUPS * GROUP_SIZE
+TAU_MEM, TAU_SYN, TAU_ADAPT, BETA = 20e-3, 5e-3, 2.0, 0.1
+# Standard deviations of weights, before they are divided by the root of the number of inputs.
+INPUT_GAIN, RECURRENT_GAIN = 15.0, 5.0
+TARGET_RATE, PENALTY = 10.0, 1e-6
+# Iterations between two lines of progress.
+REPORT = 25
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a run. Each field is a flag of the command line."""
+
+    iterations: int = field(default=400, metadata={"help": "number of weight updates"})
+    batch_size: int = field(default=64, metadata={"help": "trials per update"})
+    neurons: int = field(default=100, metadata={"help": "number of neurons, half of them with adaptive threshold"})
+    learning_rate: float = field(default=1e-2, metadata={"help": "learning rate of Adam in the first iteration"})
+    decay: float = field(default=0.1, metadata={"help": "learning rate of the last iteration, relative to the first"})
+    test_trials: int = field(default=1000, metadata={"help": "number of test trials"})
+    seed: int = field(default=0, metadata={"help": "seed of weights and trials; runs are reproducible"})
+    out: Path = field(
+        default=Path("runs/evidence_accumulation"), metadata={"help": "folder for the weights, created if missing"}
+    )
+
+    def __post_init__(self) -> None:
+        check_positive_settings(self, ("iterations", "batch_size", "neurons", "learning_rate", "decay", "test_trials"))
+
+
+class Trials(NamedTuple):
+    """Trials of the task."""
+
+    xs: Tensor  # input spikes, (time, trials, inputs)
+    sides: Tensor  # the side with more cues, (trials,): 0 left, 1 right
+
+
+def _steps(seconds: float) -> int:
+    return round(seconds / DT)
+
+
+def draw_trials(count: int, generator: torch.Generator) -> Trials:
+    """Draw trials. In half of them, each cue is on the right with a probability of 0.7, else of 0.3."""
+    likely = torch.rand(count, generator=generator) < 0.5
+    right = torch.rand(CUES, count, generator=generator) < torch.where(likely, 1 - P_SIDE, P_SIDE)
+    spacing, trials = _steps(CUE + PAUSE), torch.arange(count)
+    rates = torch.zeros(CUES * spacing + _steps(DELAY) + _steps(RECALL), count, GROUPS)
+    for k, side in enumerate(right.long()):
+        rates[k * spacing : k * spacing + _steps(CUE), trials, side] = CUE_RATE
+    rates[-_steps(RECALL) :, :, 2] = CUE_RATE
+    rates[:, :, 3] = BACKGROUND_RATE
+    probabilities = DT * rates.repeat_interleave(GROUP_SIZE, -1)
+    xs = (torch.rand(probabilities.shape, generator=generator) < probabilities).float()
+    return Trials(xs, (right.sum(0) > CUES / 2).long())
+
+
+def network(neurons: int, generator: torch.Generator) -> SequentialState:
+    """A recurrent layer, of which the first half has a constant and the second half an adaptive threshold."""
+    beta = torch.zeros(neurons)
+    beta[neurons // 2 :] = BETA
+    layer = ALIFRecurrent(
+        INPUTS,
+        neurons,
+        dt=DT,
+        tau_mem=TAU_MEM,
+        tau_syn=TAU_SYN,
+        tau_adapt=TAU_ADAPT,
+        beta=beta,
+        surrogate=Triangle(gamma=0.3, width=1.0),
+    )
+    for weights, gain in ((layer.input_weights, INPUT_GAIN), (layer.recurrent_weights, RECURRENT_GAIN)):
+        assert isinstance(weights, Tensor)
+        nn.init.normal_(weights, std=gain / weights.shape[1] ** 0.5, generator=generator)
+        if weights is layer.recurrent_weights:
+            weights.data.fill_diagonal_(0)
+    readout = nn.Linear(neurons, 2)
+    nn.init.normal_(readout.weight, std=neurons**-0.5, generator=generator)
+    nn.init.zeros_(readout.bias)
+    return SequentialState(layer, Lift(readout), LI(dt=DT, tau_mem=TAU_MEM, tau_syn=TAU_SYN))
+
+
+def recall(ys: Tensor) -> Tensor:
+    """The output during recall, (time, trials, 2)."""
+    return ys[-_steps(RECALL) :]
+
+
+def error_rate(model: SequentialState, trials: Trials) -> float:
+    """Share of trials in which the larger mean output during recall is that of the wrong side."""
+    wrong = 0
+    with torch.no_grad():
+        for xs, sides in zip(trials.xs.split(250, 1), trials.sides.split(250), strict=True):
+            wrong += int((recall(model(xs)[0]).mean(0).argmax(-1) != sides).sum())
+    return wrong / len(trials.sides)
+
+
+def run(**settings: object) -> Result:
+    """Train and evaluate.
+
+    Args:
+        **settings: Settings by name, as on the command line, with underscores.
+
+    Returns:
+        The result, including `test_error`, after the last update.
+    """
+    given = replace(Settings(), **settings)
+    started = time.perf_counter()
+    # The feedback weights are drawn from the global generator.
+    torch.manual_seed(given.seed)
+    generator = torch.Generator().manual_seed(given.seed)
+    test = draw_trials(given.test_trials, torch.Generator().manual_seed(1_000_003))
+    model = network(given.neurons, generator)
+    learner = Online(model, EProp(Random(), firing_rate=FiringRate(TARGET_RATE, strength=PENALTY)))
+    optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
+    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, given.decay ** (1 / given.iterations))
+    iteration, total = 0, 0.0
+    with stop_on_interrupt() as stopped:
+        for iteration in tqdm(range(1, given.iterations + 1), leave=False, disable=None):
+            xs, sides = draw_trials(given.batch_size, generator)
+            ys = recall(learner.sequence(xs))
+            loss = nn.functional.cross_entropy(ys.flatten(0, 1), sides.repeat(len(ys)))
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            total += loss.item()
+            if iteration % REPORT == 0:
+                tqdm.write(f"iteration {iteration}/{given.iterations}  loss {total / REPORT:.4f}", file=sys.stderr)
+                total = 0.0
+            if stopped():
+                break
+    given.out.mkdir(parents=True, exist_ok=True)
+    weights = given.out / "weights.pt"
+    write_atomically(weights, lambda file: torch.save(model.state_dict(), file))
+    return {
+        "task": "evidence_accumulation",
+        "test_error": error_rate(model, test),
+        "seconds": round(time.perf_counter() - started, 1),
+        "iterations": iteration,
+        "test_trials": given.test_trials,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "interrupted": iteration < given.iterations,
+        "weights": str(weights),
+    }
+
+
+if __name__ == "__main__":
+    description = (
+        "Train a recurrent network to accumulate evidence over two seconds by e-prop with random feedback. Prints the "
+        "result as a JSON object on the last line."
+    )
+    sys.exit(main(build_parser("evidence_accumulation", description, Settings()), run))
