@@ -65,6 +65,7 @@ html_theme = "furo"
 html_title = "geir"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
+html_js_files = ["explore.js"]
 html_copy_source = False
 html_show_sourcelink = False
 html_show_copyright = False
@@ -198,10 +199,36 @@ def page(name: str) -> str:
         "## State",
         table(("part", "meaning"), *((f"`{part}`", meaning) for part, meaning, _ in pictures.state_variables(state))),
         autodoc(path_of(kind)) if kind == f"{name}State" else f"It is a {{py:class}}`~{path_of(kind)}`.",
+        "## Try it" if is_interactive(name) else "",
+        frame(name) if is_interactive(name) else "",
         "## Variants" if others else "",
         autodoc(*map(path_of, others)),
     ]
     return "\n\n".join(block for block in blocks if block) + "\n"
+
+
+def is_interactive(name: str) -> bool:
+    """Whether a model has an interactive page: its neurons do not influence each other."""
+    return pictures.example(MODELS[name]).elementwise
+
+
+def frame(name: str) -> str:
+    """The interactive page of a model as a part of its page. `_static/explore.js` sets its height and its colors."""
+    return (
+        f'<iframe class="geir-explore" src="explore/{name.lower()}.html#embedded" title="{name}, interactive" '
+        'loading="lazy"></iframe>'
+    )
+
+
+def write_interactive_pages(app: Sphinx, exception: Exception | None) -> None:
+    """Write the interactive pages of all models that have one."""
+    if exception or app.builder.format != "html":
+        return
+    folder = Path(app.outdir) / "neurons" / "explore"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, model in MODELS.items():
+        if is_interactive(name):
+            plot.explore(pictures.example(model), folder / f"{name.lower()}.html")
 
 
 def write_neuron_pages(app: Sphinx) -> None:
@@ -293,6 +320,7 @@ def setup(app: Sphinx) -> None:
     app.connect("autodoc-process-docstring", edit_docstring, priority=BEFORE_NAPOLEON)
     app.connect("autodoc-process-signature", shorten_signature)
     app.connect("env-check-consistency", check_inventory)
+    app.connect("build-finished", write_interactive_pages)
 
 
 # {{ surrogates }} on a page documents all of geir.surrogates.

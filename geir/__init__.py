@@ -182,14 +182,18 @@ from .wrappers import (
 __version__ = _version("geir")
 
 # Imported on first use: they need optional packages, or take long to import.
-_LAZY = ("events", "hardware", "nir", "plot", "tasks", "tensorboard", "testing")
+_LAZY = ("events", "hardware", "interoperability", "nir", "plot", "tasks", "tensorboard", "testing")
+# Functions of `geir.interoperability`, likewise.
+_CONVERSIONS = ("from_norse", "from_sinabs", "from_snntorch", "from_spikingjelly")
 
 
 def __getattr__(name: str) -> _Any:
+    if name in _CONVERSIONS:
+        return getattr(_importlib.import_module(".interoperability", __name__), name)
     if name in _LAZY:
         return _importlib.import_module(f".{name}", __name__)
     raise AttributeError(f"module 'geir' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *_LAZY})
+    return sorted({*globals(), *_LAZY, *_CONVERSIONS})

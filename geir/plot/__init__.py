@@ -32,6 +32,7 @@ from ._style import (
 )
 from .curves import f_i_curve as f_i_curve, stdp_window as stdp_window
 from .events import animate_events as animate_events, scatter_3d as scatter_3d
+from .explore import explore as explore
 from .heatmaps import heatmap_2d as heatmap_2d, heatmap_3d as heatmap_3d, weights as weights
 from .phase import phase_plane as phase_plane
 from .spikes import raster as raster, rate as rate

@@ -1,6 +1,5 @@
 """White noise in the membrane potential, for any neuron."""
 
-import math
 from abc import ABC
 from typing import ClassVar, NamedTuple
 
@@ -74,7 +73,7 @@ class Noisy(RandomWrapper):
 
     def step(self, x: Tensor, state: RandomState, inner: Prepared) -> tuple[Tensor, RandomState]:
         xi, generator = state.generator.normal()
-        v = potential(state.neuron) + math.sqrt(self.dt) * widen(self.sigma) * xi
+        v = potential(state.neuron) + self.dt**0.5 * widen(self.sigma) * xi
         z, after = self.neuron.step(x, with_potential(state.neuron, v), *inner)
         return z, RandomState(after, generator)
 

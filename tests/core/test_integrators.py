@@ -11,6 +11,7 @@ from torch import Tensor
 
 import geir
 from geir.core.integrators import phi1
+from geir.core.integrators.series import SeriesExact
 
 DOUBLE = torch.float64
 
@@ -332,3 +333,15 @@ def test_coefficients_are_computed_once_in_inference_mode_and_reused_outside(mon
     state.v.sum().backward()
     assert len(computed) == 1
     assert (x.grad > 0).all()
+
+
+@pytest.mark.parametrize("model", [geir.AlphaLIF, geir.ResonateAndFire], ids=lambda kind: kind.__name__)
+@pytest.mark.parametrize("dt", [1e-6, 1e-3, 1e-2, 0.1])
+def test_the_series_of_the_matrix_exponential_is_accurate_at_any_step(model, dt):
+    neuron = model(dt=dt).double()
+    for exact, series in zip(
+        *(method.prepare(neuron) for method in (geir.Exact(), SeriesExact())), strict=True
+    ):  # propagator and forcing
+        for key in exact.keys() | series.keys():
+            expected = exact.get(key, torch.zeros((), dtype=torch.float64))
+            torch.testing.assert_close(series.get(key, torch.zeros_like(expected)), expected, rtol=1e-10, atol=1e-13)

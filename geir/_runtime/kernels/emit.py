@@ -6,7 +6,7 @@ from typing import NamedTuple
 from .operators import LOGIC, OPERATORS
 from .program import Argument, Program
 
-C, TRITON = 0, 1
+C, TRITON, JAVASCRIPT = 0, 1, 2
 # How often a value changes.
 SHARED, PER_NEURON, PER_STEP = 0, 1, 2
 

@@ -1,4 +1,4 @@
-"""Names of generated code: those of the model, made valid and unique identifiers of C and Python."""
+"""Names of generated code: those of the model, made valid and unique identifiers of C, Python and JavaScript."""
 
 import functools
 import itertools
@@ -20,6 +20,10 @@ C_KEYWORDS = """
 alignas alignof asm auto bool break case char const constexpr continue default do double else enum
 extern float for goto if inline int long nullptr register restrict return short signed sizeof static
 static_assert struct switch thread_local typedef typeof union unsigned void volatile while
+"""
+JAVASCRIPT_KEYWORDS = """
+arguments async await catch debugger delete eval export extends finally function implements in instanceof interface let
+new null of package private protected public super this throw try typeof undefined var yield Infinity NaN
 """
 # Macros of C's headers and compilers that do not look like macros. Those in capital letters are recognized by
 # their letters.
@@ -75,7 +79,7 @@ def _identifier(name: str, taken: set[str]) -> str:
     """A valid identifier as close to a name as possible.
 
     Characters other than ASCII letters, digits and underscores become underscores. On a clash, with a word of
-    C, Python or the generated code or with an identifier in `taken`, the name gets a suffix: `x_`, `x_v2`,
+    C, Python, JavaScript or the generated code or with an identifier in `taken`, the name gets a suffix: `x_`, `x_v2`,
     `x_v3`, ...
     """
     valid = re.sub(r"\W+", "_", name, flags=re.ASCII).strip("_") or "unnamed"
@@ -97,21 +101,22 @@ def _is_reserved(name: str) -> bool:
 
 @functools.cache
 def reserved_words() -> frozenset[str]:
-    """The words of C, of Python and of everything that generated code consists of."""
+    """The words of C, of Python, of JavaScript and of everything that generated code consists of."""
     runtime = files("geir._runtime")
     words = {*keyword.kwlist, *keyword.softkwlist, *C_KEYWORDS.split(), *C_MACROS.split(), *TRACED.split()}
-    words |= ARGUMENT_NAMES
+    words |= {*JAVASCRIPT_KEYWORDS.split(), *ARGUMENT_NAMES}
     functions = " ".join(text for texts in OPERATORS.values() for text in texts)
     for word in re.findall(r"[A-Za-z_]\w*", functions):
         # Type-generic functions such as `sqrt` stand for functions of one type.
         words |= {word, f"{word}f", f"{word}l", f"c{word}", f"c{word}f", f"c{word}l"}
-    for template, comment in (("template.c", "//"), ("template.triton", "# ")):
+    for template, comment in (("template.c", "//"), ("template.triton", "# "), ("template.js", "//")):
         text = runtime.joinpath("kernels", template).read_text()
         code = re.sub(comment + r".*|\{\{\w+\}\}|\"[^\"]*\"", " ", text)
         words |= set(re.findall(r"[A-Za-z_]\w*", code))
     # Functions and macros of what the templates include, but not the local variables of its functions.
     header = re.sub(r"//.*", "", runtime.joinpath("native.h").read_text())
     mathematics = re.sub(r"# .*", "", runtime.joinpath("mathematics.triton").read_text())
-    words |= set(re.findall(r"\b([A-Za-z_]\w*)\s*\(", header + mathematics))
+    browser = re.sub(r"//.*", "", runtime.joinpath("mathematics.js").read_text())
+    words |= set(re.findall(r"\b([A-Za-z_]\w*)\s*\(", header + mathematics + browser))
     words |= set(re.findall(r"#define\s+(\w+)", header)) | set(re.findall(r"import\s+.*?(\w+)$", mathematics, re.M))
     return frozenset(words | {"real", "mask", "job", "wide"})

@@ -43,7 +43,7 @@ class Exact(Integrator):
         propagator: Terms = {}
         integral: Terms = {}
         for group in connected_groups(flow.structure, len(flow.rest())):
-            group_propagator, group_integral = _solve(group, rates, driven)
+            group_propagator, group_integral = self._solve(group, rates, driven)
             propagator |= group_propagator
             integral |= group_integral
         forcing: Terms = {}
@@ -68,18 +68,31 @@ class Exact(Integrator):
             terms[part].append(weight * x if source == "input" else weight)
         return type(state)(*(reduce(add, part) for part in terms.values()))
 
+    def _solve(self, group: list[int], rates: Terms, driven: set[int]) -> tuple[Terms, Terms]:
+        r"""The terms of :math:`e^A` and of :math:`\varphi_1(A)` for a group of parts.
 
-def _solve(group: list[int], rates: Terms, driven: set[int]) -> tuple[Terms, Terms]:
-    r"""The terms of :math:`e^A` and of :math:`\varphi_1(A)` for a group of parts.
+        Of the latter only the columns of driven parts.
+        """
+        if len(group) == 1:
+            return _solve_one(group, rates, driven)
+        mutual = all((k, j) in rates for k in group for j in group if k != j)
+        if len(group) == 2 and not mutual:
+            return _solve_pair(group, rates, driven)
+        return self._solve_many(group, rates, driven)
 
-    Of the latter only the columns of driven parts.
-    """
-    if len(group) == 1:
-        return _solve_one(group, rates, driven)
-    mutual = all((k, j) in rates for k in group for j in group if k != j)
-    if len(group) == 2 and not mutual:
-        return _solve_pair(group, rates, driven)
-    return _solve_many(group, rates, driven)
+    def _solve_many(self, group: list[int], rates: Terms, driven: set[int]) -> tuple[Terms, Terms]:
+        """Any number of parts: the exponential of [[A, 1], [0, 0]] is [[exp A, phi1 A], [0, 1]]."""
+        size = len(group)
+        zero = torch.zeros_like(torch.broadcast_tensors(*rates.values())[0])
+        rows = [[rates.get((k, j), zero).expand_as(zero) for j in group] for k in group]
+        matrix = torch.stack([torch.stack(row, -1) for row in rows], -2)
+        identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
+        upper = torch.cat([matrix, identity], -1)
+        solved = torch.matrix_exp(torch.cat([upper, torch.zeros_like(upper)], -2))
+        pairs = [(m, n) for m in range(size) for n in range(size)]
+        propagator = {(group[m], group[n]): solved[..., m, n] for m, n in pairs}
+        integral = {(group[m], group[n]): solved[..., m, size + n] for m, n in pairs if group[n] in driven}
+        return propagator, integral
 
 
 def _solve_one(group: list[int], rates: Terms, driven: set[int]) -> tuple[Terms, Terms]:
@@ -95,19 +108,4 @@ def _solve_pair(group: list[int], rates: Terms, driven: set[int]) -> tuple[Terms
     integral = {(part, part): phi1(rates[part, part]) for part in group if part in driven}
     if j in driven:
         integral[k, j] = coupling * second_divided_difference(torch.zeros_like(a), a, b)
-    return propagator, integral
-
-
-def _solve_many(group: list[int], rates: Terms, driven: set[int]) -> tuple[Terms, Terms]:
-    """Any number of parts: the exponential of [[A, 1], [0, 0]] is [[exp A, phi1 A], [0, 1]]."""
-    size = len(group)
-    zero = torch.zeros_like(torch.broadcast_tensors(*rates.values())[0])
-    rows = [[rates.get((k, j), zero).expand_as(zero) for j in group] for k in group]
-    matrix = torch.stack([torch.stack(row, -1) for row in rows], -2)
-    identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
-    upper = torch.cat([matrix, identity], -1)
-    solved = torch.matrix_exp(torch.cat([upper, torch.zeros_like(upper)], -2))
-    pairs = [(m, n) for m in range(size) for n in range(size)]
-    propagator = {(group[m], group[n]): solved[..., m, n] for m, n in pairs}
-    integral = {(group[m], group[n]): solved[..., m, size + n] for m, n in pairs if group[n] in driven}
     return propagator, integral
