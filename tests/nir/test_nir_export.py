@@ -216,6 +216,23 @@ def test_parameters_shared_by_all_neurons_are_written_for_every_neuron():
     assert graph.nodes["neuron"].v_threshold.shape == graph.nodes["neuron"].tau.shape == (2, 3)
 
 
+def test_cycles_through_delays_survive_the_way_there_and_back():
+    """A delay makes a cycle without neurons possible, and takes its time only once."""
+    nodes = {
+        "input": nir.Input({"input": np.array([2])}),
+        "sum": nir.Scale(scale=np.ones(2)),
+        "delay": nir.Delay(delay=np.full(2, 3e-3)),
+        "output": nir.Output({"output": np.array([2])}),
+    }
+    edges = [("input", "sum"), ("sum", "delay"), ("delay", "sum"), ("sum", "output")]
+    network = from_nir(nir.NIRGraph(nodes, edges, type_check=False), dt=1e-3)
+    again = from_nir(to_nir(network, (2,)))
+    xs = torch.zeros(8, 2)
+    xs[0] = 1
+    assert again.dt == 1e-3
+    assert again(xs)[0][:, 0].tolist() == network(xs)[0][:, 0].tolist() == [1, 0, 0, 1, 0, 0, 1, 0]
+
+
 def test_the_nir_package_reads_what_is_written(tmp_path):
     model, xs = prepare(EXPRESSIBLE["two layers"], (4,))
     write(tmp_path / "model.nir", to_nir(model, (4,)))

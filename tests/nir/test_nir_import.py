@@ -445,3 +445,31 @@ def test_invalid_input_is_refused(xs, error, message):
 def test_states_of_others_are_refused():
     with pytest.raises(TypeError, match="expected a NIRState as its state, got dict"):
         from_nir(chain([2], nir.Scale(scale=np.ones(2))))(torch.ones(1, 2), {})
+
+
+@pytest.mark.parametrize(("near", "far"), [("a", "b"), ("b", "a")])
+def test_a_cycle_begins_where_input_is_nearest(near, far):
+    """Input enters at both nodes; the edge to the farther one is of the same step, whatever their names."""
+    nodes = {name: nir.I(r=np.ones(1) / DT) for name in (near, far)}
+    loop = graph(
+        f"input-{near} input-w w-{far} {near}-{far} {far}-{near} {far}-output",
+        input=[1],
+        w=nir.Scale(scale=np.zeros(1)),
+        output=[1],
+        **nodes,
+    )
+    # first <- first + x + second of the step before; second <- second + first
+    xs, first, second, expected = [1.0, 0.0, 0.0, 0.0], 0.0, 0.0, []
+    for x in xs:
+        first += x + second
+        second += first
+        expected.append(second)
+    np.testing.assert_allclose(run(import_double(loop), np.array(xs)[:, None])[:, 0], expected)
+
+
+def test_delays_are_rounded_to_the_nearest_step():
+    """Interpolation would make fractions of spikes."""
+    network = import_double(chain([2], nir.Delay(delay=np.array([1.4, 1.6]) * DT)))
+    xs = np.zeros((4, 2))
+    xs[0] = 1
+    assert run(network, xs).tolist() == [[0, 0], [1, 0], [0, 1], [0, 0]]
