@@ -19,6 +19,7 @@ lives in a namespace:
 `geir.events`             event cameras: files, streams, tensors
 `geir.plot`               plots with matplotlib
 `geir.tensorboard`        activity of a network in TensorBoard
+`geir.interoperability`   networks of Norse, snnTorch, SpikingJelly and sinabs, converted
 `geir.testing`            `check_neuron` for models of your own
 ========================  ==============================================================================
 """
