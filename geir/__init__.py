@@ -21,6 +21,7 @@ lives in a namespace:
 `geir.nir`                networks from and to other frameworks
 `geir.plot`               plots with matplotlib
 `geir.tensorboard`        activity of a network in TensorBoard
+`geir.interoperability`   networks of Norse, snnTorch, SpikingJelly and sinabs, converted
 `geir.testing`            `check_neuron` for models of your own
 ========================  ==============================================================================
 """

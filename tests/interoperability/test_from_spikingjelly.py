@@ -42,7 +42,9 @@ def test_networks_of_spikingjelly_compute_the_same_after_conversion(name):
 def test_a_potential_that_reaches_the_threshold_exactly_is_a_spike(name):
     node = neuron.IFNode(v_threshold=2.0, v_reset=None if "soft" in name else 0.0)
     xs = (torch.arange(100.0) % 3)[:, None]
-    compare(run(node, xs), geir.from_spikingjelly(node), xs)
+    converted = geir.from_spikingjelly(node)
+    compare(run(node, xs), converted, xs)
+    assert torch.equal(converted(xs)[1].v, node.v), "another amount is subtracted"
 
 
 def test_convolutional_networks_with_containers_compute_the_same_after_conversion():

@@ -408,3 +408,30 @@ def test_the_command_line_writes_a_page(tmp_path):
 def test_the_command_line_explains_a_wrong_name(name, message):
     with pytest.raises(SystemExit, match=re.escape(message)):
         main([name])
+
+
+class FitzHughNagumo(geir.ODENeuron[TiltedState]):
+    """A neuron that strong input silences."""
+
+    dt = 0.1e-3
+
+    def rest(self):
+        return TiltedState(v=torch.tensor(-1.2), w=torch.tensor(-0.625))
+
+    def derivative(self, x, state):
+        v, w = state
+        return TiltedState(v=(v - v**3 / 3 - w + x) / 1e-3, w=(v + 0.7 - 0.8 * w) / 12.5e-3)
+
+    def threshold(self, before, after):
+        return torch.where(before.v > 1, 1 - before.v, after.v - 1)
+
+    def reset(self, z, state):
+        return state
+
+
+@needs_browser
+def test_the_first_input_makes_the_neuron_spike_but_does_not_silence_it(show):
+    page = show(FitzHughNagumo())
+    assert page.evaluate("sum(result.zs)") == 4
+    page.until("document.getElementById('curve-value').value")
+    assert page.evaluate("[...measureCurve(0.35)].at(-1).inputs.at(-1)") < 5

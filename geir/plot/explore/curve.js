@@ -30,9 +30,13 @@ function* measureCurve(mean) {
   let top = 1;
   if (model.spiking) {
     const wanted = Math.min(TYPICAL_RATE, 0.1 / stepSize());
+    let fastest = 0;
     for (let k = -20; k < 24; k++) {
       top = 2 ** (k / 2);
-      if (answerTo(top, prepared) >= wanted) break;
+      const rate = answerTo(top, prepared);
+      // The latter where more input silences the neuron.
+      if (rate >= wanted || rate < fastest / 2) break;
+      fastest = Math.max(fastest, rate);
       yield null;
     }
   }

@@ -61,14 +61,18 @@ function meanInput(xs) {
   return sum(xs) / Math.max(1, Math.round(OFFSET * xs.length) - Math.round(ONSET * xs.length));
 }
 
-// The weakest of a series of strengths that makes the neuron spike at least 6 times.
+// The weakest of a series of strengths that makes the neuron spike at least 6 times. Where more input silences it, that
+// with the most spikes before.
 function findStrength(kind) {
   const { run, rest } = prepare();
-  let strength = 1;
-  if (!model.spiking) return strength;
+  let best = { strength: 1, spikes: 0 };
+  if (!model.spiking) return best.strength;
   for (let k = -16; k < 24; k++) {
-    strength = roundTo(2 ** (k / 2), 2);
-    if (sum(run(makeInput(kind, strength), rest).zs) >= 6) break;
+    const strength = roundTo(2 ** (k / 2), 2);
+    const spikes = sum(run(makeInput(kind, strength), rest).zs);
+    if (best.spikes > 1 && spikes < best.spikes / 2) break;
+    if (spikes > best.spikes) best = { strength, spikes };
+    if (spikes >= 6) break;
   }
-  return strength;
+  return best.strength;
 }
