@@ -303,7 +303,8 @@ myst_substitutions = {
     "online": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "fptt", "_state", "_traces")),
     "spike_times": autodoc_all(learning, "spike_time"),
     "hardware": "\n\n".join(
-        autodoc_all(hardware, part) for part in ("checker", "report", "quantization", "integer", "loihi", "xylo", "mismatch")
+        autodoc_all(hardware, part)
+        for part in ("checker", "report", "quantization", "integer", "loihi", "xylo", "mismatch")
     ),
     "targets": autodoc("geir.hardware.Target", "geir.hardware.Limit"),
     "plasticity": autodoc_all(plasticity),
