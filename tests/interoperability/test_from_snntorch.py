@@ -64,7 +64,7 @@ def test_recurrent_layers_of_snntorch_compute_the_same_after_conversion(reset):
         snntorch.surrogate.sigmoid(slope=3),
         snntorch.surrogate.straight_through_estimator(),
     ],
-    ids=str,
+    ids=["default", "atan", "fast_sigmoid", "sigmoid", "straight_through"],
 )
 def test_gradients_of_snntorch_are_the_same_after_conversion(spike_grad):
     network = dense(lambda: snntorch.Leaky(beta=0.8, spike_grad=spike_grad), 0.25)

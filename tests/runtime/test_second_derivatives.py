@@ -38,7 +38,7 @@ def second(model, xs):
         geir.IAF(surrogate=smooth, reset_mechanism=SOFT),
         geir.LI(tau_mem=geir.learnable(0.01)),
     ],
-    ids=repr,
+    ids=["LIF", "learnable LIF", "ALIF", "AdEx", "CubaLIF", "IAF", "LI"],
 )
 def test_second_derivatives_agree_with_finite_differences(model):
     model = copy.deepcopy(model).double()
