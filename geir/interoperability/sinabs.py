@@ -9,7 +9,7 @@ from torch import nn, Tensor
 from ..containers import SequentialState
 from ..core.neuron import Dynamics, Neuron
 from ..core.resets import ResetBySubtraction, ResetToValue
-from ..neurons import IAF, LIBox, LIFBox
+from ..neurons import IAF, Leaky, LIBox, LIFBox
 from ..surrogates import Gaussian, MultiGaussian, MultiSpike, PiecewiseExponential, Surrogate
 from ..synapses import ExponentialSynapse
 from ._conversion import (
@@ -25,7 +25,7 @@ from ._conversion import (
     scaled,
     stateless_copy,
 )
-from ._leaky import Leaky, LeakyIntegrator
+from ._leaky_integrator import LeakyIntegrator
 
 
 def from_sinabs(module: nn.Module, *, surrogate: Surrogate | None = None, dt: float | None = None) -> nn.Module:

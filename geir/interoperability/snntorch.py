@@ -8,10 +8,10 @@ from torch import nn
 
 from ..core.neuron import Neuron
 from ..core.resets import Reset, ResetBySubtraction, ResetToValue
+from ..neurons import Leaky, SynapticLeaky
 from ..surrogates import ATan, Sigmoid, StraightThrough, SuperSpike, Surrogate, ZeroGradient
 from ..wrappers import Recurrent
 from ._conversion import Arguments, CannotConvertError, convert, Foreign, Library, Options, parameter_value, Rule
-from ._leaky import Leaky, SynapticLeaky
 
 
 def from_snntorch(module: nn.Module, *, surrogate: Surrogate | None = None, dt: float | None = None) -> nn.Module:

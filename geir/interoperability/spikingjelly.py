@@ -9,7 +9,7 @@ from ..core.integrators import Euler
 from ..core.neuron import Neuron
 from ..core.resets import Reset, ResetBySubtraction, ResetToValue
 from ..models.base import DropoutOverTime
-from ..neurons import IAF, LIFBox
+from ..neurons import IAF, Leaky, LIFBox
 from ..surrogates import ATan, Erfc, PiecewiseExponential, Sigmoid, Surrogate
 from ._conversion import (
     Arguments,
@@ -23,7 +23,6 @@ from ._conversion import (
     Rule,
     stateless_copy,
 )
-from ._leaky import Leaky
 
 # PyTorch's layers under their own names; SpikingJelly adds a step mode.
 _LAYERS = """

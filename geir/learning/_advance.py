@@ -58,14 +58,14 @@ class Advance:
         parts, spec = tree_flatten(inner_state(neuron, state))
         drive = layer.drive(x.to(dtype), last)
         own_drive = None if own is None else layer.drive(own.to(dtype), last)
-        weight = torch.cat(layer.weights(), 1).to(dtype)
+        weights = [weight.to(dtype) for weight in layer.weights()]
         parameters = list(neuron_parameters(neuron).values())
         with torch.no_grad():
             result = self._linearize(step_input, spec, parts, first=entry is None)
             slopes = self._rows(result.slopes)
             filtered = slopes if self.readout is None else self.readout.after(slopes)
             plain = _output(slopes, parts=len(filtered.b))
-            step = Step(filtered, plain, drive.detach(), weight.detach())
+            step = Step(filtered, plain, drive.detach(), [weight.detach() for weight in weights])
             if entry is None or layer.name not in self.shared:
                 self.shared[layer.name] = self._find_shared(step_input, spec, parts, result.kept)
             layout = self.rule.layout(layer.recurrent, self.shared[layer.name])
@@ -78,16 +78,16 @@ class Advance:
             value, readout = (z, entry.readout) if self.readout is None else self.readout(z, entry.readout)
             penalty, rate = self._penalize(z, entry.rate)
         z, signal = AttachLayer.apply(
-            Signals(layout, layer.channel, [p.shape for p in parameters]),
+            Signals(layout, layer.channel, [p.shape for p in parameters], [weight.shape[1] for weight in weights]),
             z.to(current.dtype),
             value.to(current.dtype),
             drive,
             own_drive,
-            weight,
             plain,
             _output(filtered, parts=len(filtered.b)),
             penalty,
             saved,
+            *weights,
             *parameters,
         )
         after = tree_unflatten(result.state, spec)

@@ -1,5 +1,6 @@
 """Attach gradients that were computed going forward to the outputs of a step."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +19,7 @@ class Signals(NamedTuple):
     layout: Layout
     channel: int  # dimension of the output that holds the neurons which share no weights: -1, or -3 of a convolution
     shapes: list[torch.Size]  # of the parameters of the neurons
+    widths: list[int]  # number of inputs of each part of the weights
 
 
 class AttachLayer(torch.autograd.Function):
@@ -34,12 +36,11 @@ class AttachLayer(torch.autograd.Function):
         own: Tensor,
         drive: Tensor,
         own_drive: Tensor | None,
-        weight: Tensor,
         plain: Output,
         filtered: Output,
         penalty: Tensor | None,
         saved: tuple[Tensor, ...],
-        *parameters: Tensor,
+        *weights_and_parameters: Tensor,
     ) -> tuple[Tensor, Tensor]:
         """
         Args:
@@ -48,14 +49,15 @@ class AttachLayer(torch.autograd.Function):
             own: Output that the learning signal belongs to: the same, or filtered by a readout.
             drive: Factors of the weights.
             own_drive: The same of the filtered output of the layer below, if there is one.
-            weight: Weights, (neurons, inputs).
             plain: Derivatives of `z`.
             filtered: Derivatives of `own`.
             penalty: Gradient of a penalty by `z`, if there is one.
             saved: What the traces need of this step.
-            *parameters: Learnable parameters of the neurons.
+            *weights_and_parameters: Parts of the weights, each (neurons, inputs), and learnable parameters of the
+                neurons.
         """
-        ctx.save_for_backward(weight, penalty, *plain, *filtered, *saved)
+        weights = weights_and_parameters[: len(signals.widths)]
+        ctx.save_for_backward(penalty, *weights, *plain, *filtered, *saved)
         ctx.signals, ctx.has_own = signals, own_drive is not None
         ctx.set_materialize_grads(False)
         return z.view_as(z), own.view_as(own)
@@ -64,26 +66,31 @@ class AttachLayer(torch.autograd.Function):
     @_once_differentiable
     def backward(ctx: Any, *grad_outputs: Any) -> tuple[Tensor | None, ...]:
         below, learn = grad_outputs
-        weight, penalty, *tensors = ctx.saved_tensors
+        layout, channel, shapes, widths = ctx.signals
+        penalty, *tensors = ctx.saved_tensors
+        weights, tensors = tensors[: len(widths)], tensors[len(widths) :]
         count = len(Output._fields)
         plain, filtered = Output(*tensors[:count]), Output(*tensors[count : 2 * count])
-        layout, channel, shapes = ctx.signals
 
         def rows(signal: Tensor) -> Tensor:
             return signal.to(plain.d.dtype).movedim(channel, -1)
 
-        drive = None if below is None or not ctx.needs_input_grad[3] else (rows(below) * plain.d) @ weight
-        own_drive = None if learn is None or not ctx.has_own else rows(learn) @ weight
+        def by_drive(signal: Tensor) -> Tensor:
+            return signal @ torch.cat(weights, 1)
+
+        drive = None if below is None or not ctx.needs_input_grad[3] else by_drive(rows(below) * plain.d)
+        own_drive = None if learn is None or not ctx.has_own else by_drive(rows(learn))
         terms = [(learn, filtered), (penalty, plain)]
         losses = [output.times(rows(signal)) for signal, output in terms if signal is not None]
-        gradient: Tensor | None = None
+        gradients: Sequence[Tensor | None] = [None] * len(widths)
         shared: list[Tensor | None] = [None] * len(shapes)
         if losses:
             loss = losses[0] if len(losses) == 1 else losses[0].plus(losses[1])
             gradient, per_neuron = layout.gradients(loss, tuple(tensors[2 * count :]))
+            gradients = gradient.split(widths, 1)
             moved = per_neuron.movedim(-1, channel)
             shared = [value.sum_to_size(shape) for value, shape in zip(moved, shapes, strict=True)]
-        return None, None, None, drive, own_drive, gradient, None, None, None, None, *shared
+        return None, None, None, drive, own_drive, None, None, None, None, *gradients, *shared
 
 
 class Join(torch.autograd.Function):

@@ -50,7 +50,7 @@ class Step(NamedTuple):
     slopes: Slopes  # of neurons and readout
     output: Output  # of the neurons
     drive: Tensor  # (batch, inputs)
-    weight: Tensor  # (neurons, inputs)
+    weights: list[Tensor]  # parts of the weights, (neurons, inputs); recurrent ones come last
 
 
 Shape = tuple[int, ...]
@@ -149,8 +149,8 @@ class Dense(Layout):
 
     def shapes(self, step: Step) -> tuple[Shape, Shape, Shape]:
         parts, *places = step.slopes.b.shape
-        parameters = len(step.slopes.output_by_parameter)
-        return (parts + 1, *places, *step.weight.shape), (0,), (parameters, parts + 1, *places, places[-1])
+        parameters, weights = len(step.slopes.output_by_parameter), (places[-1], step.drive.shape[-1])
+        return (parts + 1, *places, *weights), (0,), (parameters, parts + 1, *places, places[-1])
 
     def start(self, rest: Tensor, step: Step) -> Traces:
         return super().start(torch.diag_embed(rest), step)
@@ -158,7 +158,7 @@ class Dense(Layout):
     def step(self, step: Step, traces: Traces) -> tuple[tuple[Tensor, ...], Traces]:
         J, b, *_ = step.slopes
         h, d, _ = step.output
-        feedback = step.weight[:, -step.weight.shape[0] :]
+        feedback = step.weights[-1]
         eps, last = traces.weights[:-1], traces.weights[-1]
         G = einsum("km,...mni->...kni", feedback, last)
         G.diagonal(dim1=-3, dim2=-2).add_(step.drive[..., :, None])

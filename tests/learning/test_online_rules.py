@@ -326,11 +326,11 @@ def test_feedback_with_another_delay_is_seen(monkeypatch, planted):
 
         attach = _advance.AttachLayer.apply
 
-        def same_step(signals, z, own, drive, own_drive, weight, plain, filtered, penalty, saved, *parameters):
+        def same_step(signals, z, own, drive, own_drive, plain, filtered, penalty, saved, *tensors):
             traces, shared, _, parameter_traces = saved
             late = torch.cat([drive[..., :-NEURONS].detach(), z], -1)
             saved = traces, shared, late, parameter_traces
-            return attach(signals, z, own, drive, own_drive, weight, plain, filtered, penalty, saved, *parameters)
+            return attach(signals, z, own, drive, own_drive, plain, filtered, penalty, saved, *tensors)
 
         monkeypatch.setattr(_advance.AttachLayer, "apply", staticmethod(same_step))
     else:

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from pytorch_versions import COMPILES
 from runtime_helpers import with_reference
 from torch import Tensor
 
@@ -116,7 +117,7 @@ def test_a_step_may_pass_a_whole_shape_on_to_pytorch(use):
 
     model, xs = Passing(), torch.rand(6, 2, 3)
     torch.testing.assert_close(model(xs)[0], with_reference(model)(xs)[0])
-    assert model._memo.program is not None, "it has no kernel"
+    assert model._memo.program is not None or not COMPILES, "it has no kernel"
 
 
 def test_a_step_that_transposes_its_input_runs_on_the_reference_loop():

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch.overrides import TorchFunctionMode
+from torch.torch_version import TorchVersion
 
 from ..untyped import Untyped
 from .program import NotFusableError
@@ -17,6 +18,8 @@ untyped_storage
 _SHAPE = """
 __len__ dim element_size is_contiguous itemsize nbytes ndim ndimension nelement numel size storage_offset stride
 """
+# Older versions of PyTorch read a shape by its methods, and crash when one raises.
+_SHAPES_ARE_TUPLES = TorchVersion(torch.__version__) >= "2.9"
 _AUTOGRAD = {"grad", "grad_fn", "is_leaf"}
 _DEVICE = {"is_cpu", "is_cuda", "is_meta", "is_mps", "is_xpu"}
 _TUPLE_METHODS = """
@@ -46,6 +49,8 @@ class ReadGuard(TorchFunctionMode):
         if sys._getframe(1).f_globals.get("__name__", "").startswith("geir.") and name in (*_SHAPE.split(), "shape"):
             return func(*args, **(kwargs or {}))
         if name == "shape" or (name == "size" and len(args) == 1 and not kwargs):
+            if not _SHAPES_ARE_TUPLES:
+                raise _shape_error()
             return _Shape(func(*args))
         if name in _DATA.split():
             raise NotFusableError(f"its step lets Python read the data of a tensor{find_place()}")
