@@ -149,6 +149,8 @@ def mutate_content(path, rng):
         for _ in range(rng.choice((1, 1, 2, 4))):
             places = []
             file.visit(places.append)
+            if not places:  # everything was deleted
+                break
             at = rng.choice(places)
             item = file[at]
             match rng.randrange(10):

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from geir.nir import from_nir, NIRError, read
+import geir
+from geir.nir import from_nir, NIRError, read, to_nir
 
 nir = pytest.importorskip("nir", reason="NIR graphs need the nir package")
 h5py = pytest.importorskip("h5py", reason="NIR files are HDF5")
@@ -319,3 +320,10 @@ def test_the_fuzzer_runs():
     done = subprocess.run([sys.executable, str(script), "--count", "20"], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout
     assert '"files": 20' in done.stdout
+
+
+@pytest.mark.parametrize("call", [lambda path: from_nir(path), lambda path: to_nir(geir.LIF(), (2,))])
+def test_without_the_package_the_error_names_the_extra(path, monkeypatch, call):
+    monkeypatch.setitem(sys.modules, "nir", None)
+    with pytest.raises(ImportError, match=r"pip install 'geir\[nir\]'"):
+        call(path)
