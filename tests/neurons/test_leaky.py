@@ -126,7 +126,7 @@ def peer_network(snntorch, widths, beta, surrogate):
             zs, vs = [], []
             for x in xs:
                 for k, (linear, neuron) in enumerate(zip(self.linears, self.neurons, strict=True)):
-                    x, states[k] = neuron(linear(x), states[k])
+                    x, states[k] = neuron(linear(x.to(linear.weight.dtype)), states[k])
                 zs.append(x)
                 vs.append(states[-1])
             return torch.stack(zs), torch.stack(vs)
@@ -154,7 +154,11 @@ def test_the_network_of_snntorch_tutorial_5_has_the_loss_curve_of_snntorch(real_
     widths, beta, steps = (784, 1000, 10), 0.95, 25
     # Tutorial 5 uses snnTorch's default surrogate, an arc tangent of slope 2.
     peer = peer_network(snntorch, widths, beta, None)
-    model = same_network(peer, widths, beta, ATan(2.0))
+    # In float32 a potential within rounding of the threshold decides about a spike, and after some steps of training
+    # one of the neurons is.
+    model = same_network(peer, widths, beta, ATan(2.0)).double()
+    peer.double()
+    images = images.double()
     losses = {}
     for name, net in (("snntorch", peer), ("geir", model)):
         optimizer = torch.optim.Adam(net.parameters(), lr=5e-4, betas=(0.9, 0.999))
@@ -167,7 +171,7 @@ def test_the_network_of_snntorch_tutorial_5_has_the_loss_curve_of_snntorch(real_
             loss.backward()
             optimizer.step()
             losses[name].append(loss.item())
-    torch.testing.assert_close(torch.tensor(losses["geir"]), torch.tensor(losses["snntorch"]), rtol=0.01, atol=0)
+    torch.testing.assert_close(torch.tensor(losses["geir"]), torch.tensor(losses["snntorch"]), rtol=1e-6, atol=0)
     assert losses["geir"][-1] < 0.5 * losses["geir"][0], "the network learned"
 
 
