@@ -54,6 +54,15 @@ def test_operators_of_recurrent_runs_pass_opcheck():
 
 
 @requires_compile
+@pytest.mark.parametrize("kind", [geir.LIF, geir.LIFRefrac, geir.ALIF, geir.AdEx])
+def test_a_neuron_with_a_resting_potential_for_each_neuron_compiles(kind):
+    layer, xs = kind(v_rest=torch.tensor([0.0, -0.1, 0.2, 0.05])), 5 * torch.rand(6, 2, 4)
+    compiled = torch.compile(layer, backend="aot_eager", fullgraph=True)
+    torch.testing.assert_close(compiled(xs)[0], layer(xs)[0])
+    assert layer(xs)[0].sum() > 0
+
+
+@requires_compile
 def test_a_network_compiles_without_graph_breaks():
     torch.compiler.reset()
     net = geir.SequentialState(nn.Linear(5, 6), geir.LIF(), nn.Linear(6, 4), geir.LIFRecurrent(4, 4), geir.LI())

@@ -15,6 +15,7 @@ import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
@@ -129,10 +130,18 @@ def _program_for_compile(module: nn.Module, dtype: torch.dtype) -> RunnableProgr
     """The program as a constant of code compiled by `torch.compile`."""
     assert isinstance(module, Steppable)
     stepper = module.stepper(dtype)
-    state = module.initial_state(torch.empty((), device="meta"), dtype)
     names, tensors = _constants_of(stepper)
+    state = _state_of_some_shape(module, tensors, dtype)
     inner_state = state if stepper.feedback is None else state[0]
     return _cached_program(stepper, inner_state, names, tuple(t.dtype for t in tensors), dtype)
+
+
+def _state_of_some_shape(module: Steppable, constants: Sequence[Tensor], dtype: torch.dtype) -> AnyState:
+    """A state without memory, of no particular shape: it must hold a resting state with a value for each neuron."""
+    for shape in (torch.Size(), *(constant.shape for constant in constants)):
+        with suppress(RuntimeError):
+            return module.initial_state(torch.empty(shape, device="meta"), dtype)
+    raise NotFusableError("its resting state does not have the shape of its parameters")
 
 
 def _constants_of(stepper: Stepper) -> tuple[list[str], list[Tensor]]:

@@ -65,6 +65,7 @@ def _slope_and_decay(flow: Flow, x: Tensor, state: AnyState, name: str) -> tuple
 
     part = getattr(state, name)
     if torch.compiler.is_compiling():  # PyTorch cannot save what `vjp` leaves in an exported model
+        part = part.contiguous()  # forward mode refuses expanded tensors
         slope, decay, *_ = torch.func.jvp(derivative, (part,), (torch.ones_like(part),))
         return slope, decay
     slope, pull_back, *_ = torch.func.vjp(derivative, part)
