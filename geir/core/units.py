@@ -5,12 +5,14 @@ import warnings
 from .parameters import Declared
 from .parameters.parameter import has_values
 
+_LONGEST = 1e6  # seconds
+
 
 def warn_of_units(model: Declared) -> None:
     """Warn if a time constant is so far from the step size that one of them must be in another unit.
 
     A time constant of 5 s or more that is over 1,000 steps long, or a step of 1 s or more that is over 10 time
-    constants long.
+    constants long. One of more than a million seconds stands for no decay.
 
     Args:
         model: A model with time constants, parameters in seconds whose name begins with ``tau``, and `dt`.
@@ -26,7 +28,7 @@ def warn_of_units(model: Declared) -> None:
             continue
         longest, shortest = values.max().item(), values.min().item()
         kind = type(model).__name__
-        if longest >= 5 and longest > 1000 * dt:
+        if _LONGEST >= longest >= 5 and longest > 1000 * dt:
             warnings.warn(
                 f"{kind}.{name} is {longest:.3g} s, {longest / dt:,.0f} steps of dt = {dt:.3g} s; times are in "
                 "seconds, 20 ms is 20e-3.",

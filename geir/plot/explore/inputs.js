@@ -2,15 +2,15 @@
 
 const amplitude = {
   name: "amplitude", symbol: "<i>x</i>", meaning: "amplitude", unit: "", scale: 1, value: 1, low: -1, high: 4,
-  logarithmic: false, above: null, atLeast: null, below: null,
+  logarithmic: false, above: null, atLeast: null, below: null, atMost: null,
 };
 const rate = {
   name: "rate", symbol: "<i>r</i>", meaning: "rate", unit: "Hz", scale: 1, value: 100, low: 5, high: 1000,
-  logarithmic: true, above: 0, atLeast: null, below: null,
+  logarithmic: true, above: 0, atLeast: null, below: null, atMost: null,
 };
 const duration = {
   name: "duration", symbol: "<i>T</i>", meaning: "duration", unit: "ms", scale: 1e3, value: 0.2, low: 0.02, high: 2,
-  logarithmic: true, above: 0, atLeast: null, below: null,
+  logarithmic: true, above: 0, atLeast: null, below: null, atMost: null,
 };
 const inputControls = [amplitude, rate, duration];
 

@@ -8,12 +8,13 @@ const parametersByName = new Map(model.parameters.map((parameter) => [parameter.
 
 // What is wrong with a value of a parameter; empty if nothing is.
 function findViolation(parameter, value) {
-  const { above, atLeast, below, unit, scale } = parameter;
+  const { above, atLeast, below, atMost, unit, scale } = parameter;
   const bound = (number) => `${formatNumber(number * scale)}${unit && ` ${unit}`}`;
   if (!Number.isFinite(value)) return "must be a number";
   if (above !== null && !(value > above)) return `must be > ${bound(above)}`;
   if (atLeast !== null && !(value >= atLeast)) return `must be >= ${bound(atLeast)}`;
   if (below !== null && !(value < below)) return `must be < ${bound(below)}`;
+  if (atMost !== null && !(value <= atMost)) return `must be <= ${bound(atMost)}`;
   return "";
 }
 

@@ -180,6 +180,7 @@ def _slider(place: _Place, others: list[_Place], ranges: Ranges) -> dict[str, An
         "above": limits.above,
         "atLeast": limits.at_least,
         "below": limits.below,
+        "atMost": limits.at_most,
     }
 
 
@@ -200,9 +201,10 @@ def _step_size_slider(neuron: Dynamics, places: list[_Place], ranges: Ranges) ->
 def _slider_range(place: _Place, others: list[_Place]) -> tuple[float, float, bool]:
     """The ends of a slider within the declared range, and whether it is logarithmic."""
     limits, value = place.declaration.range, place.value
-    if limits.lower is not None and limits.below is not None:
-        inset = _INSET * (limits.below - limits.lower)
-        return limits.lower + (0.0 if limits.above is None else inset), limits.below - inset, False
+    if limits.lower is not None and limits.upper is not None:
+        inset = _INSET * (limits.upper - limits.lower)
+        low = limits.lower + (0.0 if limits.above is None else inset)
+        return low, limits.upper - (0.0 if limits.below is None else inset), False
     if limits.above == 0.0:
         return value / _FACTOR, value * _FACTOR, True
     # A parameter that is zero takes its scale from those with the same unit.
