@@ -227,7 +227,9 @@ def joined_reference(stepper: Any, xs: Tensor, state: Any, record_states: bool =
     """
 
     def step(x: Tensor, state: Any, *prepared: Any) -> tuple[Tensor, Any]:
-        z, after = stepper.step(x, state, *prepared)
+        # A step that does not read the state passes zeros back to the steps before, too.
+        x, *parts = _Joined.apply(x, *state)
+        z, after = stepper.step(x, type(state)(*parts), *prepared)
         z, *parts = _Joined.apply(z, *after)
         return z, type(after)(*parts)
 

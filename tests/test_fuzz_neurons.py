@@ -151,3 +151,9 @@ def test_rounding_is_told_from_errors():
     assert not fuzz_neurons.compare(off, expected, exact=False)
     assert [d.certain for d in fuzz_neurons.compare(off, expected, exact=True)] == [True]
     assert fuzz_neurons.compare({**expected, "zs": torch.ones(2)}, expected, exact=False)[0].size == torch.inf
+
+
+def test_a_gradient_of_nan_that_does_not_exist_in_pytorch_is_no_failure():
+    """The step of this program is NaN at the first number and does not read its state."""
+    state, text = fuzz_neurons.check(fuzz_neurons.make_case(2, 4200))
+    assert state == "equal", text
