@@ -17,13 +17,14 @@ from geir.nir import (
     ExponentialDecay,
     from_nir,
     Norse,
+    Rockpool,
     SequentialEuler,
     Sinabs,
     SnnTorch,
     SnnTorchSubtraction,
     to_nir,
 )
-from geir.nir.neurons import LIFNode
+from geir.nir.neurons import CubaLIFNode, LIFNode
 
 nir = pytest.importorskip("nir", reason="NIR graphs need the nir package")
 
@@ -139,3 +140,21 @@ def test_sinabs_exports_neurons_that_have_the_same_spikes_here():
     np.testing.assert_array_equal(graph.nodes["1"].r, np.ones(8))
     graph.nodes["1"].r = graph.nodes["1"].tau
     check_equal(from_nir(graph, dt=1.0, integrator=Sinabs())(xs)[0], theirs)
+
+
+def test_rockpool_imports_neurons_with_the_same_spikes():
+    """Its importer takes dt from tau / (1 + r) and ignores r and w_in: input is added undamped, and decays in the step in
+    which it arrives. With gains and threshold to match, the spikes are the same, several in one step included."""
+    importer = framework("rockpool.nn.modules.torch.nir")
+    dt, tau_mem, tau_syn, v_th = 1e-3, 20e-3, 10e-3, 1.0
+    r = tau_mem / dt - 1
+    neuron = CubaLIFNode(tau_mem=tau_mem, tau_syn=tau_syn, r=r, v_th=v_th, dt=dt, integrator=ExponentialDecay(),
+                         reset_mechanism=geir.ResetBySubtraction())  # fmt: skip
+    graph, xs = to_nir(model_of(neuron), (5,), on_unsupported="metadata"), spike_input()
+    with torch.no_grad():
+        theirs = importer.from_nir(graph)(xs.transpose(0, 1))[0].transpose(0, 1)
+    assert theirs.max() > 1
+    node = next(node for node in graph.nodes.values() if isinstance(node, nir.CubaLIF))
+    node.w_in = np.full_like(node.r, np.exp(-dt / tau_syn) * tau_syn / dt)
+    node.v_threshold = node.v_threshold * (r * dt / tau_mem)
+    check_equal(from_nir(graph, dt=dt, integrator=replace(Rockpool(), multiple_spikes=True))(xs)[0], theirs)
