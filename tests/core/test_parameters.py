@@ -277,7 +277,7 @@ def test_a_state_dictionary_without_the_initial_value_or_with_a_wrong_one_is_ref
     with pytest.raises(ValueError, match=r"Gated.tau_mem must be > 0.0 s, got -0.02"):
         neuron.load_state_dict(state | {"initial_tau_mem": torch.tensor(-0.02)})
     with pytest.raises(RuntimeError, match="size mismatch for initial_tau_mem"):
-        neuron.load_state_dict(state | {"initial_tau_mem": torch.ones(3), "log_tau_mem": torch.zeros(4)})
+        neuron.load_state_dict(state | {"initial_tau_mem": torch.ones(2, 3), "log_tau_mem": torch.zeros(2, 4)})
 
 
 def test_a_parameter_may_be_called_initial_something():
