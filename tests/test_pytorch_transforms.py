@@ -101,7 +101,15 @@ def test_export():
 @pytest.mark.skipif(not hasattr(torch.compiler, "is_exporting"), reason="PyTorch 2.6 needs torch.no_grad for it")
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize(
-    "layer", [geir.LIF(), geir.ALIF(tau_mem=geir.learnable(0.02)), geir.Refractory(geir.LIF())], ids=repr
+    "layer",
+    [
+        geir.LIF(),
+        geir.ALIF(tau_mem=geir.learnable(0.02)),
+        geir.Refractory(geir.LIF()),
+        geir.LIFRecurrent(4, 4, v_th=0.5),
+        geir.ALIFRecurrent(4, 4, tau_mem=geir.learnable(0.02)),
+    ],
+    ids=repr,
 )
 def test_a_layer_is_exported_for_any_number_of_steps(layer, strict):
     class Outputs(nn.Module):

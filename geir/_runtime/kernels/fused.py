@@ -77,17 +77,10 @@ def _run_feedforward(
     stepper: Stepper, xs: Tensor, state: AnyState, record: bool, checkpoint_every: int | None, output_dtype: torch.dtype
 ) -> tuple[Tensor, AnyState]:
     prepared = prepare_run(stepper, state)
-    # An exported model has no backward pass, and the number of checkpoints would bound a dynamic number of steps.
-    backward = torch.is_grad_enabled() and not _is_exporting()
-    every = prepared.checkpoint_every(checkpoint_every) if backward else 0
+    every = prepared.checkpoint_every(checkpoint_every) if torch.is_grad_enabled() else 0
     plan = Plan(prepared.program, every, output_dtype, record)
     outcome = run_differentiably(plan, Tensors(xs, prepared.state, None, prepared.constants))
     return outcome.zs, unstack_state(state, outcome.state)
-
-
-def _is_exporting() -> bool:
-    # PyTorch 2.6 does not say.
-    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
 
 
 @functools.cache

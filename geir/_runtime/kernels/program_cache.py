@@ -42,8 +42,17 @@ class PreparedRun(NamedTuple):
     numbers: int  # how many of them, from the end, are numbers among the settings
 
     def checkpoint_every(self, given: int | None) -> int:
-        """The given number of steps between checkpoints, or one such that they are small compared with the input."""
-        return given or max(32, 8 * len(self.state))
+        """The given number of steps between checkpoints, or one such that they are small compared with the input.
+
+        0, which stands for none, while a model is exported: it has no backward pass, and the number of checkpoints would
+        bound a dynamic number of steps.
+        """
+        return 0 if _is_exporting() else given or max(32, 8 * len(self.state))
+
+
+def _is_exporting() -> bool:
+    # PyTorch 2.6 does not say.
+    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
 
 
 class ProgramKey(NamedTuple):

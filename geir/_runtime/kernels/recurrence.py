@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 import torch
 from torch import nn, Tensor
+from torch._subclasses import FakeTensor
 from torch.nn import functional
 
 from ..._util.state import AnyState
@@ -31,7 +32,8 @@ def run_recurrent(
     if bias is not None:
         inputs = inputs + bias
     # A subclass, such as a distributed tensor, has no memory that C can read.
-    if weights is not None and not xs.is_cuda and type(weights) in PLAIN_TENSORS:
+    plain = type(weights) in PLAIN_TENSORS or isinstance(weights, FakeTensor)  # the latter while it is exported
+    if weights is not None and not xs.is_cuda and plain:
         every = prepared.checkpoint_every(checkpoint_every)
         plan = Plan(prepared.program, every, inputs.dtype, record, recurrent=True)
         feedback = Feedback(z, weights.to(inputs.dtype))
