@@ -44,8 +44,8 @@ class PreparedRun(NamedTuple):
     def checkpoint_every(self, given: int | None) -> int:
         """The given number of steps between checkpoints, or one such that they are small compared with the input.
 
-        0, which stands for none, while a model is exported: it has no backward pass, and the number of checkpoints would
-        bound a dynamic number of steps.
+        0, which stands for none, while a model is exported: it has no backward pass, and the number of checkpoints
+        would bound a dynamic number of steps.
         """
         return 0 if _is_exporting() else given or max(32, 8 * len(self.state))
 
