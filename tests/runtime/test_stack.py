@@ -65,7 +65,7 @@ def check():
         for _ in range(3):
             actual = run(model, xs, state=State(start))
         close(actual, run(twin, xs, state=State(start)), 1e-9 if dtype == torch.float64 else 1e-4)
-    print("equal", used > 0)
+    print("equal", direct.has_saved_tensor_hooks() or used > 0)
 
 import geir.core.neuron
 geir.core.neuron.run_directly = counting
