@@ -28,7 +28,10 @@ class ExponentialEuler(Integrator):
         rest = map_state(lambda part: part.to(device=device, dtype=dtype).expand(shape), flow.rest())
 
         def gain(name: str) -> Tensor:
-            _, decay = _slope_and_decay(flow, torch.zeros_like(getattr(rest, name)), rest, name)
+            # PyTorch cannot save what `vjp` leaves in an exported model.
+            _, decay = _slope_and_decay(
+                flow, torch.zeros_like(getattr(rest, name)), rest, name, forward_mode=torch.compiler.is_compiling()
+            )
             return flow.dt * phi1(flow.dt * decay)
 
         return type(rest)(*map(gain, rest._fields))
@@ -57,14 +60,16 @@ class RushLarsen(Integrator):
         return type(state)(*map(advance_part, state._fields))
 
 
-def _slope_and_decay(flow: Flow, x: Tensor, state: AnyState, name: str) -> tuple[Tensor, Tensor]:
+def _slope_and_decay(
+    flow: Flow, x: Tensor, state: AnyState, name: str, forward_mode: bool = False
+) -> tuple[Tensor, Tensor]:
     r"""The derivative :math:`f_k` of one part of the state, and :math:`\partial f_k / \partial s_k`."""
 
     def derivative(part: Tensor) -> Tensor:
         return getattr(flow.derivative(x, state._replace(**{name: part})), name)
 
     part = getattr(state, name)
-    if torch.compiler.is_compiling():  # PyTorch cannot save what `vjp` leaves in an exported model
+    if forward_mode:
         part = part.contiguous()  # forward mode refuses expanded tensors
         slope, decay, *_ = torch.func.jvp(derivative, (part,), (torch.ones_like(part),))
         return slope, decay
