@@ -7,12 +7,12 @@ import torch
 from torch import nn, Tensor
 from torch.utils._pytree import tree_flatten
 
-from .._util.state import tensors_of
+from .._runtime.kernels import step_content
 from .._util.validation import unwrap_output
 from ..containers import SequentialState
 from ._advance import Advance
 from ._attach import Broadcast, Join
-from ._linearize import linearize, neuron_parameters
+from ._linearize import linearize, neuron_parameters, step_of
 from ._model import feedback_size, is_adaptive, parse, Plan
 from ._sequence import run_sequence
 from ._state import OnlineLayerState, OnlineState
@@ -67,7 +67,7 @@ class Online(nn.Module):
             raise TypeError(f"Online expected a rule such as geir.learning.EProp(), got {rule!r}.")
         self.model, self.rule = model, rule
         self._shared: dict[str, list[int]] = {}
-        self._readout: tuple[tuple[object, ...], Filter] | None = None
+        self._readout: tuple[object, Filter] | None = None
         plan = parse(model, rule)
         like = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(()))
         if isinstance(rule, DECOLLE):
@@ -178,10 +178,11 @@ class Online(nn.Module):
         return run_sequence(plan, self.rule, feedback, xs)
 
     def _filter(self, plan: Plan, x: Tensor, first: bool) -> Filter:
-        """The filter of the readout, computed again only when its tensors have changed."""
-        tensors = tensors_of(plan.layers[-1].neuron).values()
-        key = (x.dtype, x.device, *((id(t), t._version) for t in tensors))
-        if first or self._readout is None or self._readout[0] != key:
+        """The filter of the readout, computed again when anything that its step reads has changed."""
+        neuron = plan.layers[-1].neuron
+        content = step_content(neuron, *step_of(neuron))
+        key = None if content is None else (x.dtype, x.device, content)
+        if first or key is None or self._readout is None or self._readout[0] != key:
             self._readout = key, _filter(plan, self.rule, x, check=first)
         return self._readout[1]
 

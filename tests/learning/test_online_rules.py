@@ -1,6 +1,7 @@
 """Rules of online learning against their definitions by autograd, and planted errors."""
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import pytest
@@ -250,13 +251,36 @@ def test_a_neuron_that_changes_during_a_run_is_refused_where_traces_are_shared()
         learner(xs[1], state)
 
 
-def test_parameters_of_a_readout_may_change_between_steps():
+def replace_tensor(readout):
+    readout.tau_mem = 3.0 * readout.tau_mem
+
+
+READOUT_CHANGES = {
+    "in place": lambda readout: readout.tau_mem.mul_(3.0),
+    "data": lambda readout: readout.tau_mem.data.mul_(3.0),
+    "NumPy": lambda readout: readout.tau_mem.numpy().__imul__(3.0),
+    "another tensor": replace_tensor,
+    "state dictionary": lambda readout: readout.load_state_dict({"tau_mem": torch.tensor(0.03)}, strict=False),
+    "step size": lambda readout: setattr(readout, "dt", 3e-3),
+    "integrator": lambda readout: setattr(readout, "integrator", geir.Euler()),
+    "step": lambda readout: setattr(readout, "step", partial(strange_step, readout.step)),
+}
+
+
+def strange_step(step, x, state, *prepared):
+    v, after = step(x, state, *prepared)
+    return 3 * v, after
+
+
+@pytest.mark.parametrize("change", READOUT_CHANGES.values(), ids=READOUT_CHANGES)
+def test_a_readout_may_change_between_steps(change):
     xs, targets = inputs()
     model = alif_with_readout()[0]
     learner, fresh, grads = Online(model, EProp()), Online(model, EProp()), []
     _, state = learner(xs[0])
+    before = learner._readout[1]
     with torch.no_grad():
-        model[3].tau_mem.mul_(3.0)
+        change(model[3])
     for each in (learner, fresh):
         model.zero_grad()
         y, _ = each(xs[1], state)
@@ -264,6 +288,7 @@ def test_parameters_of_a_readout_may_change_between_steps():
         grads.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
     assert grads[0]["0.weight"].abs().max() > 0
     assert error(*grads) < 1e-12
+    assert any((a - b).abs().max() > 1e-3 for a, b in zip(before, fresh._readout[1], strict=True)), "nothing changed"
 
 
 # Planted errors: each must be seen by the comparison with autograd.

@@ -2,7 +2,9 @@
 
 import dataclasses
 from collections import OrderedDict
+from functools import partial
 
+import pytest
 import torch
 from runtime_helpers import with_reference
 
@@ -72,3 +74,15 @@ def test_models_that_differ_in_the_values_of_parameters_and_numbers_share_a_prog
     assert len(program_cache._programs) == before
     geir.LIF(dt=1.23e-3, surrogate=geir.surrogates.Triangle())(xs)
     assert len(program_cache._programs) == before + 1
+
+
+@pytest.mark.filterwarnings("ignore:.* runs on the reference loop")
+@pytest.mark.parametrize(
+    "wrap", [partial, lambda step: lambda *arguments: step(*arguments)], ids=["partial", "function"]
+)
+def test_a_step_that_is_not_a_method_runs_on_the_reference_loop(wrap):
+    model, xs = geir.LIF(), torch.rand(5, 4)
+    close(model(xs), with_reference(geir.LIF())(xs))
+    model.step = wrap(model.step)
+    for _ in range(3):
+        close(model(xs), with_reference(geir.LIF())(xs))

@@ -7,3 +7,4 @@ from .direct_preparation import prepare_call as prepare_call
 from .fused import Fused as Fused, fused as fused
 from .reference import reference as reference
 from .source import source_of as source_of
+from .step_content import step_content as step_content

@@ -95,8 +95,10 @@ def fingerprint_module(module: nn.Module, step: Step) -> ModuleFingerprint:
     """The fingerprint of a step without its prepared values, and a watch over it.
 
     Raises:
-        UnknownContentError: If the step may depend on an object that has no fingerprint.
+        UnknownContentError: If the step may depend on an object that has no fingerprint, or is no method of the module.
     """
+    if getattr(step, "__self__", None) is not module:
+        raise UnknownContentError("a step that is not a method of the model")
     walk = _Walk(Watch())
     walk.watch.add_roots((module,))
     fingerprint = step.__name__, walk.instance(module, NumberPlace((), ()))

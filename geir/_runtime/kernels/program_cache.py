@@ -176,6 +176,8 @@ def _cached_program(
     """
     part = stepper.feedback or stepper
     module = stepper.module
+    if getattr(part.step, "__self__", None) is not module:
+        raise NotFusableError("its step is not a method of the model")
     memo = memo_of(module)
     last: LastProgram | None = memo.program if memo else None
     if last is not None and not (last.watch.is_of(module) and last.step == part.step.__name__):
