@@ -1,6 +1,7 @@
 """Containers that pass the state of every module through a network."""
 
-from .diagnosis import diagnose as diagnose, Diagnosis as Diagnosis, Finding as Finding, LayerActivity as LayerActivity
+from .diagnosis import diagnose as diagnose
+from .diagnosis_report import Diagnosis as Diagnosis, Finding as Finding, LayerActivity as LayerActivity
 from .initialization import init_weights as init_weights
 from .lift import Lift as Lift
 from .network import Network as Network, StateThread as StateThread

@@ -63,15 +63,22 @@ class SequentialState(nn.Sequential):
         super().__init__(*modules)
         self.lift = lift
         self.return_hidden = return_hidden
+        self._checked: list[object] = []
+        self._role: Role
+        self._warning: str | None
         self._check_time()
 
     def _check_time(self) -> None:
-        self._role: Role
-        self._warning: str | None
+        """Check which modules run over time, unless the modules are those that were checked last."""
+        checked = [self.lift, *self._modules.values()]
+        if len(checked) == len(self._checked) and all(a is b for a, b in zip(checked, self._checked, strict=True)):
+            return
         self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
+        self._checked = checked
 
     def time_role(self) -> Role:
         """Whether the container takes all steps or one."""
+        self._check_time()
         return self._role
 
     def append(self, module: nn.Module) -> Self:
@@ -104,6 +111,7 @@ class SequentialState(nn.Sequential):
         Raises:
             ValueError: If `state` is not a tuple with one entry per module.
         """
+        self._check_time()
         if self._warning is not None:
             warnings.warn(self._warning, UserWarning, stacklevel=2)
         call = call_over_time if self.lift else call_module

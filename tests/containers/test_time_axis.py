@@ -64,6 +64,36 @@ def test_modules_that_are_added_later_are_checked_too():
         model.insert(1, nn.MaxPool1d(2))
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda model: model.__setitem__(1, LIFCell()),
+        lambda model: model.extend([LIFCell()]),
+        lambda model: model.add_module("later", LIFCell()),
+        lambda model: setattr(model, "1", LIFCell()),
+    ],
+    ids=["item", "extend", "add_module", "attribute"],
+)
+def test_modules_that_are_replaced_are_checked_before_the_next_run(change):
+    model = SequentialState(Lift(nn.Linear(5, 6)), LIF())
+
+    def change_and_run():
+        change(model)
+        model(XS)
+
+    with pytest.raises(ValueError, match="LIFCell .*, which processes one step"):
+        change_and_run()
+
+
+def test_a_warning_ends_with_its_reason():
+    model = SequentialState(nn.Flatten(), nn.Linear(12, 3), LIF())
+    model.lift = True
+    model(torch.rand(20, 1, 3, 4))
+    model = SequentialState(nn.Linear(12, 3), nn.Softmax(1), LIF())
+    del model[1]
+    model(torch.rand(20, 1, 12))
+
+
 def test_a_network_over_time_refuses_cells():
     with pytest.raises(ValueError, match=r"Residual runs over time, but LIFCell processes one step; use LIF, or Lift"):
         Residual(LIFCell())(XS)
