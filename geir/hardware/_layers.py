@@ -36,7 +36,7 @@ class _Tracer(fx.Tracer):
 def read_layers(caller: str, model: nn.Module) -> list[Layer]:
     """The layers of a network, of which the last is its output.
 
-    Batch normalization is folded into the connection before it, and dropout is left out.
+    Batch normalization is folded into the preceding connection; dropout layers are removed.
 
     Args:
         caller: Name of the calling function, for error messages.

@@ -35,7 +35,7 @@ class NeuronCounts(NamedTuple):
 
 @dataclass(frozen=True)
 class NetworkCounts:
-    """What one run of a network takes; print it to see a table.
+    """Operations, spikes and memory of one run of a network. `print` shows them as a table.
 
     Args:
         connections: Synaptic operations of each connection by its name.

@@ -18,7 +18,7 @@ ChipNeuron = LoihiLIF | XyloLIF
 
 
 class Registers(NamedTuple):
-    """What the integers of a layer are made of."""
+    """Register values of a layer's neurons, as integers."""
 
     constants: LoihiConstants | XyloConstants  # of the neurons' step, with gradients
     parameters: dict[str, Tensor]  # the same as parameters of the chip's neuron

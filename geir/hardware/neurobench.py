@@ -90,7 +90,7 @@ def _output(result: Any) -> Tensor:
 
 
 class _Hook:
-    """What the harness expects of a hook; the recorder has filled it."""
+    """A hook as the NeuroBench harness expects it, filled by the recorder."""
 
     def __init__(self, layer: nn.Module):
         self.layer = layer

@@ -117,7 +117,7 @@ class QuantizedLayer(Dynamics):
         return equation
 
     def _scaled_weights(self, equation: DifferenceEquation) -> tuple[dict[str, Tensor], Tensor | None]:
-        """What a spike adds to the potential, by name of the connection's parameter; and recurrently."""
+        """Weights as potential per spike: those of the connection by parameter name, and the recurrent ones."""
         gain = self.grid.gain(equation)
         connection: Any = self.connection
         weights = {"weight": gain * self.input_scale * connection.weight.double()}

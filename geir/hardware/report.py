@@ -47,7 +47,7 @@ class LayerSize:
 
 @dataclass(frozen=True)
 class Report:
-    """What `check` found. Printed, it is a table.
+    """The result of `check`. `print` shows it as a table.
 
     Args:
         target: The chip.

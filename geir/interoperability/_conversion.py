@@ -1,4 +1,4 @@
-"""What the conversions from all libraries share: the walk over the modules, and parameters."""
+"""Shared by the conversions from all libraries: the walk over the modules, and parameters."""
 
 import copy
 from collections import OrderedDict
@@ -23,7 +23,7 @@ class CannotConvertError(Exception):
 
 
 class Options(NamedTuple):
-    """What the caller of a conversion chose."""
+    """Options of a conversion."""
 
     dt: float | None
     surrogate: Surrogate | None
@@ -38,7 +38,7 @@ Rule = Callable[[Foreign, Options], nn.Module]
 
 
 class Library(NamedTuple):
-    """What is known of a library, by the names of its classes."""
+    """Conversion rules of a library, by the names of its classes."""
 
     name: str  # of its package
     rules: Mapping[str, Rule]  # how to convert an instance

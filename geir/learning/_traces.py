@@ -77,7 +77,7 @@ class Layout(ABC):
 
     @abstractmethod
     def step(self, step: Step, traces: Traces) -> tuple[tuple[Tensor, ...], Traces]:
-        """What `gradients` needs of this step, and the traces after the step."""
+        """The tensors of this step that `gradients` needs, and the traces after the step."""
 
     @abstractmethod
     def gradients(self, loss: Output, saved: tuple[Tensor, ...]) -> tuple[Tensor, Tensor]:

@@ -53,7 +53,7 @@ class Consolidation(ABC):
         """The factor :math:`c` of the sum of squares."""
 
     def state_dict(self) -> dict[str, Any]:
-        """What is remembered of the parameters, in their order."""
+        """The tensors kept for each parameter, in the order of the parameters."""
         return {name: [t.clone() for t in getattr(self, name)] for name in self._remembered}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:

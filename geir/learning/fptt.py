@@ -7,16 +7,17 @@ from torch import Tensor
 from torch.optim import Optimizer
 
 from .._util.validation import check_positive
+from ._optimizer_wrapper import OptimizerWrapper
 
 
 class FPTTState(NamedTuple):
-    """What FPTT remembers of a parameter."""
+    """State of FPTT for one parameter."""
 
     average: Tensor  # running average of the parameter
     dual: Tensor  # estimate of the gradient of the loss
 
 
-class FPTT:
+class FPTT(OptimizerWrapper):
     r"""Forward propagation through time: an optimizer that steps at every time step, around any optimizer.
 
     With the loss :math:`\ell_t` of step :math:`t`, the inner optimizer takes one step on
@@ -62,29 +63,17 @@ class FPTT:
     """
 
     def __init__(self, optimizer: Optimizer, alpha: float = 0.5, beta: float = 0.5, rho: float = 0.0):
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"FPTT expected an optimizer such as torch.optim.Adam(model.parameters()), got {optimizer!r}."
-            )
+        super().__init__(optimizer)
         check_positive("FPTT", alpha=alpha, beta=beta)
         if beta > 1:
             raise ValueError(f"FPTT: beta must be at most 1, got {beta}.")
         if not 0 <= rho <= 1:
             raise ValueError(f"FPTT: rho must be at least 0 and at most 1, got {rho}.")
-        self.optimizer, self.alpha, self.beta, self.rho = optimizer, alpha, beta, rho
+        self.alpha, self.beta, self.rho = alpha, beta, rho
         self.state: dict[Tensor, FPTTState] = {p: _start(p) for p in self._parameters()}
 
     def __repr__(self) -> str:
         return f"FPTT({self.optimizer!r}, alpha={self.alpha}, beta={self.beta}, rho={self.rho})"
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The parameter groups of the inner optimizer."""
-        return self.optimizer.param_groups
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Reset the gradients of all parameters."""
-        self.optimizer.zero_grad(set_to_none)
 
     @torch.no_grad()
     def step(self) -> None:
@@ -126,9 +115,6 @@ class FPTT:
             p: FPTTState(*(part.to(p, copy=True) for part in entry))
             for p, entry in zip(parameters, states, strict=True)
         }
-
-    def _parameters(self) -> list[Tensor]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]
 
 
 def _start(parameter: Tensor) -> FPTTState:

@@ -7,8 +7,10 @@ import torch
 from torch import Tensor
 from torch.optim import Optimizer
 
+from ._optimizer_wrapper import OptimizerWrapper
 
-class RewardTraces:
+
+class RewardTraces(OptimizerWrapper):
     r"""Reward-modulated learning: an optimizer whose gradients are remembered until rewards arrive.
 
     With a loss :math:`\ell_t` of every step and the error :math:`\delta_t` of the predicted reward,
@@ -47,27 +49,15 @@ class RewardTraces:
     """
 
     def __init__(self, optimizer: Optimizer, gamma: float = 0.99, lam: float = 0.95):
-        if not isinstance(optimizer, Optimizer):
-            raise TypeError(
-                f"RewardTraces expected an optimizer such as torch.optim.Adam(model.parameters()), got {optimizer!r}."
-            )
+        super().__init__(optimizer)
         for name, value in (("gamma", gamma), ("lam", lam)):
             if not 0 <= value <= 1:
                 raise ValueError(f"RewardTraces: {name} must be at least 0 and at most 1, got {value}.")
-        self.optimizer, self.gamma, self.lam = optimizer, gamma, lam
+        self.gamma, self.lam = gamma, lam
         self.traces: dict[Tensor, Tensor] = {}
 
     def __repr__(self) -> str:
         return f"RewardTraces({self.optimizer!r}, gamma={self.gamma}, lam={self.lam})"
-
-    @property
-    def param_groups(self) -> list[dict[str, Any]]:
-        """The parameter groups of the inner optimizer."""
-        return self.optimizer.param_groups
-
-    def zero_grad(self, set_to_none: bool = True) -> None:
-        """Reset the gradients of all parameters."""
-        self.optimizer.zero_grad(set_to_none)
 
     @torch.no_grad()
     def step(self, td_error: float | Tensor | None = None) -> None:
@@ -139,6 +129,3 @@ class RewardTraces:
         self.optimizer.load_state_dict(state_dict["optimizer"])
         pairs = zip(parameters, traces, strict=True)
         self.traces = {p: trace.to(p, copy=True) for p, trace in pairs if trace is not None}
-
-    def _parameters(self) -> list[Tensor]:
-        return [p for group in self.optimizer.param_groups for p in group["params"]]

@@ -104,7 +104,7 @@ def check(options: Options) -> int:
 
 
 def compare_outputs(name: str, first: Tensor | None, second: Tensor | None) -> list[str]:
-    """What differs between two outputs."""
+    """Differences between two outputs."""
     if first is None or second is None:
         return [f"output {name!r} is only in the {'second' if first is None else 'first'}"]
     if first.shape != second.shape:

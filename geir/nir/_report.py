@@ -70,7 +70,7 @@ def graph_picture(graph: Graph) -> str:
 
 
 def differences(first: Graph, second: Graph) -> list[str]:
-    """What differs between two graphs: nodes, edges, types and fields. Metadata are not compared."""
+    """Differences between two graphs: nodes, edges, types and fields. Metadata are not compared."""
     a, b = flatten_graph(first), flatten_graph(second)
     found = [f"{name!r} is only in the first" for name in a.nodes if name not in b.nodes]
     found += [f"{name!r} is only in the second" for name in b.nodes if name not in a.nodes]

@@ -1,6 +1,6 @@
 """From geir to NIR."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any, get_args, Literal
 
@@ -8,16 +8,15 @@ import numpy as np
 import torch
 from torch import nn, Tensor
 
-from ..connections import Delay, SparseInputConv2d, SparseInputLinear
 from ..containers import Lift, RecurrentSequential, SequentialState
 from ..core.neuron import Dynamics
 from ..core.resets import ResetBySubtraction
 from ..surrogates import MultiSpike
 from ..wrappers import RecurrentMixin
 from ._graph import flatten_graph, holding_delays, order_blocks
-from ._layers import MatrixProduct, Scale, SumPool2d, Threshold
-from ._models import delay_of, describe, Description, make_node, to_numpy
+from ._models import describe, Description, make_node, to_numpy
 from ._shapes import infer_shapes, output_shape, Shape
+from ._stateless_nodes import both_dimensions, stateless_node
 from .errors import errors_of, import_nir, NIRError
 from .files import check_numbers, Graph
 from .network import NIRNetwork
@@ -131,7 +130,7 @@ class _Builder:
                 return self._add_max_pool(module, path or "pool", source)
             if isinstance(module, Dynamics):
                 return self._add_neuron(module, path or "neuron", [source], shape)
-            return self.add(path or "layer", _stateless_node(module, shape, path), [source], shape)
+            return self.add(path or "layer", stateless_node(module, shape, path), [source], shape)
 
     def _add_max_pool(self, module: nn.MaxPool2d, name: str, source: str) -> str:
         """Add the maximum of spikes, which is 1 where their sum is positive."""
@@ -140,7 +139,7 @@ class _Builder:
         plain = not module.ceil_mode and not module.return_indices
         if not plain or not np.all(np.array(module.dilation) == 1):
             raise NIRError("NIR has no MaxPool2d with ceil_mode, return_indices or dilation")
-        sizes: Any = {key: _both(getattr(module, key)) for key in ("kernel_size", "stride", "padding")}
+        sizes: Any = {key: both_dimensions(getattr(module, key)) for key in ("kernel_size", "stride", "padding")}
         nir = import_nir()
         pooled = self.add(f"{name}.sum", nir.SumPool2d(**sizes), [source], self.shapes[source])
         shape = self.shapes[pooled]
@@ -267,7 +266,7 @@ class _Builder:
                 with errors_of(node=name):
                     self._add_description(describe(layer), layer, name, [], shape)
             else:
-                self.add(name, _stateless_node(layer, shape, name), [], shape)
+                self.add(name, stateless_node(layer, shape, name), [], shape)
             if name in self.nodes:
                 foreign = {key: value for key, value in node.metadata.items() if not key.startswith("geir_")}
                 self.nodes[name].metadata = foreign | self.nodes[name].metadata
@@ -294,85 +293,3 @@ def _dissolve(edges: Sequence[tuple[str, str]], dissolved: set[str]) -> list[tup
         targets = [b for a, b in found if a == name]
         found = [edge for edge in found if name not in edge] + [(a, b) for a in sources for b in targets]
     return found
-
-
-def _stateless_node(module: nn.Module, shape: Shape, name: str) -> Any:
-    """The node of a layer without neurons.
-
-    Raises:
-        NIRError: If there is none.
-    """
-    for kinds, convert in _LAYERS.items():
-        if type(module) in kinds:
-            return convert(module, shape)
-    training = " in training mode; call model.eval()" if isinstance(module, nn.Dropout | nn.Dropout2d) else ""
-    raise NIRError(f"NIR has no {type(module).__name__}{training}", node=name or None)
-
-
-def _linear(module: Any, shape: Shape) -> Any:
-    nir = import_nir()
-    if module.bias is None:
-        return nir.Linear(weight=to_numpy(module.weight))
-    return nir.Affine(weight=to_numpy(module.weight), bias=to_numpy(module.bias))
-
-
-def _convolution(module: Any, shape: Shape) -> Any:
-    if module.padding_mode != "zeros":
-        raise NIRError(f"NIR has no padding_mode={module.padding_mode!r}")
-    weight = to_numpy(module.weight)
-    dims = weight.ndim - 2
-    settings = {
-        key: value if isinstance(value := getattr(module, key), str) else np.array(value)
-        for key in ("stride", "padding", "dilation")
-    }
-    if dims == 1:
-        settings = {key: value if isinstance(value, str) else int(value[0]) for key, value in settings.items()}
-    bias = np.zeros(len(weight), weight.dtype) if module.bias is None else to_numpy(module.bias)
-    kind = getattr(import_nir(), f"Conv{dims}d")
-    node = kind(input_shape=None, weight=weight, bias=bias, groups=int(module.groups), **settings)
-    # Set afterwards: given to the class, it would infer its types without regard to groups.
-    node.input_shape = tuple(shape[1:]) if dims == 2 else shape[-1]
-    node.input_type = {"input": np.array(shape)}
-    node.output_type = {"output": np.array(output_shape(node, f"Conv{dims}d", shape, ""))}
-    return node
-
-
-def _both(value: int | tuple[int, ...]) -> np.ndarray:
-    """A size in both dimensions."""
-    return np.broadcast_to(np.array(value), 2).copy()
-
-
-def _pool(module: Any, shape: Shape) -> Any:
-    if isinstance(module, nn.AvgPool2d) and (module.ceil_mode or not module.count_include_pad):
-        raise NIRError("NIR has no AvgPool2d with ceil_mode=True or count_include_pad=False")
-    sums = isinstance(module, SumPool2d) or module.divisor_override == 1
-    if not sums and module.divisor_override:
-        raise NIRError("NIR has no AvgPool2d with divisor_override")
-    sizes: Any = {key: _both(getattr(module, key)) for key in ("kernel_size", "stride", "padding")}
-    return getattr(import_nir(), "SumPool2d" if sums else "AvgPool2d")(**sizes)
-
-
-def _flatten(module: Any, shape: Shape) -> Any:
-    start, end = (dim - 1 if dim >= 0 else dim for dim in (module.start_dim, module.end_dim))
-    if module.start_dim == 0 or start < -len(shape):
-        raise NIRError("Flatten must leave the batch dimension, 0, alone")
-    return import_nir().Flatten(input_type={"input": np.array(shape)}, start_dim=start % len(shape), end_dim=end)
-
-
-def _delay(module: Any, shape: Shape) -> Any:
-    return import_nir().Delay(delay=np.broadcast_to(to_numpy(delay_of(module)), shape).copy())
-
-
-def _full(value: Tensor, shape: Shape) -> np.ndarray:
-    return np.broadcast_to(to_numpy(value), shape).copy()
-
-
-_LAYERS: dict[tuple[type[nn.Module], ...], Callable[[Any, Shape], Any]] = {
-    (nn.Linear, SparseInputLinear, MatrixProduct): _linear,
-    (nn.Conv1d, nn.Conv2d, SparseInputConv2d): _convolution,
-    (nn.AvgPool2d, SumPool2d): _pool,
-    (nn.Flatten,): _flatten,
-    (Delay,): _delay,
-    (Scale,): lambda module, shape: import_nir().Scale(scale=_full(module.scale, shape)),
-    (Threshold,): lambda module, shape: import_nir().Threshold(threshold=_full(module.threshold, shape)),
-}

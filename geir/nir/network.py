@@ -225,7 +225,7 @@ class NIRNetwork(nn.Module):
     def _initial_feedback(
         self, block: Block, inner: Mapping[str, list[tuple[str, bool]]], sources: list[str], like: Tensor
     ) -> dict[str, Tensor]:
-        """What is fed back in the first step: what stateless nodes make of silence, or zeros."""
+        """The feedback of the first step: the output of stateless nodes without input, or zeros."""
         quiet: dict[str, Tensor] = {}
         for name in block.names:
             if not self.discretization.initial_feedback or is_stateful(self[name]):

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
@@ -63,6 +64,17 @@ def build_parser(task: str, description: str, defaults: "DataclassInstance") -> 
                 help=f"{help_text} (default: {default})",
             )
     return parser
+
+
+def add_mnist_argument(parser: argparse.ArgumentParser) -> None:
+    """Add the flag `--data` of tasks that read MNIST."""
+    parser.add_argument(
+        "--data",
+        type=Path,
+        required=True,
+        metavar="PATH",
+        help=".npz file, or folder of IDX files as torchvision stores them",
+    )
 
 
 def main(parser: argparse.ArgumentParser, run: Callable[..., Result], arguments: list[str] | None = None) -> int:

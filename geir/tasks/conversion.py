@@ -18,7 +18,7 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from ..hardware import conversion_report, from_ann, QCFS
-from .command_line import build_parser, check_positive_settings, main, Result, stop_on_interrupt
+from .command_line import add_mnist_argument, build_parser, check_positive_settings, main, Result, stop_on_interrupt
 from .files import write_atomically
 from .mnist import load
 
@@ -170,11 +170,5 @@ if __name__ == "__main__":
         "Prints the result as a JSON object on the last line."
     )
     parser = build_parser("conversion", description, Settings())
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help=".npz file, or folder of IDX files as torchvision stores them",
-    )
+    add_mnist_argument(parser)
     sys.exit(main(parser, run))

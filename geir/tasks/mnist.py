@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from ..containers import Lift, SequentialState
 from ..neurons import LI, LIF
-from .command_line import build_parser, main, Result
+from .command_line import add_mnist_argument, build_parser, main, Result
 from .files import write_atomically
 from .training import Data, Settings, train
 
@@ -193,12 +193,6 @@ def run(data: Path | str, download: bool = False, **settings: object) -> Result:
 if __name__ == "__main__":
     description = "Train a spiking convolutional network on MNIST. Prints the result as a JSON object on the last line."
     parser = build_parser("mnist", description, DEFAULTS)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help=".npz file, or folder of IDX files as torchvision stores them",
-    )
+    add_mnist_argument(parser)
     parser.add_argument("--download", action="store_true", help="download the data to PATH first if it does not exist")
     sys.exit(main(parser, run))

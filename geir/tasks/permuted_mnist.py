@@ -38,7 +38,7 @@ from ..learning import (
     SynapticIntelligence,
 )
 from ..neurons import LI, LIF
-from .command_line import build_parser, check_positive_settings, main, Result, stop_on_interrupt
+from .command_line import add_mnist_argument, build_parser, check_positive_settings, main, Result, stop_on_interrupt
 from .files import write_atomically
 from .mnist import PIXEL_MEAN, PIXEL_STD, read
 
@@ -252,11 +252,5 @@ if __name__ == "__main__":
         "on the last line."
     )
     parser = build_parser("permuted_mnist", description, Settings())
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help=".npz file, or folder of IDX files as torchvision stores them",
-    )
+    add_mnist_argument(parser)
     sys.exit(main(parser, run))

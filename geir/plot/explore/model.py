@@ -1,4 +1,4 @@
-"""What a page knows of a model: its parameters, its state, and its step in JavaScript."""
+"""The description of a model for its page: parameters, state, and the step in JavaScript."""
 
 import copy
 import inspect
