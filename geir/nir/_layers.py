@@ -16,7 +16,7 @@ from ..surrogates import MultiSpike, SuperSpike, Surrogate
 from ._shapes import padding_of, pair, Shape
 from .discretizations import Discretization
 from .errors import errors_of, NIRError
-from .files import check_numbers
+from .files import check_numbers, to_tensor
 from .neurons import CubaLIFNode, CubaLINode, IFNode, INode, LIFNode, LINode
 
 # The parameters of nodes and their names in the models of geir.
@@ -102,10 +102,7 @@ def make_layer(
     def tensor(field: str) -> Tensor:
         value = np.asarray(getattr(node, field))
         check_numbers(kind, field, value, name)
-        converted = torch.as_tensor(np.array(value)).to(dtype)
-        if not bool(converted.isfinite().all()):
-            raise NIRError(f"{kind}.{field} has values too large for {dtype}", node=name)
-        return converted
+        return to_tensor(value, dtype, f"{kind}.{field}", name)
 
     with errors_of(node=name):
         if kind in ("Input", "Output"):

@@ -30,6 +30,7 @@ from .discretizations import (
     SnnTorchSubtraction,
 )
 from .errors import import_nir, NIRError
+from .files import to_tensor
 
 Metadata = dict[str, Any]
 Values = dict[str, Tensor | float]
@@ -296,7 +297,7 @@ def _tensor(name: str, value: Any, dtype: torch.dtype) -> Tensor:
     array = np.asarray(value)
     if array.dtype.kind not in "iufb" or not np.isfinite(array).all():
         raise _invalid(f"{name} must be finite numbers")
-    return torch.as_tensor(np.array(array)).to(dtype)
+    return to_tensor(array, dtype, name, None)
 
 
 def delay_of(delay: Delay) -> Tensor:

@@ -4,6 +4,8 @@ import os
 from typing import Any
 
 import numpy as np
+import torch
+from torch import Tensor
 
 from ._hdf5 import read_tree, Tree
 from .errors import errors_of, import_nir, NIRError
@@ -157,6 +159,19 @@ def check_numbers(kind: str, field: str, value: Any, name: str | None) -> None:
     if not np.isfinite(value).all():
         bad = int((~np.isfinite(value)).sum())
         raise NIRError(f"{kind}.{field} has {bad:,} values that are not finite numbers (of {value.size:,})", node=name)
+
+
+def to_tensor(value: np.ndarray[Any, Any], dtype: torch.dtype, what: str, name: str | None) -> Tensor:
+    """Finite numbers as a tensor, also those of types that PyTorch lacks: extended precision, other byte orders.
+
+    Raises:
+        NIRError: If a number is too large for the type of the tensor.
+    """
+    with np.errstate(over="ignore"):
+        converted = torch.from_numpy(np.array(value, dtype=np.float64)).to(dtype)
+    if not bool(converted.isfinite().all()):
+        raise NIRError(f"{what} has values too large for {dtype}", node=name)
+    return converted
 
 
 def _integer(value: Any) -> int:

@@ -109,6 +109,22 @@ def test_every_parameter_of_every_neuron_counts(kind):
     np.testing.assert_allclose(run(network, xs), expected, rtol=1e-12, atol=1e-12)
 
 
+@pytest.mark.parametrize("numbers", ["longdouble", ">f8", ">f4", "f2", "u2", "u4", "u8", ">i4", "?"])
+def test_parameters_may_have_any_type_of_number(numbers):
+    of_type = {"tau": np.ones(3), "r": np.array([1, 0, 1]), "v_leak": np.ones(3), "v_threshold": np.array([3, 2, 3])}
+    xs = 3 * values(80, 2, 3, seed=9)
+    network = import_double(chain([3], nir.LIF(**{key: value.astype(numbers) for key, value in of_type.items()})))
+    same = {key: value.astype(numbers).astype(np.float64) for key, value in of_type.items()}
+    np.testing.assert_array_equal(run(network, xs), run(import_double(chain([3], nir.LIF(**same))), xs))
+
+
+@pytest.mark.parametrize("value", ["1e400", "1e39"])
+def test_values_too_large_for_the_network_are_refused(value):
+    with pytest.raises(NIRError, match="LI.r has values too large for torch.float32") as caught:
+        from_nir(chain([1], nir.LI(tau=np.ones(1), r=np.array([value], np.longdouble), v_leak=np.zeros(1))))
+    assert caught.value.node
+
+
 @pytest.mark.parametrize("kind", FIELDS)
 def test_parameters_absent_from_old_files_have_the_values_of_the_specification(kind):
     """`v_reset` is 0 and `w_in` is 1."""
