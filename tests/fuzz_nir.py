@@ -194,7 +194,9 @@ def replace_data(file, at, data, rng):
             case 3:
                 value = np.concatenate([value, value]) if value.ndim else np.array([value, value])
             case 4:
-                value = value.astype(rng.choice(("i1", "u8", "?", "c8", "S4", ">f4", "f2", "longdouble")), casting="unsafe")
+                value = value.astype(
+                    rng.choice(("i1", "u8", "?", "c8", "S4", ">f4", "f2", "longdouble")), casting="unsafe"
+                )
             case 5:
                 # Large, though nothing is stored.
                 shape = tuple(rng.choice((1, 3, 1000, 10**6, 10**12)) for _ in range(rng.choice((1, 2, 4))))

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import nn
+from torch.nn.utils.parametrize import ParametrizationList
 
 
 @dataclass(frozen=True)
@@ -25,8 +26,8 @@ class Call:
 def record_calls(model: nn.Module, callback: Callable[[Call], None]) -> Iterator[None]:
     """Inside the context, report every call of every module in `model`, including `model` itself.
 
-    Two kinds of calls are not reported: those that `callback` makes itself, and those made while a step is traced to
-    build a kernel, because they do not belong to the run.
+    Three kinds of calls are not reported: those that `callback` makes itself; those made while a step is traced to
+    build a kernel, because they do not belong to the run; and those of parametrizations, which make weights.
 
     Args:
         model: Any module.
@@ -49,8 +50,12 @@ def record_calls(model: nn.Module, callback: Callable[[Call], None]) -> Iterator
         finally:
             in_callback = False
 
+    modules = dict(model.named_modules())
+    for parametrizations in [module for module in modules.values() if isinstance(module, ParametrizationList)]:
+        parts = set(parametrizations.modules())
+        modules = {name: module for name, module in modules.items() if module not in parts}
     handles = [
-        module.register_forward_hook(partial(report, name), with_kwargs=True) for name, module in model.named_modules()
+        module.register_forward_hook(partial(report, name), with_kwargs=True) for name, module in modules.items()
     ]
     try:
         yield

@@ -3,6 +3,8 @@
 import textwrap
 from dataclasses import dataclass, field
 
+from .._util.columns import align_columns
+
 
 @dataclass(frozen=True)
 class LayerActivity:
@@ -76,8 +78,7 @@ class Diagnosis:
             )
             for layer in self.layers
         ]
-        widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-        lines = [_align(row, widths) for row in rows]
+        lines = align_columns(rows, right=range(2, len(rows[0])))
         if self.healthy:
             lines.append("No problem was found.")
         for finding in self.findings:
@@ -91,11 +92,3 @@ class Diagnosis:
 
 def _format(value: float | None, template: str) -> str:
     return "" if value is None else template.format(value)
-
-
-def _align(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = [
-        cell.ljust(width) if k < 2 else cell.rjust(width)
-        for k, (cell, width) in enumerate(zip(row, widths, strict=True))
-    ]
-    return "  ".join(cells).rstrip()

@@ -6,7 +6,7 @@ from .conversion import from_ann as from_ann
 from .conversion_report import (
     conversion_report as conversion_report,
     ConversionReport as ConversionReport,
-    LayerError as LayerError,
+    ConvertedLayer as ConvertedLayer,
 )
 from .converted_network import (
     Accumulator as Accumulator,

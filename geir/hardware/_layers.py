@@ -1,17 +1,15 @@
 """A trained network as a list of layers, in the order in which they run."""
 
 import copy
-from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import cast
 
 import torch
 from torch import fx, nn, Tensor
-from torch.nn.utils import parametrize
 from torch.nn.utils.fusion import fuse_conv_bn_eval, fuse_linear_bn_eval
 
+from .._util.parametrized import without_hooks, without_parametrizations
 from ..core.parameters import Declared
 from ._kinds import ACTIVATIONS, Add, ADDITIONS, BATCH_NORMS, CONNECTIONS, CURES, FUNCTIONS, IGNORED, POOLS
 
@@ -220,20 +218,14 @@ class _Reader:
 
 
 def plain_copy(module: nn.Module) -> nn.Module:
-    """A copy of a module without hooks, in which parametrized weights are plain parameters.
-
-    `torch.nn.utils.parametrize.remove_parametrizations` would change the class that a copy shares with the original.
-    """
-    hooks = {key: OrderedDict() for key in vars(module) if key.endswith("_hooks")}
-    if not parametrize.is_parametrized(module):
-        twin = copy.copy(module)
-        twin.__dict__ |= hooks
-        return copy.deepcopy(twin)
-    names = list(cast(nn.ModuleDict, module.parametrizations))
-    values = {name: nn.Parameter(getattr(module, name).detach()) for name in names}
-    kind = parametrize.type_before_parametrizations(module)
-    twin = object.__new__(kind)
-    twin.__dict__ = module.__dict__ | {"_parameters": module._parameters | values, "_modules": {}} | hooks
+    """A copy of a module without hooks, in which parametrized weights are plain parameters."""
+    plain = without_parametrizations(module)
+    twin = object.__new__(type(plain))
+    parameters = {
+        name: value if value is None else nn.Parameter(value.detach(), value.requires_grad)
+        for name, value in plain._parameters.items()
+    }
+    twin.__dict__ = vars(plain) | without_hooks(plain) | {"_parameters": parameters}
     return copy.deepcopy(twin)
 
 

@@ -113,10 +113,15 @@ class Ternary(nn.Module):
 
 
 class _StraightThrough(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: FunctionCtx, hidden: Tensor, ternary: Tensor) -> Tensor:
-        ctx.save_for_backward(hidden)
+    def forward(hidden: Tensor, ternary: Tensor) -> Tensor:
         return ternary.clone()
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        ctx.save_for_backward(inputs[0])
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:  # PyTorch does not declare `saved_tensors`

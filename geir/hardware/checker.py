@@ -4,6 +4,7 @@ import math
 from collections.abc import Iterator, Sequence
 
 from torch import nn, Tensor
+from torch.nn.utils.parametrize import type_before_parametrizations
 
 from ..core.neuron import emits_multiple_spikes
 from .difference_equation import difference_equation
@@ -118,7 +119,7 @@ def _check_neuron(layer: Layer, target: Target) -> Iterator[Finding]:
 
 def _check_connection(layer: Layer, target: Target, place: str) -> Iterator[Finding]:
     connection, name = layer.connection, layer.connection_name
-    kind = type(connection).__name__
+    kind = type_before_parametrizations(connection).__name__
     yield from _among(name, "connections", kind, target.connections, "unroll it to torch.nn.Linear")
     if target.bias is not None and connection.bias is not None and place not in target.bias.value:
         yield Finding(name, f"biases of {place} neurons: none", "a bias", target.bias.source, "use bias=False")

@@ -7,13 +7,14 @@ from typing import NamedTuple
 import torch
 from torch import nn, Tensor
 
+from .._util.columns import align_columns
 from .._util.validation import check_integer
 from ..neurons import IAF
 from ._kinds import ACTIVATIONS
 from ._layers import INPUT, read_layers
 
 
-class LayerError(NamedTuple):
+class ConvertedLayer(NamedTuple):
     """The error of one layer, with that of all layers before it."""
 
     name: str
@@ -34,20 +35,18 @@ class ConversionReport:
         steps: Number of steps.
     """
 
-    layers: tuple[LayerError, ...]
+    layers: tuple[ConvertedLayer, ...]
     output: float
     agreement: float
     steps: int
 
     def __str__(self) -> str:
-        width = max(6, *(len(layer.name) for layer in self.layers))
-        lines = [f"{'layer':<{width}}  threshold    rate  clipped   error"]
-        for layer in self.layers:
-            lines.append(
-                f"{layer.name:<{width}}  {layer.threshold:9.4g}  {layer.rate:6.1%}  {layer.clipped:7.2%}  "
-                f"{layer.error:6.2%}"
-            )
-        lines.append(f"{'output':<{width}}  {'':26}  {self.output:6.2%}")
+        rows = [("layer", "threshold", "rate", "clipped", "error")]
+        rows += [
+            (layer.name, f"{layer.threshold:.4g}", f"{layer.rate:.1%}", f"{layer.clipped:.2%}", f"{layer.error:.2%}")
+            for layer in self.layers
+        ]
+        lines = align_columns([*rows, ("output", "", "", "", f"{self.output:.2%}")], right=range(1, 5))
         lines.append(f"{self.steps} steps; the largest output is the same for {self.agreement:.2%} of the samples")
         return "\n".join(lines)
 
@@ -99,12 +98,12 @@ def conversion_report(model: nn.Module, spiking: nn.Module, x: Tensor, steps: in
     )
 
 
-def _layer_error(name: str, neuron: IAF, rate: Tensor, y: Tensor) -> LayerError:
+def _layer_error(name: str, neuron: IAF, rate: Tensor, y: Tensor) -> ConvertedLayer:
     """Compare the rates of neurons with the outputs of the original."""
     threshold = neuron.v_th - neuron.v_reset
     clipped = (y > threshold).sum() / (y > 0).sum().clamp(min=1)
     error = _relative_error(rate * threshold, y)
-    return LayerError(name, float(threshold.mean()), float(rate.mean()), float(clipped), error)
+    return ConvertedLayer(name, float(threshold.mean()), float(rate.mean()), float(clipped), error)
 
 
 def _rate_hook(rates: dict[str, Tensor], name: str) -> Callable[..., None]:

@@ -1,6 +1,5 @@
 """Integer models: what a chip computes, bit for bit."""
 
-import copy
 from collections import OrderedDict
 from typing import Any
 
@@ -10,6 +9,7 @@ from torch.func import functional_call
 
 from ..containers import SequentialState
 from ..wrappers import RecurrentMixin
+from ._layers import plain_copy
 from .layers import check_finite, check_model, is_quantized
 from .loihi import LoihiLIF, LoihiLIFRecurrent
 from .quantization import quantize, QuantizedLayer
@@ -23,7 +23,7 @@ class IntegerConnection(nn.Module):
     def __init__(self, connection: nn.Module, weights: dict[str, Tensor]):
         super().__init__()
         # Its shape and strides; a list, so that its weights are no part of this module.
-        self._connection = [copy.deepcopy(connection).to("meta")]
+        self._connection = [plain_copy(connection).to("meta")]
         self._names = tuple(weights)
         for name, values in weights.items():
             self.register_buffer(name, values.detach().to(torch.int8 if name == "weight" else torch.int16))

@@ -100,7 +100,7 @@ def find_layers(model: nn.Module) -> tuple[list[Layer], list[LayerError]]:
         elif isinstance(module, Dynamics):
             if isinstance(module, RecurrentMixin):
                 if connection:
-                    errors.append(_unfinished(*connection))
+                    errors.append(_unfinished(*connection, f"remove it; {type(module).__name__} has input weights"))
                 connection = _input_connection(name, module, errors)
                 if connection is None:
                     continue
@@ -128,8 +128,9 @@ def find_layers(model: nn.Module) -> tuple[list[Layer], list[LayerError]]:
     return layers, errors
 
 
-def _unfinished(name: str, module: nn.Module) -> LayerError:
-    advice = "put neurons after it, such as geir.LI() as a readout"
+def _unfinished(
+    name: str, module: nn.Module, advice: str = "put neurons after it, such as geir.LI() as a readout"
+) -> LayerError:
     return LayerError(name, "neurons after every connection", type(module).__name__, advice)
 
 

@@ -6,11 +6,11 @@ from typing import Any, cast, NamedTuple, TYPE_CHECKING
 
 import torch
 from torch import nn, Tensor
-from torch.func import functional_call
 from torch.nn import functional
 
 from .._runtime.stepper import Feedback, Prepared, Stepper
 from .._util.attributes import derived_attribute
+from .._util.parametrized import call_with
 from .._util.state import AnyState
 from .._util.time_distributed import fold_time
 from .._util.validation import Input
@@ -225,7 +225,7 @@ class _Product:
         self.connection, self.weights = connection, weights
 
     def __call__(self, x: Tensor) -> Tensor:
-        return functional_call(self.connection, self.weights, (x,))
+        return call_with(self.connection, self.weights, x)
 
 
 def quantize(

@@ -1,8 +1,8 @@
 """The report of a check, as a table."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
+from .._util.columns import align_columns
 from .targets import Target
 
 
@@ -69,16 +69,9 @@ class Report:
             (layer.name, f"{layer.neurons:,}", f"{layer.fan_in:,}", f"{layer.synapses:,}", f"{layer.weights:,}")
             for layer in self.layers
         ]
-        text = _table(("layer", "neurons", "fan-in", "synapses", "weights"), sizes)
+        lines = align_columns([("layer", "neurons", "fan-in", "synapses", "weights"), *sizes], rule=True)
         if self.ok:
-            return f"{text}\n\nNo limit of {self.target.name} in this table is exceeded."
+            return "\n".join([*lines, "", f"No limit of {self.target.name} in this table is exceeded."])
+        header = ("module", f"limit of {self.target.name}", "value", "change", "source")
         rows = [(f.module, f.limit, f.value, f.advice, f.source) for f in self.findings]
-        found = _table(("module", f"limit of {self.target.name}", "value", "change", "source"), rows)
-        return f"{text}\n\n{found}"
-
-
-def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
-    lines = [header, ["-" * width for width in widths], *rows]
-    padded = ("  ".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)) for line in lines)
-    return "\n".join(line.rstrip() for line in padded)
+        return "\n".join([*lines, "", *align_columns([header, *rows], rule=True)])

@@ -9,9 +9,15 @@ from torch.autograd.function import FunctionCtx
 
 
 class _Replace(torch.autograd.Function):
+    generate_vmap_rule = True
+
     @staticmethod
-    def forward(ctx: FunctionCtx, smooth: Tensor, exact: Tensor) -> Tensor:
+    def forward(smooth: Tensor, exact: Tensor) -> Tensor:
         return exact.clone()
+
+    @staticmethod
+    def setup_context(ctx: FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+        pass
 
     @staticmethod
     def backward(ctx: FunctionCtx, *grads: Tensor) -> tuple[Tensor, None]:

@@ -1,7 +1,9 @@
 """The chips, as data: every limit with its source."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any
+
+from .._util.columns import align_columns
 
 
 @dataclass(frozen=True)
@@ -17,9 +19,11 @@ class Limit:
     source: str
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Target:
     """A neuromorphic chip and its limits; None where it has none, or where none is published.
+
+    `print` shows the limits with their sources.
 
     Args:
         name: Name of the chip.
@@ -80,6 +84,20 @@ class Target:
     map_size: Limit | None = None
     kernel_memory: Limit | None = None
     neuron_memory: Limit | None = None
+
+    def __str__(self) -> str:
+        limits = [(field.name.replace("_", " "), getattr(self, field.name)) for field in fields(self)[1:]]
+        rows = [(name, _describe(limit.value), limit.source) for name, limit in limits if limit is not None]
+        return "\n".join(align_columns([(self.name, "limit", "source"), *rows], rule=True))
+
+    def __repr__(self) -> str:
+        return f"<Target {self.name}>"
+
+
+def _describe(value: Any) -> str:
+    if isinstance(value, tuple):
+        return ", ".join(map(_describe, value)) or "none"
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 _LIF = ("LIF", "LI", "LIFBox", "LIBox", "IAF", "ParametricLIF")

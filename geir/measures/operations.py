@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import nn, Tensor
-from torch.func import functional_call
 from torch.nn import functional
 
+from .._util.parametrized import call_with, without_parametrizations
 from .._util.recording import Call, record_calls
 from ..core.neuron import Dynamics
 from ..wrappers import CellMixin, RecurrentMixin
@@ -127,13 +127,14 @@ def _connection_product(call: Call) -> Product:
 
 
 def _call_with_weight(module: nn.Module, others: dict[str, Tensor], x: Tensor, weight: Tensor) -> Tensor:
-    return functional_call(module, {"weight": weight} | others, x)
+    return call_with(module, {"weight": weight} | others, x)
 
 
 def _own_tensors(module: nn.Module) -> dict[str, Tensor]:
-    """The module's parameters and buffers, without those of its submodules."""
-    tensors = dict(module.named_parameters(recurse=False, remove_duplicate=False))
-    return tensors | dict(module.named_buffers(recurse=False, remove_duplicate=False))
+    """The module's parameters and buffers, without those of its submodules; parametrized ones as they are used."""
+    plain = without_parametrizations(module)
+    tensors = {name: value for name, value in plain._parameters.items() if value is not None}
+    return tensors | dict(plain.named_buffers(recurse=False, remove_duplicate=False))
 
 
 def _recurrent_products(module: RecurrentMixin, call: Call) -> Iterator[Product]:

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from .._util.columns import align_columns
 from ._graph import FlatGraph, flatten_graph, holding_delays, order_blocks
 from ._layers import PARAMETERS
 from ._shapes import infer_shapes, Shape
@@ -50,8 +51,7 @@ def node_table(graph: Graph) -> str:
             described = ", ".join(_describe_field(key, value) for key, value in _fields(flat.nodes[name]).items())
             shapes = (_describe_shape(given[name]), _describe_shape(made[name]))
             rows.append((name, flat.kind(name), *shapes, sources, described))
-    widths = [max(len(row[column]) for row in rows) for column in range(len(_COLUMNS))]
-    return "\n".join("  ".join(map(str.ljust, row, widths)).rstrip() for row in rows)
+    return "\n".join(align_columns(rows))
 
 
 def graph_picture(graph: Graph) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from torch import nn, Tensor
 
+from .._util.parametrized import without_parametrizations
 from ..connections import Delay, SparseInputConv2d, SparseInputLinear
 from ._layers import MatrixProduct, Scale, SumPool2d, Threshold
 from ._models import delay_of, to_numpy
@@ -19,6 +20,7 @@ def stateless_node(module: nn.Module, shape: Shape, name: str) -> Any:
     Raises:
         NIRError: If there is none.
     """
+    module = without_parametrizations(module)
     for kinds, convert in _LAYERS.items():
         if type(module) in kinds:
             return convert(module, shape)

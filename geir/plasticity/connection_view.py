@@ -6,9 +6,10 @@ from functools import partial
 import torch
 from torch import nn, Tensor
 from torch._C._functorch import is_functorch_wrapped_tensor
-from torch.func import functional_call, vjp, vmap
+from torch.func import vjp, vmap
 
 from .._runtime.sparse import linear
+from .._util.parametrized import call_with
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ class ConnectionView:
 
     def _weight_vjp(self, module: nn.Module, post: Tensor, pre: Tensor) -> Tensor:
         def output_of(weight: Tensor) -> Tensor:
-            return functional_call(module, {"weight": weight}, (pre,))
+            return call_with(module, {"weight": weight}, pre)
 
         output, pull_back, *_ = vjp(output_of, self.weight)
         if output.shape != post.shape:

@@ -66,14 +66,20 @@ def build_parser(task: str, description: str, defaults: "DataclassInstance") -> 
     return parser
 
 
-def add_mnist_argument(parser: argparse.ArgumentParser) -> None:
-    """Add the flag `--data` of tasks that read MNIST."""
+def add_mnist_argument(parser: argparse.ArgumentParser, default: str | None = None) -> None:
+    """Add the flag `--data` of tasks that read MNIST.
+
+    Args:
+        parser: The command line.
+        default: What the task uses without the flag; None if it is required.
+    """
+    form = "MNIST: .npz file, or folder of IDX files as torchvision stores them"
     parser.add_argument(
         "--data",
         type=Path,
-        required=True,
+        required=default is None,
         metavar="PATH",
-        help=".npz file, or folder of IDX files as torchvision stores them",
+        help=form if default is None else f"{form} (default: {default})",
     )
 
 

@@ -214,3 +214,20 @@ def test_a_network_that_is_an_integer_model_already_is_refused(function):
 def test_an_input_that_the_network_does_not_accept_is_refused():
     with pytest.raises(ValueError, match=r"module 0 \(Linear\) does not accept .* input_shape=\(5,\)"):
         hardware.check(network(nn.Linear(4, 4), geir.LIF()), hardware.LOIHI2, (5,))
+
+
+def test_a_connection_before_a_recurrent_layer_is_to_be_removed():
+    model = network(nn.Linear(4, 4), geir.LIFRecurrent(4, 4))
+    (finding,) = hardware.check(model, hardware.LOIHI2, (4,)).findings
+    assert (finding.module, finding.advice) == ("0", "remove it; LIFRecurrent has input weights")
+
+
+@pytest.mark.parametrize("target", hardware.TARGETS, ids=lambda target: target.name)
+def test_a_target_is_printed_with_every_limit_and_its_source(target):
+    lines = str(target).splitlines()
+    limits = {name: limit for name, limit in vars(target).items() if isinstance(limit, hardware.Limit)}
+    assert len(lines) == 2 + len(limits)
+    for line, (name, limit) in zip(lines[2:], limits.items(), strict=True):
+        assert line.startswith(name.replace("_", " "))
+        assert line.endswith(limit.source)
+    assert repr(target) == f"<Target {target.name}>"
