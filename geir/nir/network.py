@@ -1,5 +1,6 @@
 """NIR graphs as modules over time."""
 
+from collections import OrderedDict
 from collections.abc import Iterator, Mapping
 from typing import Any, NamedTuple
 
@@ -9,11 +10,12 @@ from torch import nn, Tensor
 from .._util.state import state_type
 from ..connections import Delay
 from ..connections.delay import DelayState
+from ..containers import SequentialState
 from ..containers.lift import is_stateful
 from ._graph import Block, FlatGraph
 from ._shapes import Shape
 from .discretizations import Discretization
-from .errors import errors_of
+from .errors import errors_of, NIRError
 
 # One tensor, or one for each Input or Output node by its name.
 Values = Tensor | Mapping[str, Tensor]
@@ -74,6 +76,24 @@ class NIRNetwork(nn.Module):
 
     def __len__(self) -> int:
         return len(self._keys)
+
+    def sequential(self) -> SequentialState:
+        """The modules in sequence, if the graph is a chain: for `geir.hardware.quantize` and what else takes a sequence.
+
+        The modules are shared, not copied.
+
+        Raises:
+            NIRError: If a node has several inputs or outputs, or is part of a cycle.
+        """
+        for block in self.blocks:
+            for name in block.names:
+                sources, readers = self.graph.before[name], [key for key in self if name in self.graph.before[key]]
+                if block.is_cycle or len(sources) > 1 or len(readers) > 1:
+                    reason = "is part of a cycle" if block.is_cycle else "has several inputs or outputs"
+                    raise NIRError(f"the graph is no chain: the node {reason}", node=name)
+        order = (self._keys[name] for block in self.blocks for name in block.names)
+        chain = OrderedDict((key, self.layers[key]) for key in order if not isinstance(self.layers[key], nn.Identity))
+        return SequentialState(chain, lift=True)
 
     def forward(self, xs: Values, state: NIRState | None = None) -> tuple[Any, NIRState]:
         """Run over time.

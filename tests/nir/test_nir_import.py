@@ -5,6 +5,7 @@ import itertools
 import numpy as np
 import pytest
 import torch
+from torch import nn
 from torch.nn import functional
 
 import geir
@@ -489,3 +490,28 @@ def test_delays_are_rounded_to_the_nearest_step():
     xs = np.zeros((4, 2))
     xs[0] = 1
     assert run(network, xs).tolist() == [[0, 0], [1, 0], [0, 1], [0, 0]]
+
+
+def test_a_chain_is_a_sequence_of_the_same_modules_which_becomes_integers():
+    torch.manual_seed(0)
+    model = geir.SequentialState(nn.Linear(6, 30), geir.LIF(v_th=0.3), nn.Linear(30, 4), geir.LI(), lift=True)
+    network = from_nir(geir.nir.to_nir(model, (6,)))
+    chain_of_modules = network.sequential()
+    xs = geir.encode.poisson(torch.full((5, 6), 0.4), steps=50, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(chain_of_modules(xs)[0], network(xs)[0])
+    assert chain_of_modules[1] is network["1"]
+    ours, theirs = (geir.hardware.to_integer(m, geir.hardware.LOIHI2)(xs)[0] for m in (model, chain_of_modules))
+    assert torch.equal(ours, theirs)
+    assert ours.any()
+
+
+def test_a_graph_that_is_no_chain_is_no_sequence():
+    edges = [("input", "a"), ("input", "b"), ("a", "output"), ("b", "output")]
+    nodes = {"input": nir.Input({"input": np.array([2])}), "output": nir.Output({"output": np.array([2])})}
+    nodes |= {name: nir.Scale(np.ones(2)) for name in "ab"}
+    with pytest.raises(NIRError, match="node 'input': the graph is no chain: the node has several inputs or outputs"):
+        from_nir(nir.NIRGraph(nodes, edges)).sequential()
+    nodes["b"] = neuron("LIF", 2)[0]
+    edges = [("input", "a"), ("a", "b"), ("b", "a"), ("b", "output")]
+    with pytest.raises(NIRError, match="node 'a': .*: the node is part of a cycle"):
+        from_nir(nir.NIRGraph(nodes, edges)).sequential()
