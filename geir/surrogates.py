@@ -35,7 +35,7 @@ function from the distance to threshold to spikes: ``LIF(surrogate=torch.sigmoid
 """
 
 import math
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import cast, ClassVar
@@ -44,11 +44,12 @@ import torch
 from torch import Tensor
 from torch.autograd.function import FunctionCtx
 
+from ._util.class_edits import Watched
 from ._util.precision import widen
 
 
 @dataclass(frozen=True)
-class Surrogate(ABC):
+class Surrogate(metaclass=Watched):
     """A Heaviside step whose derivative is replaced by `derivative`.
 
     Abstract: a subclass defines `derivative`, as a frozen dataclass whose numeric fields are positive and finite.

@@ -39,7 +39,11 @@ def check_neuron(neuron: Dynamics, compiled: bool = False) -> None:
 
     Raises:
         AssertionError: If a check fails.
+        TypeError: If `neuron` is not a neuron, for example a class.
     """
+    if not isinstance(neuron, Dynamics):
+        hint = f"; call it: {neuron.__name__}()" if isinstance(neuron, type) else ""
+        raise TypeError(f"check_neuron expected a neuron such as geir.LIF(), got {neuron!r}{hint}.")
     neuron = copy.deepcopy(neuron).double()
     xs = strong_input(copy.deepcopy(neuron))
     for check in (*CHECKS, check_compiles) if compiled else CHECKS:

@@ -93,3 +93,9 @@ def test_check_neuron_finds_a_false_declaration_of_affinity():
 def test_all_checks_are_listed():
     functions = {f for name, f in vars(geir.testing).items() if name.startswith("check_") and name != "check_neuron"}
     assert functions == {*geir.testing.CHECKS, geir.testing.check_compiles}
+
+
+@pytest.mark.parametrize(("given", "hint"), [(QIF, r"QIF'>; call it: QIF\(\)"), (3, "3"), (torch.nn.ReLU(), "ReLU")])
+def test_what_is_not_a_neuron_is_refused(given, hint):
+    with pytest.raises(TypeError, match=f"check_neuron expected a neuron such as geir.LIF.*, got .*{hint}"):
+        check_neuron(given)

@@ -9,6 +9,7 @@ from torch._C._functorch import peek_interpreter_stack
 from torch.autograd import forward_ad
 
 from .._runtime.memo import memo_of
+from .._util.class_edits import Edits, is_code_of_geir
 from .integrators import Coefficients
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ _Value = tuple[torch.dtype, torch.Size, bytes] | None
 
 
 class _Entry(NamedTuple):
+    edits: int  # of classes of geir before
     integrator: object
     dt: float
     values: list[_Value]  # of the parameters and buffers
@@ -46,13 +48,14 @@ def cached_coefficients(model: "ODE") -> Coefficients:
     if values is None or memo is None:
         return model.integrator.prepare(model)
     entry: _Entry | None = memo.coefficients
-    if entry and entry.integrator == model.integrator and entry.dt == model.dt and entry.values == values:
+    settings = Edits.count, model.integrator, model.dt
+    if entry and (entry.edits, entry.integrator, entry.dt) == settings and entry.values == values:
         return entry.coefficients
     # Outside of inference mode: its tensors could not be used elsewhere. No gradient is wanted, or there would be no
     # values.
     with torch.inference_mode(False), torch.no_grad():
         coefficients = model.integrator.prepare(model)
-    memo.coefficients = _Entry(model.integrator, model.dt, values, coefficients)
+    memo.coefficients = _Entry(*settings, values, coefficients)
     return coefficients
 
 
@@ -60,7 +63,7 @@ def has_known_equations(model: "ODE") -> bool:
     """Whether the coefficients of a model depend on its settings and its own parameters and buffers only."""
     kind = type(model)
     functions = (kind.rest, kind.derivative, type(model.integrator).prepare)
-    return not model._modules and all(function.__module__.startswith("geir.") for function in functions)
+    return not model._modules and all(map(is_code_of_geir, functions))
 
 
 def _values_of(tensors: list[Tensor | None]) -> list[_Value] | None:

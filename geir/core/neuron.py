@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._runtime.kernels import Fused, fused, prepare_call, run_directly
 from .._runtime.stepper import Prepared, Stepper
+from .._util.class_edits import is_code_of_geir
 from .._util.state import AnyState, expand_state, leaves, register_states, tensors_of, working_dtype
 from .._util.validation import check_broadcastable, Input, unwrap_output
 from ..surrogates import SuperSpike
@@ -152,7 +153,7 @@ class Dynamics(Declared, ABC, Generic[State]):
     def _rests_in_the_same_state(self) -> bool:
         """Whether the initial state depends only on parameters; that of a user may depend on anything."""
         kind = type(self)
-        return kind.initial_state is Dynamics.initial_state and kind.rest.__module__.startswith("geir.")
+        return kind.initial_state is Dynamics.initial_state and is_code_of_geir(kind.rest)
 
     def check_input(self, x: Input) -> Tensor:
         """The input tensor, taken out of an `(output, state)` tuple if necessary.

@@ -1,16 +1,17 @@
 """Resets, as values: the effect of a spike on the membrane potential."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import ClassVar
 
 from torch import Tensor
 
+from .._util.class_edits import Watched
 from .._util.precision import widen
 
 
 @dataclass(frozen=True)
-class Reset(ABC):
+class Reset(metaclass=Watched):
     """The effect of a spike on the membrane potential. Abstract: a subclass defines `apply`.
 
     Args:

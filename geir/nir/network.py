@@ -78,7 +78,7 @@ class NIRNetwork(nn.Module):
         return len(self._keys)
 
     def sequential(self) -> SequentialState:
-        """The modules in sequence, if the graph is a chain: for `geir.hardware.quantize` and what else takes a sequence.
+        """The modules in sequence, if the graph is a chain: what `geir.hardware.quantize` and others take.
 
         The modules are shared, not copied.
 

@@ -1,6 +1,6 @@
 """Stochastic spikes, for any neuron given by a differential equation."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
+from .._util.class_edits import Watched
 from .._util.precision import widen
 from ..core.ode import ODENeuron
 from ..core.parameters import Parameter, parameter
@@ -16,7 +17,7 @@ from .noise import RandomState, RandomWrapper
 
 
 @dataclass(frozen=True)
-class Hazard(ABC):
+class Hazard(metaclass=Watched):
     """The hazard rate as a function of the distance to threshold. Abstract: a subclass defines `inverse`."""
 
     @abstractmethod

@@ -6,6 +6,7 @@ from typing import Any, cast
 import torch
 from torch import nn, Tensor
 
+from ..._util.class_edits import is_code_of_geir
 from ..._util.state import AnyState, leaves, tensors_of
 from ..arguments import PLAIN_TENSORS
 from ..compiler import NoCompilerError
@@ -191,13 +192,13 @@ def _depends_on_watched_only(module: nn.Module) -> bool:
             return False
         for name in CALLED_METHODS:
             method = getattr(type(part), name, None)
-            if name in vars(part) or (method is not None and not method.__module__.startswith("geir.")):
+            if name in vars(part) or (method is not None and not is_code_of_geir(method)):
                 return False
         # Coefficients of a user's equations may depend on anything.
         if hasattr(type(part), "derivative"):
             model: Any = part
             functions = (type(model).rest, type(model).derivative, type(model.integrator).prepare)
-            if not all(function.__module__.startswith("geir.") for function in functions):
+            if not all(map(is_code_of_geir, functions)):
                 return False
     return True
 

@@ -10,8 +10,9 @@ attributes, and fields of those attributes that are frozen dataclasses. Their nu
 but are listed with their places. If a step can reach the same object in another way, its kernel has the number as a
 constant, and it is part of the fingerprint too.
 
-Code of geir, PyTorch, NumPy and the standard library is identified by its name, if it has one. An object that cannot be
-looked into, such as one of an extension module, has no fingerprint.
+Code of geir, PyTorch, NumPy and the standard library is identified by its name, if it has one. A class of geir that has
+been changed since its definition is identified by its content. An object that cannot be looked into, such as one of an
+extension module, has no fingerprint.
 
 Computing a fingerprint takes longer than the step of a small layer. So the walk also makes a `Watch`: the places that
 it read and the objects that it found there. As long as these are the same objects, the fingerprint is the same.
@@ -28,6 +29,7 @@ import torch
 from torch import nn, Tensor
 
 from ..._util.attributes import BOOKKEEPING_ATTRIBUTES
+from ..._util.class_edits import edited, module_of_code
 from ..stepper import Feedback, Prepared, Step
 from .symbols import NumberPlace
 from .watch import NoWatch, Watch
@@ -254,9 +256,10 @@ class _Walk:
         return None
 
     def function(self, function: types.FunctionType) -> Hashable:
-        trusted = _is_trusted(function.__module__)
+        # Not its `__module__`, which `functools.wraps` copies from another function.
+        trusted = _is_trusted(module_of_code(function))
         # The name of a nested function or a lambda does not identify it.
-        if trusted and "<locals>" not in function.__qualname__ and "<lambda>" not in function.__qualname__:
+        if trusted and _is_found_by_name(function):
             return "function", function.__module__, function.__qualname__
         cells = tuple(self.value(_content(cell)) for cell in function.__closure__ or ())
         names = set[str]() if trusted else {*_names(function.__code__)}
@@ -277,7 +280,8 @@ class _Walk:
 
     def class_(self, kind: type) -> Hashable:
         """A class of the user by its content, another by its name."""
-        if _is_trusted(kind.__module__) and _is_found_by_name(kind):
+        is_known = _is_trusted(kind.__module__) and kind not in edited
+        if is_known and (not kind.__flags__ & HEAP_TYPE or _is_found_by_name(kind)):
             return "class", kind.__module__, kind.__qualname__
         if id(kind) in self.seen:
             return "seen", self.seen[id(kind)]
@@ -320,14 +324,15 @@ def _is_trusted(module: str | None) -> bool:
     return module is not None and module.partition(".")[0] in TRUSTED_PACKAGES
 
 
-def _is_found_by_name(kind: type) -> bool:
-    """Whether a class is what its name says, and not made while the program runs, as that of a parametrized module."""
-    if not kind.__flags__ & HEAP_TYPE:
-        return True
-    found: Any = sys.modules.get(kind.__module__)
-    for name in kind.__qualname__.split("."):
+def _is_found_by_name(value: type | types.FunctionType) -> bool:
+    """Whether a class or function is what its name says.
+
+    A class that is made while the program runs, as that of a parametrized module, is not; neither is a lambda.
+    """
+    found: Any = sys.modules.get(value.__module__)
+    for name in value.__qualname__.split("."):
         found = getattr(found, name, None)
-    return found is kind
+    return found is value
 
 
 def _slots(kind: type) -> tuple[str, ...]:

@@ -7,6 +7,8 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
+from ..._util.class_edits import Edits
+
 
 class _Setting(NamedTuple):
     """A module, or a setting in it, whose numbers may change."""
@@ -37,6 +39,8 @@ class Watch:
         self._numbers: list[tuple[int, int]] = []  # indices of a setting and of its attribute
         # Whether every place is watched. Arrays are not: their numbers change in place.
         self.complete = True
+        # Classes of geir are not watched one by one.
+        self._edits = Edits.count
 
     def add_mapping(self, mapping: Mapping[Any, object]) -> None:
         """Watch the items of a mapping whose keys are strings."""
@@ -85,6 +89,8 @@ class Watch:
 
         Otherwise None.
         """
+        if self._edits != Edits.count:
+            return None
         if not self.complete or not all(map(is_, map(type, self._objects), self._types)):
             return None
         for mapping, keys, values in self._mappings:

@@ -1,6 +1,6 @@
 """The interface of integrators."""
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
+from ..._util.class_edits import Watched
 from ..._util.state import AnyState
 
 # Nested tuples and dictionaries of tensors; every integrator has its own structure.
@@ -26,7 +27,7 @@ class Flow(Protocol):
 
 
 @dataclass(frozen=True)
-class Integrator(ABC):
+class Integrator(metaclass=Watched):
     """A numerical method. Abstract: a subclass defines `advance`, and `prepare` if it has coefficients."""
 
     def prepare(self, flow: Flow) -> Coefficients:

@@ -12,6 +12,7 @@ from typing import Any, ClassVar, dataclass_transform, Self
 from torch import nn, Tensor
 
 from ..._runtime.memo import Memo
+from ..._util.class_edits import Watched
 from ..._util.state import register_state_types
 from .parameter import Parameter, parameter
 from .setting import plain_setting, Setting, setting
@@ -20,7 +21,7 @@ Declaration = Parameter | Setting
 
 
 @dataclass_transform(kw_only_default=True, eq_default=False, field_specifiers=(parameter, setting))
-class Declared(nn.Module):
+class Declared(nn.Module, metaclass=Watched):
     """An `nn.Module` whose constructor takes the arguments that its class and its base classes declare, by name.
 
     A class declares an argument by an annotated attribute: `parameter(...)`, `setting(...)` or a plain
