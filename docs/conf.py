@@ -27,8 +27,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PATHS, os.environ.get(
 # Pages are executed in parallel, one process per page.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import nbformat  # noqa: E402  (needs the number of threads above)
 import pictures  # noqa: E402  (needs the path above)
 import torch  # noqa: E402  (needs the number of threads above)
+from myst_nb.core.read import read_myst_markdown_notebook  # noqa: E402
 
 import geir  # noqa: E402  (likewise)
 from geir import (  # noqa: E402  (likewise)
@@ -265,6 +267,33 @@ def draw_response(app: Sphinx, document: str, source: list[str]) -> None:
             pictures.draw_response(model, picture)
 
 
+def add_download(app: Sphinx, document: str, source: list[str]) -> None:
+    """Put a link to the Jupyter notebook below the title of a page in `notebooks`."""
+    if is_notebook(document):
+        name = Path(document).name
+        link = f'<a class="geir-download" href="{name}.ipynb" download>Download this notebook</a>'
+        source[0] = re.sub(r"^(# .*)$", rf"\1\n\n{link}", source[0], count=1, flags=re.MULTILINE)
+
+
+def is_notebook(document: str) -> bool:
+    """Whether a page is written as a Jupyter notebook too."""
+    return document.startswith("notebooks/") and document != "notebooks/index"
+
+
+def write_notebooks(app: Sphinx, exception: Exception | None) -> None:
+    """Write the pages in `notebooks` as Jupyter notebooks, without what belongs to this documentation only."""
+    if exception or app.builder.format != "html":
+        return
+    for document in filter(is_notebook, app.env.found_docs):
+        text = (HERE / f"{document}.md").read_text()
+        notebook = read_myst_markdown_notebook(text, app.env.myst_config)
+        notebook.cells = [cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", [])]
+        for cell in notebook.cells:
+            if cell.cell_type == "markdown":  # links to pages, as text
+                cell.source = re.sub(r"\{[\w:]+\}`([^`]*)`", lambda found: f"`{found[1].split('/')[-1]}`", cell.source)
+        nbformat.write(notebook, Path(app.outdir) / f"{document}.ipynb")
+
+
 # Before napoleon, which has priority 500, turns the sections of a docstring into fields.
 BEFORE_NAPOLEON = 400
 
@@ -317,10 +346,12 @@ def check_inventory(app: Sphinx, env: BuildEnvironment) -> None:
 def setup(app: Sphinx) -> None:
     app.connect("builder-inited", write_neuron_pages)
     app.connect("source-read", draw_response)
+    app.connect("source-read", add_download)
     app.connect("autodoc-process-docstring", edit_docstring, priority=BEFORE_NAPOLEON)
     app.connect("autodoc-process-signature", shorten_signature)
     app.connect("env-check-consistency", check_inventory)
     app.connect("build-finished", write_interactive_pages)
+    app.connect("build-finished", write_notebooks)
 
 
 # {{ surrogates }} on a page documents all of geir.surrogates.
