@@ -50,6 +50,7 @@ from geir import (  # noqa: E402  (likewise)
     tensorboard,
     wrappers,
 )
+from geir.events import datasets  # noqa: E402  (likewise)
 
 
 def digest(*files: Path) -> str:
@@ -90,6 +91,7 @@ nb_render_markdown_format = "myst"
 # Where public names live besides the top level.
 NAMESPACES = (
     connections,
+    datasets,
     decode,
     encode,
     events,
