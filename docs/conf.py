@@ -60,10 +60,11 @@ def digest(*files: Path) -> str:
 
 
 project = "geir"
+version = release = geir.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "myst_nb"]
 html_math_renderer = "mathml"
 html_theme = "furo"
-html_title = "geir"
+html_title = f"geir {version}"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
 html_js_files = ["explore.js"]
