@@ -71,8 +71,10 @@ def test_changed_times_and_events_are_noticed_by_the_cache(folder, tmp_path):
 
     trial = random_rows(seed=10)
     assert count() == len(gesture(trial, 20_000, 100_000))
-    write_gesture_trial(folder, "user24_led", trial, [(1, 20_000, 60_000)])
-    assert count() == len(gesture(trial, 20_000, 60_000))
+    # The table alone.
+    for start, stop in ((20_000, 60_000), (30_000, 60_000)):
+        (folder / "user24_led_labels.csv").write_text(f"class,startTime_usec,endTime_usec\n1,{start},{stop}\n")
+        assert count() == len(gesture(trial, start, stop)) != len(gesture(trial, start + 10_000, stop))
     other = random_rows(seed=11)
     write_gesture_trial(folder, "user24_led", other, [(1, 20_000, 60_000)])
     assert count() == len(gesture(other, 20_000, 60_000)) != len(gesture(trial, 20_000, 60_000))
