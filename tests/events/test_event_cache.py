@@ -196,6 +196,7 @@ def test_events_and_containers_can_be_read_back(tmp_path):
         assert result["pair"][0].equal(expected["pair"][0])
         assert result["pair"][1] == expected["pair"][1]
         assert result[1, "key"].to_dense().equal(expected[1, "key"].to_dense())
+        assert result[1, "key"].is_coalesced() == expected[1, "key"].is_coalesced()
         assert result["array"].tolist() == expected["array"].tolist()
         assert result["structured"].dtype == expected["structured"].dtype
         assert result["structured"].tolist() == expected["structured"].tolist()
