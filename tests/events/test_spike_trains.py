@@ -34,6 +34,12 @@ def test_spikes_and_labels_are_read(tmp_path):
         data[3]
 
 
+@pytest.mark.parametrize("speakers", [[1], [b"a", b"b", b"c"], [[1], [2], [3]]])
+def test_speakers_are_one_number_per_recording_or_unknown(tmp_path, speakers):
+    assert SpikeTrains(write(tmp_path / "a.h5", speakers=[7, 8, 9])).speakers.tolist() == [7, 8, 9]
+    assert SpikeTrains(write(tmp_path / "b.h5", speakers=speakers)).speakers is None
+
+
 def test_frames_count_the_spikes_of_each_unit_in_each_step(tmp_path):
     path = write(tmp_path / "shd.h5")
     frames, label = SpikeTrains(path, dt=0.125)[0]

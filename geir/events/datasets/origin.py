@@ -1,5 +1,6 @@
 """What published data sets have in common: where they come from, and what to do if something is missing."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple, TypedDict
@@ -11,7 +12,7 @@ class Options(TypedDict, total=False):
     """Options of `EventDataset`."""
 
     prepare: Callable[[Any], object] | None
-    cache: str | Path | None
+    cache: str | os.PathLike[str] | None
     cache_key: str | None
     transform: Callable[[Any], object] | None
     errors: ErrorMode
