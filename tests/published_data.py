@@ -10,10 +10,11 @@ GESTURES = [(1, 20_000, 100_000), (11, 120_000, 200_000), (3, 200_000, 290_000)]
 
 
 def random_rows(seed, number=300, duration=300_000, size=(128, 128)):
-    """Random events as a list of (t, x, y, p)."""
+    """Random events as a list of (t, x, y, p); a third is at multiples of 10 ms, where gestures begin and end."""
     random = np.random.default_rng(seed)
-    columns = [np.sort(random.integers(0, duration, number)), *(random.integers(0, n, number) for n in (*size, 2))]
-    return np.stack(columns, 1).tolist()
+    t = random.integers(0, duration, number)
+    t[::3] -= t[::3] % 10_000
+    return np.stack([np.sort(t), *(random.integers(0, n, number) for n in (*size, 2))], 1).tolist()
 
 
 def write_gesture_trial(folder, name, rows, gestures=GESTURES):
