@@ -34,16 +34,17 @@ def test_each_split_is_read_from_its_file(folder, name, make, split):
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_data_loader_reads_frames(folder, workers):
-    data = SHD(folder, dt=10e-3, steps=100)
+@pytest.mark.parametrize("make", [SHD, SSC])
+def test_a_data_loader_reads_frames(folder, make, workers):
+    data = make(folder, dt=10e-3, steps=120)
     xs, labels = next(iter(DataLoader(data, batch_size=6, collate_fn=collate, num_workers=workers)))
-    assert xs.shape == (100, 6, 700)
+    assert xs.shape == (120, 6, 700)
     assert labels.tolist() == data.labels.tolist()
     for k in range(6):
         # The first axis of numbers is time, the second the unit, both independent of the frames.
-        times, units, _ = SHD(folder)[k]
+        times, units, _ = make(folder)[k]
         assert xs[:, k].sum(0).equal(torch.bincount(units, minlength=700).float())
-        assert xs[:, k].sum(1).equal(torch.bincount((times * 100).long(), minlength=100).float())
+        assert xs[:, k].sum(1).equal(torch.bincount((times * 100).long(), minlength=120).float())
 
 
 @every_split
