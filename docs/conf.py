@@ -52,6 +52,7 @@ from geir import (  # noqa: E402  (likewise)
     tensorboard,
     wrappers,
 )
+from geir.events import datasets  # noqa: E402  (likewise)
 
 
 def digest(*files: Path) -> str:
@@ -61,10 +62,11 @@ def digest(*files: Path) -> str:
 
 
 project = "geir"
+version = release = geir.__version__
 extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "myst_nb"]
 html_math_renderer = "mathml"
 html_theme = "furo"
-html_title = "geir"
+html_title = f"geir {version}"
 html_static_path = ["_static"]
 html_css_files = ["style.css"]
 html_js_files = ["explore.js"]
@@ -92,6 +94,7 @@ nb_render_markdown_format = "myst"
 # Where public names live besides the top level.
 NAMESPACES = (
     connections,
+    datasets,
     decode,
     encode,
     events,

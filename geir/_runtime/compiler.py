@@ -66,24 +66,34 @@ def _machine() -> str:
 @functools.cache
 def cache_folder() -> Path:
     """The folder of compiled libraries: in the user's cache directory, or a temporary one if that cannot be
-    written."""
+    written.
+
+    Raises:
+        NoCompilerError: If no folder can be written.
+    """
     base = os.environ.get("XDG_CACHE_HOME") or os.environ.get("LOCALAPPDATA") or "~/.cache"
-    # Absolute: the loader does not find a library by a relative path, and the working directory may change.
-    folder = Path(base).expanduser().absolute() / "geir"
     try:
+        # Absolute: the loader does not find a library by a relative path, and the working directory may change.
+        folder = Path(base).expanduser().absolute() / "geir"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         # The libraries are executed, so nobody else may be able to put one there.
         if hasattr(os, "getuid") and (folder.stat().st_uid != os.getuid() or folder.stat().st_mode & 0o022):
             raise PermissionError(f"{folder} belongs to another user, or others may write to it")
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as error:
+    except (OSError, RuntimeError) as error:  # the latter if the user has no home directory
+        try:
+            temporary = Path(tempfile.mkdtemp(prefix="geir-"))
+        except OSError:
+            raise NoCompilerError(
+                f"there is no folder for compiled kernels ({error}); set XDG_CACHE_HOME to one that can be written"
+            ) from None
         warnings.warn(
             f"Kernels are compiled again in every process, because there is no cache: {error}.",
             RuntimeWarning,
             stacklevel=2,
         )
-        return Path(tempfile.mkdtemp(prefix="geir-"))
+        return temporary
     return folder
 
 

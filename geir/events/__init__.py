@@ -3,6 +3,7 @@
 from .dataset import collate as collate, EventDataset as EventDataset
 from .errors import EventFileError as EventFileError
 from .event_driven import EventDrivenLIF as EventDrivenLIF
+from .excerpt import Excerpt as Excerpt
 from .formats.compression import Compression as Compression
 from .inputs import (
     CameraInput as CameraInput,

@@ -85,6 +85,10 @@ def _pack(value: object) -> tuple[object, ...]:
     if isinstance(value, Tensor):
         if type(value) not in (Tensor, torch.nn.Parameter):
             raise _unknown_type(value)
+        if value.layout == torch.sparse_coo:
+            # Their parts, because PyTorch 2.14 warns when it loads a sparse tensor.
+            parts = [_shrink(value.detach()._indices()), _shrink(value.detach()._values())]
+            return "sparse", parts, list(value.shape), value.is_coalesced()
         return "tensor", _shrink(value.detach())
     if isinstance(value, Events):
         return "events", [_shrink(column) for column in value.columns()], list(value.sensor_size)
@@ -112,6 +116,10 @@ def _unknown_type(value: object) -> TypeError:
 def _unpack(packed: Any) -> Any:
     kind, content, *rest = packed
     match kind:
+        case "sparse":
+            indices, values = content
+            shape, is_coalesced = rest
+            return torch.sparse_coo_tensor(indices, values, shape, is_coalesced=is_coalesced, check_invariants=False)
         case "events":
             return Events(*content, sensor_size=tuple(rest[0]))
         case "array":

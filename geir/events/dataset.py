@@ -1,40 +1,24 @@
 """Datasets of event recordings: from folders, files or other datasets, with preprocessing cached on disk."""
 
+import copy
 import functools
 import os
-import stat
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast, NamedTuple, Protocol
+from typing import Any, cast, Protocol
 
 import numpy
 import torch
 from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from .cache import file_state, NotCachedError, read_cached, write_cached
+from .excerpt import Excerpt
 from .fingerprint import fingerprint, geir_digest, UnknownContentError
+from .folders import find_recordings
 from .recording import check_error_mode, ErrorMode, read_events
 from .store import Events
-
-# Files and folders of operating systems, file servers, archives and Python, in lower case. Names that begin with a dot,
-# such as .DS_Store and .ipynb_checkpoints, are ignored as well.
-_FOREIGN_NAMES = frozenset(
-    {
-        "thumbs.db",
-        "ehthumbs.db",
-        "ehthumbs_vista.db",
-        "desktop.ini",
-        "icon\r",
-        "$recycle.bin",
-        "system volume information",
-        "__macosx",
-        "__pycache__",
-        "@eadir",
-        "lost+found",
-    }
-)
 
 # A prepared or transformed recording has whatever type the user's functions return.
 Sample = tuple[Any, int]
@@ -49,10 +33,10 @@ class EventDataset(Dataset[Sample]):
     """Recordings and their labels. A recording is read when it is accessed, also in the workers of a `DataLoader`.
 
     Args:
-        source: A folder that contains one folder of recordings per class; or a list of paths or of
-            `Events`; or another dataset of pairs of a recording and a label. The recordings of a
-            dataset may be structured arrays, as in tonic. Hidden files and folders, and those that
-            operating systems and notebooks create, are ignored.
+        source: A folder that contains one folder of recordings per class; or a list of paths, of
+            `Excerpt` or of `Events`; or another dataset of pairs of a recording and a label. The
+            recordings of a dataset may be structured arrays, as in tonic. Hidden files and folders,
+            and those that operating systems and notebooks create, are ignored.
         labels: Labels of the recordings of a list. Default: -1 for all.
         prepare: Module or function applied to each recording first, such as `CountFrames`. With a
             `cache`, it must be deterministic, and return tensors, arrays, `Events`, numbers, texts,
@@ -92,7 +76,7 @@ class EventDataset(Dataset[Sample]):
 
     def __init__(
         self,
-        source: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Events] | Dataset[Any],
+        source: str | os.PathLike[str] | Sequence[str | os.PathLike[str] | Excerpt | Events] | Dataset[Any],
         labels: Sequence[int] | Tensor | None = None,
         *,
         prepare: Callable[[Any], object] | None = None,
@@ -114,7 +98,7 @@ class EventDataset(Dataset[Sample]):
             )
         self.classes: list[str] | None = None
         if isinstance(source, str | os.PathLike):
-            folder = _find_recordings(Path(source))
+            folder = find_recordings(Path(source))
             source, labels, self.classes = folder.paths, folder.labels, folder.classes
         self._has_labels = isinstance(source, Dataset)
         # `Dataset` declares no length, but datasets with an index have one.
@@ -170,8 +154,38 @@ class EventDataset(Dataset[Sample]):
         except NotCachedError:
             return write_cached(path, self.prepare(self._load(recording)))
 
+    def fill_cache(self, workers: int = 0) -> None:
+        """Cache the results of `prepare` for all recordings, with a progress bar.
+
+        Results that are in the cache already are checked and kept.
+
+        Args:
+            workers: Number of processes; 0 for none but this one.
+
+        Raises:
+            ImportError: If tqdm is not installed.
+            ValueError: If the dataset has no `cache`.
+        """
+        if self.cache is None:
+            raise ValueError("EventDataset.fill_cache needs a dataset with a `cache` and a `prepare`.")
+        try:
+            from tqdm import tqdm
+        except ImportError:
+            raise ImportError(
+                "EventDataset.fill_cache shows its progress with tqdm; install it: pip install 'geir[events]'"
+            ) from None
+        # Workers need not send the results back.
+        data = copy.copy(self)
+        data.transform = _discard
+        # With its own generator, the loader does not change the random numbers that are drawn later.
+        loader = DataLoader(data, batch_size=None, num_workers=workers, generator=torch.Generator())
+        for _ in tqdm(loader, total=len(self), unit=" recordings", disable=None):
+            pass
+
     def _load(self, recording: object) -> Events:
-        """Return an entry of the source as events, if it is a path or an array."""
+        """Return an entry of the source as events, if it is a path, an excerpt or an array."""
+        if isinstance(recording, Excerpt):
+            return recording.of(self.read(recording.path))
         if isinstance(recording, str | os.PathLike):
             recording = self.read(recording)
         elif isinstance(recording, numpy.ndarray) and recording.dtype.names:
@@ -208,6 +222,8 @@ class EventDataset(Dataset[Sample]):
 
     def _recording_key(self, recording: object) -> object:
         """Return what identifies the content of an entry of the source."""
+        if isinstance(recording, Excerpt):
+            return file_state(Path(recording.path)), recording.start, recording.stop
         if isinstance(recording, str | os.PathLike):
             return file_state(Path(recording))
         # Only an array needs the sensor size of the dataset.
@@ -216,6 +232,10 @@ class EventDataset(Dataset[Sample]):
             return fingerprint(recording, size)
         except UnknownContentError as error:
             raise TypeError(f"EventDataset cannot cache results for this recording: {error}.") from None
+
+
+def _discard(prepared: object) -> int:
+    return 0
 
 
 def collate(samples: Sequence[Sample]) -> tuple[Any, Tensor]:
@@ -235,34 +255,3 @@ def collate(samples: Sequence[Sample]) -> tuple[Any, Tensor]:
     inputs, labels = zip(*samples, strict=True)
     batch = pad_sequence(list(inputs)) if isinstance(inputs[0], Tensor) else list(inputs)
     return batch, torch.tensor(labels)
-
-
-class _Folder(NamedTuple):
-    paths: list[Path]
-    labels: list[int]
-    classes: list[str]
-
-
-def _is_hidden(path: Path) -> bool:
-    """Whether a file or folder is hidden, or is one that operating systems and tools leave in other folders."""
-    attributes = getattr(path.stat(), "st_file_attributes", 0)  # on Windows only
-    return (
-        path.name.startswith((".", "~$"))
-        or path.name.lower() in _FOREIGN_NAMES
-        or bool(attributes & stat.FILE_ATTRIBUTE_HIDDEN)
-    )
-
-
-def _find_recordings(folder: Path) -> _Folder:
-    if not folder.is_dir():
-        raise FileNotFoundError(f"EventDataset: the folder {folder} does not exist.")
-    classes = sorted(path.name for path in folder.iterdir() if path.is_dir() and not _is_hidden(path))
-    paths: list[Path] = []
-    labels: list[int] = []
-    for label, name in enumerate(classes):
-        recordings = [path for path in sorted((folder / name).iterdir()) if path.is_file() and not _is_hidden(path)]
-        paths += recordings
-        labels += [label] * len(recordings)
-    if not paths:
-        raise ValueError(f"EventDataset: {folder} must contain one folder of recordings per class, but contains none.")
-    return _Folder(paths, labels, classes)

@@ -391,7 +391,10 @@ def _library(module: str) -> str | None:
         return f"Python {sys.version_info}"
     loaded = sys.modules.get(module)
     file = getattr(loaded, "__file__", None)
-    if file is None or not {"site-packages", "dist-packages"} & set(PurePath(file).parts):
+    if file is None:
+        return None
+    # `pip install --target` installs packages into any folder, so those that geir requires count wherever they are.
+    if top not in ("torch", "numpy") and not {"site-packages", "dist-packages"} & set(PurePath(file).parts):
         return None
     status = os.stat(file)
     version = getattr(sys.modules.get(top), "__version__", "unknown")

@@ -87,6 +87,8 @@ class SpikeTrains(Dataset[Any]):
     Attributes:
         labels: Labels of all recordings, int64, shape (recordings,).
         classes: Names of the classes in the order of the labels; None if the file has none.
+        speakers: Number of the speaker of each recording, int64, shape (recordings,); None if the
+            file does not have them.
 
     Returns:
         By index, a `SpikeTrain`; or, with `dt`, the frames, shape (time, units), and the label.
@@ -122,6 +124,7 @@ class SpikeTrains(Dataset[Any]):
         opened = self._open()
         self.labels = opened.labels
         self.classes = opened.classes
+        self.speakers = opened.speakers
 
     def _open(self) -> "_OpenFile":
         # A file that was opened before a fork shares its position with the parent process.
@@ -212,7 +215,10 @@ class _OpenFile:
                 raise self.source.error(f"spikes/times, spikes/units and labels differ in length: {lengths}")
             check_storage(self.source, "labels", labels)
             self.labels = torch.from_numpy(labels[:].astype(numpy.int64))
-            self.classes = self._read_classes(h5py)
+            extra = hard_member(self.file, "extra")
+            has_extra = isinstance(extra, h5py.Group)
+            self.classes = self._read_classes(h5py, extra) if has_extra else None
+            self.speakers = self._read_speakers(h5py, extra) if has_extra else None
         except H5PY_ERRORS as error:
             self.close()
             raise (
@@ -229,14 +235,18 @@ class _OpenFile:
         check_storage(self.source, f"spikes/{name}", data)
         return data
 
-    def _read_classes(self, h5py: Any) -> list[str] | None:
-        extra = hard_member(self.file, "extra")
-        if not isinstance(extra, h5py.Group):
-            return None
+    def _read_classes(self, h5py: Any, extra: Any) -> list[str] | None:
         keys = hard_member(extra, "keys")
         if not isinstance(keys, h5py.Dataset) or keys.ndim != 1 or not 0 < len(keys) <= 10_000:
             return None
         return [name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in keys[:]]
+
+    def _read_speakers(self, h5py: Any, extra: Any) -> Tensor | None:
+        data = hard_member(extra, "speaker")
+        if not isinstance(data, h5py.Dataset) or data.shape != self.labels.shape or data.dtype.kind not in "iu":
+            return None
+        check_storage(self.source, "extra/speaker", data)
+        return torch.from_numpy(data[:].astype(numpy.int64))
 
     def read(self, index: int) -> tuple[NDArray[Any], NDArray[Any]]:
         """Read times and units of a recording.

@@ -4,6 +4,7 @@ import functools
 import multiprocessing
 import os
 import pickle
+import sys
 import time
 
 import numpy
@@ -13,7 +14,7 @@ from recordings import recording, SIZE
 from torch import nn
 from torch.utils.data import DataLoader, Dataset, Subset
 
-from geir.events import EventDataset, read_events, transforms as T, write_events
+from geir.events import dataset, EventDataset, read_events, transforms as T, write_events
 from geir.events.cache import NotCachedError, read_cached, write_cached
 
 FRAMES = T.CountFrames(dt=3e-3)
@@ -195,6 +196,7 @@ def test_events_and_containers_can_be_read_back(tmp_path):
         assert result["pair"][0].equal(expected["pair"][0])
         assert result["pair"][1] == expected["pair"][1]
         assert result[1, "key"].to_dense().equal(expected[1, "key"].to_dense())
+        assert result[1, "key"].is_coalesced() == expected[1, "key"].is_coalesced()
         assert result["array"].tolist() == expected["array"].tolist()
         assert result["structured"].dtype == expected["structured"].dtype
         assert result["structured"].tolist() == expected["structured"].tolist()
@@ -389,3 +391,41 @@ class Weighted(nn.Module):
 
     def forward(self, events):
         return self.weight * T.count_frames(events, bins=2)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_cache_is_filled_at_once(tmp_path, workers):
+    data = EventDataset(
+        [recording(seed=k) for k in range(5)], prepare=FRAMES, cache=tmp_path, transform=lambda frames: 1 / 0
+    )
+    torch.manual_seed(0)
+    expected = torch.rand(3)
+    torch.manual_seed(0)
+    data.fill_cache(workers)
+    assert torch.rand(3).equal(expected), "random numbers depend on whether the cache was filled"
+    assert len(list(tmp_path.iterdir())) == 5
+    data.transform = None
+    assert data[4][0].equal(T.count_frames(recording(seed=4), dt=3e-3))
+    assert len(list(tmp_path.iterdir())) == 5
+
+
+def test_filling_the_cache_needs_a_cache_and_tqdm(tmp_path, monkeypatch):
+    with pytest.raises(ValueError, match=r"EventDataset.fill_cache needs a dataset with a `cache` and a `prepare`"):
+        EventDataset([recording()], prepare=FRAMES).fill_cache()
+    monkeypatch.setitem(sys.modules, "tqdm", None)
+    with pytest.raises(ImportError, match=r"shows its progress with tqdm; install it: pip install 'geir\[events\]'"):
+        EventDataset([recording()], prepare=FRAMES, cache=tmp_path).fill_cache()
+
+
+def test_another_version_of_geir_pytorch_or_numpy_is_noticed(tmp_path, monkeypatch):
+    data = EventDataset([recording()], prepare=FRAMES, cache=tmp_path)
+    data[0]
+    assert len(list(tmp_path.iterdir())) == 1
+    changes = [(dataset, "geir_digest", lambda: "other"), (torch, "__version__", "9.9"), (numpy, "__version__", "9.9")]
+    for count, (module, name, value) in enumerate(changes, start=2):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, value)
+            data[0]
+        assert len(list(tmp_path.iterdir())) == count
+    data[0]
+    assert len(list(tmp_path.iterdir())) == 4

@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import pytest
 import torch
+from published_data import write_spike_trains
 from torch.utils.data import DataLoader
 
 from geir.events import collate, EventFileError, SpikeTrains
@@ -16,16 +17,8 @@ UNITS = [[3, 699, 3, 3], [0], []]
 LABELS = [4, 0, 19]
 
 
-def write(path, times=TIMES, units=UNITS, labels=LABELS):
-    with h5py.File(path, "w") as file:
-        for name, values, dtype in (("times", times, np.float16), ("units", units, np.uint16)):
-            data = file.create_dataset(f"spikes/{name}", (len(values),), h5py.vlen_dtype(np.dtype(dtype)))
-            for k, one in enumerate(values):
-                data[k] = np.array(one, dtype)
-        file["labels"] = np.array(labels, np.uint16)
-        file["extra/keys"] = np.array([f"digit {k}" for k in range(20)], "S")
-        file["extra/speaker"] = np.zeros(len(labels), np.uint16)
-    return path
+def write(path, times=TIMES, units=UNITS, labels=LABELS, **extra):
+    return write_spike_trains(path, times, units, labels, **extra)
 
 
 def test_spikes_and_labels_are_read(tmp_path):
@@ -35,9 +28,16 @@ def test_spikes_and_labels_are_read(tmp_path):
         assert (train.times.tolist(), train.units.tolist(), train.label) == (times, units, label)
     assert data.labels.tolist() == LABELS
     assert data.classes[19] == "digit 19"
+    assert data.speakers.tolist() == [0, 0, 0]
     assert data[-1].label == 19
     with pytest.raises(IndexError, match="SpikeTrains has 3 recordings, got index 3"):
         data[3]
+
+
+@pytest.mark.parametrize("speakers", [[1], [b"a", b"b", b"c"], [[1], [2], [3]]])
+def test_speakers_are_one_number_per_recording_or_unknown(tmp_path, speakers):
+    assert SpikeTrains(write(tmp_path / "a.h5", speakers=[7, 8, 9])).speakers.tolist() == [7, 8, 9]
+    assert SpikeTrains(write(tmp_path / "b.h5", speakers=speakers)).speakers is None
 
 
 def test_frames_count_the_spikes_of_each_unit_in_each_step(tmp_path):

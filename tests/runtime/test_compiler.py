@@ -123,6 +123,36 @@ def test_a_relative_cache_folder_works(tmp_path):
     assert list((tmp_path / "cache" / "geir").glob("*.so"))
 
 
+NO_HOME = """
+import os, pwd
+def fail(*arguments, **keywords):
+    raise KeyError
+pwd.getpwuid = fail
+for name in ("HOME", "XDG_CACHE_HOME", "LOCALAPPDATA"):
+    os.environ.pop(name, None)
+"""
+
+
+def test_a_user_without_a_home_directory_has_kernels(tmp_path):
+    pytest.importorskip("pwd", reason="for systems with users of Unix")
+    output = run_in_process(NO_HOME, tmp_path)
+    assert output.startswith(
+        "0 Kernels are compiled again in every process, because there is no cache: Could not determ"
+    )
+
+
+def test_without_any_folder_to_write_the_reference_loop_runs(tmp_path):
+    (tmp_path / "file").touch()
+    before = """
+def fail(*arguments, **keywords):
+    raise FileNotFoundError("No usable temporary directory found")
+compiler.tempfile.mkdtemp = fail
+"""
+    output = run_in_process(before, tmp_path, XDG_CACHE_HOME=str(tmp_path / "file"))
+    assert output.startswith("1 LIF runs on the reference loop: there is no folder for compiled kernels (")
+    assert "set XDG_CACHE_HOME to one that can be written" in output
+
+
 def test_a_cache_folder_that_is_deleted_is_created_again(tmp_path):
     before = "shutil.rmtree(compiler.cache_folder())"
     assert run_in_process(before, tmp_path, XDG_CACHE_HOME=str(tmp_path)).startswith("0")
