@@ -14,6 +14,12 @@ from .base import (
 )
 from .convnet import ConvNet as ConvNet, ConvNet4 as ConvNet4
 from .mobilenet import InvertedResidual as InvertedResidual, mobilenet_v2 as mobilenet_v2, MobileNetV2 as MobileNetV2
+from .normalization import (
+    BatchNormThroughTime as BatchNormThroughTime,
+    StepCount as StepCount,
+    TemporalEffectiveBatchNorm as TemporalEffectiveBatchNorm,
+    ThresholdDependentBatchNorm as ThresholdDependentBatchNorm,
+)
 from .resnet import (
     ResidualBlock as ResidualBlock,
     ResNet as ResNet,

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import cast, NamedTuple
+from typing import cast, Literal, NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -70,6 +70,10 @@ class ParallelSpikingNeuron(Declared):
         self.weight = nn.Parameter(torch.empty(self.steps, self.steps).uniform_(-1, 1) / math.sqrt(self.steps))
         self.threshold = nn.Parameter(torch.ones(self.steps))
 
+    def time_role(self) -> Literal["time"]:
+        """It takes all steps."""
+        return "time"
+
     def forward(self, xs: Input) -> Tensor:
         """Run over time.
 
@@ -128,6 +132,10 @@ class SlidingParallelSpikingNeuron(Declared):
         super().__post_init__()
         self.weight = nn.Parameter(0.5 ** torch.arange(self.order))
         self.threshold = nn.Parameter(torch.ones(()))
+
+    def time_role(self) -> Literal["time"]:
+        """It takes all steps."""
+        return "time"
 
     def forward(self, xs: Input, state: SlidingState | None = None) -> tuple[Tensor, SlidingState]:
         """Run over time.
