@@ -19,6 +19,13 @@ from .base import (
 )
 from .blocks import Residual as Residual
 from .convnet import ConvNet as ConvNet, ConvNet4 as ConvNet4
+from .gated import (
+    SpikingConvLSTM as SpikingConvLSTM,
+    SpikingGRU as SpikingGRU,
+    SpikingGRUState as SpikingGRUState,
+    SpikingLSTM as SpikingLSTM,
+    SpikingLSTMState as SpikingLSTMState,
+)
 from .mobilenet import InvertedResidual as InvertedResidual, mobilenet_v2 as mobilenet_v2, MobileNetV2 as MobileNetV2
 from .msresnet import (
     ms_resnet18 as ms_resnet18,
