@@ -19,9 +19,11 @@ from torch import nn
 import geir
 from geir import connections, decode, encode, measures, plasticity, receptive_fields, surrogates, synapses
 from geir._util.function_module import FunctionModule
-from geir.neurons import parallel
+from geir.neurons import parallel, statespace
 
-NAMESPACES = [encode, decode, measures, surrogates, plasticity, connections, receptive_fields, synapses, parallel]
+NAMESPACES = [
+    *(encode, decode, measures, surrogates, plasticity, connections, receptive_fields, synapses, parallel, statespace),
+]
 HALF = [torch.float16, torch.bfloat16]
 STEPS = 2500
 
@@ -251,6 +253,7 @@ def learned(rule):
 
 
 FUNCTIONS |= {
+    statespace.linear_scan: Case(lambda xs: statespace.linear_scan(torch.tensor(0.75), xs), spikes),
     plasticity.InhibitorySTDP: Case(learned(plasticity.InhibitorySTDP(w_max=1.0)), pre_and_post),
     plasticity.BCM: Case(learned(plasticity.BCM()), pre_and_post),
     plasticity.Oja: Case(learned(plasticity.Oja()), pre_and_post),
@@ -334,6 +337,7 @@ MODULES = {
     parallel.SlidingParallelSpikingNeuron: Case(
         lambda: parallel.SlidingParallelSpikingNeuron(8), lambda: (uniform(STEPS, 5),)
     ),
+    statespace.StateSpaceNeuron: Case(lambda: statespace.StateSpaceNeuron(4), lambda: (uniform(STEPS, 5),)),
 }
 # What takes no numbers, or is a part of a row of the table.
 EXEMPT = {
