@@ -18,9 +18,9 @@ def linear_scan(decay: Tensor, xs: Tensor, initial: Tensor | None = None) -> Ten
 
     .. math:: h_t = a_t h_{t-1} + x_t
 
-    The number of operations one after the other grows with the logarithm of the number of steps, by doubling: it is
-    for long runs of few neurons on a GPU. Memory, also for the gradient, is that of the result. Differentiable in all
-    arguments, any number of times.
+    On a GPU the number of operations that follow one another grows with the logarithm of the number of steps: sums over
+    two steps, four, eight and so on. On the CPU, steps follow one another. For the gradient, only the result is kept in
+    memory. Differentiable in all arguments, any number of times.
 
     Reference: G. Blelloch, *Prefix sums and their applications*, 1990.
 
@@ -56,19 +56,32 @@ def linear_scan(decay: Tensor, xs: Tensor, initial: Tensor | None = None) -> Ten
     return cast(Tensor, _Scan.apply(decay, xs)).to(dtype)
 
 
+def _step_by_step(decay: Tensor, xs: Tensor) -> Tensor:
+    """The recurrence as a loop: the fewest operations."""
+    hs = xs.clone()
+    for t in range(1, len(hs)):
+        hs[t] += decay[t if len(decay) > 1 else 0] * hs[t - 1]
+    return hs
+
+
+def _by_doubling(decay: Tensor, xs: Tensor) -> Tensor:
+    """The recurrence in few operations on many steps each."""
+    hs, step = xs.clone(), 1
+    # After each pass, `hs` is the sum over the last 2 * step inputs, and `decay` the product of as many factors.
+    while step < len(hs):
+        later = decay[step:] if len(decay) > 1 else decay
+        hs = torch.cat([hs[:step], hs[step:] + later * hs[:-step]])
+        decay = torch.cat([decay[:step], later * decay[:-step]]) if len(decay) > 1 else decay * decay
+        step *= 2
+    return hs
+
+
 class _Scan(torch.autograd.Function):
     """The recurrence from 0. Its gradient is the recurrence backward in time, so it is differentiable again."""
 
     @staticmethod
     def forward(decay: Tensor, xs: Tensor) -> Tensor:
-        hs, step = xs.clone(), 1
-        # After each pass, `hs` is the sum over the last 2 * step inputs, and `decay` the product of as many factors.
-        while step < len(hs):
-            later = decay[step:] if len(decay) > 1 else decay
-            hs = torch.cat([hs[:step], hs[step:] + later * hs[:-step]])
-            decay = torch.cat([decay[:step], later * decay[:-step]]) if len(decay) > 1 else decay * decay
-            step *= 2
-        return hs
+        return _step_by_step(decay, xs) if xs.device.type == "cpu" else _by_doubling(decay, xs)
 
     @staticmethod
     def setup_context(ctx: torch.autograd.function.FunctionCtx, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 import geir
-from geir.neurons import linear_scan, StateSpaceNeuron
+from geir.neurons import linear_scan, statespace, StateSpaceNeuron
 from geir.neurons.statespace import StateSpaceState
 
 DOUBLE, COMPLEX = torch.float64, torch.complex128
@@ -22,6 +22,13 @@ def recurrence(decay, xs, h):
     return np.stack(hs)
 
 
+@pytest.fixture(params=["on the CPU", "as on a GPU"])
+def algorithm(request, monkeypatch):
+    if request.param == "as on a GPU":
+        monkeypatch.setattr(statespace, "_step_by_step", statespace._by_doubling)
+
+
+@pytest.mark.usefixtures("algorithm")
 @pytest.mark.parametrize("dtype", [DOUBLE, COMPLEX])
 @pytest.mark.parametrize("decay_shape", [(1, 1, 4), (STEPS, 3, 4), (STEPS, 1, 1)])
 @pytest.mark.parametrize("steps", [1, 2, 7, 32, STEPS])
@@ -44,6 +51,7 @@ def test_a_scan_with_the_decay_of_a_membrane_is_that_of_the_kernels():
     torch.testing.assert_close(linear_scan(torch.tensor(beta, dtype=DOUBLE), (1 - beta) * xs), vs, rtol=1e-10, atol=0)
 
 
+@pytest.mark.usefixtures("algorithm")
 @pytest.mark.parametrize("decay_shape", [(), (3,), (1, 3), (6, 3), (6, 1)])
 @pytest.mark.parametrize("dtype", [DOUBLE, COMPLEX])
 def test_gradients_of_a_scan_are_those_of_finite_differences(decay_shape, dtype):
@@ -92,6 +100,7 @@ def test_a_state_space_neuron_is_the_exact_solution_of_its_equation():
     assert torch.equal(zs, (distances > 0).double())
 
 
+@pytest.mark.usefixtures("algorithm")
 def test_it_runs_in_chunks_and_step_by_step():
     neuron, xs = neuron_and_input(surrogate=lambda y: y)
     expected, last = neuron(xs)
