@@ -223,6 +223,8 @@ FUNCTIONS = {
     surrogates.ZeroGradient: surrogate(surrogates.ZeroGradient()),
     surrogates.Custom: surrogate(surrogates.Custom(lambda x: 1 / (1 + (10 * x) ** 2))),
     surrogates.MultiSpike: surrogate(surrogates.MultiSpike(step=0.3)),
+    surrogates.TernarySpike: surrogate(surrogates.TernarySpike(step=0.3)),
+    surrogates.GradedSpike: surrogate(surrogates.GradedSpike(step=0.3)),
     receptive_fields.spatial_receptive_field: Case(
         lambda *p: receptive_fields.spatial_receptive_field(*p[:3], x=p[3], y=p[4], dx=2, dy=1, size=401),
         lambda: tuple(torch.tensor([v]) for v in (9.0, 0.7, 1.3, 190.0, 3.0)),
