@@ -1,4 +1,4 @@
-"""Deep convolutional networks for images over time, with any neuron.
+"""Deep networks for images over time, with any neuron, and the layers of which they are made.
 
 All networks take input of shape (time, batch, channels, height, width) and an optional state, and
 return the output, shape (time, batch, classes), and the state after the last step, so a stream can be
