@@ -30,7 +30,7 @@ class SpikingSelfAttention(Network):
     Args:
         channels: Number of channels.
         heads: Number of heads.
-        scale: Factor :math:`s`: the reciprocal of the product that makes a neuron spike, in units of its input.
+        scale: Factor :math:`s`: the neuron's `threshold_weight`, divided by the product that makes it spike at once.
         neuron: Returns the neurons of one layer.
         norm: Returns the normalization of a given number of channels.
 
@@ -71,7 +71,7 @@ class SpikeDrivenSelfAttention(Network):
 
     Args:
         channels: Number of channels.
-        scale: Factor :math:`s`: the reciprocal of the sum that makes a neuron spike, in units of its input.
+        scale: Factor :math:`s`: the neuron's `threshold_weight`, divided by the sum that makes it spike at once.
         neuron: Returns the neurons of one layer.
         norm: Returns the normalization of a given number of channels.
     """
@@ -102,7 +102,7 @@ class TokenAttention(Network):
     Args:
         channels: Number of channels.
         heads: Number of heads.
-        scale: Factor :math:`s`: the reciprocal of the sum that makes a neuron spike, in units of its input.
+        scale: Factor :math:`s`: the neuron's `threshold_weight`, divided by the sum that makes it spike at once.
         neuron: Returns the neurons of one layer.
         norm: Returns the normalization of a given number of channels.
 

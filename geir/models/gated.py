@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -44,6 +44,8 @@ class _Gated(nn.Module, ABC):
     """
 
     state: type[Any]  # a NamedTuple of tensors with the shape of the output
+    # For `geir.reset` and `geir.initial_state`.
+    rests_at_zero: ClassVar[bool] = True
 
     def __init__(
         self, input_weights: nn.Module, recurrent_weights: nn.Module, surrogate: Surrogate, hidden_size: int, shape: str

@@ -1,7 +1,7 @@
 """Batch normalization that knows about time: tdBN, TEBN and BNTT, as layers over time."""
 
 import math
-from typing import cast, Literal, NamedTuple
+from typing import cast, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -115,6 +115,9 @@ class ThresholdDependentBatchNorm(_BatchNormOverTime):
 
 class _StepwiseBatchNorm(_BatchNormOverTime):
     """Batch normalization with parameters for each of a fixed number of steps; its state counts them."""
+
+    # For `geir.reset` and `geir.initial_state`.
+    rests_at_zero: ClassVar[bool] = True
 
     def __init__(self, num_features: int, steps: int, entries: int, eps: float, momentum: float):
         check_integer(type(self).__name__, minimum=1, num_features=num_features, steps=steps)

@@ -3,7 +3,7 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -111,6 +111,9 @@ class SlidingParallelSpikingNeuron(Declared):
     surrogate: Callable[[Tensor], Tensor] = setting(
         default=ATan(), accepts=Callable, expected="a surrogate such as geir.surrogates.ATan()"
     )
+
+    # For `geir.reset` and `geir.initial_state`.
+    rests_at_zero: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -1,7 +1,7 @@
 """Linear recurrences by parallel scan, and neurons without reset that are made of them."""
 
 from collections.abc import Callable
-from typing import cast, Literal, NamedTuple
+from typing import cast, ClassVar, Literal, NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -153,6 +153,9 @@ class StateSpaceNeuron(Declared):
     surrogate: Callable[[Tensor], Tensor] = setting(
         default=ATan(), accepts=Callable, expected="a surrogate such as geir.surrogates.ATan()"
     )
+
+    # For `geir.reset` and `geir.initial_state`.
+    rests_at_zero: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

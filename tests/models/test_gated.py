@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 import torch
 from torch import nn
+from torch.utils import _pytree as pytree
 
 import geir
 from geir.models import SpikingConvLSTM, SpikingGRU, SpikingLSTM
@@ -134,6 +135,42 @@ def test_it_trains_in_front_of_other_layers(name):
     model = geir.SequentialState(layer, nn.Flatten(), nn.LazyLinear(2), geir.LI(), lift=True).double()
     model(xs)[0].sum().backward()
     assert all(p.grad is not None and p.grad.any() for p in model.parameters())
+
+
+RESTING_AT_ZERO = {
+    "SpikingLSTM": LAYERS["LSTM"],
+    "SpikingGRU": LAYERS["GRU"],
+    "SpikingConvLSTM": LAYERS["ConvLSTM"],
+    "StateSpaceNeuron": (partial(geir.neurons.StateSpaceNeuron, 8, shape=(INPUTS,)), (INPUTS,)),
+    "SlidingParallelSpikingNeuron": (
+        partial(geir.SlidingParallelSpikingNeuron, BATCH + 1, surrogate=torch.sigmoid),
+        (INPUTS,),
+    ),
+    "TemporalEffectiveBatchNorm": (partial(geir.models.TemporalEffectiveBatchNorm, INPUTS, 40), (INPUTS,)),
+}
+
+
+@pytest.mark.parametrize("name", RESTING_AT_ZERO)
+def test_states_are_reset_for_all_samples_or_for_some(name):
+    make, shape = RESTING_AT_ZERO[name]
+    torch.manual_seed(0)
+    # Weak input: the state decides.
+    layer, xs = make(), (3 if name == "StateSpaceNeuron" else 0.3) * torch.randn(STEPS, BATCH, *shape)
+    if name == "TemporalEffectiveBatchNorm":
+        nn.init.uniform_(layer.factors)
+    model = geir.SequentialState(layer, geir.LIF(), lift=True).eval()
+    expected, _ = model(xs)
+    torch.testing.assert_close(model(xs, geir.initial_state(model, xs))[0], expected)
+    state = pytree.tree_map(torch.ones_like, model(xs)[1])
+    assert all((layer(xs, state[0])[0] != layer(xs)[0])[:, sample].any() for sample in range(BATCH))
+    if name == "TemporalEffectiveBatchNorm":  # all samples are at the same step
+        with pytest.raises(ValueError, match=r"a part of the state has shape \(\)"):
+            geir.reset(model, state, torch.ones(BATCH, dtype=torch.bool))
+        return
+    samples = torch.tensor([True, False, False])
+    ys, _ = model(xs, geir.reset(model, state, samples))
+    torch.testing.assert_close(ys[:, 0], expected[:, 0])
+    torch.testing.assert_close(ys[:, 1:], model(xs, state)[0][:, 1:])
 
 
 def test_they_have_as_many_parameters_as_those_of_pytorch():
