@@ -28,6 +28,8 @@ surrogate                peak      half width    integral     shape
 `ZeroGradient`           0         none          0            0 everywhere: no gradient
 `Custom`                                                      a function of your own
 `MultiSpike`                                                  several spikes per step, any shape
+`TernarySpike`                                                spikes of both signs, any shape
+`GradedSpike`                                                 spikes that carry a value, any shape
 =======================  ========  ============  ===========  ==========================================
 
 Surrogates are immutable, and their derivatives can be differentiated again. A neuron accepts any of them, or any
@@ -58,7 +60,7 @@ class Surrogate(metaclass=Watched):
         ValueError: If a numeric field is not positive and finite.
     """
 
-    # Whether a neuron can emit several spikes in one step.
+    # Whether a neuron can emit anything but one spike in one step, so that only a subtraction can reset it.
     multiple_spikes: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
@@ -343,6 +345,18 @@ class Custom(Surrogate):
         return self.function(x)
 
 
+def _check_shape(spike: "MultiSpike | TernarySpike | GradedSpike") -> None:
+    if not isinstance(spike.surrogate, Surrogate):
+        raise TypeError(
+            f"{type(spike).__name__}.surrogate must be a surrogate such as SuperSpike(), got {spike.surrogate!r}."
+        )
+
+
+def _check_floating(spike: Surrogate, x: Tensor) -> None:
+    if not x.dtype.is_floating_point:
+        raise TypeError(f"{type(spike).__name__} expected floating-point distances, got {x.dtype}.")
+
+
 @dataclass(frozen=True)
 class MultiSpike(Surrogate):
     r"""Several spikes per step: forward :math:`z = \max(0, \lceil x / s \rceil)`.
@@ -351,13 +365,64 @@ class MultiSpike(Surrogate):
     are thresholds at :math:`x = 0, s, 2s, \ldots`; the derivative is that of `surrogate`, centered on the nearest one.
     For neurons that reset by subtraction: ``LIF(surrogate=MultiSpike(), reset_mechanism=ResetBySubtraction())``.
 
+    With a `maximum` of :math:`D`, the surrogate `Rectangle`, a threshold of 1/2 and a reset that subtracts 1, it is the
+    spike of X. Luo et al., *Integer-valued training and spike-driven inference spiking neural network for
+    high-performance and energy-efficient object detection*, 2024.
+
     Args:
         step: Distance :math:`s` between thresholds, equal to the amount that the reset subtracts.
+        surrogate: Surrogate whose derivative is used around each threshold.
+        maximum: Largest number of spikes per step. Default: no limit.
+
+    Raises:
+        ValueError: If `step` is not positive and finite, or `maximum` is not a positive integer.
+        TypeError: If `surrogate` is not a `Surrogate`.
+    """
+
+    multiple_spikes: ClassVar[bool] = True
+
+    step: float = 1.0
+    surrogate: Surrogate = SuperSpike()
+    maximum: int | None = None
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_shape(self)
+        if not isinstance(self.maximum, int | None):
+            raise ValueError(f"MultiSpike.maximum must be a positive integer or None, got {self.maximum!r}.")
+
+    def spikes(self, x: Tensor) -> Tensor:
+        z = torch.where(x > 0, torch.ceil(x / self.step), 0)
+        return z if self.maximum is None else torch.clamp(z, max=self.maximum)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        nearest = torch.round(x / self.step).clamp(min=0)
+        if self.maximum is not None:
+            nearest = nearest.clamp(max=self.maximum - 1)
+        return self.surrogate.derivative(x - self.step * nearest)
+
+
+@dataclass(frozen=True)
+class TernarySpike(Surrogate):
+    r"""Spikes of both signs: forward 1 where :math:`x > 0`, -1 where :math:`x < -2 s`, else 0.
+
+    With threshold :math:`s`, the neuron emits a negative spike below :math:`-s`. The derivative is the sum of those of
+    `surrogate` around both thresholds. For neurons that reset by subtraction, which a negative spike pulls up:
+    ``LIF(surrogate=TernarySpike(), reset_mechanism=ResetBySubtraction())``.
+
+    Reference: Y. Guo et al., *Ternary spike: learning ternary spikes for spiking neural networks*, 2024, where neurons
+    are reset to 0.
+
+    Args:
+        step: The neuron's threshold :math:`s`, equal to the amount that the reset subtracts.
         surrogate: Surrogate whose derivative is used around each threshold.
 
     Raises:
         ValueError: If `step` is not positive and finite.
         TypeError: If `surrogate` is not a `Surrogate`.
+
+    >>> TernarySpike()(torch.tensor([-2.5, -1.0, 0.5]))
+    tensor([-1.,  0.,  1.])
     """
 
     multiple_spikes: ClassVar[bool] = True
@@ -367,11 +432,49 @@ class MultiSpike(Surrogate):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not isinstance(self.surrogate, Surrogate):
-            raise TypeError(f"MultiSpike.surrogate must be a surrogate such as SuperSpike(), got {self.surrogate!r}.")
+        _check_shape(self)
 
     def spikes(self, x: Tensor) -> Tensor:
-        return torch.where(x > 0, torch.ceil(x / self.step), 0)
+        _check_floating(self, x)
+        return (x > 0).to(x.dtype) - (x < -2 * self.step).to(x.dtype)
 
     def derivative(self, x: Tensor) -> Tensor:
-        return self.surrogate.derivative(x - self.step * torch.round(x / self.step).clamp(min=0))
+        return self.surrogate.derivative(x) + self.surrogate.derivative(x + 2 * self.step)
+
+
+@dataclass(frozen=True)
+class GradedSpike(Surrogate):
+    r"""Spikes that carry a value: forward :math:`z = 1 + x / s` where :math:`x > 0`, else 0.
+
+    With threshold :math:`s`, this is the potential in units of the threshold, so a reset by subtraction, which the
+    neuron must have, leaves nothing of it: ``LIF(surrogate=GradedSpike(), reset_mechanism=ResetBySubtraction())``. The
+    derivative is :math:`1 / s` above threshold, and in addition that of `surrogate` for the jump of 1 at threshold.
+    Chips such as Loihi 2 send such spikes.
+
+    Args:
+        step: The neuron's threshold :math:`s`, equal to the amount that the reset subtracts.
+        surrogate: Surrogate whose derivative is used around the threshold.
+
+    Raises:
+        ValueError: If `step` is not positive and finite.
+        TypeError: If `surrogate` is not a `Surrogate`.
+
+    >>> GradedSpike()(torch.tensor([-0.5, 0.25, 1.0]))
+    tensor([0.0000, 1.2500, 2.0000])
+    """
+
+    multiple_spikes: ClassVar[bool] = True
+
+    step: float = 1.0
+    surrogate: Surrogate = SuperSpike()
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_shape(self)
+
+    def spikes(self, x: Tensor) -> Tensor:
+        _check_floating(self, x)
+        return torch.where(x > 0, 1 + x / self.step, 0)
+
+    def derivative(self, x: Tensor) -> Tensor:
+        return (x > 0).to(x.dtype) / self.step + self.surrogate.derivative(x)

@@ -5,7 +5,7 @@ import inspect
 import torch
 
 import geir
-from geir.surrogates import MultiGaussian, MultiSpike, Sigmoid, Triangle
+from geir.surrogates import GradedSpike, MultiGaussian, MultiSpike, Sigmoid, TernarySpike, Triangle
 from geir.synapses import (
     AlphaSynapse,
     ConductanceSynapse,
@@ -50,6 +50,9 @@ VARIATIONS = [
     geir.ALIF(surrogate=MultiGaussian()),
     geir.AdEx(integrator=geir.RungeKutta4(), surrogate=Sigmoid()),
     geir.IAF(surrogate=MultiSpike(), reset_mechanism=geir.ResetBySubtraction()),
+    geir.IAF(surrogate=MultiSpike(maximum=2), reset_mechanism=geir.ResetBySubtraction()),
+    geir.LIF(surrogate=TernarySpike(), reset_mechanism=geir.ResetBySubtraction()),
+    geir.IAF(surrogate=GradedSpike(), reset_mechanism=geir.ResetBySubtraction()),
     geir.Leaky(reset_delay=False, reset_mechanism=geir.ResetToValue()),
     geir.Refractory(geir.ALIF(), period=2e-3),
     geir.Noisy(geir.LIF(), seed=1),

@@ -19,9 +19,11 @@ from torch import nn
 import geir
 from geir import connections, decode, encode, measures, plasticity, receptive_fields, surrogates, synapses
 from geir._util.function_module import FunctionModule
-from geir.neurons import parallel
+from geir.neurons import parallel, statespace
 
-NAMESPACES = [encode, decode, measures, surrogates, plasticity, connections, receptive_fields, synapses, parallel]
+NAMESPACES = [
+    *(encode, decode, measures, surrogates, plasticity, connections, receptive_fields, synapses, parallel, statespace),
+]
 HALF = [torch.float16, torch.bfloat16]
 STEPS = 2500
 
@@ -221,6 +223,8 @@ FUNCTIONS = {
     surrogates.ZeroGradient: surrogate(surrogates.ZeroGradient()),
     surrogates.Custom: surrogate(surrogates.Custom(lambda x: 1 / (1 + (10 * x) ** 2))),
     surrogates.MultiSpike: surrogate(surrogates.MultiSpike(step=0.3)),
+    surrogates.TernarySpike: surrogate(surrogates.TernarySpike(step=0.3)),
+    surrogates.GradedSpike: surrogate(surrogates.GradedSpike(step=0.3)),
     receptive_fields.spatial_receptive_field: Case(
         lambda *p: receptive_fields.spatial_receptive_field(*p[:3], x=p[3], y=p[4], dx=2, dy=1, size=401),
         lambda: tuple(torch.tensor([v]) for v in (9.0, 0.7, 1.3, 190.0, 3.0)),
@@ -251,6 +255,7 @@ def learned(rule):
 
 
 FUNCTIONS |= {
+    statespace.linear_scan: Case(lambda xs: statespace.linear_scan(torch.tensor(0.75), xs), spikes),
     plasticity.InhibitorySTDP: Case(learned(plasticity.InhibitorySTDP(w_max=1.0)), pre_and_post),
     plasticity.BCM: Case(learned(plasticity.BCM()), pre_and_post),
     plasticity.Oja: Case(learned(plasticity.Oja()), pre_and_post),
@@ -334,6 +339,7 @@ MODULES = {
     parallel.SlidingParallelSpikingNeuron: Case(
         lambda: parallel.SlidingParallelSpikingNeuron(8), lambda: (uniform(STEPS, 5),)
     ),
+    statespace.StateSpaceNeuron: Case(lambda: statespace.StateSpaceNeuron(4), lambda: (uniform(STEPS, 5),)),
 }
 # What takes no numbers, or is a part of a row of the table.
 EXEMPT = {

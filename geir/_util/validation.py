@@ -95,6 +95,27 @@ def unwrap_output(caller: str, x: object) -> Tensor:
     return x
 
 
+def check_run(module: object, xs: object, weight: Tensor) -> Tensor:
+    """The input over time of a module with these weights, taken out of an `(output, state)` tuple if necessary.
+
+    Raises:
+        TypeError: If it is not a floating-point tensor, or is float64 where the weights are not.
+        ValueError: If it has no time dimension.
+    """
+    name = type(module).__name__
+    xs = unwrap_output(name, xs)
+    if xs.dim() == 0:
+        raise ValueError(
+            f"{name} runs over time: expected input of shape (time, ...), got a tensor without dimensions."
+        )
+    if xs.dtype == torch.float64 and weight.dtype != torch.float64:
+        raise TypeError(
+            f"{name} has {weight.dtype} weights, but its input is float64; convert one of them: "
+            "input.float() or neuron.double()."
+        )
+    return xs
+
+
 def check_broadcastable(
     owner: str, name: str, tensor: Tensor, shape: torch.Size, target: str = "one step of input"
 ) -> None:

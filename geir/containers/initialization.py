@@ -13,7 +13,7 @@ from ..wrappers import RecurrentMixin
 from .response import Activity, check_materialized, Response, SingleNeuron
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
-_NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d, nn.GroupNorm, nn.LayerNorm)
+_NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 # Share of the drive of a recurrent layer that comes from the layer before.
 _FEEDFORWARD_SHARE = 0.9
@@ -250,7 +250,9 @@ def _draw(group: _Group, drive: _Drive, before: Activity, own: Activity) -> None
             _draw_weights(module, replace(drive, mean=0.0, noise=1.0, centered=0.0), None, 1.0)
     for module in group.layers:
         if isinstance(module, _NORMS) and module.weight is not None:
-            nn.init.constant_(module.weight, drive.normalized if module is group.layers[-1] else 1.0)
+            # A threshold-dependent normalization has a further factor.
+            scale = getattr(module, "scale", 1.0)
+            nn.init.constant_(module.weight, (drive.normalized if module is group.layers[-1] else 1.0) / scale)
             if module.bias is not None:
                 nn.init.zeros_(module.bias)
 

@@ -9,7 +9,7 @@ from torch import nn, Tensor
 
 from .._util.time_distributed import fold_time
 from .constant_input import is_constant, is_modified, register_samplewise, run_once
-from .time_axis import check_batch, check_lifted, Role
+from .time_axis import check_batch, check_lifted, Role, role
 
 # How a container calls a module: (module, input, state) to (output, next state). `()` stands for "no state".
 
@@ -176,10 +176,10 @@ def call_module(module: nn.Module, x: Tensor, state: object) -> tuple[Tensor, ob
 
 
 def call_over_time(module: nn.Module, xs: Tensor, state: object) -> tuple[Tensor, object]:
-    """Call a module on input over time, shape (time, batch, ...), and lift it if it is stateless.
+    """Call a module on input over time, shape (time, batch, ...), and lift it if it processes one step.
 
     A stateful module must run over time by itself: a neuron such as `LIF`, not a cell.
     """
     if is_stateful(module):
         return call_module(module, xs, state)
-    return (module(xs) if isinstance(module, Lift) else _run_stateless(module, xs)), ()
+    return (module(xs) if role(module) == "time" else _run_stateless(module, xs)), ()

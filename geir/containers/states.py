@@ -11,6 +11,7 @@ from .._util.state import AnyState, leaves
 from ..connections import Delay, DelayedLinear
 from ..connections.delay import DelayState
 from ..core.neuron import Dynamics
+from ..neurons import SlidingState
 from .lift import is_container_state, is_stateful, Lift
 from .network import Network
 from .recurrent import RecurrentSequential, RecurrentSequentialState
@@ -165,7 +166,8 @@ def _reset(module: nn.Module, state: Any, samples: Tensor | None, rest: Any) -> 
         return _choose(state, rest, samples)
     if rest is not None:
         return _choose(state, rest, samples, dimension=1 if isinstance(module, nn.RNNBase) else 0)
-    if isinstance(module, Delay | DelayedLinear | nn.RNNBase | nn.RNNCellBase):
+    rests_at_zero = getattr(module, "rests_at_zero", False)
+    if rests_at_zero or isinstance(module, Delay | DelayedLinear | nn.RNNBase | nn.RNNCellBase):
         zeros = pytree.tree_map_only(Tensor, torch.zeros_like, state)
         return _choose(state, zeros, samples, dimension=1 if isinstance(module, nn.RNNBase) else 0)
     raise TypeError(f"the resting state of {name} is not known; pass the state to reset to: reset(..., rest=...).")
@@ -204,7 +206,7 @@ def _choose(state: Any, rest: Any, samples: Tensor | None, dimension: int = 0) -
         shape[dimension] = len(samples)
         return torch.where(samples.to(state.device).view(shape), rest, state)
     if isinstance(state, tuple | list):
-        if isinstance(state, DelayState):
+        if isinstance(state, DelayState | SlidingState):
             dimension = 1
         parts = [_choose(*pair, samples, dimension) for pair in zip(state, rest, strict=True)]
         kind: Any = type(state)

@@ -218,7 +218,7 @@ class _Counter:
     def _add_neurons(self, name: str, module: Dynamics, zs: Tensor, state: tuple[object, ...]) -> None:
         old = self.neurons.get(name, NeuronCounts(0, 0, 0, 0))
         active = int(zs.count_nonzero()) if module.spiking else 0
-        spikes = round(zs.double().sum().item()) if module.spiking else 0
+        spikes = round(zs.double().abs().sum().item()) if module.spiking else 0
         over_time = not isinstance(module, CellMixin)
         steps = len(zs) if over_time else 1
         self.neurons[name] = NeuronCounts(

@@ -93,7 +93,9 @@ def _find_reset(name: str, neuron: Dynamics, v_th: float, gamma: float) -> bool:
     with torch.no_grad():
         below, above = (_respond(neuron, v=factor * v_th / gamma, spike=True) for factor in (0.999, 1.001))
         high = _respond(neuron, v=1.5 * v_th / gamma, spike=True)
-    if below.z.item() != 0 or above.z.item() != 1:
+        # Far below rest, where a neuron with spikes of both signs emits negative ones.
+        low = _respond(neuron, v=-1e3 * v_th / gamma, spike=True)
+    if below.z.item() != 0 or above.z.item() != 1 or low.z.item() != 0:
         raise LayerError(name, "a spike where v crosses v_th", type(neuron).__name__, "use geir.LIF()")
     remaining = high.v.item() / v_th
     if abs(remaining) < TOLERANCE:

@@ -1,4 +1,4 @@
-"""Deep convolutional networks for images over time, with any neuron.
+"""Deep networks for images over time, with any neuron, and the layers of which they are made.
 
 All networks take input of shape (time, batch, channels, height, width) and an optional state, and
 return the output, shape (time, batch, classes), and the state after the last step, so a stream can be
@@ -7,13 +7,38 @@ call, so parts of a run equal the whole run in evaluation mode only.
 """
 
 from ..containers import threshold_weight as threshold_weight
+from .attention import (
+    SpikeDrivenSelfAttention as SpikeDrivenSelfAttention,
+    SpikingSelfAttention as SpikingSelfAttention,
+    TokenAttention as TokenAttention,
+)
 from .base import (
     DropoutOverTime as DropoutOverTime,
     load_weights as load_weights,
     LoadedWeights as LoadedWeights,
 )
+from .blocks import Residual as Residual
 from .convnet import ConvNet as ConvNet, ConvNet4 as ConvNet4
+from .gated import (
+    SpikingConvLSTM as SpikingConvLSTM,
+    SpikingGRU as SpikingGRU,
+    SpikingGRUState as SpikingGRUState,
+    SpikingLSTM as SpikingLSTM,
+    SpikingLSTMState as SpikingLSTMState,
+)
 from .mobilenet import InvertedResidual as InvertedResidual, mobilenet_v2 as mobilenet_v2, MobileNetV2 as MobileNetV2
+from .msresnet import (
+    ms_resnet18 as ms_resnet18,
+    ms_resnet34 as ms_resnet34,
+    ms_resnet104 as ms_resnet104,
+    MSResNet as MSResNet,
+)
+from .normalization import (
+    BatchNormThroughTime as BatchNormThroughTime,
+    StepCount as StepCount,
+    TemporalEffectiveBatchNorm as TemporalEffectiveBatchNorm,
+    ThresholdDependentBatchNorm as ThresholdDependentBatchNorm,
+)
 from .resnet import (
     ResidualBlock as ResidualBlock,
     ResNet as ResNet,
@@ -28,7 +53,24 @@ from .resnet import (
     sew_resnet18 as sew_resnet18,
     sew_resnet34 as sew_resnet34,
     sew_resnet50 as sew_resnet50,
+    sew_resnet101 as sew_resnet101,
+    sew_resnet152 as sew_resnet152,
     SEWResNet as SEWResNet,
+)
+from .transformer import (
+    QKFormer as QKFormer,
+    qkformer_10_384 as qkformer_10_384,
+    qkformer_10_512 as qkformer_10_512,
+    qkformer_10_768 as qkformer_10_768,
+    spike_driven_transformer_8_384 as spike_driven_transformer_8_384,
+    spike_driven_transformer_8_512 as spike_driven_transformer_8_512,
+    spike_driven_transformer_8_768 as spike_driven_transformer_8_768,
+    SpikeDrivenTransformer as SpikeDrivenTransformer,
+    Spikformer as Spikformer,
+    spikformer_4_384 as spikformer_4_384,
+    spikformer_8_384 as spikformer_8_384,
+    spikformer_8_512 as spikformer_8_512,
+    spikformer_8_768 as spikformer_8_768,
 )
 from .vgg import (
     VGG as VGG,

@@ -7,6 +7,7 @@ import torch
 from torch import nn, Tensor
 
 from ..containers import Network, StateThread, threshold_weight
+from .normalization import ThresholdDependentBatchNorm
 
 # Returns a new module at each call: the neurons of one layer, or the readout.
 ModuleFactory = Callable[[], nn.Module]
@@ -115,7 +116,9 @@ def _scale_to_threshold(model: nn.Module, unit: float) -> None:
         if layer.bias is not None:
             nn.init.zeros_(layer.bias)
     for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
+        if isinstance(module, ThresholdDependentBatchNorm):
+            nn.init.ones_(module.weight)
+        elif isinstance(module, nn.modules.batchnorm._BatchNorm):
             nn.init.constant_(module.weight, unit / 2)
 
 

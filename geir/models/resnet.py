@@ -101,6 +101,15 @@ class ResidualBlock(Network):
         return self.join(run(ys, neuron), shortcut)
 
 
+def check_depths(model: nn.Module, depths: Sequence[int]) -> None:
+    """Raise `ValueError` unless these are the numbers of blocks in each stage."""
+    if len(depths) != len(STAGE_CHANNELS) or min(depths) < 1:
+        raise ValueError(
+            f"{type(model).__name__}.depths must be the number of blocks in each of {len(STAGE_CHANNELS)} stages, "
+            f"such as (2, 2, 2, 2), got {depths!r}."
+        )
+
+
 class _ResNet(ImageNetwork):
     def __init__(
         self,
@@ -114,11 +123,7 @@ class _ResNet(ImageNetwork):
         norm: NormFactory,
     ):
         super().__init__(in_channels, num_classes, neuron, readout)
-        if len(depths) != len(STAGE_CHANNELS) or min(depths) < 1:
-            raise ValueError(
-                f"{type(self).__name__}.depths must be the number of blocks in each of {len(STAGE_CHANNELS)} stages, "
-                f"such as (2, 2, 2, 2), got {depths!r}."
-            )
+        check_depths(self, depths)
         width = STAGE_CHANNELS[0]
         self.conv1 = _conv(in_channels, width, 7, stride=2)
         self.bn1 = norm(width)
@@ -264,3 +269,13 @@ def sew_resnet34(**settings: Unpack[SEWResNetSettings]) -> SEWResNet:
 def sew_resnet50(**settings: Unpack[SEWResNetSettings]) -> SEWResNet:
     """`SEWResNet` with 50 weight layers in bottleneck blocks; takes its arguments from `join` on by keyword."""
     return SEWResNet((3, 4, 6, 3), bottleneck=True, **settings)
+
+
+def sew_resnet101(**settings: Unpack[SEWResNetSettings]) -> SEWResNet:
+    """`SEWResNet` with 101 weight layers in bottleneck blocks; takes its arguments from `join` on by keyword."""
+    return SEWResNet((3, 4, 23, 3), bottleneck=True, **settings)
+
+
+def sew_resnet152(**settings: Unpack[SEWResNetSettings]) -> SEWResNet:
+    """`SEWResNet` with 152 weight layers in bottleneck blocks; takes its arguments from `join` on by keyword."""
+    return SEWResNet((3, 8, 36, 3), bottleneck=True, **settings)

@@ -171,3 +171,8 @@ from .resonateandfire import (
     ResonateAndFireRecurrentCell as ResonateAndFireRecurrentCell,
     ResonateAndFireState as ResonateAndFireState,
 )
+from .statespace import (
+    linear_scan as linear_scan,
+    StateSpaceNeuron as StateSpaceNeuron,
+    StateSpaceState as StateSpaceState,
+)

@@ -3,34 +3,18 @@
 import functools
 import math
 from collections.abc import Callable
-from typing import cast, NamedTuple
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import nn, Tensor
 
 from .._util.precision import widen
 from .._util.state import state_type
-from .._util.validation import Input, unwrap_output
+from .._util.validation import check_run, Input
 from ..core.parameters import Declared, setting
 from ..surrogates import ATan
 
 _COUNT = {"kw_only": False, "accepts": int, "check": lambda count: count > 0, "expected": "a positive number of steps"}
-
-
-def _check_input(module: nn.Module, xs: Input) -> Tensor:
-    name = type(module).__name__
-    xs = unwrap_output(name, xs)
-    if xs.dim() == 0:
-        raise ValueError(
-            f"{name} runs over time: expected input of shape (time, ...), got a tensor without dimensions."
-        )
-    weight = cast(Tensor, module.weight)
-    if xs.dtype == torch.float64 and weight.dtype != torch.float64:
-        raise TypeError(
-            f"{name} has {weight.dtype} weights, but its input is float64; convert one of them: "
-            "input.float() or neuron.double()."
-        )
-    return xs
 
 
 class ParallelSpikingNeuron(Declared):
@@ -70,6 +54,10 @@ class ParallelSpikingNeuron(Declared):
         self.weight = nn.Parameter(torch.empty(self.steps, self.steps).uniform_(-1, 1) / math.sqrt(self.steps))
         self.threshold = nn.Parameter(torch.ones(self.steps))
 
+    def time_role(self) -> Literal["time"]:
+        """It takes all steps."""
+        return "time"
+
     def forward(self, xs: Input) -> Tensor:
         """Run over time.
 
@@ -83,7 +71,7 @@ class ParallelSpikingNeuron(Declared):
             TypeError: If `xs` is not a floating-point tensor, or is float64 where the weights are not.
             ValueError: If `xs` has another number of steps.
         """
-        xs = _check_input(self, xs)
+        xs = check_run(self, xs, self.weight)
         if len(xs) != self.steps:
             raise ValueError(
                 f"{type(self).__name__} runs for {self.steps} steps, got input of shape {tuple(xs.shape)}."
@@ -124,10 +112,17 @@ class SlidingParallelSpikingNeuron(Declared):
         default=ATan(), accepts=Callable, expected="a surrogate such as geir.surrogates.ATan()"
     )
 
+    # For `geir.reset` and `geir.initial_state`.
+    rests_at_zero: ClassVar[bool] = True
+
     def __post_init__(self) -> None:
         super().__post_init__()
         self.weight = nn.Parameter(0.5 ** torch.arange(self.order))
         self.threshold = nn.Parameter(torch.ones(()))
+
+    def time_role(self) -> Literal["time"]:
+        """It takes all steps."""
+        return "time"
 
     def forward(self, xs: Input, state: SlidingState | None = None) -> tuple[Tensor, SlidingState]:
         """Run over time.
@@ -143,7 +138,7 @@ class SlidingParallelSpikingNeuron(Declared):
             TypeError: If `xs` is not a floating-point tensor, or is float64 where the weights are not.
             ValueError: If `xs` has no time dimension, or `state` does not fit.
         """
-        xs = _check_input(self, xs)
+        xs = check_run(self, xs, self.weight)
         shape = (self.order - 1, *xs.shape[1:])
         past = xs.new_zeros(shape) if state is None else state.xs
         if past.shape != shape:

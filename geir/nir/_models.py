@@ -143,7 +143,7 @@ def _settings(model: Any, unsupported: list[str]) -> Metadata:
             unsupported.append(f"NIR resets to v_reset and has no {metadata['geir_reset']}")
     if model.spiking:
         surrogate = model.surrogate
-        if isinstance(surrogate, MultiSpike):
+        if isinstance(surrogate, MultiSpike) and surrogate.maximum is None:
             metadata["geir_multiple_spikes"] = float(surrogate.step)
             unsupported.append("NIR has one spike in a step, not several")
         elif not isinstance(surrogate, Surrogate) or emits_multiple_spikes(surrogate):

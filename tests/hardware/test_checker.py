@@ -6,7 +6,7 @@ from torch import nn
 
 import geir
 from geir import hardware
-from geir.surrogates import MultiSpike
+from geir.surrogates import GradedSpike, MultiSpike, TernarySpike
 
 SUBTRACT = geir.ResetBySubtraction()
 
@@ -96,6 +96,10 @@ EXCEEDING = [
     (network(geir.LIF(), nn.Linear(4, 4), geir.LIF()), hardware.LOIHI2, (4,), [("0", "synapses before every neuron")]),
     (network(nn.Linear(4, 4), geir.IAF(reset_mechanism=SUBTRACT, surrogate=MultiSpike())), hardware.SPECK, (4,),
      [("1", "spikes of one neuron in one step: at most 1")]),
+    (network(nn.Linear(4, 4), geir.IAF(reset_mechanism=SUBTRACT, surrogate=TernarySpike())), hardware.LOIHI2, (4,),
+     [("1", "a spike where v crosses v_th")]),
+    (network(nn.Linear(4, 4), geir.IAF(reset_mechanism=SUBTRACT, surrogate=GradedSpike())), hardware.LOIHI2, (4,),
+     [("1", "a spike where v crosses v_th")]),
 ]  # fmt: skip
 
 

@@ -109,6 +109,13 @@ def test_several_spikes_in_a_step_are_counted_but_the_neuron_is_active_once():
     assert count(neuron, xs).neurons[""] == NeuronCounts(2, 4, int(zs.count_nonzero()), int(zs.sum()))
 
 
+def test_negative_spikes_are_counted_like_positive_ones():
+    neuron = geir.IAF(surrogate=geir.surrogates.TernarySpike(), reset_mechanism=geir.ResetBySubtraction())
+    xs = torch.tensor([[[3.5, 0.2]], [[-6.0, -1.9]]])
+    assert neuron(xs)[0].tolist() == [[[1, 0]], [[-1, -1]]]
+    assert count(neuron, xs).neurons[""] == NeuronCounts(2, 4, 3, 3)
+
+
 def test_recorded_states_take_no_more_memory_on_a_chip():
     xs = torch.ones(7, 3, 4)
     plain, recorded = geir.LIF(), geir.LIF(record_states=True)

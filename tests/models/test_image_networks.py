@@ -22,10 +22,18 @@ NETWORKS = {
     "resnet18": partial(models.resnet18, num_classes=10),
     "sew_resnet18": partial(models.sew_resnet18, num_classes=10),
     "sew_resnet50": partial(models.sew_resnet50, num_classes=10),
+    "ms_resnet18": partial(models.ms_resnet18, num_classes=10),
     "mobilenet_v2": partial(models.mobilenet_v2, num_classes=10, width_mult=0.5),
+    # The scale of the papers is for more pixels and channels.
+    "Spikformer": partial(models.Spikformer, 64, 2, 2, scale=1.0, num_classes=10),
+    "SpikeDrivenTransformer": partial(models.SpikeDrivenTransformer, 64, 2, num_classes=10),
+    "QKFormer": partial(models.QKFormer, 64, 4, 2, scale=1.0, num_classes=10),
     "ConvNet": partial(models.ConvNet, 3, 32),
     "ConvNet4": partial(models.ConvNet4, 3, 32),
 }
+# Bounds of the spikes per step of a layer, and of the relative difference between the outputs for two images. Max
+# pooling before neurons raises their input. The outputs of transformers are means over four pixels, which differ less.
+BOUNDS = {"Spikformer": (0.5, 0.05), "SpikeDrivenTransformer": (0.6, 0.05), "QKFormer": (0.75, 0.05)}
 every_network = pytest.mark.parametrize("make", NETWORKS.values(), ids=NETWORKS)
 
 
@@ -39,15 +47,16 @@ def evaluated(model, steps):
     return model.eval()
 
 
-@every_network
-def test_before_training_every_layer_spikes_and_every_parameter_gets_a_gradient(make):
-    model = make()
+@pytest.mark.parametrize("name", NETWORKS)
+def test_before_training_every_layer_spikes_and_every_parameter_gets_a_gradient(name):
+    model = NETWORKS[name]()
+    highest_rate, difference = BOUNDS.get(name, (0.5, 0.2))
     ys, rates = run_with_rates(model, images(24))
     assert len(rates) == sum(isinstance(module, geir.Dynamics) and module.spiking for module in model.modules())
-    assert 0.02 < min(rates) < max(rates) < 0.5, f"rates {rates}"
+    assert 0.02 < min(rates) < max(rates) < highest_rate, f"rates {rates}"
     assert ys.shape == (24, 2, 10)
     # The outputs for the two images differ.
-    assert (ys[-1, 0] - ys[-1, 1]).norm() > 0.2 * ys[-1].norm()
+    assert (ys[-1, 0] - ys[-1, 1]).norm() > difference * ys[-1].norm()
     geir.decode.max_potential_loss(ys, torch.tensor([1, 2])).backward()
     without_gradient = [
         name
@@ -98,6 +107,38 @@ PARAMETERS = {
     "resnet152": 60_192_808,
     "mobilenet_v2": 3_504_872,
 }
+
+
+# In millions. The published numbers of transformers seem to be rounded down in part: 8 blocks of 512 channels of the
+# authors' code have 29,689,384 parameters. W. Fang et al. 2021 and Y. Hu et al. 2021 (of 104 layers, as cited in M. Yao et al. 2023); Z. Zhou et al.
+# 2023, tables 1 and 2; M. Yao et al. 2023, table 1; C. Zhou et al. 2024, table 1.
+PUBLISHED = {
+    "sew_resnet18": 11.69,
+    "sew_resnet34": 21.79,
+    "sew_resnet50": 25.56,
+    "sew_resnet101": 44.55,
+    "sew_resnet152": 60.19,
+    "ms_resnet18": 11.69,
+    "ms_resnet34": 21.80,
+    "ms_resnet104": 77.28,
+    "spikformer_4_384": 9.32,
+    "spikformer_8_384": 16.81,
+    "spikformer_8_512": 29.68,
+    "spikformer_8_768": 66.34,
+    "spike_driven_transformer_8_384": 16.81,
+    "spike_driven_transformer_8_512": 29.68,
+    "spike_driven_transformer_8_768": 66.34,
+    "qkformer_10_384": 16.47,
+    "qkformer_10_512": 29.08,
+    "qkformer_10_768": 64.96,
+}
+
+
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_the_number_of_parameters_is_that_of_the_paper_to_its_last_digit(name):
+    with torch.device("meta"):
+        model = getattr(models, name)()
+    assert sum(p.numel() for p in model.parameters()) / 1e6 == pytest.approx(PUBLISHED[name], abs=0.01)
 
 
 @pytest.mark.parametrize("name", PARAMETERS)
@@ -211,7 +252,7 @@ def test_every_public_model_is_exported():
         if value.__module__ == f"geir.models.{module.name}" and not name.startswith("_")
     }
     assert len(public) > 30
-    assert public - set(vars(models)) == {"ImageNetwork"}
+    assert public - set(vars(models)) == {"ImageNetwork", "conv_norm", "check_depths"}
 
 
 def make_silent_neuron():
@@ -219,6 +260,32 @@ def make_silent_neuron():
 
 
 CASES = {
+    "channels that cannot be divided by 8": (
+        lambda: models.Spikformer(60, 2, 2),
+        ValueError,
+        "Spikformer.channels must be a positive multiple of 8, got 60",
+    ),
+    "heads that do not divide the channels": (
+        lambda: models.Spikformer(64, 2, 5),
+        ValueError,
+        "SpikingSelfAttention.heads must divide the number of channels, 64, got 5",
+    ),
+    "heads that do not divide the channels of a stage": (
+        lambda: models.QKFormer(72, 4, 4),
+        ValueError,
+        "TokenAttention.heads must divide the number of channels, 18, got 4",
+    ),
+    "too few blocks": (lambda: models.QKFormer(64, 3, 2), ValueError, "QKFormer: depth must be an integer >= 4, got 3"),
+    "patches of another size": (
+        lambda: models.spike_driven_transformer_8_384(patch_size=32),
+        ValueError,
+        "SpikeDrivenTransformer.patch_size must be 1, 2, 4, 8 or 16, got 32",
+    ),
+    "stages of a membrane-shortcut network": (
+        lambda: models.MSResNet((1, 1)),
+        ValueError,
+        r"MSResNet.depths must be the number of blocks in each of 4 stages, .* got \(1, 1\)",
+    ),
     "no time": (
         lambda: models.ConvNet()(torch.ones(2, 1, 28, 28)),
         ValueError,

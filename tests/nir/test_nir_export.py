@@ -80,6 +80,12 @@ EXPRESSIBLE = {
     ),
 }
 SHAPES = {"image": (1, 7, 9), "sound": (1, 20)}
+
+
+def counting(surrogate):
+    return geir.IAF(surrogate=surrogate, reset_mechanism=geir.ResetBySubtraction())
+
+
 # Models that NIR cannot express, and the reason.
 OTHERS = {
     "subtraction": (
@@ -308,6 +314,8 @@ class MyLIF(geir.LIFBox):
         (lambda: geir.Refractory(geir.LIF()), (4,), "NIR has no Refractory.*named variant"),
         (lambda: geir.Izhikevich(), (4,), "no node resembles it"),
         (lambda: geir.LIF(surrogate=torch.sigmoid), (4,), "no spikes of 0 and 1"),
+        (lambda: counting(geir.surrogates.MultiSpike(maximum=3)), (4,), "no spikes of 0 and 1.*maximum=3"),
+        (lambda: counting(geir.surrogates.TernarySpike()), (4,), "no spikes of 0 and 1.*TernarySpike"),
         (lambda: geir.LIFBox(v_th=torch.ones(3)), (4,), r"v_th has shape \(3,\), but its input has shape \(4,\)"),
         (lambda: geir.connections.Delay(delay=1.5e-3), (4,), "between two steps"),
         (lambda: nn.Linear(5, 4), (4,), r"Linear|Affine gets values of shape \(4,\)"),

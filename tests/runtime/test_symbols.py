@@ -49,7 +49,8 @@ class Own(s.Surrogate):
 BUILT_IN = [
     s.SuperSpike(20.0), s.SparseFastSigmoid(20.0, 0.3), s.Sigmoid(3.0), s.ATan(3.0), s.Triangle(0.3, 0.7), s.Rectangle(0.8),
     s.Gaussian(0.4), s.MultiGaussian(0.5, 0.15, 6.0), s.Erfc(3.0), s.Tanh(3.0), s.Circle(3.0), s.PiecewiseExponential(3.0),
-    s.MultiSpike(0.5, s.Triangle()), s.StraightThrough(), s.ZeroGradient(), Own(),
+    s.MultiSpike(0.5, s.Triangle()), s.MultiSpike(0.5, maximum=3), s.TernarySpike(0.3), s.GradedSpike(0.7),
+    s.StraightThrough(), s.ZeroGradient(), Own(),
 ]  # fmt: skip
 
 
