@@ -10,7 +10,6 @@ addition, silent units of the label are woken by their highest potential, and gr
 """
 
 import sys
-import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import cast, NamedTuple
@@ -18,12 +17,11 @@ from typing import cast, NamedTuple
 import numpy as np
 import torch
 from torch import nn, Tensor
-from tqdm import tqdm
 
 from ..learning import first_spike_cross_entropy, first_spike_times, SpikeTimeLayer
 from ..neurons import LIF
-from .command_line import build_parser, check_positive_settings, main, Result, stop_on_interrupt
-from .files import write_atomically
+from .command_line import build_parser, check_positive_settings, main, Result
+from .epochs import train_epochs
 
 # In seconds: the range of times of the coordinates, and the time of the fifth spike.
 T_MIN, T_MAX, T_BIAS = 10e-3, 40e-3, 20e-3
@@ -41,7 +39,7 @@ TAU_MEM, TAU_SYN = 20e-3, 5e-3
 class Settings:
     """Settings of a run. Each field is a flag of the command line."""
 
-    epochs: int = field(default=300, metadata={"help": "number of passes over the training points"})
+    epochs: int = field(default=100, metadata={"help": "number of passes over the training points"})
     batch_size: int = field(default=32, metadata={"help": "points per training step"})
     hidden: int = field(default=200, metadata={"help": "number of hidden neurons"})
     learning_rate: float = field(default=5e-3, metadata={"help": "learning rate of Adam in the first epoch"})
@@ -49,12 +47,17 @@ class Settings:
     points: int = field(default=5000, metadata={"help": "number of training points"})
     test_points: int = field(default=1000, metadata={"help": "number of test points"})
     seed: int = field(default=0, metadata={"help": "seed of weights, points and their order; runs are reproducible"})
-    out: Path = field(default=Path("runs/yin_yang"), metadata={"help": "folder for the weights, created if missing"})
+    out: Path = field(default=Path("runs/yin_yang"), metadata={"help": "folder for the checkpoint, created if missing"})
+    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
 
     def __post_init__(self) -> None:
         check_positive_settings(
             self, ("epochs", "batch_size", "hidden", "learning_rate", "decay", "points", "test_points")
         )
+
+
+# Settings that must agree with the checkpoint when a run is resumed.
+FIXED_SETTINGS = ("batch_size", "hidden", "learning_rate", "decay", "points", "seed")
 
 
 class Points(NamedTuple):
@@ -157,49 +160,32 @@ def run(**settings: object) -> Result:
         The result, including `test_accuracy`, after the last epoch.
     """
     given = replace(Settings(), **settings)
-    started = time.perf_counter()
     # The test points are the same for all seeds.
     train, test = draw_points(given.points, 1000 + given.seed), draw_points(given.test_points, 1)
     layers = network(given.hidden, given.seed)
     optimizer = torch.optim.Adam(layers.parameters(), lr=given.learning_rate)
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, given.decay)
-    order = torch.Generator().manual_seed(given.seed)
-    epoch, found = 0, None
-    with stop_on_interrupt() as stopped:
-        for epoch in range(1, given.epochs + 1):
-            total = 0.0
-            shuffled = torch.randperm(given.points, generator=order).split(given.batch_size)
-            for indices in tqdm(shuffled, desc=f"epoch {epoch}/{given.epochs}", leave=False, disable=None):
-                loss = training_loss(layers, train.coordinates[indices], train.labels[indices])
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(layers.parameters(), MAX_GRADIENT)
-                optimizer.step()
-                total += loss.item() * len(indices)
-                if stopped():
-                    break
-            schedule.step()
-            found = accuracy(layers, test)
-            tqdm.write(
-                f"epoch {epoch}/{given.epochs}  loss {total / given.points:.4f}  test accuracy {100 * found:.2f} %",
-                file=sys.stderr,
-            )
-            if stopped():
-                break
-    given.out.mkdir(parents=True, exist_ok=True)
-    weights = given.out / "weights.pt"
-    write_atomically(weights, lambda file: torch.save(layers.state_dict(), file))
-    return {
-        "task": "yin_yang",
-        "test_accuracy": found,
-        "seconds": round(time.perf_counter() - started, 1),
-        "epochs": epoch,
-        "train_points": given.points,
-        "test_points": given.test_points,
-        "parameters": sum(p.numel() for p in layers.parameters()),
-        "interrupted": epoch < given.epochs,
-        "weights": str(weights),
-    }
+
+    def update(indices: Tensor) -> float:
+        loss = training_loss(layers, train.coordinates[indices], train.labels[indices])
+        optimizer.zero_grad()
+        loss.backward()
+        nn.utils.clip_grad_norm_(layers.parameters(), MAX_GRADIENT)
+        optimizer.step()
+        return loss.item()
+
+    result = train_epochs(
+        "yin_yang",
+        given.epochs,
+        given,
+        {name: getattr(given, name) for name in FIXED_SETTINGS},
+        layers,
+        optimizer,
+        learning_rate=lambda epoch: given.learning_rate * given.decay**epoch,
+        batches=lambda _: torch.randperm(given.points).split(given.batch_size),
+        update=update,
+        evaluate=lambda: accuracy(layers, test),
+    )
+    return result | {"train_points": given.points, "test_points": given.test_points}
 
 
 if __name__ == "__main__":
