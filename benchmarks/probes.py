@@ -17,7 +17,7 @@ import torch
 
 import geir
 
-from . import gradients, spike_times
+from . import spike_times
 from .contestants import LIFS, QUADRATIC, select_installed
 from .report import format_table
 from .timing import Bench, show_progress
@@ -82,16 +82,7 @@ def probe_job(device: torch.device, name: str, strength: str) -> dict[str, float
     return {"added": read_memory(device).peak - before}
 
 
-def probe_gradient(device: torch.device, name: str, steps: str) -> dict[str, float]:
-    """Bytes that a method of `gradients` uses in addition to its input, after one step that loads the kernels."""
-    gradients.make_job(name, 1, device)()
-    job = gradients.make_job(name, int(steps), device)
-    before = read_memory(device).used
-    job()
-    return {"added": read_memory(device).peak - before}
-
-
-PROBES = {"peak": probe_peak, "first": probe_first_call, "job": probe_job, "gradient": probe_gradient}
+PROBES = {"peak": probe_peak, "first": probe_first_call, "job": probe_job}
 
 
 def run_probe(bench: Bench, *arguments: str, **environment: str) -> dict[str, float]:
