@@ -39,11 +39,11 @@ TAU_MEM, TAU_SYN = 20e-3, 5e-3
 class Settings:
     """Settings of a run. Each field is a flag of the command line."""
 
-    epochs: int = field(default=100, metadata={"help": "number of passes over the training points"})
+    epochs: int = field(default=60, metadata={"help": "number of passes over the training points"})
     batch_size: int = field(default=32, metadata={"help": "points per training step"})
     hidden: int = field(default=200, metadata={"help": "number of hidden neurons"})
     learning_rate: float = field(default=5e-3, metadata={"help": "learning rate of Adam in the first epoch"})
-    decay: float = field(default=0.95, metadata={"help": "factor applied to the learning rate after every epoch"})
+    decay: float = field(default=0.93, metadata={"help": "factor applied to the learning rate after every epoch"})
     points: int = field(default=5000, metadata={"help": "number of training points"})
     test_points: int = field(default=1000, metadata={"help": "number of test points"})
     seed: int = field(default=0, metadata={"help": "seed of weights, points and their order; runs are reproducible"})
