@@ -75,13 +75,13 @@ def test_settings_must_be_positive():
 
 def test_a_silent_unit_of_the_label_is_woken():
     points = yin_yang.draw_points(30, 0)
-    layers = yin_yang.network(20, 0)
+    model = yin_yang.network(20, 0)
     with torch.no_grad():
-        layers[1].weight[1] *= 1e-3
-    times = yin_yang.first_spikes(layers, points.coordinates)
-    assert times[:, 1].isinf().all()
-    loss = yin_yang.training_loss(layers, points.coordinates, points.labels)
-    (grad,) = torch.autograd.grad(loss, layers[1].weight)
+        model[1].weight[1] *= 1e-3
+    spikes = yin_yang.encode(points.coordinates)
+    assert model(*spikes)[:, 1].isinf().all()
+    loss = model.loss(*spikes, points.labels)
+    (grad,) = torch.autograd.grad(loss, model[1].weight)
     assert grad.isfinite().all()
     assert (grad[1] <= 0).all()
     assert grad[1].sum() < 0
