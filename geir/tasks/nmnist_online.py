@@ -10,15 +10,17 @@ networks*, 2022; G. Bellec et al., *A solution to the learning dilemma for recur
 """
 
 import sys
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import cast
 
 import torch
 from torch import nn, Tensor
-from torch.utils.data import DataLoader, Subset
+from torch.utils.data import DataLoader, Dataset, Subset
 
 from ..containers import Lift, SequentialState
-from ..events.dataset import collate
+from ..events.dataset import collate, Sample
 from ..learning import EProp, Online, OnlineRule, OTTT
 from ..neurons import LI, LIF
 from ..surrogates import SuperSpike
@@ -26,6 +28,7 @@ from .command_line import build_parser, check_positive_settings, main, Result
 from .epochs import train_epochs
 from .nmnist import DT, load, SENSOR_SIZE
 
+TEST_BATCH = 50
 RULES: dict[str, OnlineRule] = {"ottt": OTTT(), "eprop": EProp()}
 
 
@@ -89,8 +92,14 @@ def learn(learner: Online, optimizer: torch.optim.Optimizer, xs: Tensor, labels:
     return total / len(xs)
 
 
+def load_batches(recordings: Dataset[Sample], batch_size: int) -> Iterable[tuple[Tensor, Tensor]]:
+    """Frames (time, batch, 2, height, width) and labels of recordings, in their order."""
+    # A loader has the type of its samples, not of what `collate` makes of them.
+    return cast(Iterable[tuple[Tensor, Tensor]], DataLoader(recordings, batch_size, collate_fn=collate))
+
+
 @torch.inference_mode()
-def accuracy(model: SequentialState, batches: DataLoader[tuple[Tensor, Tensor]]) -> float:
+def accuracy(model: SequentialState, batches: Iterable[tuple[Tensor, Tensor]]) -> float:
     """Share of recordings whose class has the largest mean potential."""
     right = total = 0
     for xs, labels in batches:
@@ -115,11 +124,10 @@ def run(data: Path | str, **settings: object) -> Result:
     model = network(given.hidden)
     learner = Online(model, RULES[given.rule])
     optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
-    test = DataLoader(recordings.test, batch_size=50, collate_fn=collate)
 
-    def stream(_: int) -> DataLoader[tuple[Tensor, Tensor]]:
+    def stream(_: int) -> Iterable[tuple[Tensor, Tensor]]:
         order = torch.randperm(len(recordings.train)).tolist()
-        return DataLoader(Subset(recordings.train, order), batch_size=given.batch_size, collate_fn=collate)
+        return load_batches(Subset(recordings.train, order), given.batch_size)
 
     result = train_epochs(
         "nmnist_online",
@@ -131,7 +139,7 @@ def run(data: Path | str, **settings: object) -> Result:
         learning_rate=lambda _: given.learning_rate,
         batches=stream,
         update=lambda batch: learn(learner, optimizer, *batch),
-        evaluate=lambda: accuracy(model, test),
+        evaluate=lambda: accuracy(model, load_batches(recordings.test, TEST_BATCH)),
     )
     return result | {
         "rule": given.rule,
