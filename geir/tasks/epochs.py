@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sized
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -82,8 +82,16 @@ def train_epochs(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate(progress.epoch)
             torch.manual_seed(seed_of_epoch(settings.seed, progress.epoch))
-            rest = islice(batches(progress.epoch), progress.batch, None)
-            for batch in tqdm(rest, desc=f"epoch {progress.epoch + 1}/{epochs}", leave=False, disable=None):
+            drawn = batches(progress.epoch)
+            bar = tqdm(
+                islice(drawn, progress.batch, None),
+                desc=f"epoch {progress.epoch + 1}/{epochs}",
+                total=len(drawn) if isinstance(drawn, Sized) else None,
+                initial=progress.batch,
+                leave=False,
+                disable=None,
+            )
+            for batch in bar:
                 progress.loss += update(batch)
                 progress.batch += 1
                 if stopped():

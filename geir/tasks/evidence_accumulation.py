@@ -176,7 +176,8 @@ def run(**settings: object) -> Result:
         evaluate=lambda: 1 - error_rate(model, test),
     )
     accuracy = cast(float | None, result["test_accuracy"])
-    return result | {"test_error": None if accuracy is None else 1 - accuracy, "test_trials": given.test_trials}
+    error = None if accuracy is None else round(1 - accuracy, 9)
+    return result | {"test_error": error, "test_trials": given.test_trials}
 
 
 if __name__ == "__main__":
