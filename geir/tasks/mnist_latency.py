@@ -4,8 +4,8 @@ Every pixel that is not dark spikes once, the earlier the brighter it is. Two la
 trained by `geir.learning.SpikeTimeLayer`; the output unit that spikes first is the prediction.
 
 Reference: T. Wunderlich & C. Pehle, *Event-based backpropagation can compute exact gradients for spiking neural
-networks*, 2021, whose network, initial weights and loss these are. Unlike there, hidden spikes are not dropped at
-random, and silent units of the label are woken by their highest potential.
+networks*, 2021, whose task and number of hidden neurons these are. Weights start where neurons spike. Loss and training
+are those of `geir.tasks.yin_yang`.
 """
 
 import sys
