@@ -11,7 +11,19 @@ from pathlib import Path
 
 import torch
 
-from . import annealing, calls, figure, layers, network, online, probes, recurrent, sparse_inputs, spike_times
+from . import (
+    annealing,
+    calls,
+    figure,
+    gradients,
+    layers,
+    network,
+    online,
+    probes,
+    recurrent,
+    sparse_inputs,
+    spike_times,
+)
 from .report import page_header
 from .timing import Bench, show_progress
 
@@ -32,6 +44,7 @@ SECTIONS: dict[str, Section] = {
     "deep": calls.deep_networks,
     "annealing": annealing.against_fixed_surrogate,
     "online": online.against_backpropagation,
+    "gradients": gradients.compared,
     "spike-times": spike_times.against_steps,
     "growth": layers.growth,
     "memory": probes.peak_memory,

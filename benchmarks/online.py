@@ -1,6 +1,7 @@
 """Online learning beside backpropagation through time: time per step, and memory."""
 
 import gc
+from collections.abc import Callable
 
 import torch
 from torch import nn, Tensor
@@ -15,6 +16,8 @@ OUTPUTS, INPUT_RATE = 10, 0.05
 SIZES, BATCHES, STEPS = (100, 256, 1024), (1, 16), 100
 # Timed runs have few steps: a step takes the same time at every time.
 TIMED_STEPS = 10
+# The output of a network, of which the gradient is taken.
+Forward = Callable[[geir.SequentialState, Tensor], Tensor]
 RULES: tuple[OnlineRule, ...] = (EProp(), OTTT(), SLTT())
 SHORT, LONG, MEMORY_SIZE = 100, 10_000, 100
 
@@ -73,40 +76,47 @@ def time_per_step(bench: Bench) -> str:
     return format_table(header, rows)
 
 
-def saved_bytes(model: geir.SequentialState, xs: Tensor) -> int:
-    """Bytes that backpropagation keeps between its passes, without the parameters."""
+def run_all(model: geir.SequentialState, xs: Tensor) -> Tensor:
+    """The output of all steps."""
+    return model(xs)[0]
+
+
+def saved_bytes(model: geir.SequentialState, xs: Tensor, forward: Forward = run_all) -> int:
+    """Bytes that a forward pass keeps for the backward pass, without parameters, input and output."""
     storages: dict[int, int] = {}
 
     def pack(tensor: Tensor) -> Tensor:
         storages[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
         return tensor
 
-    own = {p.untyped_storage().data_ptr() for p in model.parameters()}
+    before = living_storages()
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        ys, _ = model(xs)
-    del ys
-    return sum(count for pointer, count in storages.items() if pointer not in own)
+        output = forward(model, xs)
+    # What autograd functions keep by themselves.
+    new = {pointer: count for pointer, count in living_storages().items() if pointer not in before}
+    new.pop(output.untyped_storage().data_ptr(), None)
+    own = {p.untyped_storage().data_ptr() for p in (*model.parameters(), xs)}
+    return sum(count for pointer, count in (storages | new).items() if pointer not in own)
 
 
-def living_bytes() -> int:
-    """Bytes of all tensors that live."""
+def living_storages() -> dict[int, int]:
+    """Bytes of the storages of all tensors that live, by address."""
     gc.collect()
     tensors = [thing for thing in gc.get_objects() if type(thing) in (Tensor, nn.Parameter)]
-    return sum({t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}.values())
+    return {t.untyped_storage().data_ptr(): t.untyped_storage().nbytes() for t in tensors}
 
 
-def online_bytes(model: geir.SequentialState, rule: OnlineRule, steps: int, device: torch.device) -> int:
-    """Bytes that online learning keeps between steps: state and traces."""
+def online_bytes(model: geir.SequentialState, rule: OnlineRule, x: Tensor, steps: int) -> int:
+    """Bytes that online learning keeps between steps with the same input: state and traces."""
     learner, state = Online(model, rule), None
-    x = make_inputs(1, 1, MEMORY_SIZE, device)[0]
     y, state = learner(x, state)
     y.sum().backward()
     del y, state
-    before, state = living_bytes(), None
+    before, state = sum(living_storages().values()), None
     for _ in range(steps):
         y, state = learner(x, state)
         y.sum().backward()
-    return living_bytes() - before
+    return sum(living_storages().values()) - before
 
 
 def memory(bench: Bench) -> str:
@@ -115,12 +125,13 @@ def memory(bench: Bench) -> str:
     for recurrent in (False, True):
         model = build_network(MEMORY_SIZE, bench.device, recurrent)
         kind = "recurrent" if recurrent else "feedforward"
-        kept = [saved_bytes(model, make_inputs(t, 1, MEMORY_SIZE, bench.device)) / 2**20 for t in (SHORT, LONG)]
+        inputs = [make_inputs(t, 1, MEMORY_SIZE, bench.device) for t in (SHORT, LONG)]
+        kept = [saved_bytes(model, xs) / 2**20 for xs in inputs]
         rows.append(["backpropagation through time", kind, *kept])
         for rule in (EProp(), *([OSTL()] if recurrent else [OTTT()])):
             # OSTL of a recurrent layer takes long: its steps are not compared at two lengths.
             lengths = (SHORT, LONG) if rule != OSTL() else (SHORT,)
-            used = [online_bytes(model, rule, steps, bench.device) / 2**20 for steps in lengths]
+            used = [online_bytes(model, rule, inputs[0][0], steps) / 2**20 for steps in lengths]
             rows.append([repr(rule), kind, *used, *["–"] * (2 - len(used))])
     return format_table(["", "network", f"T={SHORT:,}, MiB", f"T={LONG:,}, MiB"], rows)
 

@@ -73,8 +73,15 @@ def checkpoint(module: nn.Module, xs: Tensor, state: Any = None, *, steps: int |
     for chunk in xs.split(steps) if steps and len(xs) else [xs]:
         output, state = torch_checkpoint.checkpoint(call_module, module, chunk, state, use_reentrant=False)
         outputs.append(output)
+        state = _without_views(state)
     joined = pytree.tree_map(lambda *chunks: torch.cat(chunks), *outputs) if len(outputs) > 1 else outputs[0]
     return (joined, state) if is_stateful(module) else joined
+
+
+def _without_views(state: Any) -> Any:
+    """The state without views of larger tensors, such as the last spikes in those of all steps, which it would keep."""
+    size = sum(part.nbytes for part in pytree.tree_leaves(state) if isinstance(part, Tensor))
+    return pytree.tree_map_only(Tensor, lambda x: x.clone() if x.untyped_storage().nbytes() > size else x, state)
 
 
 @contextmanager

@@ -9,22 +9,22 @@ Reference: G. Bellec et al., *A solution to the learning dilemma for recurrent n
 task and time constants these are. The steps are longer, 5 ms instead of 1 ms, and the neurons have synaptic currents.
 """
 
+import math
 import sys
-import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import NamedTuple
+from typing import cast, NamedTuple
 
 import torch
 from torch import nn, Tensor
-from tqdm import tqdm
 
 from ..containers import Lift, SequentialState
 from ..learning import EProp, FiringRate, Online, Random
 from ..neurons import ALIFRecurrent, LI
 from ..surrogates import Triangle
-from .command_line import build_parser, check_positive_settings, main, Result, stop_on_interrupt
-from .files import write_atomically
+from .command_line import build_parser, check_positive_settings, main, Result
+from .epochs import seed_of_epoch, train_epochs
 
 DT = 5e-3
 # Durations in seconds.
@@ -36,31 +36,36 @@ P_SIDE = 0.3
 GROUP_SIZE, GROUPS = 10, 4
 CUE_RATE, BACKGROUND_RATE = 40.0, 10.0
 INPUTS = GROUPS * GROUP_SIZE
-TAU_MEM, TAU_SYN, TAU_ADAPT, BETA = 20e-3, 5e-3, 2.0, 0.1
+TAU_MEM, TAU_SYN, TAU_ADAPT, BETA = 20e-3, 5e-3, 2.0, 0.2
 # Standard deviations of weights, before they are divided by the root of the number of inputs.
 INPUT_GAIN, RECURRENT_GAIN = 15.0, 5.0
 TARGET_RATE, PENALTY = 10.0, 1e-6
-# Iterations between two lines of progress.
-REPORT = 25
+# Weight updates between two tests.
+EPOCH = 50
 
 
 @dataclass(frozen=True)
 class Settings:
     """Settings of a run. Each field is a flag of the command line."""
 
-    iterations: int = field(default=400, metadata={"help": "number of weight updates"})
-    batch_size: int = field(default=64, metadata={"help": "trials per update"})
+    iterations: int = field(default=1500, metadata={"help": "number of weight updates"})
+    batch_size: int = field(default=32, metadata={"help": "trials per update"})
     neurons: int = field(default=100, metadata={"help": "number of neurons, half of them with adaptive threshold"})
     learning_rate: float = field(default=1e-2, metadata={"help": "learning rate of Adam in the first iteration"})
     decay: float = field(default=0.1, metadata={"help": "learning rate of the last iteration, relative to the first"})
     test_trials: int = field(default=1000, metadata={"help": "number of test trials"})
     seed: int = field(default=0, metadata={"help": "seed of weights and trials; runs are reproducible"})
     out: Path = field(
-        default=Path("runs/evidence_accumulation"), metadata={"help": "folder for the weights, created if missing"}
+        default=Path("runs/evidence_accumulation"), metadata={"help": "folder for the checkpoint, created if missing"}
     )
+    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
 
     def __post_init__(self) -> None:
         check_positive_settings(self, ("iterations", "batch_size", "neurons", "learning_rate", "decay", "test_trials"))
+
+
+# Settings that must agree with the checkpoint when a run is resumed.
+FIXED_SETTINGS = ("iterations", "batch_size", "neurons", "learning_rate", "decay", "seed")
 
 
 class Trials(NamedTuple):
@@ -138,44 +143,41 @@ def run(**settings: object) -> Result:
         The result, including `test_error`, after the last update.
     """
     given = replace(Settings(), **settings)
-    started = time.perf_counter()
     # The feedback weights are drawn from the global generator.
     torch.manual_seed(given.seed)
-    generator = torch.Generator().manual_seed(given.seed)
     test = draw_trials(given.test_trials, torch.Generator().manual_seed(1_000_003))
-    model = network(given.neurons, generator)
+    model = network(given.neurons, torch.Generator().manual_seed(given.seed))
     learner = Online(model, EProp(Random(), firing_rate=FiringRate(TARGET_RATE, strength=PENALTY)))
     optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
-    schedule = torch.optim.lr_scheduler.ExponentialLR(optimizer, given.decay ** (1 / given.iterations))
-    iteration, total = 0, 0.0
-    with stop_on_interrupt() as stopped:
-        for iteration in tqdm(range(1, given.iterations + 1), leave=False, disable=None):
-            xs, sides = draw_trials(given.batch_size, generator)
-            ys = recall(learner.sequence(xs))
-            loss = nn.functional.cross_entropy(ys.flatten(0, 1), sides.repeat(len(ys)))
-            optimizer.zero_grad()
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            total += loss.item()
-            if iteration % REPORT == 0:
-                tqdm.write(f"iteration {iteration}/{given.iterations}  loss {total / REPORT:.4f}", file=sys.stderr)
-                total = 0.0
-            if stopped():
-                break
-    given.out.mkdir(parents=True, exist_ok=True)
-    weights = given.out / "weights.pt"
-    write_atomically(weights, lambda file: torch.save(model.state_dict(), file))
-    return {
-        "task": "evidence_accumulation",
-        "test_error": error_rate(model, test),
-        "seconds": round(time.perf_counter() - started, 1),
-        "iterations": iteration,
-        "test_trials": given.test_trials,
-        "parameters": sum(p.numel() for p in model.parameters()),
-        "interrupted": iteration < given.iterations,
-        "weights": str(weights),
-    }
+
+    def draw_batches(epoch: int) -> Iterator[Trials]:
+        generator = torch.Generator().manual_seed(seed_of_epoch(given.seed, epoch))
+        for _ in range(min(EPOCH, given.iterations - epoch * EPOCH)):
+            yield draw_trials(given.batch_size, generator)
+
+    def update(trials: Trials) -> float:
+        ys = recall(learner.sequence(trials.xs))
+        loss = nn.functional.cross_entropy(ys.flatten(0, 1), trials.sides.repeat(len(ys)))
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    result = train_epochs(
+        "evidence_accumulation",
+        math.ceil(given.iterations / EPOCH),
+        given,
+        {name: getattr(given, name) for name in FIXED_SETTINGS},
+        learner,  # the network and the feedback weights
+        optimizer,
+        learning_rate=lambda epoch: given.learning_rate * given.decay ** (epoch * EPOCH / given.iterations),
+        batches=draw_batches,
+        update=update,
+        evaluate=lambda: 1 - error_rate(model, test),
+    )
+    accuracy = cast(float | None, result["test_accuracy"])
+    error = None if accuracy is None else round(1 - accuracy, 9)
+    return result | {"test_error": error, "test_trials": given.test_trials}
 
 
 if __name__ == "__main__":

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 from torch.autograd.graph import saved_tensors_hooks
+from torch.utils import _pytree as pytree
 
 import geir
 from geir._runtime import bits
@@ -185,6 +186,25 @@ def test_a_checkpoint_keeps_little(images):
 
     model = network()
     assert kept(lambda: geir.checkpoint(model, images)) < 0.2 * kept(lambda: model(images))
+
+
+def test_a_state_between_chunks_does_not_keep_the_spikes_of_its_chunk():
+    # The state of a recurrent layer includes the last spikes.
+    states = []
+
+    class Recorded(geir.LIFRecurrent):
+        def forward(self, xs, state=None):
+            states.append(state)
+            return super().forward(xs, state)
+
+    torch.manual_seed(0)
+    layer, xs = Recorded(14, 6), torch.rand(40, 3, 14)
+    zs, last = geir.checkpoint(layer, xs, steps=10)
+    assert len(states) == 4
+    for state in states[1:]:
+        parts = pytree.tree_leaves(state)
+        assert max(part.untyped_storage().nbytes() for part in parts) <= sum(part.nbytes for part in parts)
+    assert_equal((zs, last), layer(xs))
 
 
 def test_checkpoints_of_other_modules(images):

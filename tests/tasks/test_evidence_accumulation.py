@@ -62,20 +62,43 @@ def test_the_error_is_the_share_of_wrong_sides():
 def test_all_weights_learn(tmp_path):
     untrained = task.network(20, torch.Generator().manual_seed(0)).state_dict()
     result = task.run(**QUICK, out=tmp_path)
-    trained = torch.load(result["weights"], weights_only=True)
-    assert trained.keys() == untrained.keys()
+    trained = torch.load(result["checkpoint"], weights_only=True)["model"]
+    assert trained.keys() == {f"model.{name}" for name in untrained} | {"feedback_0"}
     for name in ("0.input_weights", "0.recurrent_weights", "1.module.weight", "1.module.bias"):
-        assert not torch.equal(trained[name], untrained[name])
+        assert not torch.equal(trained[f"model.{name}"], untrained[name])
 
 
 def test_runs_are_determined_by_their_seed(tmp_path):
     results = [task.run(**QUICK, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2))]
-    weights = [torch.load(result["weights"], weights_only=True)["0.recurrent_weights"] for result in results]
+    weights = [
+        torch.load(result["checkpoint"], weights_only=True)["model"]["model.0.recurrent_weights"] for result in results
+    ]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert not weights[0].diagonal().any()
-    assert results[0]["iterations"] == 3
+    assert results[0]["epochs"] == 1
     assert 0 <= results[0]["test_error"] <= 1
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(task, "EPOCH", 2)
+    whole = task.run(**QUICK, out=tmp_path / "whole")
+    assert whole["epochs"] == 2
+
+    def fail(model, trials):
+        if (tmp_path / "parts" / "checkpoint.pt").exists():
+            raise InterruptedError
+        return error_rate(model, trials)
+
+    error_rate = task.error_rate
+    monkeypatch.setattr(task, "error_rate", fail)
+    with pytest.raises(InterruptedError):
+        task.run(**QUICK, out=tmp_path / "parts")
+    monkeypatch.setattr(task, "error_rate", error_rate)
+    resumed = task.run(**QUICK, out=tmp_path / "parts", resume=True)
+    models = [torch.load(result["checkpoint"], weights_only=True)["model"] for result in (whole, resumed)]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+    assert resumed["test_error"] == whole["test_error"]
 
 
 def test_the_last_line_of_the_command_is_the_result(monkeypatch, capsys, tmp_path):

@@ -46,14 +46,14 @@ def test_a_small_network_learns_in_two_epochs(tmp_path):
     assert result["test_accuracy"] > 0.55
     assert result["parameters"] == 40 * 5 + 3 * 40
     assert not result["interrupted"]
-    saved = torch.load(result["weights"], weights_only=True)
+    saved = torch.load(result["checkpoint"], weights_only=True)["model"]
     assert saved["0.weight"].shape == (40, 5)
 
 
 def test_runs_are_determined_by_their_seed(tmp_path):
     small = QUICK | {"epochs": 1, "points": 100}
     a, b, c = (yin_yang.run(**small, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2)))
-    weights = [torch.load(result["weights"], weights_only=True)["0.weight"] for result in (a, b, c)]
+    weights = [torch.load(result["checkpoint"], weights_only=True)["model"]["0.weight"] for result in (a, b, c)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
@@ -75,13 +75,13 @@ def test_settings_must_be_positive():
 
 def test_a_silent_unit_of_the_label_is_woken():
     points = yin_yang.draw_points(30, 0)
-    layers = yin_yang.network(20, 0)
+    model = yin_yang.network(20, 0)
     with torch.no_grad():
-        layers[1].weight[1] *= 1e-3
-    times = yin_yang.first_spikes(layers, points.coordinates)
-    assert times[:, 1].isinf().all()
-    loss = yin_yang.training_loss(layers, points.coordinates, points.labels)
-    (grad,) = torch.autograd.grad(loss, layers[1].weight)
+        model[1].weight[1] *= 1e-3
+    spikes = yin_yang.encode(points.coordinates)
+    assert model(*spikes)[:, 1].isinf().all()
+    loss = model.loss(*spikes, points.labels)
+    (grad,) = torch.autograd.grad(loss, model[1].weight)
     assert grad.isfinite().all()
     assert (grad[1] <= 0).all()
     assert grad[1].sum() < 0

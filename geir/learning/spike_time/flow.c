@@ -112,7 +112,9 @@ static double double_ramp(double w1, double w2, double t) {
   if (b < -0.5) return (exp(a) * ramp(w2 - w1, t) - ramp(w1, t)) / w2;
   double sum = 0, symmetric = 1, power = 1, factor = 0.5;  // sum of h_n(a, b) / (n + 2)!
   for (int n = 0; n < 20; n++) {
-    sum += symmetric * factor;
+    const double term = symmetric * factor;
+    sum += term;
+    if (fabs(term) < 1e-17 * sum) break;
     power *= b;
     symmetric = a * symmetric + power;
     factor /= n + 3;
@@ -157,6 +159,9 @@ static double cross_two_modes(const table *n, double g, const double *S, double 
   const double w1 = n->w1, w2 = n->w2, p = dot(n->slope, S), q = dot(n->curvature, S);
   double low = 0, high = INFINITY, peak = INFINITY;
   if (p <= 0 && q <= 0) return INFINITY;
+  // Most arrivals are soon followed by the next. e^{w1 t} <= 1 and ramp(w2 - w1, t) <= t bound the rise until then; the
+  // margin is for rounding errors.
+  if (fmax(p, 0) * limit + fmax(q, 0) * limit * limit / 2 < -0.999999 * g) return INFINITY;
   // Bounds of g: its tangent of slope p e^{w1 t} if it bends down, else its limit.
   if (w1 < 0 && (q <= 0 ? g + p / -w1 : g + p / -w1 + q / (w1 * w2)) <= 0) return INFINITY;
   if (p <= 0) low = ramp_time(w2 - w1, -p / q);

@@ -1,0 +1,123 @@
+"""Train on latency-coded MNIST by exact gradients of spike times: `python -m geir.tasks.mnist_latency --data PATH`.
+
+Every pixel that is not dark spikes once, the earlier the brighter it is. Two layers of `LIF` in continuous time,
+trained by `geir.learning.SpikeTimeLayer`; the output unit that spikes first is the prediction.
+
+Reference: T. Wunderlich & C. Pehle, *Event-based backpropagation can compute exact gradients for spiking neural
+networks*, 2021, whose task and number of hidden neurons these are. Weights start where neurons spike. Loss and training
+are those of `geir.tasks.yin_yang`.
+"""
+
+import sys
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .command_line import add_mnist_argument, build_parser, check_positive_settings, main, Result
+from .epochs import train_epochs
+from .mnist import read
+from .spike_time_classifier import FirstSpikeClassifier
+
+# Seconds until the spike of the darkest pixel that spikes, and its brightness from 0 to 1.
+T_MAX, DARK = 20e-3, 0.1
+PIXELS, CLASSES = 28 * 28, 10
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a run. Each field is a flag of the command line."""
+
+    epochs: int = field(default=10, metadata={"help": "number of passes over the training images"})
+    batch_size: int = field(default=32, metadata={"help": "images per training step"})
+    hidden: int = field(default=350, metadata={"help": "number of hidden neurons"})
+    learning_rate: float = field(default=2e-3, metadata={"help": "learning rate of Adam in the first epoch"})
+    decay: float = field(default=0.7, metadata={"help": "factor applied to the learning rate after every epoch"})
+    train_images: int = field(default=60_000, metadata={"help": "number of training images, the first ones"})
+    test_images: int = field(default=10_000, metadata={"help": "number of test images, the first ones"})
+    seed: int = field(default=0, metadata={"help": "seed of the weights and the order; runs are reproducible"})
+    out: Path = field(
+        default=Path("runs/mnist_latency"), metadata={"help": "folder for the checkpoint, created if missing"}
+    )
+    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
+
+    def __post_init__(self) -> None:
+        names = ("epochs", "batch_size", "hidden", "learning_rate", "decay", "train_images", "test_images")
+        check_positive_settings(self, names)
+
+
+# Settings that must agree with the checkpoint when a run is resumed.
+FIXED_SETTINGS = ("batch_size", "hidden", "learning_rate", "decay", "train_images", "seed")
+
+
+def encode(images: Tensor) -> tuple[Tensor, Tensor]:
+    """Times and units of the spikes of images.
+
+    Args:
+        images: Pixels from 0 to 255, shape (batch, 784).
+
+    Returns:
+        Times in seconds, ascending, padded with infinity, and units, shape (batch, spikes).
+    """
+    brightness = images.double() / 255
+    times, units = torch.where(brightness > DARK, T_MAX * (1 - brightness), torch.inf).sort(dim=1, stable=True)
+    longest = int(times.isfinite().sum(1).max())
+    return times[:, :longest], units[:, :longest]
+
+
+def network(hidden: int, seed: int) -> FirstSpikeClassifier:
+    """Two layers of LIF neurons, with weights at which they spike."""
+    return FirstSpikeClassifier((PIXELS, hidden, CLASSES), ((0.078, 0.045), (0.2, 0.37)), 0.0, seed)
+
+
+def accuracy(model: FirstSpikeClassifier, images: Tensor, labels: Tensor) -> float:
+    """Share of images whose unit spikes first."""
+    parts = zip(images.split(500), labels.split(500), strict=True)
+    return sum(model.count_right(*encode(x), y) for x, y in parts) / len(labels)
+
+
+def run(data: Path | str, **settings: object) -> Result:
+    """Train and evaluate.
+
+    Args:
+        data: See `geir.tasks.mnist.read`.
+        **settings: Settings by name, as on the command line, with underscores.
+
+    Returns:
+        The result, including `test_accuracy` after the last epoch.
+    """
+    given = replace(Settings(), **settings)
+    arrays = read(Path(data))
+    images, labels = _first(arrays.train_images, arrays.train_labels, given.train_images)
+    test = _first(arrays.test_images, arrays.test_labels, given.test_images)
+    model = network(given.hidden, given.seed)
+    optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
+    result = train_epochs(
+        "mnist_latency",
+        given.epochs,
+        given,
+        {name: getattr(given, name) for name in FIXED_SETTINGS},
+        model,
+        optimizer,
+        learning_rate=lambda epoch: given.learning_rate * given.decay**epoch,
+        batches=lambda _: torch.randperm(len(labels)).split(given.batch_size),
+        update=lambda k: model.update(optimizer, *encode(images[k]), labels[k]),
+        evaluate=lambda: accuracy(model, *test),
+    )
+    return result | {"train_images": len(labels), "test_images": len(test[1])}
+
+
+def _first(images: np.ndarray, labels: np.ndarray, count: int) -> tuple[Tensor, Tensor]:
+    return torch.from_numpy(images[:count]).flatten(1), torch.from_numpy(labels[:count]).long()
+
+
+if __name__ == "__main__":
+    description = (
+        "Train two layers of LIF neurons in continuous time on latency-coded MNIST by exact gradients of spike times. "
+        "Prints the result as a JSON object on the last line."
+    )
+    parser = build_parser("mnist_latency", description, Settings())
+    add_mnist_argument(parser)
+    sys.exit(main(parser, run))

@@ -1,0 +1,102 @@
+"""Training by updates that a task defines itself: `geir.tasks.epochs`."""
+
+import os
+import signal
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import torch
+from torch import nn
+
+from geir.tasks.epochs import train_epochs
+
+
+@dataclass(frozen=True)
+class Settings:
+    out: Path
+    seed: int = 0
+    resume: bool = False
+
+
+def fit_line(settings, epochs=3, interrupt_at=None):
+    """Fit a line to random points, five batches an epoch; returns the weight and the result."""
+    torch.manual_seed(7)
+    model = nn.Linear(1, 1)
+    optimizer = torch.optim.Adam(model.parameters())
+    count = 0
+
+    def update(x):
+        nonlocal count
+        count += 1
+        if count == interrupt_at:
+            os.kill(os.getpid(), signal.SIGINT)
+        loss = (model(x) - 3 * x).square().mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+        return loss.item()
+
+    result = train_epochs(
+        "line",
+        epochs,
+        settings,
+        {"seed": settings.seed},
+        model,
+        optimizer,
+        learning_rate=lambda epoch: 0.1 * 0.5**epoch,
+        batches=lambda _: torch.randn(5, 4, 1),
+        update=update,
+        evaluate=lambda: 1 - min(1.0, abs(model.weight.item() - 3)),
+    )
+    return model.weight.item(), result, count
+
+
+def test_the_learning_rate_is_that_of_the_epoch(tmp_path):
+    # The first step of Adam has the length of the learning rate.
+    torch.manual_seed(7)
+    start = nn.Linear(1, 1).weight.item()
+    rates = []
+    for epochs in (1, 2):
+        fit_line(Settings(tmp_path / str(epochs)), epochs=epochs)
+        saved = torch.load(tmp_path / str(epochs) / "checkpoint.pt", weights_only=True)
+        rates.append(saved["optimizer"]["param_groups"][0]["lr"])
+    assert rates == [0.1, 0.05]
+    assert start != pytest.approx(3, abs=0.1)
+
+
+@pytest.mark.parametrize("stop", [3, 5, 8])
+def test_an_interrupted_and_resumed_run_equals_one_that_was_not(tmp_path, stop):
+    expected, _, _ = fit_line(Settings(tmp_path / "whole"))
+    _, stopped, count = fit_line(Settings(tmp_path / "parts"), interrupt_at=stop)
+    assert stopped["interrupted"]
+    assert count == stop
+    weight, result, count = fit_line(Settings(tmp_path / "parts", resume=True))
+    assert count == 15 - stop
+    assert weight == expected
+    assert not result["interrupted"]
+    assert result["epochs"] == 3
+
+
+def test_each_epoch_and_seed_draws_other_batches(tmp_path):
+    weights = {fit_line(Settings(tmp_path / str(seed), seed=seed), epochs=1)[0] for seed in (0, 1)}
+    assert len(weights) == 2
+    drawn = []
+    train_epochs(
+        "draw",
+        2,
+        Settings(tmp_path),
+        {},
+        model := nn.Linear(1, 1),
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        learning_rate=lambda _: 0.1,
+        batches=lambda _: torch.randn(1, 1),
+        update=lambda x: drawn.append(x.item()) or 0.0,
+        evaluate=lambda: 0.0,
+    )
+    assert drawn[0] != drawn[1]
+
+
+def test_resuming_needs_a_checkpoint(tmp_path):
+    with pytest.raises(FileNotFoundError, match="start without --resume"):
+        fit_line(Settings(tmp_path, resume=True))
