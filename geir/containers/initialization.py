@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
+from ..connections import Receptors
 from ..core.neuron import Dynamics
 from ..wrappers import RecurrentMixin
 from .response import Activity, check_materialized, Response, SingleNeuron
@@ -76,6 +77,11 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
     for name, number in (("rate", rate), ("xi", xi)):
         if not (isinstance(number, int | float) and 0 < number < math.inf):
             raise ValueError(f"init_weights: {name} must be positive and finite, got {number!r}.")
+    if any(isinstance(module, Receptors) for module in model.modules()):
+        raise ValueError(
+            "init_weights cannot tell how a neuron responds to each of its receptors; set the weights in Receptors "
+            "yourself, and initialize the other layers one by one."
+        )
     groups = list(_group(model))
     if not groups:
         raise ValueError(

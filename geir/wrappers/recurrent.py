@@ -9,8 +9,10 @@ from torch.nn import functional
 
 from .._runtime.sparse import linear
 from .._runtime.stepper import Feedback, Prepared, Stepper
+from .._util.inputs import AnyInput
 from .._util.state import AnyState, state_type
 from .._util.time_distributed import fold_time
+from .._util.validation import add_inputs, check_input_type
 from ..core.neuron import Dynamics
 from ..core.parameters import setting
 from .wrapper import Wrapper
@@ -39,7 +41,7 @@ class RecurrentMixin(Dynamics):
         hidden_size: Number of neurons.
         autapses: Whether neurons connect to themselves; if not, the diagonal of the recurrent weights stays zero.
         input_weights: Module or tensor of shape (hidden_size, input_size) in place of the dense, randomly
-            initialized connection.
+            initialized connection. For a model with several receptors, a `geir.connections.Receptors`.
         recurrent_weights: The same for the recurrent connection, (hidden_size, hidden_size). A module ignores
             `autapses`.
     """
@@ -96,16 +98,24 @@ class RecurrentMixin(Dynamics):
         matrix = self._mask_autapses(weights) if isinstance(weights, Tensor) else None
         return matrix, super().prepare()
 
-    def transform_input(self, x: Tensor, over_time: bool) -> Tensor:
+    def check_input_type(self, x: AnyInput) -> None:
+        """The types that the model takes are those of the transformed input; see `transform_input`."""
+
+    def transform_input(self, x: AnyInput, over_time: bool) -> AnyInput:
         weights: Any = self.input_weights
         if isinstance(weights, nn.Module):
-            return fold_time(weights, x) if over_time else weights(x)
+            return self._checked(fold_time(weights, x) if over_time else weights(x))
+        check_input_type(type(self).__name__, x, (Tensor,))
         if x.dim() == 0 or x.shape[-1] != self.input_size:
             raise ValueError(
                 f"{type(self).__name__} expected {self.input_size} inputs in the last dimension, got shape "
                 f"{tuple(x.shape)}."
             )
-        return linear(x, weights)
+        return self._checked(linear(x, weights))
+
+    def _checked(self, inputs: AnyInput) -> AnyInput:
+        super().check_input_type(inputs)
+        return inputs
 
     if TYPE_CHECKING:
         # A signature compatible with the step of any model.
@@ -116,10 +126,10 @@ class RecurrentMixin(Dynamics):
         def step(self, x, state, matrix, inner):
             connection = self.recurrent_weights
             feedback = connection(state.z) if matrix is None else functional.linear(state.z.to(matrix.dtype), matrix)
-            z, after = self.inner_step(x + feedback, state.neuron, *inner)
+            z, after = self.inner_step(add_inputs(type(self).__name__, x, feedback), state.neuron, *inner)
             return z, RecurrentState(after, z)
 
-    def inner_step(self, x: Tensor, state: AnyState, *prepared: Any) -> tuple[Tensor, AnyState]:
+    def inner_step(self, x: AnyInput, state: AnyState, *prepared: Any) -> tuple[Tensor, AnyState]:
         """The step of the model without recurrence, given input and feedback added up."""
         return super().step(x, state, *prepared)
 

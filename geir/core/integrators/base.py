@@ -1,13 +1,14 @@
 """The interface of integrators."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 
+from ..._util.inputs import AnyInput
 from ..._util.state import AnyState
 
 # Nested tuples and dictionaries of tensors; every integrator has its own structure.
@@ -20,8 +21,11 @@ class Flow(Protocol):
     dt: float
     structure: frozenset[tuple[int, int]]
 
+    @property
+    def input_types(self) -> tuple[type, ...]: ...
+
     def rest(self) -> AnyState: ...
-    def derivative(self, x: Tensor, state: AnyState) -> AnyState: ...
+    def derivative(self, x: AnyInput, state: AnyState) -> AnyState: ...
     def declared_parameters(self) -> dict[str, Tensor]: ...
 
 
@@ -34,8 +38,20 @@ class Integrator(ABC):
         return ()
 
     @abstractmethod
-    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
+    def advance(self, flow: Flow, x: AnyInput, state: AnyState, coefficients: Coefficients) -> AnyState:
         """The state after `dt`."""
+
+
+def input_names(flow: Flow) -> list[str]:
+    """The name of the input, or the names of the receptors."""
+    kind: Any = flow.input_types[-1]
+    return [f"input_{name}" for name in kind._fields] if issubclass(kind, tuple) else ["input"]
+
+
+def make_input(flow: Flow, values: Sequence[Tensor]) -> AnyInput:
+    """One step of input, given a tensor for each name in `input_names`."""
+    kind = flow.input_types[-1]
+    return kind(*values) if issubclass(kind, tuple) else values[0]
 
 
 def parameter_shape(parameters: Iterable[Tensor]) -> torch.Size:
