@@ -159,6 +159,15 @@ def check_input_type(caller: str, x: AnyInput, types: Sequence[Any]) -> None:
     )
 
 
+def check_one_receptor(caller: str, model: str, types: Sequence[Any]) -> None:
+    """Raise `TypeError` if a model, given by its name and its types of input, does not take a tensor."""
+    if Tensor not in types:
+        raise TypeError(
+            f"{caller} takes models whose input is one tensor, but that of {model} is "
+            f"{' or '.join(kind.__name__ for kind in types)}, one for each receptor."
+        )
+
+
 def add_inputs(caller: str, x: AnyInput, feedback: AnyInput) -> AnyInput:
     """The sum of input and recurrent input of the step of a model, for each receptor.
 

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
+from .._util.validation import check_one_receptor
 from ..connections import Receptors
 from ..core.neuron import Dynamics
 from ..wrappers import RecurrentMixin
@@ -65,7 +66,7 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
 
     Raises:
         TypeError: If `model` is not a module, or `xs` is not a tensor.
-        ValueError: If the model has no spiking neuron or no weights before one, a number is not positive, `xs` is zero
+        ValueError: If the model has no spiking neuron or no weights before one, weights are computed from others, a number is not positive, `xs` is zero
             everywhere or not finite, a lazy module has no weights yet, or a neuron spikes for no input.
 
     >>> import geir
@@ -93,6 +94,9 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
             f"init_weights found no weights before the spiking neurons of {type(model).__name__}; it sets those of "
             "torch.nn.Linear, convolutions and recurrent layers."
         )
+    for group in groups:
+        check_one_receptor("init_weights", type(group.neuron).__name__, group.neuron.input_types)
+        _check_weights(group)
     if xs is not None:
         rate = _mean_square(xs) / float(groups[0].neuron.dt)
     measurements = _Measurements(xi)
@@ -227,6 +231,20 @@ def _is_weighted(module: nn.Module) -> bool:
             f"{type(module).__name__} has no weights yet; call the model once on an example before init_weights."
         )
     return weight.dim() >= 2 or hasattr(module, "targets")
+
+
+def _check_weights(group: _Group) -> None:
+    """Raise `ValueError` if a weight is computed from others, so that setting it would have no effect."""
+    layers: list[Any] = list(group.weighted)
+    if isinstance(group.neuron, RecurrentMixin):
+        layers += [*_connections(group.neuron, "input_weights"), *_connections(group.neuron, "recurrent_weights")]
+    for layer in layers:
+        if not isinstance(layer.weight, nn.Parameter):
+            name = type(group.neuron if isinstance(layer, _Matrix) else layer).__name__
+            raise ValueError(
+                f"init_weights cannot set the weights of {name}, which are no parameter but computed, as by "
+                "constrain_signs or weight_norm; call init_weights first."
+            )
 
 
 def _draw(group: _Group, drive: _Drive, before: Activity, own: Activity) -> None:
