@@ -89,10 +89,9 @@ def unwrap_output(caller: str, x: object) -> Tensor:
     Raises:
         TypeError: If it is not a floating-point tensor.
     """
-    x = unwrap_input(caller, x)
-    if not isinstance(x, Tensor):
-        check_input_type(caller, x, (Tensor,))
-    return x
+    inputs = unwrap_input(caller, x)
+    check_input_type(caller, inputs, (Tensor,))
+    return inputs
 
 
 def unwrap_input(caller: str, x: object) -> AnyInput:
@@ -151,7 +150,9 @@ def check_input_type(caller: str, x: AnyInput, types: Sequence[Any]) -> None:
     given = "a tensor" if isinstance(x, Tensor) else f"{type(x).__name__}({', '.join(x._fields)})"
     taken = [kind for kind in types if kind is not Tensor]
     if not taken:
-        raise TypeError(f"{caller} has one receptor: expected a tensor, got {given}; pass one of its parts, or their sum.")
+        raise TypeError(
+            f"{caller} has one receptor: expected a tensor, got {given}; pass one of its parts, or their sum."
+        )
     parts = ", ".join(f"{name}=..." for name in taken[0]._fields)
     raise TypeError(
         f"{caller} has several receptors: expected {' or '.join(kind.__name__ for kind in types)}, got {given}; pass "

@@ -119,17 +119,17 @@ def constrain_signs(module: nn.Module, inhibitory: bool | Tensor = False, name: 
     cognitive tasks*, 2016, with the magnitude in place of the positive part, whose gradient vanishes at 0.
 
     Args:
-        module: A module with weights of shape (postsynaptic, presynaptic, ...), such as `torch.nn.Linear`,
-            `torch.nn.Conv2d`, or a recurrent neuron.
-        inhibitory: Which presynaptic neurons are inhibitory, boolean, shape (presynaptic,), or for all of them. Default:
-            none.
+        module: A module with weights, such as `torch.nn.Linear`, `torch.nn.Conv2d`, or a recurrent neuron.
+        inhibitory: Which presynaptic neurons are inhibitory, boolean, shape (presynaptic,), for weights of shape
+            (postsynaptic, presynaptic, ...); or one boolean for all. Default: none.
         name: Name of the weights, `recurrent_weights` of a recurrent neuron.
 
     Returns:
         The module.
 
     Raises:
-        TypeError: If `inhibitory` is not boolean, or the module has no parameter of this name.
+        TypeError: If `inhibitory` is not boolean, or the module has no parameter of this name, or it is not of this
+            shape.
         ValueError: If `inhibitory` has another shape; later, if weights of another sign are assigned.
 
     >>> linear = constrain_signs(nn.Linear(5, 3), torch.tensor([False, False, False, True, True]))
@@ -137,21 +137,27 @@ def constrain_signs(module: nn.Module, inhibitory: bool | Tensor = False, name: 
     tensor([ True,  True,  True, False, False])
     """
     weights = getattr(module, name, None)
-    if not isinstance(weights, Tensor) or weights.dim() < 2:
+    if not isinstance(weights, nn.Parameter):
         raise TypeError(
-            f"constrain_signs expected a module with a matrix of weights called {name!r}, got {type(module).__name__}; "
-            "give their name, such as name='recurrent_weights'."
+            f"constrain_signs expected a module with weights called {name!r}, got {type(module).__name__}; give their "
+            "name, such as name='recurrent_weights'."
         )
     inhibitory = torch.as_tensor(inhibitory, device=weights.device)
     if inhibitory.dtype != torch.bool:
         raise TypeError(f"constrain_signs: inhibitory must be boolean, got {inhibitory.dtype}.")
-    if inhibitory.shape not in ((), weights.shape[1:2]):
-        raise ValueError(
-            f"constrain_signs: inhibitory must have shape ({weights.shape[1]},), one value for each presynaptic neuron "
-            f"of {name}, got {tuple(inhibitory.shape)}."
-        )
     signs = torch.where(inhibitory, -1.0, 1.0).to(weights.dtype)
-    signs = signs.expand(weights.shape[1]).reshape(-1, *[1] * (weights.dim() - 2))
+    if inhibitory.dim():
+        if weights.dim() < 2 or getattr(module, "transposed", False) or getattr(module, "groups", 1) != 1:
+            raise TypeError(
+                f"constrain_signs: the weights of {type(module).__name__} do not have the shape (postsynaptic, "
+                "presynaptic, ...); give inhibitory as one boolean, for all neurons."
+            )
+        if inhibitory.shape != weights.shape[1:2]:
+            raise ValueError(
+                f"constrain_signs: inhibitory must have shape ({weights.shape[1]},), one value for each presynaptic "
+                f"neuron of {name}, got {tuple(inhibitory.shape)}."
+            )
+        signs = signs.reshape(-1, *[1] * (weights.dim() - 2))
     with torch.no_grad():
         weights.copy_(signs * weights.abs())
     parametrize.register_parametrization(module, name, _Signs(signs))

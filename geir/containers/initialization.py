@@ -66,8 +66,9 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
 
     Raises:
         TypeError: If `model` is not a module, or `xs` is not a tensor.
-        ValueError: If the model has no spiking neuron or no weights before one, weights are computed from others, a number is not positive, `xs` is zero
-            everywhere or not finite, a lazy module has no weights yet, or a neuron spikes for no input.
+        ValueError: If the model has no spiking neuron or no weights before one, it has `Receptors`, weights are computed
+            from others, a number is not positive, `xs` is zero everywhere or not finite, a lazy module has no weights
+            yet, or a neuron spikes for no input.
 
     >>> import geir
     >>> model = geir.SequentialState(nn.Linear(100, 50), geir.LIF(), nn.Linear(50, 10), geir.LI(), lift=True)

@@ -36,7 +36,8 @@ class Dynamics(Declared, ABC, Generic[State]):
     ``input_types = (ConductanceInput,)``.
     """
 
-    input_types: ClassVar[tuple[type, ...]] = (Tensor,)
+    # Of any type, because named tuples are accessed by name.
+    input_types: ClassVar[tuple[Any, ...]] = (Tensor,)
     dt: float = setting(
         default=1e-3,
         accepts=numbers.Real,
@@ -130,8 +131,8 @@ class Dynamics(Declared, ABC, Generic[State]):
             `record_states` the states after every step, each part of shape (time, ...).
 
         Raises:
-            TypeError: If `xs` is not a floating-point tensor or what the model's `input_types` says, or `state` is not a
-                state of this model.
+            TypeError: If `xs` is not a floating-point tensor or of the model's `input_types`, or `state` is not a state
+                of this model.
             ValueError: If `xs` has no time dimension, the shapes of its parts differ, or a part of `state` or a
                 parameter does not fit one step of input.
         """

@@ -154,9 +154,7 @@ def count(model: nn.Module, xs: Tensor, state: object = None, target: str | Ener
     return counts if energies is None else replace(counts, energy=_estimate(counts, energies), source=energies.source)
 
 
-def record_energy(
-    model: nn.Module, xs: Tensor, target: str | EnergyModel, state: object = None
-) -> tuple[Any, Tensor]:
+def record_energy(model: nn.Module, xs: Tensor, target: str | EnergyModel, state: object = None) -> tuple[Any, Tensor]:
     """Run a network and estimate its energy on a target, with gradients, for a loss.
 
     The estimate is that of `count`. Its gradient with respect to a spike is the energy of the synaptic operations that

@@ -45,8 +45,8 @@ class ReceptorLIF(IntegrateAndFire[ReceptorLIFState]):
     v_\text{th}` the neuron spikes and :math:`v` is reset. Potentials are in mV, conductances in units of the leak's.
 
     Reference: N. Brunel & X.-J. Wang, *Effects of neuromodulation in a cortical network model of object working memory
-    dominated by recurrent inhibition*, 2001, with its parameters of pyramidal cells. There, each NMDA synapse saturates;
-    here, the inputs of all synapses add up.
+    dominated by recurrent inhibition*, 2001, with its parameters of pyramidal cells. There, each NMDA synapse
+    saturates; here, the inputs of all synapses add up.
 
     Args:
         integrator: Numerical method that advances the state by `dt`; the default is stable at any conductance.
@@ -73,9 +73,7 @@ class ReceptorLIF(IntegrateAndFire[ReceptorLIFState]):
         return ReceptorLIFState(v=self.v_rest, g_ampa=closed, g_nmda=closed, rise=closed, g_gaba=closed)
 
     def receive(self, x: ReceptorInput, state: ReceptorLIFState) -> ReceptorLIFState:
-        return state._replace(
-            g_ampa=state.g_ampa + x.ampa, rise=state.rise + x.nmda, g_gaba=state.g_gaba + x.gaba
-        )
+        return state._replace(g_ampa=state.g_ampa + x.ampa, rise=state.rise + x.nmda, g_gaba=state.g_gaba + x.gaba)
 
     def derivative(self, x: ReceptorInput, state: ReceptorLIFState) -> ReceptorLIFState:
         v, g_ampa, g_nmda, rise, g_gaba = state

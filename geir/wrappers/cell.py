@@ -33,9 +33,10 @@ class CellMixin(Dynamics):
             Output, shape (...), in the dtype of the input, and the state after the step.
 
         Raises:
-            TypeError: If `xs` is not a floating-point tensor or what the model's `input_types` says, or `state` is not a
-                state of this model.
-            ValueError: If the shapes of the parts of `xs` differ, or a part of `state` or a parameter does not fit the input.
+            TypeError: If `xs` is not a floating-point tensor or of the model's `input_types`, or `state` is not a state
+                of this model.
+            ValueError: If the shapes of the parts of `xs` differ, or a part of `state` or a parameter does not fit the
+                input.
         """
         if (result := run_directly(self, xs, state)) is not None:
             return result

@@ -5,8 +5,8 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 from .._runtime.stepper import Prepared
-from .._util.precision import widen
 from .._util.inputs import AnyInput
+from .._util.precision import widen
 from .._util.state import AnyState, potential, with_potential
 from ..core.parameters import setting
 from .cell import CellMixin

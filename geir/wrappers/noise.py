@@ -7,8 +7,8 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
-from .._util.precision import widen
 from .._util.inputs import AnyInput
+from .._util.precision import widen
 from .._util.state import AnyState, potential, state_type, with_potential
 from ..core.parameters import Parameter, parameter, setting
 from ._random import WichmannHill

@@ -77,7 +77,8 @@ def test_recurrent_weights_keep_their_signs_in_the_kernel_as_in_the_reference():
         zs.sum().backward()
         results.append([zs, *(p.grad.clone() for p in neuron.parameters())])
     close(results[0], results[1], 1e-4)
-    assert (neuron.recurrent_weights[:, :3] >= 0).all() and (neuron.recurrent_weights[:, 3] <= 0).all()
+    assert (neuron.recurrent_weights[:, :3] >= 0).all()
+    assert (neuron.recurrent_weights[:, 3] <= 0).all()
 
 
 def test_wrong_signs_are_refused_with_the_cure():
@@ -87,6 +88,11 @@ def test_wrong_signs_are_refused_with_the_cure():
         constrain_signs(nn.Linear(2, 3), torch.ones(2))
     with pytest.raises(ValueError, match=r"shape \(2,\), one value for each presynaptic neuron of weight, got \(3,\)"):
         constrain_signs(nn.Linear(2, 3), torch.ones(3).bool())
+    with pytest.raises(TypeError, match="weights of ConvTranspose2d do not have the shape .*; give inhibitory as one"):
+        constrain_signs(nn.ConvTranspose2d(2, 2, 3), torch.ones(2).bool())
+    sparse = constrain_signs(geir.connections.SparseLinear(5, 4, connection_probability=0.5), inhibitory=True)
+    assert (sparse.weight <= 0).all()
+    assert (sparse(torch.ones(5)) <= sparse.bias).all()
     linear = constrain_signs(nn.Linear(2, 3))
     with pytest.raises(ValueError, match="got 6 weights of the other sign"):
         linear.weight = -torch.ones(3, 2)

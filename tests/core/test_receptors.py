@@ -88,7 +88,9 @@ def test_receptor_lif_follows_its_equations():
     dt, substeps, size = 0.1e-3, 4, 400
     xs = torch.zeros(3, size, dtype=torch.float64)
     xs[0, 250], xs[1, 20], xs[2, 330] = 2.0, 2.0, 0.5  # AMPA, NMDA, GABA
-    _, state = ReceptorLIF(dt=dt, v_th=1e9, record_states=True, integrator=geir.RungeKutta4()).double()(ReceptorInput(*xs))
+    _, state = ReceptorLIF(dt=dt, v_th=1e9, record_states=True, integrator=geir.RungeKutta4()).double()(
+        ReceptorInput(*xs)
+    )
 
     def slopes(v, ampa, nmda, rise, gaba):
         block = 1 + math.exp(-0.062 * v) / 3.57
@@ -136,8 +138,13 @@ def test_cells_containers_and_recurrence_take_receptors():
         z, state = cell(inputs, state)
         outputs.append(z)
     close(zs, torch.stack(outputs), 1e-5)
-    close(zs, geir.neurons.CobaLIFRecurrent(
-        5, 4, input_weights=first, recurrent_weights=second, unroll=geir.reference)(spikes)[0], 1e-5)
+    close(
+        zs,
+        geir.neurons.CobaLIFRecurrent(5, 4, input_weights=first, recurrent_weights=second, unroll=geir.reference)(
+            spikes
+        )[0],
+        1e-5,
+    )
 
     expected = geir.CobaLIF()(geir.ConductanceInput(first.exc(spikes), first.inh(spikes)))[0]
     for model in (
@@ -166,7 +173,12 @@ def test_compiled_and_exported_models_take_receptors():
 
 WRONG = [
     (Gated(), torch.zeros(5, 2), TypeError, r"several receptors: expected GateInput, got a tensor; pass GateInput\("),
-    (geir.LIF(), GateInput(torch.zeros(5), torch.zeros(5)), TypeError, "has one receptor: expected a tensor, got GateI"),
+    (
+        geir.LIF(),
+        GateInput(torch.zeros(5), torch.zeros(5)),
+        TypeError,
+        "has one receptor: expected a tensor, got GateI",
+    ),
     (geir.LIF(), geir.neurons.LIFState(torch.zeros(5), torch.zeros(5)), TypeError, "expected a tensor, got LIFState"),
     (geir.CobaLIF(), GateInput(torch.zeros(5), torch.zeros(5)), TypeError, "Tensor or ConductanceInput, got GateInput"),
     (Gated(), GateInput(torch.zeros(5, 2), torch.zeros(5, 3)), ValueError, r"gate has shape \(5, 3\).*zeros_like"),
@@ -195,7 +207,10 @@ def receptors():
 
 
 ONE_INPUT = {
-    "explore": (lambda: geir.plot.explore(Gated()), "explore takes models whose input is one tensor, but that of Gated"),
+    "explore": (
+        lambda: geir.plot.explore(Gated()),
+        "explore takes models whose input is one tensor, but that of Gated",
+    ),
     "f_i_curve": (lambda: geir.plot.f_i_curve(Gated()), "Gated has several receptors"),
     "init_weights": (
         lambda: geir.init_weights(geir.SequentialState(nn.Linear(3, 2), Gated(), lift=True)),

@@ -27,9 +27,9 @@ class Program(NamedTuple):
     """A step and its vector-Jacobian product: two straight lines of elementwise operations in one list.
 
     Inputs are `x`, or one for each receptor, the parts of the state and the constants (parameters, buffers and
-    prepared values, which do not change over time), by their names. Those of `backward` are also `grad_z`, the gradient of the output,
-    and ``grad_NAME``, the gradient of the next state. All names are valid identifiers in every language that
-    programs are printed in.
+    prepared values, which do not change over time), by their names. Those of `backward` are also `grad_z`, the
+    gradient of the output, and ``grad_NAME``, the gradient of the next state. All names are valid identifiers in
+    every language that programs are printed in.
     """
 
     real: str  # dtype of the arithmetic

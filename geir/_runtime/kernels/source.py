@@ -1,6 +1,6 @@
 """The source code of a model's kernels, for documentation and tests."""
 
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -12,8 +12,7 @@ from .program_cache import prepare_run
 
 
 class _Model(Steppable, Protocol):
-    @property
-    def input_types(self) -> tuple[type, ...]: ...
+    input_types: ClassVar[tuple[Any, ...]]
 
     def state_dtype(self, x: Tensor) -> torch.dtype: ...
 

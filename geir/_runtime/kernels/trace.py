@@ -87,7 +87,9 @@ def trace(
 
     def trace_twice() -> TracedProgram:
         # In two shapes and with two numbers, to detect a shape or the value of a tensor that entered as a constant.
-        first, second = (_trace_at(pure, state, identifiers, dtypes, dtype, shape, input_type) for shape in ((2,), (1, 3)))
+        first, second = (
+            _trace_at(pure, state, identifiers, dtypes, dtype, shape, input_type) for shape in ((2,), (1, 3))
+        )
         if first != second:
             raise NotFusableError(
                 "its step depends on the shape of its input, or lets Python read the data of a tensor"
@@ -210,7 +212,9 @@ def _trace_at(
         raise NumberNeededError(symbols.needed)
     # Numbers never need a gradient.
     backward += [0.0] * len(identifiers)
-    program = Program(real, names.states, [*names.constants, *identifiers], recorder.lines, forward, backward, names.inputs)
+    program = Program(
+        real, names.states, [*names.constants, *identifiers], recorder.lines, forward, backward, names.inputs
+    )
     return _prune(program.fuse_multiply_add(), symbols.constants)
 
 

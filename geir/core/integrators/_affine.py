@@ -93,9 +93,9 @@ def linear_system(flow: Flow) -> LinearSystem:
     inputs = range(-len(input_names(flow)), 0)
     no_input = make_input(flow, [zero] * len(inputs))
     constant = flow.derivative(no_input, silent)
-    columns = {
-        j: flow.derivative(no_input, silent._replace(**{name: one})) for j, name in enumerate(rest._fields)
-    } | {j: flow.derivative(_unit_input(flow, j, zero, one), silent) for j in inputs}
+    columns = {j: flow.derivative(no_input, silent._replace(**{name: one})) for j, name in enumerate(rest._fields)} | {
+        j: flow.derivative(_unit_input(flow, j, zero, one), silent) for j in inputs
+    }
     rates: Terms = {}
     drives: Terms = {}
     for k, source in sorted(flow.structure):

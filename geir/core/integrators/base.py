@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -18,11 +18,9 @@ Coefficients = Any
 class Flow(Protocol):
     """The interface of a differential equation: its derivative, resting state, step size and parameters."""
 
+    input_types: ClassVar[tuple[Any, ...]]
     dt: float
     structure: frozenset[tuple[int, int]]
-
-    @property
-    def input_types(self) -> tuple[type, ...]: ...
 
     def rest(self) -> AnyState: ...
     def derivative(self, x: AnyInput, state: AnyState) -> AnyState: ...
@@ -44,14 +42,14 @@ class Integrator(ABC):
 
 def input_names(flow: Flow) -> list[str]:
     """The name of the input, or the names of the receptors."""
-    kind: Any = flow.input_types[-1]
-    return [f"input_{name}" for name in kind._fields] if issubclass(kind, tuple) else ["input"]
+    kind = flow.input_types[-1]
+    return ["input"] if kind is Tensor else [f"input_{name}" for name in kind._fields]
 
 
 def make_input(flow: Flow, values: Sequence[Tensor]) -> AnyInput:
     """One step of input, given a tensor for each name in `input_names`."""
     kind = flow.input_types[-1]
-    return kind(*values) if issubclass(kind, tuple) else values[0]
+    return values[0] if kind is Tensor else kind(*values)
 
 
 def parameter_shape(parameters: Iterable[Tensor]) -> torch.Size:

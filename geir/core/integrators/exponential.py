@@ -32,9 +32,7 @@ class ExponentialEuler(Integrator):
             # PyTorch cannot save what `vjp` leaves in an exported model.
             zero = torch.zeros_like(getattr(rest, name))
             no_input = make_input(flow, [zero] * len(input_names(flow)))
-            _, decay = _slope_and_decay(
-                flow, no_input, rest, name, forward_mode=torch.compiler.is_compiling()
-            )
+            _, decay = _slope_and_decay(flow, no_input, rest, name, forward_mode=torch.compiler.is_compiling())
             return flow.dt * phi1(flow.dt * decay)
 
         return type(rest)(*map(gain, rest._fields))
