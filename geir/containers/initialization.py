@@ -66,7 +66,7 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
 
     Raises:
         TypeError: If `model` is not a module, or `xs` is not a tensor.
-        ValueError: If the model has no spiking neuron or no weights before one, it has `Receptors`, weights are computed
+        ValueError: If the model has no spiking neuron or no weights before one, or `Receptors`, weights are computed
             from others, a number is not positive, `xs` is zero everywhere or not finite, a lazy module has no weights
             yet, or a neuron spikes for no input.
 

@@ -9,6 +9,7 @@ from torch.nn import functional
 
 from .._runtime.sparse import linear
 from .._runtime.stepper import Feedback, Prepared, Stepper
+from .._util.attributes import derived_attribute
 from .._util.inputs import AnyInput
 from .._util.state import AnyState, state_type
 from .._util.time_distributed import fold_time
@@ -98,8 +99,13 @@ class RecurrentMixin(Dynamics):
         matrix = self._mask_autapses(weights) if isinstance(weights, Tensor) else None
         return matrix, super().prepare()
 
+    @derived_attribute
+    def input_types(self) -> tuple[type, ...]:
+        """A tensor, the input of `input_weights`, whatever the input of the neuron is."""
+        return (Tensor,)
+
     def check_input_type(self, x: AnyInput) -> None:
-        """The types that the model takes are those of the transformed input; see `transform_input`."""
+        """Input of any type is passed to `input_weights`; what these return is checked in `transform_input`."""
 
     def transform_input(self, x: AnyInput, over_time: bool) -> AnyInput:
         weights: Any = self.input_weights
@@ -114,7 +120,7 @@ class RecurrentMixin(Dynamics):
         return self._checked(linear(x, weights))
 
     def _checked(self, inputs: AnyInput) -> AnyInput:
-        super().check_input_type(inputs)
+        check_input_type(type(self).__name__, inputs, super().input_types)
         return inputs
 
     if TYPE_CHECKING:

@@ -156,6 +156,14 @@ def test_cells_containers_and_recurrence_take_receptors():
         close(model(spikes)[0], expected, 1e-5)
 
 
+def test_wrappers_around_recurrent_neurons_pass_any_input_to_its_weights():
+    recurrent = geir.Recurrent(Gated(), 3, 2, input_weights=receptors(), recurrent_weights=receptors(2))
+    neuron = geir.Refractory(recurrent, unroll=geir.reference)
+    assert neuron(torch.rand(10, 1, 3))[0].shape == (10, 1, 2)
+    with pytest.raises(TypeError, match="Recurrent has several receptors: expected GateInput, got a tensor"):
+        geir.Refractory(geir.Recurrent(Gated(), 3, 2))(torch.rand(10, 1, 3))
+
+
 def test_one_model_may_alternate_between_its_types_of_input():
     neuron, xs = geir.CobaLIF(), torch.rand(30, 2, 3)
     both = geir.ConductanceInput(xs, xs / 2)
@@ -202,8 +210,8 @@ def test_wrong_input_is_refused_with_its_cure(neuron, xs, error, message):
         neuron(xs)
 
 
-def receptors():
-    return Receptors(GateInput, current=nn.Linear(3, 2), gate=nn.Linear(3, 2))
+def receptors(inputs=3):
+    return Receptors(GateInput, current=nn.Linear(inputs, 2), gate=nn.Linear(inputs, 2))
 
 
 ONE_INPUT = {
