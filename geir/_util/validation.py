@@ -147,7 +147,7 @@ def check_input_type(caller: str, x: AnyInput, types: Sequence[Any]) -> None:
     """Raise `TypeError` unless the input is of one of the types that a model takes."""
     if type(x) in types or (isinstance(x, Tensor) and Tensor in types):
         return
-    given = "a tensor" if isinstance(x, Tensor) else f"{type(x).__name__}({', '.join(x._fields)})"
+    given = "a tensor" if isinstance(x, Tensor) else f"{type(x).__name__}({', '.join(getattr(x, '_fields', ()))})"
     taken = [kind for kind in types if kind is not Tensor]
     if not taken:
         raise TypeError(

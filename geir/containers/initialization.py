@@ -56,7 +56,8 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
 
     Args:
         model: The network; its weights are changed in place.
-        xs: Typical input over time, spikes or currents. Its mean square, divided by `dt`, is used as `rate`.
+        xs: Typical input over time, spikes or currents. Its mean square, divided by `dt`, is used as `rate`. It is needed
+            for input that is much stronger than spikes, such as images in [0, 1] that are shown as currents.
         rate: Rate of the input spikes, in Hz, if `xs` is not given.
         xi: Distance to threshold in standard deviations of the potential, :math:`\xi`. Smaller values make the layers
             fire more.
@@ -225,7 +226,9 @@ def _outer_modules(module: nn.Module) -> Iterator[nn.Module]:
 def _is_weighted(module: nn.Module) -> bool:
     """Whether a module is a linear or convolutional layer, in PyTorch or in geir, or one that is built like it."""
     weight = module._parameters.get("weight")
-    if weight is None or isinstance(module, (nn.Embedding, nn.PReLU, *_NORMS)):
+    if weight is None and "weight" not in module._buffers:
+        weight = getattr(module, "weight", None)  # computed, which `_check_weights` refuses
+    if not isinstance(weight, Tensor) or isinstance(module, (nn.Embedding, nn.PReLU, *_NORMS)):
         return False
     if isinstance(weight, nn.UninitializedParameter):
         raise ValueError(

@@ -13,7 +13,7 @@ from .._util.attributes import derived_attribute
 from .._util.inputs import AnyInput
 from .._util.state import AnyState, state_type
 from .._util.time_distributed import fold_time
-from .._util.validation import add_inputs, check_input_type
+from .._util.validation import add_inputs, check_input_type, unwrap_input
 from ..core.neuron import Dynamics
 from ..core.parameters import setting
 from .wrapper import Wrapper
@@ -120,8 +120,9 @@ class RecurrentMixin(Dynamics):
         return self._checked(linear(x, weights))
 
     def _checked(self, inputs: AnyInput) -> AnyInput:
-        check_input_type(type(self).__name__, inputs, super().input_types)
-        return inputs
+        name = type(self).__name__
+        check_input_type(name, inputs, super().input_types)
+        return inputs if isinstance(inputs, Tensor) else unwrap_input(name, inputs)
 
     if TYPE_CHECKING:
         # A signature compatible with the step of any model.

@@ -62,7 +62,7 @@ class Exact(Integrator):
         return ExactCoefficients(named(propagator), named(forcing))
 
     def advance(self, flow: Flow, x: AnyInput, state: AnyState, coefficients: ExactCoefficients) -> AnyState:
-        inputs = dict(zip(input_names(flow), (x,) if isinstance(x, Tensor) else x, strict=True))
+        inputs = {"input": x} if isinstance(x, Tensor) else dict(zip(input_names(flow), x, strict=True))
         terms: dict[str, list[Tensor]] = {name: [] for name in state._fields}
         for (part, source), weight in coefficients.propagator.items():
             terms[part].append(weight * getattr(state, source))
