@@ -42,11 +42,14 @@ class Receptors(nn.Module):
         wrong = [name for name, module in modules.items() if name not in fields or not isinstance(module, nn.Module)]
         missing = [name for name in self.kind._fields if name not in modules]
         if wrong or missing:
-            names = ", ".join(missing or wrong)
-            problem = "is missing" if missing else "is not a receptor" if wrong[0] not in fields else "is no module"
+            name = (missing or wrong)[0]
+            if missing:
+                problem = "is missing; where nothing arrives, use a torch.nn.Linear with weights 0"
+            else:
+                problem = "is not a receptor; leave it out" if name not in fields else "is not a module"
             raise TypeError(
-                f"Receptors({kind.__name__}) needs a module for each of {', '.join(self.kind._fields)}; {names} "
-                f"{problem}. Where nothing arrives, use a torch.nn.Linear with weights 0."
+                f"Receptors({kind.__name__}) needs a module for each of {', '.join(self.kind._fields)}; {name} "
+                f"{problem}."
             )
         for name in self.kind._fields:
             self.add_module(name, modules[name])

@@ -56,8 +56,8 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
 
     Args:
         model: The network; its weights are changed in place.
-        xs: Typical input over time, spikes or currents. Its mean square, divided by `dt`, is used as `rate`. It is needed
-            for input that is much stronger than spikes, such as images in [0, 1] that are shown as currents.
+        xs: Typical input over time, spikes or currents. Its mean square, divided by `dt`, is used as `rate`. Needed for
+            input that is much stronger than spikes, such as images in [0, 1] shown as currents.
         rate: Rate of the input spikes, in Hz, if `xs` is not given.
         xi: Distance to threshold in standard deviations of the potential, :math:`\xi`. Smaller values make the layers
             fire more.

@@ -29,7 +29,7 @@ def test_wrong_receptors_are_refused_with_the_cure():
     for modules, message in (
         ({"exc": nn.Linear(3, 2)}, "a module for each of exc, inh; inh is missing"),
         ({"exc": nn.Linear(3, 2), "inh": nn.Linear(3, 2), "nmda": nn.Linear(3, 2)}, "nmda is not a receptor"),
-        ({"exc": nn.Linear(3, 2), "inh": torch.zeros(2, 3)}, "inh is no module"),
+        ({"exc": nn.Linear(3, 2), "inh": torch.zeros(2, 3)}, "inh is not a module"),
     ):
         with pytest.raises(TypeError, match=message):
             Receptors(geir.ConductanceInput, **modules)
