@@ -209,7 +209,8 @@ def page(name: str) -> str:
 
 def is_interactive(name: str) -> bool:
     """Whether a model has an interactive page: its neurons do not influence each other, and it has one input."""
-    return pictures.example(MODELS[name]).elementwise and torch.Tensor in MODELS[name].input_types
+    neuron = pictures.example(MODELS[name])
+    return neuron.elementwise and torch.Tensor in neuron.input_types
 
 
 def frame(name: str) -> str:
