@@ -63,12 +63,24 @@ class RecurrentMixin(Dynamics):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_receptors()
         given = self.recurrent_weights
         self._register_weights("input_weights", self.input_size)
         self._register_weights("recurrent_weights", self.hidden_size)
         if self.recurrent_weights is not given and isinstance(self.recurrent_weights, Tensor):
             with torch.no_grad():
                 self.recurrent_weights.copy_(self._mask_autapses(self.recurrent_weights))
+
+    def _check_receptors(self) -> None:
+        """Raise `TypeError` if the model takes no tensor, which weights that are a matrix return."""
+        types = super().input_types
+        modules = isinstance(self.input_weights, nn.Module) and isinstance(self.recurrent_weights, nn.Module)
+        if Tensor not in types and not modules:
+            receptors = ", ".join((types[0].__name__, *(f"{name}=..." for name in types[0]._fields)))
+            raise TypeError(
+                f"{type(self).__name__} has several receptors, so its weights must say which they reach; make "
+                f"input_weights and recurrent_weights Receptors({receptors})."
+            )
 
     def _register_weights(self, name: str, fan_in: int) -> None:
         given, shape = getattr(self, name), (self.hidden_size, fan_in)

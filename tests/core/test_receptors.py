@@ -160,8 +160,12 @@ def test_wrappers_around_recurrent_neurons_pass_any_input_to_its_weights():
     recurrent = geir.Recurrent(Gated(), 3, 2, input_weights=receptors(), recurrent_weights=receptors(2))
     neuron = geir.Refractory(recurrent, unroll=geir.reference)
     assert neuron(torch.rand(10, 1, 3))[0].shape == (10, 1, 2)
+    message = r"Recurrent has several receptors, so its weights .* Receptors\(GateInput, current=..., gate=...\)"
+    with pytest.raises(TypeError, match=message):
+        geir.Recurrent(Gated(), 3, 2)
+    neuron = geir.Recurrent(Gated(), 3, 2, input_weights=nn.Linear(3, 2), recurrent_weights=receptors(2))
     with pytest.raises(TypeError, match="Recurrent has several receptors: expected GateInput, got a tensor"):
-        geir.Refractory(geir.Recurrent(Gated(), 3, 2))(torch.rand(10, 1, 3))
+        neuron(torch.rand(10, 1, 3))
 
 
 def test_one_model_may_alternate_between_its_types_of_input():
@@ -195,7 +199,11 @@ WRONG = [
     (Gated(), GateInput(torch.zeros(5), torch.zeros(5).double()), TypeError, r"float64, but GateInput.current is"),
     (
         geir.Recurrent(
-            Gated(), 2, 3, input_weights=Receptors(GateInput, current=nn.Linear(2, 3), gate=nn.Linear(2, 4))
+            Gated(),
+            2,
+            3,
+            input_weights=Receptors(GateInput, current=nn.Linear(2, 3), gate=nn.Linear(2, 4)),
+            recurrent_weights=nn.Identity(),
         ),
         torch.zeros(5, 1, 2),
         ValueError,
