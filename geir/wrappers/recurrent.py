@@ -73,7 +73,8 @@ class RecurrentMixin(Dynamics):
 
     def _check_receptors(self) -> None:
         """Raise `TypeError` if the model takes no tensor, which weights that are a matrix return."""
-        types = super().input_types
+        # Stored, because `torch.compile` cannot trace an attribute of `super()`.
+        self._inner_input_types = types = super().input_types
         modules = isinstance(self.input_weights, nn.Module) and isinstance(self.recurrent_weights, nn.Module)
         if Tensor not in types and not modules:
             receptors = ", ".join((types[0].__name__, *(f"{name}=..." for name in types[0]._fields)))
@@ -133,7 +134,7 @@ class RecurrentMixin(Dynamics):
 
     def _checked(self, inputs: AnyInput) -> AnyInput:
         name = type(self).__name__
-        check_input_type(name, inputs, super().input_types)
+        check_input_type(name, inputs, self._inner_input_types)
         return inputs if isinstance(inputs, Tensor) else unwrap_input(name, inputs)
 
     if TYPE_CHECKING:

@@ -149,13 +149,6 @@ class Wrapper(Composite, Dynamics, ABC):
     def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         return self.neuron.initial_state(x, dtype or self.state_dtype(x))
 
-    def check_input_type(self, x: AnyInput) -> None:
-        # A wrapper that has receptors of its own, such as conductances, declares them.
-        if type(self).input_types is Wrapper.input_types:
-            self.neuron.check_input_type(x)
-        else:
-            super().check_input_type(x)
-
     def check_parameters(self, x: Tensor) -> None:
         super().check_parameters(x)
         self.neuron.check_parameters(x)

@@ -156,7 +156,7 @@ def test_cells_containers_and_recurrence_take_receptors():
         close(model(spikes)[0], expected, 1e-5)
 
 
-def test_wrappers_around_recurrent_neurons_pass_any_input_to_its_weights():
+def test_wrappers_around_recurrent_neurons_take_the_input_of_its_weights():
     recurrent = geir.Recurrent(Gated(), 3, 2, input_weights=receptors(), recurrent_weights=receptors(2))
     neuron = geir.Refractory(recurrent, unroll=geir.reference)
     assert neuron(torch.rand(10, 1, 3))[0].shape == (10, 1, 2)
