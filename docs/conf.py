@@ -213,8 +213,9 @@ def page(name: str) -> str:
 
 
 def is_interactive(name: str) -> bool:
-    """Whether a model has an interactive page: its neurons do not influence each other."""
-    return pictures.example(MODELS[name]).elementwise
+    """Whether a model has an interactive page: its neurons do not influence each other, and it has one input."""
+    neuron = pictures.example(MODELS[name])
+    return neuron.elementwise and torch.Tensor in neuron.input_types
 
 
 def frame(name: str) -> str:

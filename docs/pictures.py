@@ -3,7 +3,7 @@
 import inspect
 import re
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.pyplot as plt
 import torch
@@ -88,8 +88,11 @@ def example(model: type[geir.Dynamics]) -> geir.Dynamics:
     return model(*(arguments[name] for name in required))
 
 
-def to_first_compartment(neuron: geir.Dynamics, xs: Tensor) -> Tensor:
-    """The input of a neuron, shape (time,), as input of its first compartment if it has several."""
+def as_input(neuron: geir.Dynamics, xs: Tensor) -> Any:
+    """The input of a neuron, shape (time,), as input of its first compartment, or of all of its receptors."""
+    if torch.Tensor not in neuron.input_types:
+        receptors: Any = neuron.input_types[0]
+        return receptors(*(xs for _ in receptors._fields))
     return xs[:, None] * torch.eye(neuron.hidden_size)[0] if hasattr(neuron, "hidden_size") else xs
 
 
@@ -106,7 +109,7 @@ def typical_input(neuron: geir.Dynamics, seconds: float = 0.2) -> Tensor:
     if not neuron.spiking:
         return xs
     for gain in (2 ** (k / 4) for k in range(-24, 40)):
-        zs, _ = neuron(to_first_compartment(neuron, gain * xs))
+        zs, _ = neuron(as_input(neuron, gain * xs))
         if zs.sum() >= MIN_SPIKES:
             return round(gain, 2) * xs
     raise AssertionError(f"{type(neuron).__name__} does not spike for any strength of input.")
@@ -118,7 +121,7 @@ def response(neuron: geir.Dynamics) -> Figure:
     torch.manual_seed(0)
     with torch.no_grad():
         xs = typical_input(neuron)
-        zs, states = neuron(to_first_compartment(neuron, xs))
+        zs, states = neuron(as_input(neuron, xs))
     variables = [variable for variable in state_variables(states) if "generator" not in variable.name]
     # The membrane potential comes first.
     variables.sort(key=lambda variable: variable.short_name != "v")

@@ -61,6 +61,7 @@ from .containers import (
     SequentialState as SequentialState,
 )
 from .core import (
+    ConductanceInput as ConductanceInput,
     Dynamics as Dynamics,
     Euler as Euler,
     Exact as Exact,

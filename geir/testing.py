@@ -6,6 +6,7 @@
 
 import copy
 import io
+import itertools
 import pickle
 import random
 from collections.abc import Callable
@@ -16,6 +17,7 @@ from torch import nn, Tensor
 from torch.func import functional_call, vmap
 
 from ._runtime.kernels import reference
+from ._util.inputs import AnyInput, first_receptor, map_input, unbind_time
 from ._util.state import AnyState, leaves, map_state
 from .core.integrators import Exact
 from .core.neuron import Dynamics, Neuron
@@ -45,50 +47,76 @@ def check_neuron(neuron: Dynamics, compiled: bool = False) -> None:
         hint = f"; call it: {neuron.__name__}()" if isinstance(neuron, type) else ""
         raise TypeError(f"check_neuron expected a neuron such as geir.LIF(), got {neuron!r}{hint}.")
     neuron = copy.deepcopy(neuron).double()
-    xs = strong_input(copy.deepcopy(neuron))
-    for check in (*CHECKS, check_compiles) if compiled else CHECKS:
-        try:
-            check(neuron, xs)
-        except Exception as error:
-            detail = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-            promise = (check.__doc__ or check.__name__).splitlines()[0].rstrip(".")
-            raise AssertionError(f"{type(neuron).__name__} breaks the contract: {promise}: {detail}") from error
+    for input_type in neuron.input_types:
+        xs = strong_input(copy.deepcopy(neuron), input_type=input_type)
+        for check in (*CHECKS, check_compiles) if compiled else CHECKS:
+            try:
+                check(neuron, xs)
+            except Exception as error:
+                detail = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+                promise = (check.__doc__ or check.__name__).splitlines()[0].rstrip(".")
+                given = "" if isinstance(xs, Tensor) else f" with input {input_type.__name__}"
+                name = type(neuron).__name__
+                raise AssertionError(f"{name}{given} breaks the contract: {promise}: {detail}") from error
 
 
-def strong_input(neuron: Dynamics, seed: int = 0) -> Tensor:
+def strong_input(neuron: Dynamics, seed: int = 0, input_type: Any = None) -> AnyInput:
     """Random input that makes a spiking neuron spike often, but not in every step.
 
+    Args:
+        neuron: The neuron.
+        seed: Of the random numbers.
+        input_type: One of the neuron's types of input. Default: the first.
+
     Returns:
-        Input, float64, shape (time, batch, neurons).
+        Input, float64, shape (time, batch, neurons), or a named tuple with one for each receptor. If equal input to all
+        receptors does not make the neuron spike, that to all but one is weaker.
 
     Raises:
         AssertionError: If no strength of input does so.
     """
     generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(STEPS, BATCH, SIZE, generator=generator, dtype=torch.float64)
+
+    def noise() -> Tensor:
+        return torch.rand(STEPS, BATCH, SIZE, generator=generator, dtype=torch.float64)
+
+    input_type = input_type or neuron.input_types[0]
+    if input_type is not Tensor:
+        receptors = input_type._fields
+        patterns = [input_type(*(noise() for _ in receptors))]
+        # Receptors may inhibit the neuron.
+        patterns += [
+            input_type(
+                *(part if name == strongest else part / 10 for name, part in zip(receptors, patterns[0], strict=True))
+            )
+            for strongest in receptors
+        ]
+    else:
+        patterns = [noise()]
     if not neuron.spiking:
-        return noise
+        return patterns[0]
     with torch.no_grad():
         # A model with a small time step spikes at most once per neuron in this time.
-        for lowest_rate in (0.03, 0.01):
+        for lowest_rate, pattern in itertools.product((0.03, 0.01), patterns):
             for gain in (2.0**k for k in range(-4, 12)):
-                zs, _ = neuron(gain * noise)
+                xs = map_input(lambda part, gain=gain: gain * part, pattern)
+                zs, _ = neuron(xs)
                 if lowest_rate < zs.mean() < 0.9:
-                    return gain * noise
+                    return xs
     raise AssertionError(
         f"{type(neuron).__name__} is silent or spikes in almost every step, for input of any strength "
         "from 1/16 to 2048."
     )
 
 
-def run(neuron: Dynamics, xs: Tensor, **keywords: Any) -> dict[str, Any]:
+def run(neuron: Dynamics, xs: AnyInput, **keywords: Any) -> dict[str, Any]:
     """Output, last state, and the gradients of a weighted sum of both for the input and every parameter."""
     neuron.zero_grad()
-    xs = xs.detach().clone().requires_grad_()
+    xs = map_input(lambda part: part.detach().clone().requires_grad_(), xs)
     zs, state = neuron(xs, **keywords)
     parts = dict(leaves(state))
     _weighted_sum(zs, *parts.values()).backward()
-    input_gradient = torch.zeros_like(xs) if xs.grad is None else xs.grad
+    input_gradient = map_input(lambda part: torch.zeros_like(part) if part.grad is None else part.grad, xs)
     parameter_gradients = {f"{name}.grad": p.grad for name, p in neuron.named_parameters()}
     return {"zs": zs, **parts, "xs.grad": input_gradient} | parameter_gradients
 
@@ -113,10 +141,10 @@ def close(actual: Any, expected: Any, tolerance: float = 1e-9) -> None:
     torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
 
 
-def check_purity(neuron: Dynamics, xs: Tensor) -> None:
+def check_purity(neuron: Dynamics, xs: AnyInput) -> None:
     """A run changes neither the neuron nor its input nor the state it started from."""
-    attributes, before, x = set(vars(neuron)), copy.deepcopy(neuron.state_dict()), xs.clone()
-    start = neuron(xs[:5])[1]
+    attributes, before, x = set(vars(neuron)), copy.deepcopy(neuron.state_dict()), map_input(Tensor.clone, xs)
+    start = neuron(at(xs, slice(5)))[1]
     kept = map_state(Tensor.clone, start)
     first = neuron(xs, start)
     close(first, neuron(xs, start))
@@ -124,7 +152,7 @@ def check_purity(neuron: Dynamics, xs: Tensor) -> None:
     assert set(vars(neuron)) == attributes, f"it grew {set(vars(neuron)) - attributes}"
 
 
-def check_shapes_and_dtypes(neuron: Dynamics, xs: Tensor) -> None:
+def check_shapes_and_dtypes(neuron: Dynamics, xs: AnyInput) -> None:
     """The output has the shape and dtype of the input, every part of the state the shape of one step."""
     for dtype, parameters, states in (
         (torch.float64, torch.float64, torch.float64),
@@ -133,44 +161,58 @@ def check_shapes_and_dtypes(neuron: Dynamics, xs: Tensor) -> None:
         (torch.float16, torch.float32, torch.float32),
     ):
         model = copy.deepcopy(neuron).to(parameters)
-        zs, state = model(xs.to(dtype))
-        assert (zs.shape, zs.dtype) == (xs.shape, dtype), (
-            f"input {tuple(xs.shape)}, {dtype} gave output {tuple(zs.shape)}, {zs.dtype}"
+        zs, state = model(map_input(lambda part, dtype=dtype: part.to(dtype), xs))
+        shape = first_receptor(xs).shape
+        assert (zs.shape, zs.dtype) == (shape, dtype), (
+            f"input {tuple(shape)}, {dtype} gave output {tuple(zs.shape)}, {zs.dtype}"
         )
         for name, part in leaves(state):
-            assert (part.shape, part.dtype) == (xs.shape[1:], states), f"{name} is {tuple(part.shape)}, {part.dtype}"
+            assert (part.shape, part.dtype) == (shape[1:], states), f"{name} is {tuple(part.shape)}, {part.dtype}"
 
 
-def check_independence(neuron: Dynamics, xs: Tensor) -> None:
+def check_independence(neuron: Dynamics, xs: AnyInput) -> None:
     """Samples and neurons do not mix."""
-    close(neuron(xs[:, 1:2], _start(neuron, xs, slice(1, 2)))[0], neuron(xs)[0][:, 1:2])
+    every = slice(None)
+    close(neuron(at(xs, every, slice(1, 2)), _start(neuron, xs, slice(1, 2)))[0], neuron(xs)[0][:, 1:2])
     if neuron.elementwise:
-        close(neuron(xs[:, :, 2:], _start(neuron, xs, slice(None), slice(2, None)))[0], neuron(xs)[0][:, :, 2:])
+        last = at(xs, every, every, slice(2, None))
+        close(neuron(last, _start(neuron, xs, every, slice(2, None)))[0], neuron(xs)[0][:, :, 2:])
 
 
-def _start(neuron: Dynamics, xs: Tensor, *place: Any) -> Any:
+def _start(neuron: Dynamics, xs: AnyInput, *place: Any) -> Any:
     """The initial state of some samples and neurons, which differ if there is noise."""
-    return map_state(lambda part: part[place], neuron.initial_state(neuron.transform_input(xs, over_time=True)[0]))
+    return map_state(lambda part: part[place], _initial_state(neuron, xs))
 
 
-def check_unusual_shapes(neuron: Dynamics, xs: Tensor) -> None:
+def _initial_state(neuron: Dynamics, xs: AnyInput) -> Any:
+    return neuron.initial_state(first_receptor(neuron.transform_input(xs, over_time=True))[0])
+
+
+def at(xs: AnyInput, *place: Any) -> AnyInput:
+    """A part of the input by its index, at every receptor."""
+    return map_input(lambda part: part[place], xs)
+
+
+def check_unusual_shapes(neuron: Dynamics, xs: AnyInput) -> None:
     """Input without batch, with several batch dimensions, without steps and without neurons is valid."""
-    close(neuron(xs[:, 0])[0], neuron(xs)[0][:, 0])
-    close(neuron(xs[:, :, None])[0], neuron(xs)[0][:, :, None])
-    zs, state = neuron(xs[:0])
-    assert zs.shape == xs[:0].shape, f"no steps gave output {tuple(zs.shape)}"
-    close(state, neuron.initial_state(xs[0]))
-    assert neuron(xs[:, :0])[0].shape == xs[:, :0].shape
+    every, none, first = slice(None), slice(0), first_receptor(xs)
+    close(neuron(at(xs, every, 0))[0], neuron(xs)[0][:, 0])
+    close(neuron(at(xs, every, every, None))[0], neuron(xs)[0][:, :, None])
+    zs, state = neuron(at(xs, none))
+    assert zs.shape == first[:0].shape, f"no steps gave output {tuple(zs.shape)}"
+    close(state, neuron.initial_state(first[0]))
+    assert neuron(at(xs, every, none))[0].shape == first[:, :0].shape
     if neuron.elementwise:
-        close(neuron(xs[:, 0, 0])[0], neuron(xs)[0][:, 0, 0])
-        assert neuron(xs[:, :, :0])[0].shape == xs[:, :, :0].shape
-    close(neuron(xs.transpose(1, 2).contiguous().transpose(1, 2))[0], neuron(xs)[0])
+        close(neuron(at(xs, every, 0, 0))[0], neuron(xs)[0][:, 0, 0])
+        assert neuron(at(xs, every, every, none))[0].shape == first[:, :, :0].shape
+    strided = map_input(lambda part: part.transpose(1, 2).contiguous().transpose(1, 2), xs)
+    close(neuron(strided)[0], neuron(xs)[0])
 
 
-def check_step(neuron: Dynamics, xs: Tensor) -> None:
+def check_step(neuron: Dynamics, xs: AnyInput) -> None:
     """A run is the repeated step, and `record_states` returns the state after each."""
-    state, outputs, states = neuron.initial_state(neuron.transform_input(xs, over_time=True)[0]), [], []
-    for x in xs:
+    state, outputs, states = _initial_state(neuron, xs), [], []
+    for x in unbind_time(xs):
         z, state = neuron.step(neuron.transform_input(x, over_time=False), state, *neuron.prepare())
         outputs.append(z)
         states.append(state)
@@ -180,7 +222,7 @@ def check_step(neuron: Dynamics, xs: Tensor) -> None:
     close(recording(xs)[1], map_state(lambda *parts: torch.stack(parts), *states))
 
 
-def check_kernel(neuron: Dynamics, xs: Tensor) -> None:
+def check_kernel(neuron: Dynamics, xs: AnyInput) -> None:
     """The kernels agree with the reference loop, all gradients included."""
     model = learnable_copy(neuron)
     actual = run(model, xs)
@@ -188,36 +230,43 @@ def check_kernel(neuron: Dynamics, xs: Tensor) -> None:
     close(actual, run(model, xs))
 
 
-def check_continuation(neuron: Dynamics, xs: Tensor) -> None:
+def check_continuation(neuron: Dynamics, xs: AnyInput) -> None:
     """A run in two parts equals one run."""
-    first, middle = neuron(xs[:23])
-    second, last = neuron(xs[23:], middle)
+    first, middle = neuron(at(xs, slice(23)))
+    second, last = neuron(at(xs, slice(23, None)), middle)
     close((torch.cat([first, second]), last), neuron(xs))
 
 
-def check_causality(neuron: Dynamics, xs: Tensor) -> None:
+def check_causality(neuron: Dynamics, xs: AnyInput) -> None:
     """Input affects the output from its own step on, not before."""
-    changed = xs.clone()
-    changed[30] += 10 * xs.abs().max()
-    zs, other = neuron(xs)[0], neuron(changed)[0]
-    close(zs[:30], other[:30])
-    assert not torch.equal(zs[30:], other[30:]), "a strong input at step 30 changed nothing"
+    for receptor in [None] if isinstance(xs, Tensor) else xs._fields:
+        changed = map_input(Tensor.clone, xs)
+        part = changed if receptor is None else getattr(changed, receptor)
+        # A receptor may have a small effect on one step, such as one that gates another.
+        part[slice(30, 31 if receptor is None else None)] += 10 * part.abs().max()
+        zs, other = neuron(xs)[0], neuron(changed)[0]
+        close(zs[:30], other[:30])
+        at_receptor = "" if receptor is None else f" at receptor {receptor}"
+        assert not torch.equal(zs[30:], other[30:]), f"a strong input{at_receptor} from step 30 on changed nothing"
 
 
-def check_gradients(neuron: Dynamics, xs: Tensor) -> None:
+def check_gradients(neuron: Dynamics, xs: AnyInput) -> None:
     """Gradients equal finite differences, with a smooth spike and nothing detached."""
     size = 2 if neuron.elementwise else SIZE
     model = learnable_copy(_smooth(neuron), (size,))
     parameters = dict(model.named_parameters())
 
-    def outputs(x: Tensor, *values: Tensor) -> tuple[Tensor, ...]:
-        zs, state = functional_call(model, dict(zip(parameters, values, strict=True)), (x,))
+    def outputs(*arguments: Tensor) -> tuple[Tensor, ...]:
+        parts = iter(arguments)
+        x = map_input(lambda _: next(parts), xs)
+        zs, state = functional_call(model, dict(zip(parameters, parts, strict=True)), (x,))
         return zs, *(part for _, part in leaves(state))
 
     values = [p.detach().clone().requires_grad_() for p in parameters.values()]
     # Stronger input would saturate the smooth spikes, and the test would see no gradient.
-    x = (xs[:4, 0, :size] / 2).requires_grad_()
-    assert torch.autograd.gradcheck(outputs, (x, *values), atol=1e-6, rtol=1e-4)
+    x = map_input(lambda part: (part[:4, 0, :size] / 2).requires_grad_(), xs)
+    receptors = (x,) if isinstance(x, Tensor) else x
+    assert torch.autograd.gradcheck(outputs, (*receptors, *values), atol=1e-6, rtol=1e-4)
 
 
 def _smooth(neuron: Dynamics) -> Dynamics:
@@ -231,7 +280,7 @@ def _smooth(neuron: Dynamics) -> Dynamics:
     return neuron
 
 
-def check_parameter_gradients(neuron: Dynamics, xs: Tensor) -> None:
+def check_parameter_gradients(neuron: Dynamics, xs: AnyInput) -> None:
     """Every parameter gets a gradient per neuron; that of a scalar parameter is their sum."""
     each = run(learnable_copy(neuron), xs)
     total = run(learnable_copy(neuron, ()), xs)
@@ -241,7 +290,7 @@ def check_parameter_gradients(neuron: Dynamics, xs: Tensor) -> None:
             assert each[name].isfinite().all(), f"the gradient of {name.removesuffix('.grad')} is not finite"
 
 
-def check_module_interface(neuron: Dynamics, xs: Tensor) -> None:
+def check_module_interface(neuron: Dynamics, xs: AnyInput) -> None:
     """Pickling, deep copies, saving and loading work."""
     expected = neuron(xs)
     buffer = io.BytesIO()
@@ -257,44 +306,46 @@ def check_module_interface(neuron: Dynamics, xs: Tensor) -> None:
     assert repr(neuron).startswith(type(neuron).__name__)
 
 
-def check_function_transforms(neuron: Dynamics, xs: Tensor) -> None:
+def check_function_transforms(neuron: Dynamics, xs: AnyInput) -> None:
     """`functional_call`, `vmap` and `torch.func.grad` work."""
     parameters = dict(neuron.named_parameters()) | dict(neuron.named_buffers())
     close(functional_call(neuron, parameters, (xs,)), neuron(xs))
-    close(vmap(neuron, in_dims=(1, 0), out_dims=(1, 0))(xs, _start(neuron, xs, ...)), neuron(xs))
+    in_dims = (map_input(lambda _: 1, xs), 0)
+    close(vmap(neuron, in_dims=in_dims, out_dims=(1, 0))(xs, _start(neuron, xs, ...)), neuron(xs))
     if parameters:
         close(_ensemble(neuron, parameters, xs), neuron(xs)[0])
     model = learnable_copy(neuron)
     expected = run(model, xs)
 
-    def loss(xs: Tensor) -> Tensor:
+    def loss(xs: AnyInput) -> Tensor:
         zs, state = model(xs)
         return _weighted_sum(zs, *(part for _, part in leaves(state)))
 
     close(torch.func.grad(loss)(xs), expected["xs.grad"])
 
 
-def _ensemble(neuron: Dynamics, parameters: dict[str, Tensor], xs: Tensor) -> Tensor:
+def _ensemble(neuron: Dynamics, parameters: dict[str, Tensor], xs: AnyInput) -> Tensor:
     """The output for the present parameters, from `vmap` over two sets of parameters."""
     stacked = {name: torch.stack([value, value * 1.1]) for name, value in parameters.items()}
     both, _ = vmap(lambda values: functional_call(neuron, values, (xs,)))(stacked)
     return both[0]
 
 
-def check_affine(neuron: Dynamics, xs: Tensor) -> None:
+def check_affine(neuron: Dynamics, xs: AnyInput) -> None:
     """A model declared affine has an affine derivative."""
     if not (isinstance(neuron, ODE) and isinstance(neuron.integrator, Exact)):
         return
     generator = torch.Generator().manual_seed(1)
     rest = map_state(lambda part: part.expand(SIZE).to(torch.float64), neuron.rest())
 
-    def random_point() -> tuple[Tensor, AnyState]:
-        return torch.randn(SIZE, generator=generator).double(), map_state(
+    def random_point() -> tuple[AnyInput, AnyState]:
+        return map_input(lambda _: torch.randn(SIZE, generator=generator).double(), xs), map_state(
             lambda p: torch.randn(p.shape, generator=generator).double(), rest
         )
 
     (x, s), (y, r) = random_point(), random_point()
-    middle = neuron.derivative(0.3 * x + 0.7 * y, map_state(lambda a, b: 0.3 * a + 0.7 * b, s, r))
+    between = map_input(lambda a, b: 0.3 * a + 0.7 * b, x, y)
+    middle = neuron.derivative(between, map_state(lambda a, b: 0.3 * a + 0.7 * b, s, r))
     close(middle, map_state(lambda a, b: 0.3 * a + 0.7 * b, neuron.derivative(x, s), neuron.derivative(y, r)))
 
 
@@ -315,18 +366,18 @@ CHECKS: tuple[Callable[[Dynamics, Tensor], None], ...] = (
 )
 
 
-def check_compiles(neuron: Dynamics, xs: Tensor) -> None:
+def check_compiles(neuron: Dynamics, xs: AnyInput) -> None:
     """The step compiles without a graph break, forward and backward."""
     torch.compiler.reset()
 
-    def step(x: Tensor, state: AnyState) -> tuple[Tensor, AnyState]:
+    def step(x: AnyInput, state: AnyState) -> tuple[Tensor, AnyState]:
         return neuron.step(x, state, *neuron.prepare())
 
     compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
-    state = neuron.initial_state(xs[0])
-    x, twin = xs[0].clone().requires_grad_(), xs[0].clone().requires_grad_()
+    state = neuron.initial_state(first_receptor(xs)[0])
+    x, twin = (map_input(lambda part: part[0].clone().requires_grad_(), xs) for _ in range(2))
     (z, after), (expected, expected_after) = compiled(x, state), step(twin, state)
     close((z, after), (expected, expected_after))
     (z.sum() + sum(part.sum() for _, part in leaves(after))).backward()
     (expected.sum() + sum(part.sum() for _, part in leaves(expected_after))).backward()
-    close(x.grad, twin.grad)
+    close(map_input(lambda part: part.grad, x), map_input(lambda part: part.grad, twin))

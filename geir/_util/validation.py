@@ -5,14 +5,17 @@ Every check takes the name of the calling function as its first argument, `calle
 
 import itertools
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from .inputs import AnyInput, is_named_tuple, map_input
 from .state import AnyState
 
-# A tensor, or the `(output, state)` tuple of the previous module.
-Input = Tensor | tuple[Tensor, AnyState]
+# A tensor, a named tuple with one for each receptor, or the `(output, state)` tuple of the previous module.
+Input = Tensor | tuple[AnyInput, AnyState] | AnyInput
 
 
 def check_has_time(caller: str, values: Tensor) -> None:
@@ -86,12 +89,27 @@ def unwrap_output(caller: str, x: object) -> Tensor:
     Raises:
         TypeError: If it is not a floating-point tensor.
     """
-    if isinstance(x, tuple):
+    inputs = unwrap_input(caller, x)
+    check_input_type(caller, inputs, (Tensor,))
+    return inputs
+
+
+def unwrap_input(caller: str, x: object) -> AnyInput:
+    """The input, taken out of a previous module's `(output, state)` tuple if necessary.
+
+    Returns:
+        A tensor or, for several receptors, a named tuple of tensors.
+
+    Raises:
+        TypeError: If it is not of floating-point tensors, or their dtypes differ.
+        ValueError: If their shapes or devices differ.
+    """
+    if isinstance(x, tuple) and not is_named_tuple(x):
         x = x[0]
-    if not isinstance(x, Tensor):
-        raise TypeError(f"{caller} expected a tensor, got {type(x).__name__}.")
-    if not x.is_floating_point():
-        raise TypeError(f"{caller} expected floating-point input, got {x.dtype}; convert it with .float().")
+    if isinstance(x, tuple):
+        _check_receptors(caller, x)
+    else:
+        _check_floating(caller, x)
     return x
 
 
@@ -114,6 +132,84 @@ def check_run(module: object, xs: object, weight: Tensor) -> Tensor:
             "input.float() or neuron.double()."
         )
     return xs
+
+
+def _check_floating(caller: str, x: object, receptor: str = "") -> None:
+    name = f" as {receptor}" if receptor else ""
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{caller} expected a tensor{name}, got {type(x).__name__}.")
+    if not x.is_floating_point():
+        raise TypeError(f"{caller} expected floating-point input{name}, got {x.dtype}; convert it with .float().")
+
+
+def _check_receptors(caller: str, x: AnyInput) -> None:
+    kind = type(x).__name__
+    for receptor, part in zip(x._fields, x, strict=True):
+        _check_floating(caller, part, f"{kind}.{receptor}")
+        first = f"{kind}.{x._fields[0]}"
+        if part.shape != x[0].shape:
+            raise ValueError(
+                f"{caller}: {kind}.{receptor} has shape {tuple(part.shape)}, but {first} has {tuple(x[0].shape)}; all "
+                f"receptors need one value for each neuron, zeros where nothing arrives, such as "
+                f"torch.zeros_like({x._fields[0]})."
+            )
+        if part.dtype != x[0].dtype:
+            raise TypeError(
+                f"{caller}: {kind}.{receptor} is {part.dtype}, but {first} is {x[0].dtype}; convert one with .to(...)."
+            )
+        if part.device != x[0].device:
+            raise ValueError(
+                f"{caller}: {kind}.{receptor} is on {part.device}, but {first} on {x[0].device}; move one with "
+                ".to(...)."
+            )
+
+
+def check_input_type(caller: str, x: AnyInput, types: Sequence[Any]) -> None:
+    """Raise `TypeError` unless the input is of one of the types that a model takes."""
+    if type(x) in types or (isinstance(x, Tensor) and Tensor in types):
+        return
+    given = "a tensor" if isinstance(x, Tensor) else f"{type(x).__name__}({', '.join(getattr(x, '_fields', ()))})"
+    taken = [kind for kind in types if kind is not Tensor]
+    if not taken:
+        raise TypeError(
+            f"{caller} has one receptor: expected a tensor, got {given}; pass one of its parts, or their sum."
+        )
+    parts = ", ".join(f"{name}=..." for name in taken[0]._fields)
+    raise TypeError(
+        f"{caller} has several receptors: expected {' or '.join(kind.__name__ for kind in types)}, got {given}; pass "
+        f"{taken[0].__name__}({parts}), or place Receptors({taken[0].__name__}, {parts}) before it."
+    )
+
+
+def check_one_receptor(caller: str, model: str, types: Sequence[Any]) -> None:
+    """Raise `TypeError` if a model, given by its name and its types of input, does not take a tensor."""
+    if Tensor not in types:
+        raise TypeError(
+            f"{caller} takes models whose input is one tensor, but that of {model} is "
+            f"{' or '.join(kind.__name__ for kind in types)}, one for each receptor."
+        )
+
+
+def add_inputs(caller: str, x: AnyInput, feedback: AnyInput) -> AnyInput:
+    """The sum of input and recurrent input of the step of a model, for each receptor.
+
+    Raises:
+        TypeError: If they do not have the same receptors.
+    """
+    check_same_receptors(caller, x, feedback)
+    return map_input(torch.add, x, feedback)
+
+
+def check_same_receptors(caller: str, x: AnyInput, feedback: AnyInput) -> None:
+    """Raise `TypeError` unless the input and that of a recurrent connection have the same receptors."""
+    kinds = [type(part) for part in (x, feedback) if is_named_tuple(part)]
+    if not kinds or kinds == [type(x), type(x)]:
+        return
+    raise TypeError(
+        f"{caller} adds its input, {type(x).__name__}, to that of its recurrent connection, {type(feedback).__name__}: "
+        "both must reach the same receptors; make input_weights and recurrent_weights "
+        f"Receptors({kinds[0].__name__}, ...)."
+    )
 
 
 def check_broadcastable(

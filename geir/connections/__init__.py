@@ -1,4 +1,4 @@
-"""Connections: delays, sparse and masked weights, and layers that exploit sparse input."""
+"""Connections: delays, receptors, sparse and masked weights, and layers that exploit sparse input."""
 
 from .delay import (
     Delay as Delay,
@@ -14,5 +14,6 @@ from .interpolation import (
     NearestStep as NearestStep,
     Taps as Taps,
 )
+from .receptors import constrain_signs as constrain_signs, Receptors as Receptors
 from .sparse import MaskedLinear as MaskedLinear, SparseLinear as SparseLinear
 from .sparse_input import SparseInputConv2d as SparseInputConv2d, SparseInputLinear as SparseInputLinear

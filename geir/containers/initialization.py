@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import nn, Tensor
 
+from .._util.validation import check_one_receptor
+from ..connections import Receptors
 from ..core.neuron import Dynamics
 from ..wrappers import RecurrentMixin
 from .response import Activity, check_materialized, Response, SingleNeuron
@@ -54,7 +56,8 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
 
     Args:
         model: The network; its weights are changed in place.
-        xs: Typical input over time, spikes or currents. Its mean square, divided by `dt`, is used as `rate`.
+        xs: Typical input over time, spikes or currents. Its mean square, divided by `dt`, is used as `rate`. Needed for
+            input that is much stronger than spikes, such as images in [0, 1] shown as currents.
         rate: Rate of the input spikes, in Hz, if `xs` is not given.
         xi: Distance to threshold in standard deviations of the potential, :math:`\xi`. Smaller values make the layers
             fire more.
@@ -64,8 +67,9 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
 
     Raises:
         TypeError: If `model` is not a module, or `xs` is not a tensor.
-        ValueError: If the model has no spiking neuron or no weights before one, a number is not positive, `xs` is zero
-            everywhere or not finite, a lazy module has no weights yet, or a neuron spikes for no input.
+        ValueError: If the model has no spiking neuron or no weights before one, or `Receptors`, weights are computed
+            from others, a number is not positive, `xs` is zero everywhere or not finite, a lazy module has no weights
+            yet, or a neuron spikes for no input.
 
     >>> import geir
     >>> model = geir.SequentialState(nn.Linear(100, 50), geir.LIF(), nn.Linear(50, 10), geir.LI(), lift=True)
@@ -76,6 +80,11 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
     for name, number in (("rate", rate), ("xi", xi)):
         if not (isinstance(number, int | float) and 0 < number < math.inf):
             raise ValueError(f"init_weights: {name} must be positive and finite, got {number!r}.")
+    if any(isinstance(module, Receptors) for module in model.modules()):
+        raise ValueError(
+            "init_weights cannot tell how a neuron responds to each of its receptors; set the weights in Receptors "
+            "yourself, and initialize the other layers one by one."
+        )
     groups = list(_group(model))
     if not groups:
         raise ValueError(
@@ -87,6 +96,9 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
             f"init_weights found no weights before the spiking neurons of {type(model).__name__}; it sets those of "
             "torch.nn.Linear, convolutions and recurrent layers."
         )
+    for group in groups:
+        check_one_receptor("init_weights", type(group.neuron).__name__, group.neuron.input_types)
+        _check_weights(group)
     if xs is not None:
         rate = _mean_square(xs) / float(groups[0].neuron.dt)
     measurements = _Measurements(xi)
@@ -214,13 +226,29 @@ def _outer_modules(module: nn.Module) -> Iterator[nn.Module]:
 def _is_weighted(module: nn.Module) -> bool:
     """Whether a module is a linear or convolutional layer, in PyTorch or in geir, or one that is built like it."""
     weight = module._parameters.get("weight")
-    if weight is None or isinstance(module, (nn.Embedding, nn.PReLU, *_NORMS)):
+    if weight is None and "weight" not in module._buffers:
+        weight = getattr(module, "weight", None)  # computed, which `_check_weights` refuses
+    if not isinstance(weight, Tensor) or isinstance(module, (nn.Embedding, nn.PReLU, *_NORMS)):
         return False
     if isinstance(weight, nn.UninitializedParameter):
         raise ValueError(
             f"{type(module).__name__} has no weights yet; call the model once on an example before init_weights."
         )
     return weight.dim() >= 2 or hasattr(module, "targets")
+
+
+def _check_weights(group: _Group) -> None:
+    """Raise `ValueError` if a weight is computed from others, so that setting it would have no effect."""
+    layers: list[Any] = list(group.weighted)
+    if isinstance(group.neuron, RecurrentMixin):
+        layers += [*_connections(group.neuron, "input_weights"), *_connections(group.neuron, "recurrent_weights")]
+    for layer in layers:
+        if not isinstance(layer.weight, nn.Parameter):
+            name = type(group.neuron if isinstance(layer, _Matrix) else layer).__name__
+            raise ValueError(
+                f"init_weights cannot set the weights of {name}, which are no parameter but computed, as by "
+                "constrain_signs or weight_norm; call init_weights first."
+            )
 
 
 def _draw(group: _Group, drive: _Drive, before: Activity, own: Activity) -> None:

@@ -7,6 +7,7 @@ from typing import TypeGuard
 import torch
 from torch import nn, Tensor
 
+from .._util.inputs import AnyInput, first_receptor, is_named_tuple, unbind_time
 from .._util.time_distributed import fold_time
 from .constant_input import is_constant, is_modified, register_samplewise, run_once
 from .time_axis import check_batch, check_lifted, Role, role
@@ -65,16 +66,17 @@ class Lift(nn.Module):
         Raises:
             ValueError: If `xs` has no batch dimension, or no time step to run a stateful module on.
         """
-        inputs = xs[0] if isinstance(xs, tuple) else xs
+        inputs: AnyInput = xs[0] if isinstance(xs, tuple) and not is_named_tuple(xs) else xs
         if not is_stateful(self.module):
             return _run_stateless(self.module, inputs)
-        if inputs.dim() == 0 or not len(inputs):
+        first = first_receptor(inputs)
+        if first.dim() == 0 or not len(first):
             raise ValueError(
                 f"Lift steps {type(self.module).__name__} through time: "
-                f"expected input of shape (time, ...) with at least one step, got {tuple(inputs.shape)}."
+                f"expected input of shape (time, ...) with at least one step, got {tuple(first.shape)}."
             )
         outputs = []
-        for x in inputs.unbind(0):
+        for x in unbind_time(inputs):
             output, state = call_module(self.module, x, state)
             outputs.append(output)
         return torch.stack(outputs), state
@@ -98,7 +100,7 @@ class Lift(nn.Module):
         return register_samplewise(module_class)
 
 
-def _run_stateless(module: nn.Module, xs: Tensor) -> Tensor:
+def _run_stateless(module: nn.Module, xs: AnyInput) -> AnyInput:
     check_batch(module, xs)
     if is_constant(xs):
         ys, count = run_once([module], xs)

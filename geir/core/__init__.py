@@ -17,4 +17,5 @@ from .parameters import (
     parameter as parameter,
     setting as setting,
 )
+from .receptors import ConductanceInput as ConductanceInput
 from .resets import Reset as Reset, ResetBySubtraction as ResetBySubtraction, ResetToValue as ResetToValue

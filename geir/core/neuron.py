@@ -3,7 +3,7 @@
 import numbers
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, Generic, TYPE_CHECKING, TypeVar
+from typing import Any, ClassVar, Generic, TYPE_CHECKING, TypeVar
 
 import torch
 from torch import Tensor
@@ -11,8 +11,9 @@ from torch import Tensor
 from .._runtime.kernels import Fused, fused, prepare_call, run_directly
 from .._runtime.stepper import Prepared, Stepper
 from .._util.class_edits import is_code_of_geir
+from .._util.inputs import AnyInput, first_receptor
 from .._util.state import AnyState, expand_state, leaves, register_states, tensors_of, working_dtype
-from .._util.validation import check_broadcastable, Input, unwrap_output
+from .._util.validation import check_broadcastable, check_input_type, Input, unwrap_input
 from ..surrogates import SuperSpike
 from .parameters import Declared, setting
 from .units import warn_of_units
@@ -31,8 +32,13 @@ class Dynamics(Declared, ABC, Generic[State]):
         record_states: Whether a run returns the states after every step instead of only the last.
         unroll: The code that runs the step over time: `geir.Fused(...)`, kernels derived from the step, or
             `geir.reference`, the loop that defines the result.
+
+    A model with several receptors declares the type of its input, a named tuple with a tensor for each:
+    ``input_types = (ConductanceInput,)``.
     """
 
+    # Of any type, because named tuples are accessed by name.
+    input_types: ClassVar[tuple[Any, ...]] = (Tensor,)
     dt: float = setting(
         default=1e-3,
         accepts=numbers.Real,
@@ -61,7 +67,7 @@ class Dynamics(Declared, ABC, Generic[State]):
             """Advance by `dt`: input and state to output and next state, elementwise and without side effects.
 
             Args:
-                x: One step of input, shape (...).
+                x: One step of input, shape (...); of several receptors a named tuple, each part of shape (...).
                 state: State before the step, each part of shape (...).
                 *prepared: The values returned by `prepare`, one argument each; none for a model without `prepare`.
             """
@@ -80,7 +86,7 @@ class Dynamics(Declared, ABC, Generic[State]):
         """Whether the step is elementwise over neurons; if not, the reference loop is used."""
         return True
 
-    def transform_input(self, x: Tensor, over_time: bool) -> Tensor:
+    def transform_input(self, x: AnyInput, over_time: bool) -> AnyInput:
         """Map the input to the input of the step, for all time steps at once or for one."""
         return x
 
@@ -117,7 +123,8 @@ class Dynamics(Declared, ABC, Generic[State]):
         """Run over time.
 
         Args:
-            xs: Input, shape (time, ...), or the previous module's `(output, state)` tuple; its state is ignored.
+            xs: Input, shape (time, ...), or the previous module's `(output, state)` tuple; its state is ignored. Of
+                several receptors a named tuple, each part of shape (time, ...).
             state: State to continue from, each part of shape (...). Default: the resting state.
 
         Returns:
@@ -125,29 +132,31 @@ class Dynamics(Declared, ABC, Generic[State]):
             `record_states` the states after every step, each part of shape (time, ...).
 
         Raises:
-            TypeError: If `xs` is not a floating-point tensor, or `state` is not a state of this model.
-            ValueError: If `xs` has no time dimension, or a part of `state` or a parameter does not fit one
-                step of input.
+            TypeError: If `xs` is not a floating-point tensor or of the model's `input_types`, or `state` is not a state
+                of this model.
+            ValueError: If `xs` has no time dimension, the shapes of its parts differ, or a part of `state` or a
+                parameter does not fit one step of input.
         """
         if (result := run_directly(self, xs, state)) is not None:
             return result
         given, initial = xs, state is None and self._rests_in_the_same_state()
         xs = self.check_input(xs)
-        if xs.dim() == 0:
+        if first_receptor(xs).dim() == 0:
             raise ValueError(
                 f"{type(self).__name__} runs over time: expected input of shape (time, ...), got a tensor without "
                 "dimensions; for one step use a cell."
             )
         inputs = self.transform_input(xs, over_time=True)
-        dtype = self.state_dtype(inputs)
-        # Not `inputs[0]`: the run may have no steps.
-        state = self.start_state(inputs.new_empty(()).expand(inputs.shape[1:]), state, dtype)
+        first = first_receptor(inputs)
+        dtype = self.state_dtype(first)
+        # Not `first[0]`: the run may have no steps.
+        state = self.start_state(first.new_empty(()).expand(first.shape[1:]), state, dtype)
         stepper = self.stepper(dtype)
         unroll = self.unroll
         result = unroll(stepper, inputs, state, self.record_states)
         # Not of a subclass, which may do more.
-        if isinstance(unroll, Fused) and type(unroll) is Fused and inputs is given and not self.record_states:
-            prepare_call(self, stepper, inputs, state, unroll.output_dtype or xs.dtype, True, initial)
+        if isinstance(unroll, Fused) and type(unroll) is Fused and first is given and not self.record_states:
+            prepare_call(self, stepper, first, state, unroll.output_dtype or first.dtype, True, initial)
         return result
 
     def _rests_in_the_same_state(self) -> bool:
@@ -155,20 +164,29 @@ class Dynamics(Declared, ABC, Generic[State]):
         kind = type(self)
         return kind.initial_state is Dynamics.initial_state and is_code_of_geir(kind.rest)
 
-    def check_input(self, x: Input) -> Tensor:
-        """The input tensor, taken out of an `(output, state)` tuple if necessary.
+    def check_input(self, x: Input) -> AnyInput:
+        """The input, taken out of an `(output, state)` tuple if necessary.
 
         Raises:
-            TypeError: If it is not a floating-point tensor, or float64 where parameters are float32.
+            TypeError: If it is not of floating-point tensors or of the type that the model takes, or is float64 where
+                parameters are float32.
+            ValueError: If the shapes of its parts differ.
         """
         name = type(self).__name__
-        x = unwrap_output(name, x)
-        if x.dtype == torch.float64 and self.state_dtype(x) != torch.float64:
+        x = unwrap_input(name, x)
+        self.check_input_type(x)
+        first = first_receptor(x)
+        if first.dtype == torch.float64 and self.state_dtype(first) != torch.float64:
             raise TypeError(
                 f"{name} has float32 parameters, but its input is float64; convert one of them: "
                 "input.float() or neuron.double()."
             )
         return x
+
+    def check_input_type(self, x: AnyInput) -> None:
+        """Raise `TypeError` if input of the step is of another type than those in `input_types`."""
+        if type(x) not in self.input_types:
+            check_input_type(type(self).__name__, x, self.input_types)
 
     def check_parameters(self, x: Tensor) -> None:
         """Raise `ValueError` if a parameter does not fit one step of input `x`."""

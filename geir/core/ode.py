@@ -6,6 +6,7 @@ from typing import Any, cast, ClassVar
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
+from .._util.inputs import AnyInput
 from .._util.state import potential, with_potential
 from ._coefficients import cached_coefficients
 from .integrators import Coefficients, Exact, ExponentialEuler, Integrator
@@ -42,20 +43,25 @@ class ODE(Dynamics[State], ABC):
             raise ValueError(
                 f"{type(self).__name__} is not declared affine, so Exact() cannot integrate it; use ExponentialEuler()."
             )
+        if isinstance(self.integrator, Exact) and len(self.input_types) > 1:
+            raise ValueError(
+                f"{type(self).__name__} takes {' or '.join(kind.__name__ for kind in self.input_types)}, but Exact() "
+                "integrates models with one type of input; declare one in `input_types`, or use ExponentialEuler()."
+            )
         self.structure = find_structure(self) if self.affine else frozenset()
 
-    def receive(self, x: Tensor, state: State) -> State:
+    def receive(self, x: AnyInput, state: State) -> State:
         """The jump of the state when input arrives."""
         return state
 
     @abstractmethod
-    def derivative(self, x: Tensor, state: State) -> State:
+    def derivative(self, x: AnyInput, state: State) -> State:
         """The time derivative of each part of the state, per second; `x` is constant during a step."""
 
     def prepare(self) -> Prepared:
         return (cached_coefficients(self),)
 
-    def advance(self, x: Tensor, state: State, coefficients: Coefficients) -> State:
+    def advance(self, x: AnyInput, state: State, coefficients: Coefficients) -> State:
         """Receive the input, then integrate over `dt`."""
         return self.integrator.advance(self, x, self.receive(x, state), coefficients)
 
@@ -82,7 +88,7 @@ class ODENeuron(ODE[State], Neuron[State], ABC):
     def reset(self, z: Tensor, state: State) -> State:
         """The state after spikes `z`."""
 
-    def step(self, x: Tensor, state: State, coefficients: Coefficients) -> tuple[Tensor, State]:
+    def step(self, x: AnyInput, state: State, coefficients: Coefficients) -> tuple[Tensor, State]:
         after = self.advance(x, state, coefficients)
         z = self.surrogate(self.threshold(state, after))
         return z, self.reset(z, after)

@@ -18,6 +18,7 @@ from .counting import (
     LayerCounts as LayerCounts,
     NetworkCounts as NetworkCounts,
     NeuronCounts as NeuronCounts,
+    record_energy as record_energy,
 )
 from .energy import Energy as Energy, ENERGY_MODELS as ENERGY_MODELS, EnergyModel as EnergyModel
 from .integer import to_integer as to_integer

@@ -1,15 +1,16 @@
 """Count what a network does: synaptic operations, spikes, updates of neurons, memory; and estimate its energy."""
 
 from dataclasses import dataclass, field, replace
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn, Tensor
 
+from .._util.precision import widen
 from .._util.recording import Call, record_calls
 from .._util.state import leaves
 from ..core.neuron import Dynamics
-from ..measures.operations import count_product, Product, products
+from ..measures.operations import count_events, count_product, Product, products, synaptic_operations
 from ..wrappers import CellMixin
 from .energy import Energy, ENERGY_MODELS, EnergyModel
 
@@ -136,18 +137,8 @@ def count(model: nn.Module, xs: Tensor, state: object = None, target: str | Ener
     >>> counts.connections["0"]
     LayerCounts(events=2, accumulates=4, multiply_accumulates=0, dense=6, synapses=6)
     """
-    if isinstance(target, str):
-        if target not in ENERGY_MODELS:
-            raise ValueError(
-                f"count knows the energies of {', '.join(ENERGY_MODELS)}, not {target!r}; pass a "
-                "geir.hardware.EnergyModel."
-            )
-        target = ENERGY_MODELS[target]
-    if not isinstance(xs, Tensor) or xs.dim() < 2 or not xs.shape[0] or not xs.shape[1]:
-        shape = tuple(xs.shape) if isinstance(xs, Tensor) else type(xs).__name__
-        raise ValueError(f"count expected an input of shape (time, batch, ...), got {shape}.")
-    if not xs.isfinite().all():
-        raise ValueError("count: the input contains NaN or infinity.")
+    energies = _find_energies("count", target)
+    _check_input("count", xs)
     counter = _Counter(xs.shape[1])
     with torch.no_grad(), record_calls(model, counter.add_call):
         # A module without state is counted, too.
@@ -160,7 +151,63 @@ def count(model: nn.Module, xs: Tensor, state: object = None, target: str | Ener
         sum(tensor.numel() * tensor.element_size() for tensor in tensors),
         sum(counter.state_bytes.values()),
     )
-    return counts if target is None else replace(counts, energy=_estimate(counts, target), source=target.source)
+    return counts if energies is None else replace(counts, energy=_estimate(counts, energies), source=energies.source)
+
+
+def record_energy(model: nn.Module, xs: Tensor, target: str | EnergyModel, state: object = None) -> tuple[Any, Tensor]:
+    """Run a network and estimate its energy on a target, with gradients, for a loss.
+
+    The estimate is that of `count`. Its gradient with respect to a spike is the energy of the synaptic operations that
+    the spike causes, of its transport and of the active update.
+
+    Args:
+        model: A network over time.
+        xs: Input, shape (time, batch, ...).
+        target: A name of `ENERGY_MODELS`, or energies of your own.
+        state: State to continue from. Default: the resting state.
+
+    Returns:
+        The result of the call, and the energy of one sample in joules, a scalar.
+
+    Raises:
+        TypeError: If a module has weights whose operations are not known.
+        ValueError: If `xs` has no batch dimension or is not finite, or there is no such target.
+
+    >>> import geir
+    >>> model = geir.SequentialState(nn.Linear(3, 2), geir.LIF(), nn.Linear(2, 2), geir.LI(), lift=True)
+    >>> (vs, state), energy = record_energy(model, torch.ones(20, 1, 3), target="loihi")
+    >>> (1e6 * energy).backward()
+    """
+    energies = _find_energies("record_energy", target)
+    if energies is None:
+        raise ValueError(f"record_energy needs a target, such as {', '.join(map(repr, ENERGY_MODELS))}.")
+    _check_input("record_energy", xs)
+    counter = _Counter(xs.shape[1], differentiable=True)
+    with record_calls(model, counter.add_call):
+        result = model(xs) if state is None else model(xs, state)
+    connections = {name: entry.counts() for name, entry in counter.connections.items()}
+    energy = _estimate(NetworkCounts(connections, counter.neurons, xs.shape[1], 0, 0), energies).total
+    # Nothing depends on the parameters if there is no spiking neuron.
+    return result, torch.as_tensor(energy, device=xs.device)
+
+
+def _find_energies(caller: str, target: str | EnergyModel | None) -> EnergyModel | None:
+    if isinstance(target, str):
+        if target not in ENERGY_MODELS:
+            raise ValueError(
+                f"{caller} knows the energies of {', '.join(ENERGY_MODELS)}, not {target!r}; pass a "
+                "geir.hardware.EnergyModel."
+            )
+        return ENERGY_MODELS[target]
+    return target
+
+
+def _check_input(caller: str, xs: Tensor) -> None:
+    if not isinstance(xs, Tensor) or xs.dim() < 2 or not xs.shape[0] or not xs.shape[1]:
+        shape = tuple(xs.shape) if isinstance(xs, Tensor) else type(xs).__name__
+        raise ValueError(f"{caller} expected an input of shape (time, batch, ...), got {shape}.")
+    if not xs.isfinite().all():
+        raise ValueError(f"{caller}: the input contains NaN or infinity.")
 
 
 def _estimate(counts: NetworkCounts, model: EnergyModel) -> Energy:
@@ -182,15 +229,16 @@ class _Connection:
     """The sums of one connection so far."""
 
     events: int = 0
-    synops: int = 0
+    synops: Any = 0  # a tensor if it is differentiable
     dense: int = 0
     synapses: int = 0
     binary: bool = True
 
-    def add(self, product: Product) -> None:
-        new = count_product(product)
+    def add(self, product: Product, differentiable: bool) -> None:
+        with torch.no_grad():
+            new = count_product(product)
         self.events += new.events
-        self.synops += new.synops
+        self.synops = self.synops + (synaptic_operations(product) if differentiable else new.synops)
         self.dense += new.macs
         self.synapses = int(product.weight.count_nonzero())
         self.binary = self.binary and bool(((product.x == 0) | (product.x.abs() == 1)).all())
@@ -205,20 +253,25 @@ class _Counter:
     """Adds up the calls of a run."""
 
     samples: int
+    differentiable: bool = False  # numbers of synaptic operations and of spikes are tensors
     connections: dict[str, _Connection] = field(default_factory=dict)
     neurons: dict[str, NeuronCounts] = field(default_factory=dict)
     state_bytes: dict[str, int] = field(default_factory=dict)
 
     def add_call(self, call: Call) -> None:
         for product in products(call):
-            self.connections.setdefault(product.name, _Connection()).add(product)
+            self.connections.setdefault(product.name, _Connection()).add(product, self.differentiable)
         if isinstance(call.module, Dynamics):
             self._add_neurons(call.name, call.module, *call.result)
 
     def _add_neurons(self, name: str, module: Dynamics, zs: Tensor, state: tuple[object, ...]) -> None:
         old = self.neurons.get(name, NeuronCounts(0, 0, 0, 0))
-        active = int(zs.count_nonzero()) if module.spiking else 0
-        spikes = round(zs.double().abs().sum().item()) if module.spiking else 0
+        active: Any = 0
+        spikes: Any = 0
+        if module.spiking and self.differentiable:
+            active, spikes = count_events(zs).sum(), widen(zs).abs().sum()
+        elif module.spiking:
+            active, spikes = int(zs.count_nonzero()), round(zs.double().abs().sum().item())
         over_time = not isinstance(module, CellMixin)
         steps = len(zs) if over_time else 1
         self.neurons[name] = NeuronCounts(

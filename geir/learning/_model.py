@@ -187,6 +187,8 @@ def _problem(module: nn.Module, previous: nn.Module | None) -> str | None:
         own = [name for name in ("forward", "transform_input") if _overrides(type(module), name)]
         if own:
             return f"it defines {own[0]}, which a step would not call; define only `step`."
+        if Tensor not in module.input_types:
+            return "it has several receptors, whose inputs have no traces; use backpropagation through time."
         if isinstance(module, RecurrentMixin) or _is_connection(previous):
             return None
         return "neurons must come directly after torch.nn.Linear or torch.nn.Conv2d, which holds their weights."

@@ -25,7 +25,11 @@ from .logic import (
     muller_c as muller_c,
     posedge_detector as posedge_detector,
 )
-from .operations import count_operations as count_operations, OperationCounts as OperationCounts
+from .operations import (
+    count_operations as count_operations,
+    OperationCounts as OperationCounts,
+    record_operations as record_operations,
+)
 from .penalties import (
     activity_penalty as activity_penalty,
     rate_penalty as rate_penalty,

@@ -9,6 +9,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 from .._util.parametrized import call_with, without_parametrizations
+from .._util.precision import widen
 from .._util.recording import Call, record_calls
 from ..core.neuron import Dynamics
 from ..wrappers import CellMixin, RecurrentMixin
@@ -68,6 +69,59 @@ def count_operations(model: nn.Module, *inputs: Any) -> dict[str, OperationCount
     return counts
 
 
+def record_operations(model: nn.Module, *inputs: Any) -> tuple[Any, dict[str, Tensor]]:
+    """Run a network and record its synaptic operations, with gradients, for a loss.
+
+    The numbers are those of `count_operations`; their gradient with respect to a spike is the number of synapses that
+    it reaches. So a penalty on them makes those neurons fire less that have many targets.
+
+    Reference: M. Sorbaro, Q. Liu, M. Bortone & S. Sheik, *Optimizing the energy consumption of spiking neural networks
+    for neuromorphic applications*, 2020.
+
+    Args:
+        model: Any module.
+        *inputs: Arguments of the call, such as spikes and a state.
+
+    Returns:
+        The result of the call, and the synaptic operations of each connection by its name, scalars, summed over batch
+        and time.
+
+    Raises:
+        TypeError: If a module has weights whose operations are not known, such as `torch.nn.LSTM`.
+
+    >>> import geir
+    >>> model = geir.SequentialState(nn.Linear(5, 8), geir.LIF(), nn.Linear(8, 2), geir.LI(), lift=True)
+    >>> (vs, state), synops = record_operations(model, torch.ones(50, 1, 5))
+    >>> synops["0"]
+    tensor(2000.)
+    >>> (1e-3 * sum(synops.values())).backward()
+    """
+    counts: dict[str, Tensor] = {}
+
+    def add_call(call: Call) -> None:
+        for product in products(call):
+            new = synaptic_operations(product)
+            counts[product.name] = counts[product.name] + new if product.name in counts else new
+
+    with record_calls(model, add_call):
+        result = model(*inputs)
+    return result, counts
+
+
+def synaptic_operations(product: Product) -> Tensor:
+    """The synaptic operations of one product, with their gradient."""
+    events = count_events(product.x)
+    synapses = (product.weight != 0).to(events.dtype)
+    # The sum is rounded once. Sums of float32 numbers are exact up to 2^24 only.
+    return product.multiply(events, synapses).sum(dtype=torch.float64).to(events.dtype)
+
+
+def count_events(x: Tensor) -> Tensor:
+    """1 where the input is not zero, else 0, with the gradient of its absolute value."""
+    size = widen(x).abs()
+    return (x != 0).to(size.dtype) + (size - size.detach())
+
+
 def count_product(product: Product) -> OperationCounts:
     """Count the operations of one product."""
     # With ones in place of spikes and weights, the product itself counts. Integers are exact in float64.
@@ -104,6 +158,8 @@ def _is_connection(call: Call) -> bool:
             f"measures.count_operations cannot see the recurrent weights inside {name} ({kind}); "
             "make the outermost module recurrent instead, with Recurrent(...)."
         )
+    if "parametrizations" in call.name.split("."):  # it computes a weight
+        return False
     matrices = [key for key, tensor in _own_tensors(module).items() if tensor.dim() >= 2]
     if not matrices or isinstance(module, Dynamics | nn.LayerNorm | nn.RMSNorm):
         return False
@@ -121,12 +177,13 @@ def _is_connection(call: Call) -> bool:
 def _connection_product(call: Call) -> Product:
     tensors = _own_tensors(call.module)
     # The bias must have the dtype of the counts, and must not be counted.
-    bias = {"bias": torch.zeros_like(tensors["bias"], dtype=torch.float64)} if "bias" in tensors else {}
+    bias = torch.zeros_like(tensors["bias"]) if "bias" in tensors else None
     multiply = partial(_call_with_weight, call.module, bias)
     return Product(call.name, call.arguments[0], tensors["weight"], multiply)
 
 
-def _call_with_weight(module: nn.Module, others: dict[str, Tensor], x: Tensor, weight: Tensor) -> Tensor:
+def _call_with_weight(module: nn.Module, bias: Tensor | None, x: Tensor, weight: Tensor) -> Tensor:
+    others = {} if bias is None else {"bias": bias.to(weight.dtype)}
     return call_with(module, {"weight": weight} | others, x)
 
 

@@ -164,6 +164,14 @@ from .qif import (
     QIFRecurrentCell as QIFRecurrentCell,
     QIFState as QIFState,
 )
+from .receptorlif import (
+    ReceptorInput as ReceptorInput,
+    ReceptorLIF as ReceptorLIF,
+    ReceptorLIFCell as ReceptorLIFCell,
+    ReceptorLIFRecurrent as ReceptorLIFRecurrent,
+    ReceptorLIFRecurrentCell as ReceptorLIFRecurrentCell,
+    ReceptorLIFState as ReceptorLIFState,
+)
 from .resonateandfire import (
     ResonateAndFire as ResonateAndFire,
     ResonateAndFireCell as ResonateAndFireCell,

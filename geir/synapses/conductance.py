@@ -9,6 +9,7 @@ from .._runtime.stepper import Prepared
 from .._util.precision import widen
 from .._util.state import potential, state_type
 from ..core.parameters import Parameter, parameter
+from ..core.receptors import ConductanceInput, split_signs
 from ..wrappers import CellMixin, Wrapper
 
 
@@ -26,10 +27,13 @@ class ConductanceSynapse(Wrapper):
         \tau_\text{exc} \dot g_\text{exc} = -g_\text{exc}, \qquad
         \tau_\text{inh} \dot g_\text{inh} = -g_\text{inh};
 
-    positive input makes :math:`g_\text{exc} \leftarrow g_\text{exc} + x`, negative input
-    :math:`g_\text{inh} \leftarrow g_\text{inh} - x`, and the neuron receives the current
+    input `ConductanceInput` makes :math:`g_\text{exc} \leftarrow g_\text{exc} + x_\text{exc}` and
+    :math:`g_\text{inh} \leftarrow g_\text{inh} + x_\text{inh}`, and the neuron receives the current
 
     .. math:: i = g_\text{exc} (E_\text{exc} - v) + g_\text{inh} (E_\text{inh} - v).
+
+    Input may also be one tensor, positive where it is excitatory and negative where it is inhibitory; excitation and
+    inhibition that arrive in the same step then cancel.
 
     Conductances are in units of the neuron's leak conductance and decay exactly. The current is
     computed from the conductances after the decay and the potential before the step, and held during
@@ -46,6 +50,8 @@ class ConductanceSynapse(Wrapper):
     Raises:
         TypeError: If the neuron has no potential `v`.
     """
+
+    input_types = (Tensor, ConductanceInput)
 
     tau_exc: Parameter = parameter(default=5e-3, unit="s", above=0.0, doc="excitatory time constant")
     tau_inh: Parameter = parameter(default=10e-3, unit="s", above=0.0, doc="inhibitory time constant")
@@ -72,14 +78,15 @@ class ConductanceSynapse(Wrapper):
 
     def step(
         self,
-        x: Tensor,
+        x: Tensor | ConductanceInput,
         state: ConductanceSynapseState,
         decay_exc: Tensor,
         decay_inh: Tensor,
         inner: Prepared,
     ) -> tuple[Tensor, ConductanceSynapseState]:
-        g_exc = decay_exc * (state.g_exc + torch.relu(x))
-        g_inh = decay_inh * (state.g_inh + torch.relu(-x))
+        exc, inh = split_signs(x)
+        g_exc = decay_exc * (state.g_exc + exc)
+        g_inh = decay_inh * (state.g_inh + inh)
         v = potential(state.neuron)
         current = g_exc * (self.E_exc - v) + g_inh * (self.E_inh - v)
         z, neuron = self.neuron.step(current, state.neuron, *inner)

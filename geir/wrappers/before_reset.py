@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
+from .._util.inputs import AnyInput
 from .._util.state import AnyState, potential, state_type
 from ..core.ode import ODENeuron
 from .cell import CellMixin
@@ -51,7 +52,7 @@ class BeforeReset(Wrapper):
         inner = self.neuron.initial_state(x, dtype or self.state_dtype(x))
         return BeforeResetState(inner, potential(inner))
 
-    def step(self, x: Tensor, state: BeforeResetState, inner: Prepared) -> tuple[Tensor, BeforeResetState]:
+    def step(self, x: AnyInput, state: BeforeResetState, inner: Prepared) -> tuple[Tensor, BeforeResetState]:
         neuron: Any = self.neuron  # an ODENeuron, as checked at construction
         after = neuron.advance(x, state.neuron, *inner)
         z = neuron.surrogate(neuron.threshold(state.neuron, after))

@@ -5,6 +5,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 from .._runtime.stepper import Prepared
+from .._util.inputs import AnyInput
 from .._util.precision import widen
 from .._util.state import AnyState, potential, with_potential
 from ..core.parameters import setting
@@ -66,7 +67,7 @@ class Compartments(Wrapper):
                 f"input has shape {tuple(x.shape)}."
             )
 
-    def step(self, x: Tensor, state: AnyState, flow: Tensor, inner: Prepared) -> tuple[Tensor, AnyState]:
+    def step(self, x: AnyInput, state: AnyState, flow: Tensor, inner: Prepared) -> tuple[Tensor, AnyState]:
         v = functional.linear(potential(state), flow)
         return self.neuron.step(x, with_potential(state, v), *inner)
 

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
+from .._util.inputs import AnyInput
 from .._util.precision import widen
 from .._util.state import AnyState, potential, state_type, with_potential
 from ..core.parameters import Parameter, parameter, setting
@@ -71,7 +72,7 @@ class Noisy(RandomWrapper):
         super().__post_init__()
         self.require_potential()
 
-    def step(self, x: Tensor, state: RandomState, inner: Prepared) -> tuple[Tensor, RandomState]:
+    def step(self, x: AnyInput, state: RandomState, inner: Prepared) -> tuple[Tensor, RandomState]:
         xi, generator = state.generator.normal()
         v = potential(state.neuron) + self.dt**0.5 * widen(self.sigma) * xi
         z, after = self.neuron.step(x, with_potential(state.neuron, v), *inner)

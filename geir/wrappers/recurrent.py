@@ -9,8 +9,11 @@ from torch.nn import functional
 
 from .._runtime.sparse import linear
 from .._runtime.stepper import Feedback, Prepared, Stepper
+from .._util.attributes import derived_attribute
+from .._util.inputs import AnyInput
 from .._util.state import AnyState, state_type
 from .._util.time_distributed import fold_time
+from .._util.validation import add_inputs, check_input_type, unwrap_input
 from ..core.neuron import Dynamics
 from ..core.parameters import setting
 from .wrapper import Wrapper
@@ -39,7 +42,7 @@ class RecurrentMixin(Dynamics):
         hidden_size: Number of neurons.
         autapses: Whether neurons connect to themselves; if not, the diagonal of the recurrent weights stays zero.
         input_weights: Module or tensor of shape (hidden_size, input_size) in place of the dense, randomly
-            initialized connection.
+            initialized connection. For a model with several receptors, a `geir.connections.Receptors`.
         recurrent_weights: The same for the recurrent connection, (hidden_size, hidden_size). A module ignores
             `autapses`.
     """
@@ -60,12 +63,25 @@ class RecurrentMixin(Dynamics):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        self._check_receptors()
         given = self.recurrent_weights
         self._register_weights("input_weights", self.input_size)
         self._register_weights("recurrent_weights", self.hidden_size)
         if self.recurrent_weights is not given and isinstance(self.recurrent_weights, Tensor):
             with torch.no_grad():
                 self.recurrent_weights.copy_(self._mask_autapses(self.recurrent_weights))
+
+    def _check_receptors(self) -> None:
+        """Raise `TypeError` if the model takes no tensor, which weights that are a matrix return."""
+        # Stored, because `torch.compile` cannot trace an attribute of `super()`.
+        self._inner_input_types = types = super().input_types
+        modules = isinstance(self.input_weights, nn.Module) and isinstance(self.recurrent_weights, nn.Module)
+        if Tensor not in types and not modules:
+            receptors = ", ".join((types[0].__name__, *(f"{name}=..." for name in types[0]._fields)))
+            raise TypeError(
+                f"{type(self).__name__} has several receptors, so its weights must say which they reach; make "
+                f"input_weights and recurrent_weights Receptors({receptors})."
+            )
 
     def _register_weights(self, name: str, fan_in: int) -> None:
         given, shape = getattr(self, name), (self.hidden_size, fan_in)
@@ -96,16 +112,30 @@ class RecurrentMixin(Dynamics):
         matrix = self._mask_autapses(weights) if isinstance(weights, Tensor) else None
         return matrix, super().prepare()
 
-    def transform_input(self, x: Tensor, over_time: bool) -> Tensor:
+    @derived_attribute
+    def input_types(self) -> tuple[type, ...]:
+        """A tensor, the input of `input_weights`, whatever the input of the neuron is."""
+        return (Tensor,)
+
+    def check_input_type(self, x: AnyInput) -> None:
+        """Input of any type is passed to `input_weights`; what these return is checked in `transform_input`."""
+
+    def transform_input(self, x: AnyInput, over_time: bool) -> AnyInput:
         weights: Any = self.input_weights
         if isinstance(weights, nn.Module):
-            return fold_time(weights, x) if over_time else weights(x)
+            return self._checked(fold_time(weights, x) if over_time else weights(x))
+        check_input_type(type(self).__name__, x, (Tensor,))
         if x.dim() == 0 or x.shape[-1] != self.input_size:
             raise ValueError(
                 f"{type(self).__name__} expected {self.input_size} inputs in the last dimension, got shape "
                 f"{tuple(x.shape)}."
             )
-        return linear(x, weights)
+        return self._checked(linear(x, weights))
+
+    def _checked(self, inputs: AnyInput) -> AnyInput:
+        name = type(self).__name__
+        check_input_type(name, inputs, self._inner_input_types)
+        return inputs if isinstance(inputs, Tensor) else unwrap_input(name, inputs)
 
     if TYPE_CHECKING:
         # A signature compatible with the step of any model.
@@ -116,10 +146,10 @@ class RecurrentMixin(Dynamics):
         def step(self, x, state, matrix, inner):
             connection = self.recurrent_weights
             feedback = connection(state.z) if matrix is None else functional.linear(state.z.to(matrix.dtype), matrix)
-            z, after = self.inner_step(x + feedback, state.neuron, *inner)
+            z, after = self.inner_step(add_inputs(type(self).__name__, x, feedback), state.neuron, *inner)
             return z, RecurrentState(after, z)
 
-    def inner_step(self, x: Tensor, state: AnyState, *prepared: Any) -> tuple[Tensor, AnyState]:
+    def inner_step(self, x: AnyInput, state: AnyState, *prepared: Any) -> tuple[Tensor, AnyState]:
         """The step of the model without recurrence, given input and feedback added up."""
         return super().step(x, state, *prepared)
 

@@ -6,6 +6,7 @@ import torch
 from torch import Tensor
 
 from .._runtime.stepper import Prepared
+from .._util.inputs import AnyInput
 from .._util.precision import widen
 from .._util.state import AnyState, potential, state_type, with_potential
 from ..core.neuron import emits_multiple_spikes
@@ -58,7 +59,7 @@ class Refractory(Wrapper):
         dtype = dtype or self.state_dtype(x)
         return RefractoryState(self.neuron.initial_state(x, dtype), x.new_zeros((), dtype=dtype).expand(x.shape))
 
-    def step(self, x: Tensor, state: RefractoryState, inner: Prepared) -> tuple[Tensor, RefractoryState]:
+    def step(self, x: AnyInput, state: RefractoryState, inner: Prepared) -> tuple[Tensor, RefractoryState]:
         z, after = self.neuron.step(x, state.neuron, *inner)
         held = self.surrogate(state.wait - 0.5)
         z = (1 - held) * z

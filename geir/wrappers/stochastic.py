@@ -9,6 +9,7 @@ from torch import Tensor
 
 from .._runtime.stepper import Prepared
 from .._util.class_edits import Watched
+from .._util.inputs import AnyInput
 from .._util.precision import widen
 from ..core.ode import ODENeuron
 from ..core.parameters import Parameter, parameter
@@ -78,7 +79,7 @@ class Stochastic(RandomWrapper):
                 f"LIF(), got {self.neuron}; apply other wrappers around it: Refractory(Stochastic(LIF()))."
             )
 
-    def step(self, x: Tensor, state: RandomState, inner: Prepared) -> tuple[Tensor, RandomState]:
+    def step(self, x: AnyInput, state: RandomState, inner: Prepared) -> tuple[Tensor, RandomState]:
         neuron: Any = self.neuron  # an ODENeuron, as checked at construction
         uniform, generator = state.generator.uniform()
         shift = self.width * self.hazard.inverse(-torch.log(uniform) / (widen(self.rate) * self.dt))

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from .._runtime.stepper import Prepared
 from .._util.attributes import derived_attribute
+from .._util.inputs import AnyInput
 from .._util.state import AnyState, has_potential
 from ..core.neuron import Dynamics, Neuron
 from ..core.parameters import Declared, setting
@@ -109,6 +110,11 @@ class Wrapper(Composite, Dynamics, ABC):
     """
 
     @derived_attribute
+    def input_types(self) -> tuple[type, ...]:
+        """Types of input of the wrapped model."""
+        return self.neuron.input_types
+
+    @derived_attribute
     def dt(self) -> float:
         """Step size of the wrapped model in seconds."""
         return self.neuron.dt
@@ -137,7 +143,7 @@ class Wrapper(Composite, Dynamics, ABC):
     def prepare(self) -> Prepared:
         return (self.neuron.prepare(),)
 
-    def transform_input(self, x: Tensor, over_time: bool) -> Tensor:
+    def transform_input(self, x: AnyInput, over_time: bool) -> AnyInput:
         return self.neuron.transform_input(x, over_time)
 
     def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:

@@ -202,3 +202,16 @@ def test_threshold_weight_takes_an_instance_too():
 def test_what_cannot_be_initialized_is_an_error(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+def test_computed_weights_are_refused_because_setting_them_would_have_no_effect():
+    for constrain in (geir.connections.constrain_signs, nn.utils.parametrizations.weight_norm):
+        model = SequentialState(constrain(nn.Linear(3, 4)), LIF(), lift=True)
+        with pytest.raises(ValueError, match="cannot set the weights of .*Linear, which are no parameter but computed"):
+            geir.init_weights(model)
+        readout = SequentialState(nn.Linear(3, 4), LIF(), constrain(nn.Linear(4, 2)), geir.LI(), lift=True)
+        geir.init_weights(readout)  # it keeps its weights
+    recurrent = geir.LIFRecurrent(3, 4, autapses=True)
+    geir.connections.constrain_signs(recurrent, name="recurrent_weights")
+    with pytest.raises(ValueError, match="cannot set the weights of .*LIFRecurrent"):
+        geir.init_weights(recurrent)

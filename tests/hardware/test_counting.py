@@ -8,7 +8,7 @@ from spike_trains import random_spikes
 from torch import nn
 
 import geir
-from geir.hardware import count, ENERGY_MODELS, EnergyModel, from_ann, LayerCounts, NeuronCounts
+from geir.hardware import count, ENERGY_MODELS, EnergyModel, from_ann, LayerCounts, NeuronCounts, record_energy
 
 
 def synops(weight, x):
@@ -205,3 +205,27 @@ def test_bad_input_is_refused(xs, target, message):
 def test_a_module_whose_operations_are_not_known_is_refused_by_name():
     with pytest.raises(TypeError, match=r"0 \(LSTM\) has weight_ih_l0"):
         count(geir.SequentialState(nn.LSTM(3, 4)), torch.ones(2, 2, 3))
+
+
+@pytest.mark.parametrize("target", ["loihi", "cmos45-float32", EnergyModel(1.0, "mine", 7.0, 3.0, 2.0, 5.0)], ids=str)
+def test_recorded_energy_is_the_estimate_and_its_gradient_follows_the_spikes(target):
+    torch.manual_seed(0)
+    model = geir.SequentialState(
+        nn.Linear(5, 6), geir.LIF(v_th=0.3), geir.LIFRecurrent(6, 4, v_th=0.2), nn.Linear(4, 2), geir.LI(), lift=True
+    )
+    with torch.no_grad():
+        model[0].weight.copy_(torch.rand(6, 5))
+    xs = random_spikes(20, 3, 5).float()
+    (ys, _), energy = record_energy(model, xs, target)
+    torch.testing.assert_close(ys, model(xs)[0])
+    assert energy.item() == pytest.approx(count(model, xs, target=target).energy.total, rel=1e-6)
+    energy.backward()
+    # More drive is more spikes.
+    assert (model[0].bias.grad > 0).any()
+
+
+def test_recorded_energy_refuses_an_unknown_target():
+    with pytest.raises(ValueError, match="record_energy knows the energies of .*, not 'abacus'"):
+        record_energy(geir.LIF(), torch.ones(2, 2, 3), "abacus")
+    with pytest.raises(ValueError, match=r"record_energy expected an input of shape \(time, batch"):
+        record_energy(geir.LIF(), torch.ones(3), "loihi")

@@ -8,7 +8,9 @@ from spike_trains import random_spikes
 from torch import nn
 
 import geir
-from geir.measures import count_operations, OperationCounts
+from geir.connections import constrain_signs
+from geir.measures import count_operations, OperationCounts, record_operations
+from geir.testing import close
 
 
 def taps(conv, shape):
@@ -173,3 +175,44 @@ def test_modules_with_unknown_operations_raise(case):
     call, message = UNSUPPORTED[case]
     with pytest.raises(TypeError, match=message):
         call()
+
+
+def fan_outs(module, x):
+    """The number of outputs that each input reaches: those that change when it does."""
+    found = torch.zeros_like(x)
+    for index in itertools.product(*map(range, x.shape)):
+        changed = x.clone()
+        changed[index] += 1000
+        found[index] = (module(changed) - module(x)).ne(0).sum()
+    return found
+
+
+@pytest.mark.parametrize(
+    "module",
+    [nn.Linear(3, 4), nn.Conv2d(2, 3, 3, padding=1, stride=2), constrain_signs(nn.Linear(3, 4))],
+    ids=["linear", "conv", "constrained"],
+)
+def test_recorded_operations_are_those_counted_and_their_gradient_is_the_fan_out(module):
+    torch.manual_seed(0)
+    shape = (2, 3) if isinstance(module, nn.Linear) else (2, 2, 4, 5)
+    x = (torch.rand(shape) < 0.4).float() * torch.tensor([1.0, -1.0, 2.0])[torch.randint(3, shape)]
+    x.requires_grad_()
+    result, synops = record_operations(module, x)
+    close(result, module(x), 0.0)
+    assert synops[""].item() == count_operations(module, x)[""].synops > 0
+    (gradient,) = torch.autograd.grad(synops[""], x)
+    close(gradient, fan_outs(module, x.detach()) * x.detach().sign())
+
+
+def test_a_penalty_on_operations_silences_the_neurons_with_the_most_synapses():
+    torch.manual_seed(0)
+    model = geir.SequentialState(nn.Linear(5, 6), geir.LIF(v_th=0.3), nn.Linear(6, 8), geir.LI(), lift=True)
+    with torch.no_grad():
+        model[0].weight.copy_(torch.rand(6, 5))
+        model[2].weight[:, :3] = 0
+    xs = (torch.rand(40, 3, 5) < 0.5).float()
+    _, synops = record_operations(model, xs)
+    assert synops["2"] > 100
+    synops["2"].backward()
+    assert (model[0].bias.grad[3:] > 0).all()
+    assert (model[0].bias.grad[:3] == 0).all()

@@ -67,6 +67,16 @@ def test_triton_kernel_equals_reference_with_all_gradients(neuron, shape):
     close(run(model, xs), expected)
 
 
+@pytest.mark.usefixtures("interpreted")
+def test_triton_kernel_of_several_receptors_equals_reference_with_all_gradients():
+    model = learnable_copy(geir.CobaLIF().double(), (5,))
+    xs = geir.ConductanceInput(*(torch.rand(STEPS, 8, 5, dtype=torch.float64) * size for size in (2.0, 0.5)))
+    expected = run(with_reference(model), xs)
+    assert expected["zs"].sum() > 10
+    model.unroll = geir.Fused(checkpoint_every=3)
+    close(run(model, xs), expected)
+
+
 # Without HodgkinHuxley, which takes minutes.
 @pytest.mark.parametrize(
     "neuron", [neuron for neuron in OTHER_MODELS if not isinstance(neuron, geir.HodgkinHuxley)], ids=repr

@@ -79,18 +79,28 @@ def test_nested_wrappers_check_the_parameters_and_states_of_the_inner_neuron():
         recurrent(xs, state._replace(neuron=state.neuron.neuron))
 
 
+def receptor_connections(inputs):
+    modules = {name: torch.nn.Linear(inputs, 4) for name in geir.neurons.ReceptorInput._fields}
+    return geir.connections.Receptors(geir.neurons.ReceptorInput, **modules)
+
+
 @pytest.mark.parametrize("name", CLASSES)
 def test_every_form_can_be_constructed_documented_pickled_and_run(name):
     form = CLASSES[name]
     assert inspect.getdoc(form)
     required = [p.name for p in inspect.signature(form).parameters.values() if p.default is p.empty]
     arguments = {"input_size": 3, "hidden_size": 4, "neuron": geir.LIF()}
-    module = form(*(arguments[argument] for argument in required))
+    receptors = form.__name__.startswith("ReceptorLIF")
+    weights = {}
+    if receptors and "hidden_size" in required:
+        weights = {"input_weights": receptor_connections(3), "recurrent_weights": receptor_connections(4)}
+    module = form(*(arguments[argument] for argument in required), **weights)
     copy = pickle.loads(pickle.dumps(module))
     assert type(copy) is form
     assert copy.state_dict().keys() == module.state_dict().keys()
     x = torch.rand(7, 2, 4 if "hidden_size" in required and "input_size" not in required else 3)
-    out, _ = module(x[0] if isinstance(module, geir.CellMixin) else x)
+    x = x[0] if isinstance(module, geir.CellMixin) else x
+    out, _ = module(geir.neurons.ReceptorInput(x, x, x) if receptors and not weights else x)
     assert out.shape[-1] == (4 if "hidden_size" in required else 3)
 
 

@@ -17,7 +17,7 @@ SIZES = (
     Number("checkpoint_every", "steps between checkpoints"),
 )
 FORWARD = (
-    Pointer("input", "in_t", "(steps, neurons)"),
+    Pointer("input", "in_t", "(steps, receptors, neurons)"),
     Pointer("output", "out_t", "(steps, neurons)"),
     Pointer("initial_state", "real", "(states, neurons)"),
     Pointer("final_state", "real", "(states, neurons)"),
@@ -32,9 +32,9 @@ RECURRENCE = (
     Number("width", "neurons of one sample"),
 )
 BACKWARD = (
-    Pointer("input", "in_t", "(steps, neurons)"),
+    Pointer("input", "in_t", "(steps, receptors, neurons)"),
     Pointer("grad_output", "out_t", "(steps, neurons)"),
-    Pointer("grad_input", "in_t", "(steps, neurons)"),
+    Pointer("grad_input", "in_t", "(steps, receptors, neurons)"),
     Pointer("grad_final_state", "real", "(states, neurons)", optional=True),
     Pointer("grad_initial_state", "real", "(states, neurons)"),
     Pointer("checkpoints", "real", "(chunks, states, neurons)"),

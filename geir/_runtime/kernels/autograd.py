@@ -43,7 +43,7 @@ def _gradients(ctx: Context, grad_zs: Tensor | None, grad_state: Tensor | None) 
     """The gradients of all arguments of `_forward`."""
     xs, checkpoints, *rest = ctx.saved_tensors
     if grad_zs is None:
-        grad_zs = xs.new_zeros((), dtype=ctx.plan.output_dtype).expand(xs.shape)
+        grad_zs = xs.new_zeros((), dtype=ctx.plan.output_dtype).expand(xs.shape[0], *checkpoints.shape[2:])
     needed = Tensors.unflatten(ctx.plan, ctx.needs_input_grad[1:]).constants
     plan = ctx.plan.for_backward(needed)
     # In the order of `BackwardTensors`.

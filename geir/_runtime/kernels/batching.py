@@ -23,10 +23,11 @@ def map_run(
     if feedback is not None and dims.feedback is not None:
         # z is one step, (...): the batch comes first.
         feedback = Feedback(_move_batch(feedback.z, dims.feedback.z, 0, batch_size), feedback.weights)
-    # xs (time, ...) and state (parts, ...): the batch follows time or parts.
-    xs = _move_batch(tensors.xs, dims.xs, 1, batch_size)
+    # xs (time, ...) and state (parts, ...): the batch follows time or parts, or receptors.
     state = _move_batch(tensors.state, dims.state, 1, batch_size)
-    constants = [_align_constant(t, d, xs.dim() - 1) for t, d in zip(tensors.constants, dims.constants, strict=True)]
+    place = _place_in_input(tensors.xs, dims.xs, state.dim() - 2)
+    xs = _move_batch(tensors.xs, dims.xs, place, batch_size)
+    constants = [_align_constant(t, d, state.dim() - 1) for t, d in zip(tensors.constants, dims.constants, strict=True)]
     results = apply(plan, *Tensors(xs, state, feedback, constants).flatten())
     out_dims = Outcome(
         zs=1,  # (time, batch, ...)
@@ -45,8 +46,9 @@ def map_backward(
         return _map_one_by_one(apply, batch_size, in_dims[1:], plan, flat)
     tensors, dims = BackwardTensors.unflatten(plan, flat), BackwardTensors.unflatten(plan, in_dims[1:])
     # The layouts of `map_run`.
-    xs = _move_batch(tensors.xs, dims.xs, 1, batch_size)
     grad_zs = _move_batch(tensors.grad_zs, dims.grad_zs, 1, batch_size)
+    place = _place_in_input(tensors.xs, dims.xs, grad_zs.dim() - 2)
+    xs = _move_batch(tensors.xs, dims.xs, place, batch_size)
     grad_state = tensors.grad_state
     if grad_state is not None:
         grad_state = _move_batch(grad_state, dims.grad_state, 2 if plan.record else 1, batch_size)
@@ -59,14 +61,19 @@ def map_backward(
         if needed:
             repeated = _move_batch(constant, dim, 0, batch_size)
             shapes.append(repeated.shape)
-            constants.append(_align_constant(repeated, 0, xs.dim() - 1).contiguous())
+            constants.append(_align_constant(repeated, 0, grad_zs.dim() - 1).contiguous())
         else:
-            constants.append(_align_constant(constant, dim, xs.dim() - 1).contiguous())
+            constants.append(_align_constant(constant, dim, grad_zs.dim() - 1).contiguous())
     batched = BackwardTensors(xs, grad_zs, grad_state, checkpoints, None, constants)
     grad_xs, grad_initial_state, *grads = apply(plan, *batched.flatten())
     # The gradients of xs and state as in `map_run`, those of constants with the batch first.
     results = (grad_xs, grad_initial_state, *(grad.reshape(shape) for grad, shape in zip(grads, shapes, strict=True)))
-    return results, (1, 1, *[0] * len(grads))
+    return results, (place, 1, *[0] * len(grads))
+
+
+def _place_in_input(xs: Tensor, dim: Dim, step_dims: int) -> int:
+    """Where the input (time, ...) or (time, receptors, ...) has the batch, given the dimensions of a step without."""
+    return xs.dim() - (dim is not None) - step_dims
 
 
 def _map_one_by_one(

@@ -101,8 +101,9 @@ def source(
         **_declarations(program, tape, input_dtype, output_dtype),
         "block": str(block_size(program, shared, needs_grad)),
         **_constants(program, shared, step),
+        **_inputs(program, input_dtype, backward),
         **_forward(program.states, step),
-        **_backward(program.states, learned, tape, backward),
+        **_backward(program, learned, tape, backward),
     }
     return render_template((files("geir._runtime.kernels") / "template.c").read_text(), regions)
 
@@ -136,12 +137,11 @@ def _declarations(
         "double": str(int(program.real == "float64")),
         "input_type": stored_input.type,
         "output_type": stored_output.type,
-        "from_input": stored_input.load,
-        "to_grad_input": stored_input.store,
         "to_output": stored_output.store,
         "from_grad_output": stored_output.load,
         "forward_arguments": c_struct("forward_arguments", _forward_arguments(program)),
         "backward_arguments": c_struct("backward_arguments", _backward_arguments(program)),
+        "inputs": str(len(program.inputs)),
         "states": str(len(program.states)),
         "tape_rows": str(len(tape)),
     }
@@ -155,6 +155,18 @@ def _constants(program: Program, shared: Sequence[bool], step: Code) -> dict[str
     return {
         "shared_constants": join_lines(for_each("const real {name} = args->{name}[0];", of_all), step.shared),
         "neuron_constants": join_lines(for_each("real {name}[BLOCK]; " + gather, of_each), step.per_neuron),
+    }
+
+
+def _inputs(program: Program, dtype: torch.dtype, backward: Code) -> dict[str, str]:
+    """Loading the input and storing its gradient."""
+    stored, names = _STORAGE[dtype], program.inputs
+    return {
+        "prefetch_input": for_each("PREFETCH(next_input + {k} * neurons);", names),
+        "load_input": for_each(f"const real {{name}} = {stored.load}(input[{{k}} * neurons + lane]);", names),
+        "grad_input": for_each(
+            f"grad_input[{{k}}][lane - strip] = {stored.store}({{value}});", names, backward.results[: len(names)]
+        ),
     }
 
 
@@ -183,8 +195,8 @@ def _forward(states: Sequence[str], step: Code) -> dict[str, str]:
     }
 
 
-def _backward(states: Sequence[str], learned: Sequence[str], tape: Sequence[str], code: Code) -> dict[str, str]:
-    grad_x, *gradients = code.results
+def _backward(program: Program, learned: Sequence[str], tape: Sequence[str], code: Code) -> dict[str, str]:
+    states, gradients = program.states, code.results[len(program.inputs) :]
     of_states, of_constants = gradients[: len(states)], gradients[len(states) :]
     block, row = "real grad_{name}_block[BLOCK]; ", "{k} * neurons + first"
     return {
@@ -212,7 +224,6 @@ def _backward(states: Sequence[str], learned: Sequence[str], tape: Sequence[str]
         ),
         "gradient_from_block": for_each("const real grad_{name} = grad_{name}_block[lane];", states),
         "backward_step": join_lines(code.per_step),
-        "grad_x": grad_x,
         "gradient_to_block": for_each("grad_{name}_block[lane] = {value};", states, of_states),
         "add_constant_gradients": for_each("grad_{name}_block[lane] += {value};", learned, of_constants),
         "store_gradient": for_each(

@@ -31,6 +31,7 @@ CALLED_METHODS = (
     "stepper",
     "forward",
     "check_input",
+    "check_input_type",
     "check_parameters",
     "check_state_type",
     "start_state",

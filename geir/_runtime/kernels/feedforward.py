@@ -27,6 +27,7 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor]) -> Gradients[Tensor]:
     kernel = find_kernel(plan, tensors.xs, tensors.constants, plan.needs_grad)
     xs = contiguous(tensors.xs)
     gradients, accumulators = allocate_gradients(plan, xs, tensors.checkpoints)
+    step_shape = tensors.checkpoints.shape[2:]
     grad_state = None if tensors.grad_state is None else contiguous(tensors.grad_state)
     kernel.backward(
         {
@@ -39,9 +40,9 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor]) -> Gradients[Tensor]:
             "grad_recorded_states": grad_state if plan.record else None,
             "grad_constants": accumulators,
             "steps": len(xs),
-            "neurons": math.prod(xs.shape[1:]),
+            "neurons": math.prod(step_shape),
             "checkpoint_every": min(plan.checkpoint_every, len(xs)),
-            **layout_constants(kernel.constants, tensors.constants, xs.shape[1:]),
+            **layout_constants(kernel.constants, tensors.constants, step_shape),
         }
     )
     return gradients._replace(constants=sum_to_constants(plan, accumulators, tensors.constants))
@@ -61,8 +62,10 @@ def allocate(plan: Plan, tensors: Tensors[Tensor]) -> Outcome[Tensor]:
     if plan.checkpoint_every:
         chunks = -(-len(xs) // plan.checkpoint_every)
         checkpoints = memory.empty([chunks, *state.shape], state)
-    states = memory.empty([len(state), *xs.shape] if plan.record else state.shape, state)
-    return Outcome(memory.empty(xs.shape, xs, plan.output_dtype), states, checkpoints, None)
+    # Not that of `xs`, which has one row for each receptor.
+    shape = [len(xs), *state.shape[1:]]
+    states = memory.empty([len(state), *shape] if plan.record else state.shape, state)
+    return Outcome(memory.empty(shape, xs, plan.output_dtype), states, checkpoints, None)
 
 
 def forward_arguments(
@@ -70,6 +73,7 @@ def forward_arguments(
 ) -> dict[str, Value]:
     """The arguments of the forward kernels, by name."""
     state = tensors.state
+    step_shape = state.shape[1:]
     return {
         "input": xs,
         "output": outcome.zs,
@@ -79,9 +83,9 @@ def forward_arguments(
         "checkpoints": outcome.checkpoints,
         "recorded_states": outcome.state if plan.record else None,
         "steps": len(xs),
-        "neurons": math.prod(xs.shape[1:]),
+        "neurons": math.prod(step_shape),
         "checkpoint_every": plan.checkpoint_every or len(xs),
-        **layout_constants(kernel.constants, tensors.constants, xs.shape[1:]),
+        **layout_constants(kernel.constants, tensors.constants, step_shape),
     }
 
 
@@ -89,7 +93,7 @@ def allocate_gradients(plan: Plan, xs: Tensor, checkpoints: Tensor) -> tuple[Gra
     """Memory for the gradients of input and state, and zeros to which those of the constants are added for
     every neuron."""
     gradients = Gradients(memory.empty(xs.shape, xs), memory.empty(checkpoints.shape[1:], checkpoints), None, ())
-    return gradients, memory.empty([sum(plan.needs_grad), *xs.shape[1:]], checkpoints).zero_()
+    return gradients, memory.empty([sum(plan.needs_grad), *checkpoints.shape[2:]], checkpoints).zero_()
 
 
 def contiguous(tensor: Tensor) -> Tensor:

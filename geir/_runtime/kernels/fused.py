@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..._util.inputs import AnyInput, first_receptor
 from ..._util.state import AnyState
 from ..compiler import NoCompilerError
 from ..stepper import Stepper
@@ -14,7 +15,7 @@ from .autograd import run_differentiably
 from .differentiable import needs_second_derivatives
 from .plan import Plan, Tensors
 from .program import NotFusableError
-from .program_cache import prepare_run, unstack_state
+from .program_cache import prepare_run, stack_receptors, unstack_state
 from .recurrence import run_recurrent
 from .reference import reference
 
@@ -50,21 +51,22 @@ class Fused:
             raise ValueError(f"Fused.output_dtype must be torch.bool or torch.uint8, got {self.output_dtype!r}.")
 
     def __call__(
-        self, stepper: Stepper, xs: Tensor, state: AnyState, record_states: bool = False
+        self, stepper: Stepper, xs: AnyInput, state: AnyState, record_states: bool = False
     ) -> tuple[Tensor, AnyState]:
         """Like `reference`."""
-        possible = stepper.elementwise and xs.numel() and xs.device.type in ("cpu", "cuda")
+        first = first_receptor(xs)
+        possible = stepper.elementwise and first.numel() and first.device.type in ("cpu", "cuda")
         if not possible or torch.autograd.forward_ad._current_level >= 0 or needs_second_derivatives():
             return self._run_reference(stepper, xs, state, record_states)
         try:
             run = _run_feedforward if stepper.feedback is None else run_recurrent
-            return run(stepper, xs, state, record_states, self.checkpoint_every, self.output_dtype or xs.dtype)
+            return run(stepper, xs, state, record_states, self.checkpoint_every, self.output_dtype or first.dtype)
         except (NotFusableError, NoCompilerError) as error:
             _warn_once(f"{type(stepper.module).__name__} runs on the reference loop: {error}.")
             return self._run_reference(stepper, xs, state, record_states)
 
     def _run_reference(
-        self, stepper: Stepper, xs: Tensor, state: AnyState, record_states: bool
+        self, stepper: Stepper, xs: AnyInput, state: AnyState, record_states: bool
     ) -> tuple[Tensor, AnyState]:
         zs, state = reference(stepper, xs, state, record_states)
         return zs.to(self.output_dtype or zs.dtype), state
@@ -74,12 +76,17 @@ fused = Fused()
 
 
 def _run_feedforward(
-    stepper: Stepper, xs: Tensor, state: AnyState, record: bool, checkpoint_every: int | None, output_dtype: torch.dtype
+    stepper: Stepper,
+    xs: AnyInput,
+    state: AnyState,
+    record: bool,
+    checkpoint_every: int | None,
+    output_dtype: torch.dtype,
 ) -> tuple[Tensor, AnyState]:
-    prepared = prepare_run(stepper, state)
+    prepared = prepare_run(stepper, state, type(xs))
     every = prepared.checkpoint_every(checkpoint_every) if torch.is_grad_enabled() else 0
     plan = Plan(prepared.program, every, output_dtype, record)
-    outcome = run_differentiably(plan, Tensors(xs, prepared.state, None, prepared.constants))
+    outcome = run_differentiably(plan, Tensors(stack_receptors(xs), prepared.state, None, prepared.constants))
     return outcome.zs, unstack_state(state, outcome.state)
 
 

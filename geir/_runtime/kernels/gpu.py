@@ -87,8 +87,9 @@ def source(
     regions = {
         **_declarations(program),
         **_constants(program, shared, step, backward),
+        **_inputs(program.inputs, backward, input_dtype),
         **_forward(program.states, step, output_dtype),
-        **_backward(program.states, learned, backward, input_dtype),
+        **_backward(program, learned, backward),
     }
     return render_template((files("geir._runtime.kernels") / "template.triton").read_text(), regions)
 
@@ -120,6 +121,19 @@ def _constants(program: Program, shared: Sequence[bool], step: Code, backward: C
     }
 
 
+def _inputs(names: Sequence[str], backward: Code, dtype: torch.dtype) -> dict[str, str]:
+    """Loading the input and storing its gradient."""
+    place = f"(t * {len(names)} + {{k}}) * size + start + lane" if len(names) > 1 else "t * size + start + lane"
+    return {
+        "load_input": for_each(f"{{name}} = tl.load(input_ptr + {place}, mask=valid, other=0.0).to(real)", names),
+        "store_grad_input": for_each(
+            f"tl.store(grad_input_ptr + {place}, {_STORE[dtype].format('{value}')}, mask=valid)",
+            names,
+            backward.results[: len(names)],
+        ),
+    }
+
+
 def _forward(states: Sequence[str], step: Code, output_dtype: torch.dtype) -> dict[str, str]:
     z, *next_state = step.results
     return {
@@ -139,8 +153,8 @@ def _forward(states: Sequence[str], step: Code, output_dtype: torch.dtype) -> di
     }
 
 
-def _backward(states: Sequence[str], learned: Sequence[str], code: Code, input_dtype: torch.dtype) -> dict[str, str]:
-    grad_x, *gradients = code.results
+def _backward(program: Program, learned: Sequence[str], code: Code) -> dict[str, str]:
+    states, gradients = program.states, code.results[len(program.inputs) :]
     of_states, of_constants = gradients[: len(states)], gradients[len(states) :]
     row = "{k} * size + start + lane"
     in_workspace = "workspace_ptr + {k} * chunk_size + (t - first_step) * BLOCK + lane"
@@ -163,7 +177,6 @@ def _backward(states: Sequence[str], learned: Sequence[str], code: Code, input_d
             states,
         ),
         "backward_step": "\n".join(code.per_step),
-        "grad_x": _STORE[input_dtype].format(grad_x),
         "add_constant_gradients": for_each("grad_{name} += {value}", learned, of_constants),
         "next_gradient": _assign("grad_{name}", states, of_states),
         "store_gradient": for_each(f"tl.store(grad_initial_state_ptr + {row}, grad_{{name}}, mask=valid)", states),

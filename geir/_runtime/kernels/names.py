@@ -6,6 +6,7 @@ import keyword
 import re
 from collections.abc import Iterable
 from importlib.resources import files
+from typing import Any
 
 from torch import Tensor
 
@@ -38,6 +39,12 @@ TEMPORARY = re.compile(r"t\d+")
 def state_names(names: Iterable[str], taken: set[str]) -> list[str]:
     """Identifiers for the parts of a state, such as `neuron_v` for `neuron.v`."""
     return [_identifier(name, taken) for name in names]
+
+
+def receptor_names(input_type: type, taken: set[str]) -> list[str]:
+    """Identifiers for the inputs of a step: `x`, or such as `x_exc` for each receptor."""
+    receptors: Any = input_type
+    return [_identifier(f"x_{name}", taken) for name in receptors._fields] if issubclass(input_type, tuple) else ["x"]
 
 
 def constant_names(parameters: Iterable[str], prepared: Prepared, taken: set[str]) -> list[str]:

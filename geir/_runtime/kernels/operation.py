@@ -108,9 +108,11 @@ def _(
 ) -> list[Tensor]:
     # Not `len`, which makes a dynamic number of steps a constant.
     chunks = -(-xs.shape[0] // checkpoint_every) if checkpoint_every else 0
+    # Not that of `xs`, which has one row for each receptor.
+    shape = [xs.shape[0], *state.shape[1:]]
     outcome = Outcome(
-        zs=xs.new_empty(xs.shape, dtype=output_dtype),
-        state=state.new_empty([len(state), *xs.shape] if record else state.shape),
+        zs=xs.new_empty(shape, dtype=output_dtype),
+        state=state.new_empty([len(state), *shape] if record else state.shape),
         checkpoints=state.new_empty([chunks, *state.shape]) if checkpoint_every else None,
         inputs=xs.new_empty(xs.shape) if feedback else None,
     )

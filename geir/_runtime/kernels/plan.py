@@ -57,7 +57,7 @@ class Feedback(NamedTuple, Generic[T]):
 class Tensors(NamedTuple, Generic[T]):
     """The tensor arguments of a run."""
 
-    xs: T  # input, shape (time, ...)
+    xs: T  # input, shape (time, ...); of several receptors (time, receptors, ...)
     state: T  # state before the first step, shape (parts, ...)
     feedback: Feedback[T] | None
     constants: Sequence[T]  # each broadcastable to (...)

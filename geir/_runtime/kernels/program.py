@@ -26,10 +26,10 @@ class Line(NamedTuple):
 class Program(NamedTuple):
     """A step and its vector-Jacobian product: two straight lines of elementwise operations in one list.
 
-    Inputs are `x`, the parts of the state and the constants (parameters, buffers and prepared values, which do
-    not change over time), by their names. Those of `backward` are also `grad_z`, the gradient of the output,
-    and ``grad_NAME``, the gradient of the next state. All names are valid identifiers in every language that
-    programs are printed in.
+    Inputs are `x`, or one for each receptor, the parts of the state and the constants (parameters, buffers and
+    prepared values, which do not change over time), by their names. Those of `backward` are also `grad_z`, the
+    gradient of the output, and ``grad_NAME``, the gradient of the next state. All names are valid identifiers in
+    every language that programs are printed in.
     """
 
     real: str  # dtype of the arithmetic
@@ -37,7 +37,8 @@ class Program(NamedTuple):
     constants: list[str]
     lines: list[Line]
     step: list[Argument]  # z, *next_state
-    backward: list[Argument]  # grad_x, *grad_state, *grad_constants
+    backward: list[Argument]  # *grad_inputs, *grad_state, *grad_constants
+    inputs: Sequence[str] = ("x",)  # one for each receptor
 
     def dumps(self) -> str:
         """The program as text."""
@@ -61,7 +62,7 @@ class Program(NamedTuple):
 
     def gradients(self, needs_grad: Sequence[bool]) -> list[Argument]:
         """The results of `backward` without the gradients of constants that need none."""
-        count = 1 + len(self.states)
+        count = len(self.inputs) + len(self.states)
         of_constants = zip(self.backward[count:], needs_grad, strict=True)
         return [*self.backward[:count], *(gradient for gradient, needed in of_constants if needed)]
 

@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
 
+from ..._util.inputs import AnyInput
 from ..._util.state import AnyState, leaves, map_state, map_tensors, tensors_of
 from ..memo import memo_of
 from ..stepper import Steppable, Stepper
@@ -63,8 +64,13 @@ class ProgramKey(NamedTuple):
     tensors: tuple[str, ...]  # names of parameters and buffers
     constants: tuple[torch.dtype, ...]  # of these and of the prepared values
     dtype: torch.dtype
+    receptors: Hashable  # type of the input; None of a tensor
     # Places and values of the numbers that are literals. Values as text, which tells 0.0 from -0.0.
     literals: tuple[tuple[int, str], ...] = ()
+
+    def of_call(self) -> tuple[Hashable, ...]:
+        """The parts that may differ between two calls of a module that has not changed."""
+        return self.prepared, self.constants, self.dtype, self.receptors
 
     def with_literals(self, places: Iterable[int], numbers: Sequence[float]) -> "ProgramKey":
         """The key of the program that has the numbers at some places as literals."""
@@ -85,12 +91,13 @@ _literals: OrderedDict[ProgramKey, frozenset[int]] = OrderedDict()
 _lock = threading.Lock()
 
 
-def prepare_run(stepper: Stepper, state: AnyState) -> PreparedRun:
+def prepare_run(stepper: Stepper, state: AnyState, input_type: type = Tensor) -> PreparedRun:
     """Find the program of a step, and arrange state and constants as it takes them.
 
     Args:
         stepper: The model.
         state: The state that the step takes; of a recurrent model that of the inner model.
+        input_type: The type of one step of input: a named tuple if there are several receptors.
 
     Raises:
         NotFusableError: If the step cannot become a program.
@@ -103,9 +110,9 @@ def prepare_run(stepper: Stepper, state: AnyState) -> PreparedRun:
     dtype = stacked.dtype
     if torch.compiler.is_compiling():
         guard_on_settings(stepper.module)
-        program = _program_for_compile(stepper.module, dtype)
+        program = _program_for_compile(stepper.module, dtype, input_type)
     else:
-        program = _cached_program(stepper, state, names, tuple(t.dtype for t in tensors), dtype)
+        program = _cached_program(stepper, state, names, tuple(t.dtype for t in tensors), dtype, input_type)
     traced = program.traced
     constants = [tensors[k] if tensors[k].dtype == dtype else tensors[k].to(dtype) for k in traced.used]
     constants += [make_constant(number, dtype, stacked.device) for number in program.numbers]
@@ -127,6 +134,19 @@ def _cached_constant(number: str, dtype: torch.dtype, device: torch.device) -> T
         return torch.tensor(float(number), dtype=dtype, device=device)
 
 
+def stack_receptors(xs: AnyInput) -> Tensor:
+    """The input as runs take it, shape (time, ...); of several receptors stacked, (time, receptors, ...)."""
+    return xs if isinstance(xs, Tensor) else torch.stack(tuple(xs), 1)
+
+
+def _receptors(input_type: type) -> Hashable:
+    """What a program depends on of the type of the input. The fingerprint of a model has the types that it takes."""
+    if not issubclass(input_type, tuple):
+        return None
+    kind: Any = input_type  # a named tuple
+    return kind.__module__, kind.__qualname__, kind._fields
+
+
 def unstack_state(like: AnyState, parts: Tensor) -> AnyState:
     """Stacked parts as a state of the structure of another."""
     # One by one, because the results of `unbind` may not be changed in place.
@@ -135,14 +155,14 @@ def unstack_state(like: AnyState, parts: Tensor) -> AnyState:
 
 
 @torch.compiler.assume_constant_result
-def _program_for_compile(module: nn.Module, dtype: torch.dtype) -> RunnableProgram:
+def _program_for_compile(module: nn.Module, dtype: torch.dtype, input_type: type) -> RunnableProgram:
     """The program as a constant of code compiled by `torch.compile`."""
     assert isinstance(module, Steppable)
     stepper = module.stepper(dtype)
     names, tensors = _constants_of(stepper)
     state = _state_of_some_shape(module, tensors, dtype)
     inner_state = state if stepper.feedback is None else state[0]
-    return _cached_program(stepper, inner_state, names, tuple(t.dtype for t in tensors), dtype)
+    return _cached_program(stepper, inner_state, names, tuple(t.dtype for t in tensors), dtype, input_type)
 
 
 def _state_of_some_shape(module: Steppable, constants: Sequence[Tensor], dtype: torch.dtype) -> AnyState:
@@ -168,6 +188,7 @@ def _cached_program(
     names: Sequence[str],
     constants: tuple[torch.dtype, ...],
     dtype: torch.dtype,
+    input_type: type,
 ) -> RunnableProgram:
     """The program of a step, from the cache or traced.
 
@@ -188,10 +209,11 @@ def _cached_program(
         else:
             values, prepared = fingerprint_prepared(part.prepared, last.prepared if last else None)
         watch = last.watch.renewed() if last else None
-        of_key = (values, constants, dtype)
-        if last is None or watch is None or (last.key.prepared, last.key.constants, last.key.dtype) != of_key:
+        receptors = _receptors(input_type)
+        of_key = (values, constants, dtype, receptors)
+        if last is None or watch is None or last.key.of_call() != of_key:
             fingerprint, places, watch = fingerprint_module(module, part.step)
-            key = ProgramKey(fingerprint, values, tuple(names), constants, dtype)
+            key = ProgramKey(fingerprint, values, tuple(names), constants, dtype, receptors)
         elif watch is last.watch:
             if memo and prepared is not last.prepared:
                 memo.program = last._replace(prepared=prepared)
@@ -199,8 +221,9 @@ def _cached_program(
         else:
             key, places = last.key, last.places
     except UnknownContentError:
-        return RunnableProgram(trace(module, part.step, state, names, part.prepared, constants, dtype), ())
-    program = _find_program(key, places, watch.numbers(), stepper, state)
+        traced = trace(module, part.step, state, names, part.prepared, constants, dtype, None, input_type)
+        return RunnableProgram(traced, ())
+    program = _find_program(key, places, watch.numbers(), stepper, state, input_type)
     if memo:
         memo.program = LastProgram(watch, part.step.__name__, prepared, key, places, program)
     return program
@@ -243,7 +266,12 @@ def _evaluate_all(traced: TracedProgram, numbers: Sequence[float]) -> tuple[floa
 
 
 def _find_program(
-    key: ProgramKey, places: Sequence[NumberPlace], numbers: Sequence[float], stepper: Stepper, state: AnyState
+    key: ProgramKey,
+    places: Sequence[NumberPlace],
+    numbers: Sequence[float],
+    stepper: Stepper,
+    state: AnyState,
+    input_type: type,
 ) -> RunnableProgram:
     """The program of a key without literals, from the cache or traced; see `_cached_program`.
 
@@ -255,7 +283,7 @@ def _find_program(
         literals = _literals.get(key, frozenset())
     while True:
         try:
-            traced = _trace_or_find(key, literals, places, numbers, stepper, state)
+            traced = _trace_or_find(key, literals, places, numbers, stepper, state, input_type)
             return RunnableProgram(traced, _evaluate_all(traced, numbers))
         except NumberNeededError as error:
             literals |= error.places
@@ -274,6 +302,7 @@ def _trace_or_find(
     numbers: Sequence[float],
     stepper: Stepper,
     state: AnyState,
+    input_type: type,
 ) -> TracedProgram:
     """The program with some numbers as literals, from the cache or traced.
 
@@ -291,7 +320,15 @@ def _trace_or_find(
         arguments = {k: place for k, place in enumerate(places) if k not in literals}
         try:
             result = trace(
-                stepper.module, part.step, state, key.tensors, part.prepared, key.constants, key.dtype, arguments
+                stepper.module,
+                part.step,
+                state,
+                key.tensors,
+                part.prepared,
+                key.constants,
+                key.dtype,
+                arguments,
+                input_type,
             )
         except NotFusableError as error:
             # Without its traceback, which would keep the model alive.

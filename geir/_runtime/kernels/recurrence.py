@@ -8,32 +8,40 @@ from torch import nn, Tensor
 from torch._subclasses import FakeTensor
 from torch.nn import functional
 
+from ..._util.inputs import AnyInput
 from ..._util.state import AnyState
+from ..._util.validation import check_same_receptors
 from ..arguments import PLAIN_TENSORS
 from ..stepper import Feedback as Connection, Stepper
 from .autograd import run_differentiably
 from .plan import Feedback, Plan, Tensors
-from .program_cache import prepare_run, PreparedRun, unstack_state
+from .program_cache import prepare_run, PreparedRun, stack_receptors, unstack_state
 
 
 def run_recurrent(
-    stepper: Stepper, xs: Tensor, state: AnyState, record: bool, checkpoint_every: int | None, output_dtype: torch.dtype
+    stepper: Stepper,
+    xs: AnyInput,
+    state: AnyState,
+    record: bool,
+    checkpoint_every: int | None,
+    output_dtype: torch.dtype,
 ) -> tuple[Tensor, AnyState]:
     """Run a recurrent model over time.
 
     A matrix of weights, or an `nn.Linear` without hooks, feeds back inside the kernel on the CPU. Any other
-    connection is called between two runs of one step each, and so is every connection on a GPU.
+    connection is called between two runs of one step each, and so is every connection on a GPU or to several
+    receptors.
     """
     inner_state, z = state
     assert stepper.feedback is not None
-    prepared = prepare_run(stepper, inner_state)
-    inputs = xs.to(z.dtype)
+    prepared = prepare_run(stepper, inner_state, type(xs))
+    inputs = stack_receptors(xs).to(z.dtype)
     weights, bias = _matrix(stepper.feedback)
-    if bias is not None:
+    if bias is not None and isinstance(xs, Tensor):
         inputs = inputs + bias
     # A subclass, such as a distributed tensor, has no memory that C can read.
     plain = type(weights) in PLAIN_TENSORS or isinstance(weights, FakeTensor)  # the latter while it is exported
-    if weights is not None and not xs.is_cuda and plain:
+    if weights is not None and isinstance(xs, Tensor) and not xs.is_cuda and plain:
         every = prepared.checkpoint_every(checkpoint_every)
         plan = Plan(prepared.program, every, inputs.dtype, record, recurrent=True)
         feedback = Feedback(z, weights.to(inputs.dtype))
@@ -44,9 +52,21 @@ def run_recurrent(
         if weights is not None:
             connection = functools.partial(functional.linear, weight=weights.to(inputs.dtype))
         assert not isinstance(connection, Tensor)
-        zs, after = _run_step_by_step(prepared, inputs, z, connection, record)
+        zs, after = _run_step_by_step(prepared, inputs, z, _feed_back(stepper, xs, connection), record)
     last = zs if record else zs[-1]
     return zs.to(output_dtype), type(state)(unstack_state(inner_state, after), last)
+
+
+def _feed_back(stepper: Stepper, xs: AnyInput, connection: Callable[[Tensor], AnyInput]) -> Callable[[Tensor], Tensor]:
+    """The connection, checked to lead to the receptors of the input, which are stacked."""
+    name = type(stepper.module).__name__
+
+    def feed_back(z: Tensor) -> Tensor:
+        y = connection(z)
+        check_same_receptors(name, xs, y)
+        return y if isinstance(xs, Tensor) else torch.stack(tuple(y))
+
+    return feed_back
 
 
 def _matrix(feedback: Connection) -> tuple[Tensor | None, Tensor | None]:

@@ -1,6 +1,6 @@
 """The source code of a model's kernels, for documentation and tests."""
 
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
@@ -12,6 +12,8 @@ from .program_cache import prepare_run
 
 
 class _Model(Steppable, Protocol):
+    input_types: ClassVar[tuple[Any, ...]]
+
     def state_dtype(self, x: Tensor) -> torch.dtype: ...
 
 
@@ -23,7 +25,7 @@ def source_of(neuron: _Model) -> str:
     """
     x = torch.zeros(1, dtype=neuron.state_dtype(torch.zeros(())))
     stepper, state = neuron.stepper(x.dtype), neuron.initial_state(x)
-    prepared = prepare_run(stepper, state if stepper.feedback is None else state[0])
+    prepared = prepare_run(stepper, state if stepper.feedback is None else state[0], neuron.input_types[0])
     shared = [constant.numel() == 1 for constant in prepared.constants]
     needs_grad = [constant.requires_grad for constant in prepared.constants]
     return cpu.source(Program.loads(prepared.program), shared, needs_grad, x.dtype, x.dtype)

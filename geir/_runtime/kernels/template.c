@@ -10,7 +10,7 @@ typedef {{output_type}} out_t;
 // Blocks: a thread takes a block of neurons through all steps, so that the block's state stays in cache.
 // Strips: within a step, a block is processed strip by strip, while the same strip of the next step's input is
 // prefetched. Streaming: results larger than the caches are stored past them.
-enum { STATES = {{states}}, BLOCK = {{block}}, STRIP = 128, TAPE_ROWS = {{tape_rows}} };
+enum { INPUTS = {{inputs}}, STATES = {{states}}, BLOCK = {{block}}, STRIP = 128, TAPE_ROWS = {{tape_rows}} };
 enum { LARGE_BYTES = 4 << 20, CACHE_LINE = 64 };
 #define MIN(left, right) ((left) < (right) ? (left) : (right))
 #define EACH_LANE INDEPENDENT for (int64_t lane = 0; lane < count; lane++)
@@ -35,12 +35,13 @@ static inline void run_steps(
     if (checkpoints && t % every == 0) {
       {{store_checkpoint}}
     }
-    const in_t *restrict input = args->input + row, *next_input = t + 1 < end_step ? input + neurons : input;
+    const in_t *restrict input = args->input + t * INPUTS * neurons + first;
+    const in_t *next_input = t + 1 < end_step ? input + INPUTS * neurons : input;
     EACH_STRIP {
-      PREFETCH(next_input);
+      {{prefetch_input}}
       out_t output[STRIP];
       EACH_LANE_OF_STRIP {
-        const real x = {{from_input}}(input[lane]);
+        {{load_input}}
         {{state_from_block}}
         {{step}}
         output[lane - strip] = {{to_output}}({{z}});
@@ -110,7 +111,7 @@ static inline void load_or_zero(real *restrict to, const real *restrict from, in
 void backward(job *j) {
   const backward_arguments *args = j->arguments;
   const int64_t steps = args->steps, neurons = args->neurons, every = args->checkpoint_every;
-  const int streaming = steps * neurons * sizeof(in_t) > LARGE_BYTES;
+  const int streaming = steps * INPUTS * neurons * sizeof(in_t) > LARGE_BYTES;
   const real *const checkpoints = args->checkpoints, *const grad_final_state = args->grad_final_state;
   const real *const grad_recorded_states = args->grad_recorded_states;
   real *const grad_constants = args->grad_constants;
@@ -126,12 +127,12 @@ void backward(job *j) {
       if (TAPE_ROWS) {
         {{load_checkpoint}}
         for (int64_t t = first_step; t < end_step; t++) {
-          const in_t *restrict input = args->input + t * neurons + first;
+          const in_t *restrict input = args->input + t * INPUTS * neurons + first, *next_input = input + INPUTS * neurons;
           {{tape_rows_of_step}}
           EACH_STRIP {
-            PREFETCH(input + neurons);
+            {{prefetch_input}}
             EACH_LANE_OF_STRIP {
-              const real x = {{from_input}}(input[lane]);
+              {{load_input}}
               {{state_from_block}}
               {{step}}
               {{to_tape}}
@@ -145,7 +146,7 @@ void backward(job *j) {
         {{backward_neuron_constants}}
         for (int64_t t = end_step - 1; t >= first_step; t--) {
           const int64_t row = t * neurons + first;
-          const in_t *restrict input = args->input + row;
+          const in_t *restrict input = args->input + t * INPUTS * neurons + first;
           const out_t *restrict grad_output = args->grad_output + row;
           const out_t *previous_grad_output = t > 0 ? grad_output - neurons : grad_output;
           {{tape_rows_of_step}}
@@ -154,18 +155,20 @@ void backward(job *j) {
           }
           EACH_STRIP {
             PREFETCH(previous_grad_output);
-            in_t grad_input[STRIP];
+            in_t grad_input[INPUTS][STRIP];
             EACH_LANE_OF_STRIP {
-              const real x = {{from_input}}(input[lane]), grad_z = {{from_grad_output}}(grad_output[lane]);
+              {{load_input}}
+              const real grad_z = {{from_grad_output}}(grad_output[lane]);
               {{from_tape}}
               {{gradient_from_block}}
               {{backward_step}}
-              grad_input[lane - strip] = {{to_grad_input}}({{grad_x}});
+              {{grad_input}}
               {{gradient_to_block}}
               {{add_constant_gradients}}
             }
-            store_row((char *)(args->grad_input + row + strip), (char *)grad_input,
-                      (strip_end - strip) * sizeof(in_t), streaming);
+            for (int k = 0; k < INPUTS; k++)
+              store_row((char *)(args->grad_input + (t * INPUTS + k) * neurons + first + strip), (char *)grad_input[k],
+                        (strip_end - strip) * sizeof(in_t), streaming);
           }
         }
       }

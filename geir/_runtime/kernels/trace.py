@@ -16,16 +16,17 @@ import torch
 from torch import nn, Tensor
 from torch.func import functional_call
 
+from ..._util.inputs import AnyInput
 from ..._util.state import AnyState, leaves, map_state, map_tensors
 from ..stepper import Prepared, Step
-from .names import constant_names, number_name, state_names
+from .names import constant_names, number_name, receptor_names, state_names
 from .program import Argument, Line, NotFusableError, Program
 from .read_guard import ReadGuard
 from .record import Recorder
 from .symbols import Expression, find_number, NumberNeededError, NumberPlace, replace_number, Symbols
 
 # A step as a function of input, state, all constants and the symbols of numbers.
-PureStep = Callable[[Tensor, AnyState, list[Tensor], Symbols], tuple[Tensor, AnyState]]
+PureStep = Callable[[AnyInput, AnyState, list[Tensor], Symbols], tuple[Tensor, AnyState]]
 
 
 class TracedProgram(NamedTuple):
@@ -40,6 +41,7 @@ class _Names(NamedTuple):
     states: list[str]
     constants: list[str]
     numbers: dict[int, str]
+    inputs: list[str]
     taken: set[str]
 
 
@@ -52,6 +54,7 @@ def trace(
     dtypes: Sequence[torch.dtype],
     dtype: torch.dtype,
     numbers: Mapping[int, NumberPlace] | None = None,
+    input_type: type = Tensor,
 ) -> TracedProgram:
     """Trace a step in which every tensor is an input, and so are some numbers; all else is constant.
 
@@ -65,6 +68,7 @@ def trace(
         dtypes: Of the constants.
         dtype: Dtype of the arithmetic.
         numbers: Places of those numbers among the settings of the module that are inputs, by their indices.
+        input_type: The type of one step of input: a tensor, or a named tuple with one for each receptor.
 
     Raises:
         NotFusableError: If the step is not a straight line of elementwise operations.
@@ -76,13 +80,16 @@ def trace(
         state_names([name for name, _ in leaves(state)], taken),
         constant_names(names, prepared, taken),
         {k: "_".join((*place.modules, *place.attributes)) for k, place in numbers.items()},
+        receptor_names(input_type, taken),
         taken,
     )
     pure = _pure_step(module, step, names, prepared, numbers)
 
     def trace_twice() -> TracedProgram:
         # In two shapes and with two numbers, to detect a shape or the value of a tensor that entered as a constant.
-        first, second = (_trace_at(pure, state, identifiers, dtypes, dtype, shape) for shape in ((2,), (1, 3)))
+        first, second = (
+            _trace_at(pure, state, identifiers, dtypes, dtype, shape, input_type) for shape in ((2,), (1, 3))
+        )
         if first != second:
             raise NotFusableError(
                 "its step depends on the shape of its input, or lets Python read the data of a tensor"
@@ -126,6 +133,7 @@ def _trace_at(
     dtypes: Sequence[torch.dtype],
     dtype: torch.dtype,
     shape: tuple[int, ...],
+    input_type: type,
 ) -> TracedProgram:
     """Trace the step on tensors of one shape."""
     size = math.prod(shape)
@@ -150,7 +158,8 @@ def _trace_at(
     taken = set(names.taken)
     identifiers: list[str] = []
     symbols = Symbols(names.numbers, number_stand_in)
-    x = stand_in("x")
+    inputs = [stand_in(name) for name in names.inputs]
+    x = input_type(*inputs) if issubclass(input_type, tuple) else inputs[0]
     states = [stand_in(name) for name in names.states]
     # Those that the step gets, of their own dtypes, and those for which gradients are computed.
     constants: list[Tensor] = []
@@ -182,16 +191,16 @@ def _trace_at(
         # Not by `torch.autograd.grad`, inside of which the guard would not be active, and whose first call imports half
         # a second of symbolic mathematics.
         run_backward = torch.autograd.graph._engine_run_backward
-        inputs = (x, *states, *sources)
+        arguments = (*inputs, *states, *sources)
         with recorder:
             recorder.exact = False
             one = torch.ones_like(total)
-            learnable = tuple(t for t in inputs if t.requires_grad)
+            learnable = tuple(t for t in arguments if t.requires_grad)
             with ReadGuard():
                 found = run_backward((total,), (one,), False, False, learnable, True, accumulate_grad=False)
             gradients = iter(found)
-            of_inputs = [next(gradients) if t.requires_grad else None for t in inputs]
-            backward = [0.0 if gradient is None else recorder.result(gradient) for gradient in of_inputs]
+            of_arguments = [next(gradients) if t.requires_grad else None for t in arguments]
+            backward = [0.0 if gradient is None else recorder.result(gradient) for gradient in of_arguments]
     except Exception as error:
         if symbols.needed:
             raise NumberNeededError(symbols.needed) from error
@@ -203,7 +212,9 @@ def _trace_at(
         raise NumberNeededError(symbols.needed)
     # Numbers never need a gradient.
     backward += [0.0] * len(identifiers)
-    program = Program(real, names.states, [*names.constants, *identifiers], recorder.lines, forward, backward)
+    program = Program(
+        real, names.states, [*names.constants, *identifiers], recorder.lines, forward, backward, names.inputs
+    )
     return _prune(program.fuse_multiply_add(), symbols.constants)
 
 
@@ -218,7 +229,7 @@ def _prune(program: Program, numbers: Sequence[Expression]) -> TracedProgram:
     def rename(arguments: Sequence[Argument]) -> list[Argument]:
         return [numbered.get(argument, argument) for argument in arguments]
 
-    count = 1 + len(program.states)
+    count = len(program.inputs) + len(program.states)
     of_constants = program.backward[count:]
     pruned = program._replace(
         constants=[program.constants[k] for k in used],
@@ -256,7 +267,7 @@ def _pure_step(
         NotFusableError: When called, if the step changes an attribute of the module.
     """
 
-    def run(x: Tensor, state: AnyState, constants: list[Tensor], symbols: Symbols) -> tuple[Tensor, AnyState]:
+    def run(x: AnyInput, state: AnyState, constants: list[Tensor], symbols: Symbols) -> tuple[Tensor, AnyState]:
         values = {f"module.{name}": value for name, value in zip(names, constants, strict=False)}
         rest = iter(constants[len(names) :])
         arguments = map_tensors(lambda _: next(rest), prepared)

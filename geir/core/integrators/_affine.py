@@ -1,7 +1,7 @@
 r"""Affine differential equations, :math:`\dot s = A s + B x + c`: their structure, found by probing, and their terms.
 
-A term is addressed by the index of the part of the state that changes and of its source: another part, the
-input or a constant.
+A term is addressed by the index of the part of the state that changes and of its source: another part, an input or a
+constant. Indices of inputs are negative, -1 for the last one, and that of the constant is the lowest.
 """
 
 from typing import NamedTuple, Protocol
@@ -10,12 +10,12 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import _disable_current_modes
 
+from ..._util.inputs import AnyInput
 from ..._util.state import map_state
-from .base import Flow, parameter_device, parameter_shape
+from .base import Flow, input_names, make_input, parameter_device, parameter_shape
 
 Terms = dict[tuple[int, int], Tensor]
 Structure = frozenset[tuple[int, int]]
-INPUT, CONSTANT = -1, -2
 
 
 class LinearSystem(NamedTuple):
@@ -61,12 +61,23 @@ def _probe(probe: Flow) -> set[tuple[int, int]]:
     nan = torch.full((), torch.nan, dtype=torch.float64)
     rest = probe.rest()
     silent = map_state(lambda _: zero, rest)
-    found = {(k, CONSTANT) for k, f in enumerate(probe.derivative(zero, silent)) if (f != 0).any()}
-    found |= {(k, INPUT) for k, f in enumerate(probe.derivative(nan, silent)) if f.isnan().any()}
+    count = len(input_names(probe))
+    no_input = make_input(probe, [zero] * count)
+    found = {(k, -count - 1) for k, f in enumerate(probe.derivative(no_input, silent)) if (f != 0).any()}
+    for j in range(-count, 0):
+        derivative = probe.derivative(_unit_input(probe, j, zero, nan), silent)
+        found |= {(k, j) for k, f in enumerate(derivative) if f.isnan().any()}
     for j, name in enumerate(rest._fields):
-        derivative = probe.derivative(zero, silent._replace(**{name: nan}))
+        derivative = probe.derivative(no_input, silent._replace(**{name: nan}))
         found |= {(k, j) for k, f in enumerate(derivative) if f.isnan().any()}
     return found
+
+
+def _unit_input(flow: Flow, index: int, zero: Tensor, value: Tensor) -> AnyInput:
+    """Input that is zero except for one."""
+    values = [zero] * len(input_names(flow))
+    values[index] = value
+    return make_input(flow, values)
 
 
 def linear_system(flow: Flow) -> LinearSystem:
@@ -79,18 +90,20 @@ def linear_system(flow: Flow) -> LinearSystem:
     one = torch.ones_like(zero)
     rest = flow.rest()
     silent = type(rest)(*(zero for _ in rest))
-    constant = flow.derivative(zero, silent)
-    columns = [flow.derivative(zero, silent._replace(**{name: one})) for name in rest._fields]
-    drive = flow.derivative(one, silent)
+    inputs = range(-len(input_names(flow)), 0)
+    no_input = make_input(flow, [zero] * len(inputs))
+    constant = flow.derivative(no_input, silent)
+    columns = {j: flow.derivative(no_input, silent._replace(**{name: one})) for j, name in enumerate(rest._fields)} | {
+        j: flow.derivative(_unit_input(flow, j, zero, one), silent) for j in inputs
+    }
     rates: Terms = {}
     drives: Terms = {}
     for k, source in sorted(flow.structure):
-        if source == CONSTANT:
-            drives[k, source] = flow.dt * constant[k]
-        elif source == INPUT:
-            drives[k, source] = flow.dt * (drive[k] - constant[k])
+        if source in columns:
+            terms = rates if source >= 0 else drives
+            terms[k, source] = flow.dt * (columns[source][k] - constant[k])
         else:
-            rates[k, source] = flow.dt * (columns[source][k] - constant[k])
+            drives[k, source] = flow.dt * constant[k]
     for k in range(len(rest)):
         rates.setdefault((k, k), zero)
     return LinearSystem(rates, drives)

@@ -1,14 +1,15 @@
 """The interface of integrators."""
 
 from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import torch
 from torch import Tensor
 
 from ..._util.class_edits import Watched
+from ..._util.inputs import AnyInput
 from ..._util.state import AnyState
 
 # Nested tuples and dictionaries of tensors; every integrator has its own structure.
@@ -18,11 +19,12 @@ Coefficients = Any
 class Flow(Protocol):
     """The interface of a differential equation: its derivative, resting state, step size and parameters."""
 
+    input_types: ClassVar[tuple[Any, ...]]
     dt: float
     structure: frozenset[tuple[int, int]]
 
     def rest(self) -> AnyState: ...
-    def derivative(self, x: Tensor, state: AnyState) -> AnyState: ...
+    def derivative(self, x: AnyInput, state: AnyState) -> AnyState: ...
     def declared_parameters(self) -> dict[str, Tensor]: ...
 
 
@@ -35,8 +37,20 @@ class Integrator(metaclass=Watched):
         return ()
 
     @abstractmethod
-    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
+    def advance(self, flow: Flow, x: AnyInput, state: AnyState, coefficients: Coefficients) -> AnyState:
         """The state after `dt`."""
+
+
+def input_names(flow: Flow) -> list[str]:
+    """The name of the input, or the names of the receptors."""
+    kind = flow.input_types[-1]
+    return ["input"] if kind is Tensor else [f"input_{name}" for name in kind._fields]
+
+
+def make_input(flow: Flow, values: Sequence[Tensor]) -> AnyInput:
+    """One step of input, given a tensor for each name in `input_names`."""
+    kind = flow.input_types[-1]
+    return values[0] if kind is Tensor else kind(*values)
 
 
 def parameter_shape(parameters: Iterable[Tensor]) -> torch.Size:

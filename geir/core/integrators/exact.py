@@ -8,10 +8,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from ..._util.inputs import AnyInput
 from ..._util.state import AnyState, working_dtype
 from ._affine import connected_groups, linear_system, Terms
 from ._phi import divided_difference, phi1, second_divided_difference
-from .base import Flow, Integrator
+from .base import Flow, input_names, Integrator
 
 NamedTerms = dict[tuple[str, str], Tensor]
 
@@ -52,20 +53,21 @@ class Exact(Integrator):
                 if part == j:
                     forcing[k, source] = forcing.get((k, source), 0) + weight * drive
         dtype = working_dtype(flow.declared_parameters().values())
-        # Negative indices: the input and the constant.
-        names = (*flow.rest()._fields, "constant", "input")
+        # Negative indices: inputs and the constant.
+        names = (*flow.rest()._fields, "constant", *input_names(flow))
 
         def named(terms: Terms) -> NamedTerms:
             return {(names[k], names[source]): term.to(dtype) for (k, source), term in terms.items()}
 
         return ExactCoefficients(named(propagator), named(forcing))
 
-    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: ExactCoefficients) -> AnyState:
+    def advance(self, flow: Flow, x: AnyInput, state: AnyState, coefficients: ExactCoefficients) -> AnyState:
+        inputs = {"input": x} if isinstance(x, Tensor) else dict(zip(input_names(flow), x, strict=True))
         terms: dict[str, list[Tensor]] = {name: [] for name in state._fields}
         for (part, source), weight in coefficients.propagator.items():
             terms[part].append(weight * getattr(state, source))
         for (part, source), weight in coefficients.forcing.items():
-            terms[part].append(weight * x if source == "input" else weight)
+            terms[part].append(weight * inputs[source] if source in inputs else weight)
         return type(state)(*(reduce(add, part) for part in terms.values()))
 
     def _solve(self, group: list[int], rates: Terms, driven: set[int]) -> tuple[Terms, Terms]:

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from torch import Tensor
-
+from ..._util.inputs import AnyInput
 from ..._util.state import AnyState, map_state
 from .base import Coefficients, Flow, Integrator
 
@@ -15,7 +14,7 @@ class Euler(Integrator):
     Of order 1; stable only while :math:`\Delta t` is below twice the shortest time constant.
     """
 
-    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
+    def advance(self, flow: Flow, x: AnyInput, state: AnyState, coefficients: Coefficients) -> AnyState:
         return map_state(lambda s, f: s + flow.dt * f, state, flow.derivative(x, state))
 
 
@@ -23,7 +22,7 @@ class Euler(Integrator):
 class RungeKutta4(Integrator):
     """The classical Runge-Kutta method. Of order 4; evaluates the derivative four times per step."""
 
-    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
+    def advance(self, flow: Flow, x: AnyInput, state: AnyState, coefficients: Coefficients) -> AnyState:
         dt = flow.dt
 
         def slope(fraction: float, previous: AnyState) -> AnyState:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..._util.inputs import AnyInput
 from ..._util.state import AnyState, map_state, working_dtype
 from ._phi import phi1
-from .base import Coefficients, Flow, Integrator, parameter_device, parameter_shape
+from .base import Coefficients, Flow, input_names, Integrator, make_input, parameter_device, parameter_shape
 
 
 @dataclass(frozen=True)
@@ -29,14 +30,14 @@ class ExponentialEuler(Integrator):
 
         def gain(name: str) -> Tensor:
             # PyTorch cannot save what `vjp` leaves in an exported model.
-            _, decay = _slope_and_decay(
-                flow, torch.zeros_like(getattr(rest, name)), rest, name, forward_mode=torch.compiler.is_compiling()
-            )
+            zero = torch.zeros_like(getattr(rest, name))
+            no_input = make_input(flow, [zero] * len(input_names(flow)))
+            _, decay = _slope_and_decay(flow, no_input, rest, name, forward_mode=torch.compiler.is_compiling())
             return flow.dt * phi1(flow.dt * decay)
 
         return type(rest)(*map(gain, rest._fields))
 
-    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
+    def advance(self, flow: Flow, x: AnyInput, state: AnyState, coefficients: Coefficients) -> AnyState:
         return map_state(lambda s, gain, f: s + gain * f, state, coefficients, flow.derivative(x, state))
 
 
@@ -52,7 +53,7 @@ class RushLarsen(Integrator):
     Reference: S. Rush & H. Larsen, *A practical algorithm for solving dynamic membrane equations*, 1978.
     """
 
-    def advance(self, flow: Flow, x: Tensor, state: AnyState, coefficients: Coefficients) -> AnyState:
+    def advance(self, flow: Flow, x: AnyInput, state: AnyState, coefficients: Coefficients) -> AnyState:
         def advance_part(name: str) -> Tensor:
             slope, growth = _slope_and_decay(flow, x, state, name)
             return getattr(state, name) + flow.dt * phi1(flow.dt * torch.clamp(growth, max=0)) * slope
@@ -61,7 +62,7 @@ class RushLarsen(Integrator):
 
 
 def _slope_and_decay(
-    flow: Flow, x: Tensor, state: AnyState, name: str, forward_mode: bool = False
+    flow: Flow, x: AnyInput, state: AnyState, name: str, forward_mode: bool = False
 ) -> tuple[Tensor, Tensor]:
     r"""The derivative :math:`f_k` of one part of the state, and :math:`\partial f_k / \partial s_k`."""
 

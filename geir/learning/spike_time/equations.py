@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..._util.state import AnyState, tensors_of
-from ..._util.validation import check_broadcastable
+from ..._util.validation import check_broadcastable, check_one_receptor
 from ...core.neuron import Dynamics
 from ...core.ode import ODE, ODENeuron
 
@@ -44,6 +44,7 @@ def check_neuron(owner: str, neuron: object) -> None:
             f"{owner}.neuron must be a spiking neuron given by differential equations, an ODENeuron such as LIF(), "
             f"got {kind}."
         )
+    check_one_receptor(owner, kind, neuron.input_types)
     if not neuron.affine:
         raise TypeError(
             f"{owner}.neuron must be declared affine (`class {kind}(..., affine=True)`), because its flow between "

@@ -13,6 +13,7 @@ from torch import nn, Tensor
 from ..._runtime.kernels.javascript import script_of
 from ..._runtime.kernels.program import NotFusableError
 from ..._util.state import AnyState, leaves, tensors_of
+from ..._util.validation import check_one_receptor
 from ...core.integrators import Exact
 from ...core.integrators.series import SeriesExact
 from ...core.neuron import Dynamics
@@ -65,6 +66,7 @@ def make_explorable(neuron: Dynamics, ranges: Ranges) -> Explorable:
     """
     _check(neuron)
     name = type(neuron).__name__
+    check_one_receptor("explore", name, neuron.input_types)
     places = _find_parameters(neuron)
     twin = _float64_twin(neuron, places)
     try:
