@@ -12,12 +12,12 @@ from ..batched_gradients import accept_batched_gradients
 from ..untyped import Context, Untyped
 from . import _gate
 
-# Rows that a thread takes at a time, at most.
-_BLOCK = 32
+# Rows that a thread takes at a time, at most: more of them share the weights that are in cache.
+_BLOCK = 256
 _SOURCE = _gate.Source(
     "linear.c",
     [
-        Pointer("z", "const real", "(rows, inner), with any strides"),
+        Pointer("z", "const real", "(rows, inner), with any strides of which one is 1"),
         Pointer("weights", "const real", "(inner, width)"),
         Pointer("out", "real", "(rows, width)"),
         Number("rows"),
@@ -38,10 +38,12 @@ def add_product(z: Tensor, weights: Tensor, out: Tensor) -> None:
     if not _gate.is_sparse(z, _gate.MAX_DENSITY) or not _SOURCE.available(z):
         out.addmm_(z, weights)
         return
+    if 1 not in z.stride():
+        z = z.contiguous()
     rows, inner = z.shape
     width = weights.shape[1]
     count = _gate.count_threads(z.numel() * width)
-    block = min(_BLOCK, max(1, rows // (4 * count)))
+    block = min(_BLOCK, max(1, rows // (2 * count)))
     row_stride, inner_stride = z.stride()
     values = {"z": z, "weights": weights, "out": out, "rows": rows, "inner": inner, "width": width}
     strides = {"row_stride": row_stride, "inner_stride": inner_stride}
