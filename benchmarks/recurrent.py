@@ -155,14 +155,14 @@ def matrix_products(xs: Tensor, grad_out: Tensor, zs: Tensor) -> dict[str, Job]:
 
 @contextmanager
 def sparse_products_below(share: float) -> Iterator[None]:
-    """Make geir exploit sparse spikes up to this share of spikes, and multiply densely above."""
+    """Make geir exploit sparse spikes and gradients up to this share, and multiply densely above."""
     gate = sparse._gate
-    previous = gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D
-    gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D = share, share
+    previous = gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, gate.MAX_SELECTED
+    gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, gate.MAX_SELECTED = share, share, share
     try:
         yield
     finally:
-        gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D = previous
+        gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, gate.MAX_SELECTED = previous
 
 
 def against_matrix_products(bench: Bench) -> str:

@@ -26,6 +26,22 @@ def test_products_with_spikes_equal_pytorch(dtype, share):
     close(*outcomes, 1e-9 if dtype == torch.float64 else 2e-3)
 
 
+@pytest.mark.parametrize("bias", [None, torch.zeros(130, dtype=torch.float64)], ids=["without bias", "bias"])
+def test_gradients_that_are_sparse_equal_pytorchs_and_are_multiplied_sparsely(bias):
+    torch.manual_seed(0)
+    x = (torch.rand(7, 50, 140, dtype=torch.float64) < 0.1).double()
+    # Where the gradient is zero, the product does not read the weights.
+    grad = torch.randn(7, 50, 130, dtype=torch.float64) * (torch.rand(7, 50, 130) < 0.1)
+    grad[..., 3] = 0
+    weights = torch.randn(130, 140, dtype=torch.float64)
+    outcomes = []
+    for linear, at_three in ((sparse.linear, torch.nan), (nn.functional.linear, 0.0)):
+        weights[3] = at_three
+        inputs = [x.clone().requires_grad_(), weights.clone().requires_grad_()]
+        outcomes.append(torch.autograd.grad(linear(*inputs, bias), inputs, grad))
+    close(*outcomes, 1e-12)
+
+
 LAYOUTS = {
     "rows": lambda z: z,
     "columns": lambda z: z.t().contiguous().t(),

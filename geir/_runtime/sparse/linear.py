@@ -35,7 +35,7 @@ def add_product(z: Tensor, weights: Tensor, out: Tensor) -> None:
 
     `weights` and `out` must be contiguous.
     """
-    if not _gate.is_sparse(z, _gate.MAX_DENSITY) or not _SOURCE.available(z):
+    if not _is_sparse(z):
         out.addmm_(z, weights)
         return
     if 1 not in z.stride():
@@ -49,6 +49,10 @@ def add_product(z: Tensor, weights: Tensor, out: Tensor) -> None:
     strides = {"row_stride": row_stride, "inner_stride": inner_stride}
     arguments = fill_structure(_SOURCE.structure, {**values, **strides}, strided=["z"])
     threads.run(_SOURCE.function("add_product", z.dtype), arguments, block, count)
+
+
+def _is_sparse(z: Tensor) -> bool:
+    return _gate.is_sparse(z, _gate.MAX_DENSITY) and _SOURCE.available(z)
 
 
 def linear(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -76,12 +80,14 @@ class _Linear(torch.autograd.Function):
         # Only PyTorch's product can be differentiated again.
         product = torch.mm if torch.is_grad_enabled() else _product
         rows = grad.flatten(0, -2)
-        grad_x = grad @ weights if needs_x else None
+        grad_x = product(rows, weights).view(x.shape) if needs_x else None
         grad_weights = product(x.flatten(0, -2).t(), rows).t() if needs_weights else None
         return grad_x, grad_weights, rows.sum(0) if needs_bias else None
 
 
 def _product(z: Tensor, weights: Tensor, start: Tensor | None = None) -> Tensor:
+    if start is None and not _is_sparse(z):
+        return torch.mm(z, weights)
     out = memory.empty([len(z), weights.shape[1]], z)
     out.zero_() if start is None else out.copy_(start)
     add_product(z, weights.contiguous(), out)
