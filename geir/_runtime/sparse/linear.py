@@ -14,6 +14,8 @@ from . import _gate
 
 # Rows that a thread takes at a time, at most: more of them share the weights that are in cache.
 _BLOCK = 256
+# With fewer rows, a copy of the weights takes longer than a sparse product saves.
+_ROWS_WORTH_A_COPY = 256
 _SOURCE = _gate.Source(
     "linear.c",
     [
@@ -86,7 +88,8 @@ class _Linear(torch.autograd.Function):
 
 
 def _product(z: Tensor, weights: Tensor, start: Tensor | None = None) -> Tensor:
-    if start is None and not _is_sparse(z):
+    copied = not weights.is_contiguous() and len(z) < _ROWS_WORTH_A_COPY
+    if start is None and (copied or not _is_sparse(z)):
         return torch.mm(z, weights)
     out = memory.empty([len(z), weights.shape[1]], z)
     out.zero_() if start is None else out.copy_(start)
