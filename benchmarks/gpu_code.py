@@ -31,7 +31,7 @@ BLOCK = 32 * WARPS
 # Of one multiprocessor of both architectures.
 REGISTERS = 65536
 MOST_THREADS = 2048
-TIME_LIMIT = 120
+TIME_LIMIT = 300
 
 
 class Usage(NamedTuple):

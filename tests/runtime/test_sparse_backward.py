@@ -20,6 +20,7 @@ COMPACT = [Triangle(width=0.3), Rectangle(width=0.3), SparseFastSigmoid(width=0.
 def shares(monkeypatch):
     """Select outputs in products of any size, and return the list of shares that were selected."""
     monkeypatch.setattr(sparse._gate, "SMALL", 0)
+    monkeypatch.setattr(sparse._gate, "MIN_SELECTED_SIZE", 0)
     measured, add_selected = list[float](), sparse.add_selected
 
     def spy(z, weights, needed, out):

@@ -308,7 +308,7 @@ def test_the_real_compiler_accepts_every_model(neuron):
         assert not re.search(r"(sqrt|sin|cos|lg2|tanh)\.approx|div\.(full|approx)", code["ptx"])
 
 
-@pytest.mark.parametrize("neuron", [geir.LIF(), geir.ALIF(), geir.AlphaLIF(), geir.AdEx()], ids=repr)
+@pytest.mark.parametrize("neuron", [geir.LIF(), geir.ALIF(), geir.EIF(), geir.AlphaLIF(), geir.AdEx()], ids=repr)
 def test_threads_have_the_registers_that_their_accumulators_need(neuron, tmp_path):
     from triton.backends.nvidia.compiler import get_ptxas
 

@@ -71,6 +71,8 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor], feedback: SavedFeedba
         active = None
         if columns is not None:
             active = find_active(plan.program, shared, plan.needs_grad, chunk, states, constants)
+            # Where many are active in one chunk, they are in the others.
+            columns = None if active is None else columns
         for t in reversed(range(first, first + len(chunk))):
             grad_z.copy_(grad_zs[t])
             later = _rows(grad_inputs[t + 1]) if t + 1 < len(xs) else None

@@ -69,7 +69,7 @@ _FLOAT64 = {
 # the memory busy; but a kernel that keeps many values through the steps would spill them, and has more.
 _REGISTERS, _MANY_REGISTERS = 128, 255
 # Values kept through the steps of `backward` with which `_REGISTERS` are enough, for their arithmetic too.
-_FEW_KEPT = 30
+_FEW_KEPT = 20
 # Steps in flight: the one that runs and those whose input is being loaded.
 _STAGES = 4
 

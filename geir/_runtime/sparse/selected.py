@@ -21,8 +21,12 @@ _SOURCE = _gate.Source(
 
 
 def can_select(z: Tensor, width: int) -> bool:
-    """Whether `add_selected` takes matrices like this one, and they are large enough for it to save time."""
-    return z.numel() * width >= _gate.SMALL and _SOURCE.available(z)
+    """Whether `add_selected` takes matrices like this one, and they are large enough for it to save time.
+
+    It saves a number of `z.shape[1]` multiplications, which must take longer than finding out that it is not needed.
+    """
+    large = z.shape[1] >= _gate.MIN_SELECTED_SIZE and z.numel() * width >= _gate.SMALL
+    return large and _SOURCE.available(z)
 
 
 def add_selected(z: Tensor, weights: Tensor, needed: Tensor, out: Tensor) -> None:
