@@ -1,6 +1,6 @@
 """A recurrent layer compared with the matrix products that it consists of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import nn, Tensor
 
 import geir
 from geir._runtime import sparse
-from geir._runtime.kernels import feedback
+from geir._runtime.kernels.active import ActiveOutputs
 
 from .contestants import build_installed, Builders
 from .peers import (
@@ -180,19 +180,21 @@ def densely(job: Job) -> Job:
 
 
 def active_share(job: Job) -> float:
-    """The share of neurons whose output needs a gradient in a forward and backward pass; 1 if it was not measured."""
-    find_active, shares = feedback.find_active, list[float]()
+    """The share of neurons whose output needs a gradient in a forward and backward pass. Steps where it is
+    not measured, or too many are active, count as 1.
+    """
+    find, shares = ActiveOutputs.find, list[float]()
 
-    def measure(*arguments: Any) -> Tensor | None:
-        active = find_active(*arguments)
-        shares.append(1.0 if active is None else active.count_nonzero().item() / active.numel())
+    def measure(self: ActiveOutputs, xs: Tensor, states: Tensor) -> Sequence[Tensor | None]:
+        active = find(self, xs, states)
+        shares.extend(1.0 if step is None else step.count_nonzero().item() / step.numel() for step in active)
         return active
 
-    feedback.find_active = measure
+    ActiveOutputs.find = measure
     try:
         job()
     finally:
-        feedback.find_active = find_active
+        ActiveOutputs.find = find
     return sum(shares) / len(shares)
 
 

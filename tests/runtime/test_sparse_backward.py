@@ -67,10 +67,10 @@ def test_leaving_out_inactive_neurons_changes_no_gradient(monkeypatch, shares, s
 def test_selected_numbers_of_a_product_equal_pytorch(size, dtype, share):
     torch.manual_seed(0)
     z, weights = torch.randn(21, size + 3, dtype=dtype), torch.randn(size, size + 3, dtype=dtype)
-    needed, start = (torch.rand(21, size) < share).byte(), torch.randn(21, size, dtype=dtype)
+    needed, start = torch.rand(21, size) < share, torch.randn(21, size, dtype=dtype)
     out = start.clone()
     sparse.add_selected(z, weights, needed, out)
-    close(out, torch.where(needed > 0, start + z @ weights.t(), start), 1e-12 if dtype == torch.float64 else 1e-4)
+    close(out, torch.where(needed, start + z @ weights.t(), start), 1e-12 if dtype == torch.float64 else 1e-4)
 
 
 def test_many_active_neurons_are_multiplied_densely(shares):
@@ -119,6 +119,21 @@ def test_a_gradient_that_underflows_is_not_taken_for_zero(monkeypatch, shares):
     net, xs = layer(Scaled(gain=1e-20, surrogate=Flat()))
     run(net.float(), xs.float())
     assert shares == []
+
+
+def test_gradients_do_not_depend_on_the_chunks_of_steps(monkeypatch, shares):
+    # In some steps more neurons are active than in others.
+    net, xs = layer(geir.LIF(surrogate=Rectangle(width=0.6)))
+    with torch.no_grad():
+        net.input_weights.div_(4)
+    gradients = []
+    monkeypatch.setattr(sparse._gate, "MAX_SELECTED", 0.23)
+    for every in (1, 4, 7, 30):
+        net.unroll = geir.Fused(checkpoint_every=every)
+        gradients.append(run(net, xs))
+    assert 4 * 5 < len(shares) < 4 * (len(xs) - 5), "all steps are alike"
+    for other in gradients[1:]:
+        close(gradients[0], other, 0)
 
 
 def test_weights_that_are_not_finite_matter_only_where_they_are_used(monkeypatch, shares):

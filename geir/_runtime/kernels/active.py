@@ -5,6 +5,7 @@ import functools
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from ..template import render_template
 from . import cpu
 from .arguments import with_constants
 from .emit import emit, for_each, join_lines
+from .plan import Plan
 from .program import Program
 
 _ARGUMENTS = (
@@ -26,53 +28,49 @@ _ARGUMENTS = (
 )
 
 
-def find_active(
-    program: str,
-    shared: tuple[bool, ...],
-    needs_grad: tuple[bool, ...],
-    xs: Tensor,
-    states: Tensor,
-    constants: Mapping[str, Value],
-) -> Tensor | None:
-    """Find the outputs of some steps whose gradient matters, if they are few.
+class ActiveOutputs:
+    """Finds the outputs whose gradient matters, in steps where they are few.
 
     A surrogate derivative with compact support (`Triangle`, `Rectangle`, `SparseFastSigmoid`) is exactly zero for
     most neurons. These pass no gradient on, so the gradient of their output need not be computed
     (N. Perez-Nieves & D. Goodman, *Sparse spiking gradient descent*, 2021). Whether it is zero is not declared but
-    measured, for every neuron and step. One step in the middle tells first whether this is worth it.
+    measured, for every neuron and step. If many outputs are active in the last step of a run, the others are not
+    searched. Each step is judged alone, so that the result does not depend on the chunks.
 
     Args:
-        program: The traced step, as text.
+        plan: The backward pass.
         shared: For each constant, whether all neurons share one number.
-        needs_grad: For each constant, whether its gradient is computed.
-        xs: Input of the steps, shape (time, ...).
-        states: States before the steps, shape (time, parts, ...).
         constants: The arguments of the constants; see `layout_constants`.
-
-    Returns:
-        Bytes that are not zero where an output is active, shape (time, ...); None if many outputs are.
     """
-    middle = slice(len(xs) // 2, len(xs) // 2 + 1)
-    some = _run(program, shared, needs_grad, xs[middle], states[middle], constants)
-    if some.count_nonzero().item() > _gate.MAX_SELECTED * some.numel():
-        return None
-    return _run(program, shared, needs_grad, xs, states, constants)
 
+    def __init__(self, plan: Plan, shared: tuple[bool, ...], constants: Mapping[str, Value]):
+        self._constants = constants
+        self._function, self._structure, self._block = _load(plan.program, shared, plan.needs_grad)
+        self._worthwhile: bool | None = None  # not known before the last step
 
-def _run(
-    program: str,
-    shared: tuple[bool, ...],
-    needs_grad: tuple[bool, ...],
-    xs: Tensor,
-    states: Tensor,
-    constants: Mapping[str, Value],
-) -> Tensor:
-    function, structure, block = _load(program, shared, needs_grad)
-    active = memory.empty(xs.shape, xs, torch.uint8)
-    sizes = {"steps": len(xs), "neurons": xs[0].numel()}
-    arguments = fill_structure(structure, {"input": xs, "states": states, "active": active, **sizes, **constants})
-    threads.run(function, arguments, *cpu.split(**sizes, largest=block))
-    return active
+    def find(self, xs: Tensor, states: Tensor) -> Sequence[Tensor | None]:
+        """Find the active outputs of a chunk of steps. The first chunk must be the last of the run.
+
+        Args:
+            xs: Input of the steps, shape (time, ...).
+            states: States before the steps, shape (time, parts, ...).
+
+        Returns:
+            For each step whether an output is active, shape (...); None if many are.
+        """
+        if self._worthwhile is None:
+            self._worthwhile = self._find(xs[-1:], states[-1:])[0] is not None
+        return self._find(xs, states) if self._worthwhile else [None] * len(xs)
+
+    def _find(self, xs: Tensor, states: Tensor) -> Sequence[Tensor | None]:
+        active = memory.empty(xs.shape, xs, torch.bool)
+        sizes = {"steps": len(xs), "neurons": xs[0].numel()}
+        values = {"input": xs, "states": states, "active": active, **sizes, **self._constants}
+        arguments = fill_structure(self._structure, values)
+        threads.run(self._function, arguments, *cpu.split(**sizes, largest=self._block))
+        most = _gate.MAX_SELECTED * sizes["neurons"]
+        # NumPy counts booleans ten times as fast as PyTorch.
+        return [step if np.count_nonzero(step.numpy()) <= most else None for step in active.unbind()]
 
 
 @functools.cache

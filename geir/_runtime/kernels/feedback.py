@@ -7,7 +7,7 @@ from torch import Tensor
 
 from .. import memory, sparse
 from . import feedforward
-from .active import find_active
+from .active import ActiveOutputs
 from .feedforward import allocate, allocate_gradients, contiguous, find_kernel, forward_arguments, layout_constants
 from .plan import BackwardTensors, Feedback, Gradients, Outcome, Plan, SavedFeedback, Tensors
 
@@ -35,7 +35,7 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor], feedback: SavedFeedba
     The gradient of an output has two terms: the given gradient, and the feedback's gradient, which arrives from
     the next step through the weights. So the kernel runs one step at a time, and between two steps a matrix
     product maps the gradient of the input to that of the previous output. Where few outputs are active (see
-    `find_active`), the product is computed only for these. The states are recomputed chunk by chunk. The gradient of
+    `ActiveOutputs`), the product is computed only for these. The states are recomputed chunk by chunk. The gradient of
     the weights is one product over all steps at the end. It reads only the rows of the gradient that belong to spikes.
     """
     xs = contiguous(tensors.xs)
@@ -49,8 +49,11 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor], feedback: SavedFeedba
     one_step = Plan(plan.program, 1, xs.dtype, record=False)
     constants = layout_constants(kernel.constants, tensors.constants, xs.shape[1:])
     grad_rows = _rows(grad_z)
-    columns = feedback.weights.t().contiguous() if sparse.can_select(grad_rows, grad_rows.shape[1]) else None
-    shared = tuple([constant.numel() == 1 for constant in tensors.constants])
+    search = None
+    if sparse.can_select(grad_rows, grad_rows.shape[1]):
+        shared = tuple([constant.numel() == 1 for constant in tensors.constants])
+        search = ActiveOutputs(plan, shared, constants)
+    columns = None
     assert kernel.repeat_backward is not None
     step_back = kernel.repeat_backward(
         {
@@ -68,18 +71,15 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor], feedback: SavedFeedba
         start = tensors.checkpoints[first // plan.checkpoint_every]
         states = feedforward.forward(one_step, Tensors(chunk, start, None, tensors.constants)).checkpoints
         assert states is not None
-        active = None
-        if columns is not None:
-            active = find_active(plan.program, shared, plan.needs_grad, chunk, states, constants)
-            # Where many are active in one chunk, they are in the others.
-            columns = None if active is None else columns
+        active = search.find(chunk, states) if search else [None] * len(chunk)
         for t in reversed(range(first, first + len(chunk))):
             grad_z.copy_(grad_zs[t])
-            later = _rows(grad_inputs[t + 1]) if t + 1 < len(xs) else None
-            if later is not None and active is not None and columns is not None:
-                sparse.add_selected(later, columns, _rows(active[t - first]), grad_rows)
-            elif later is not None:
-                grad_rows.addmm_(later, feedback.weights)
+            needed = active[t - first]
+            if t + 1 < len(xs) and needed is not None:
+                columns = feedback.weights.t().contiguous() if columns is None else columns
+                sparse.add_selected(_rows(grad_inputs[t + 1]), columns, _rows(needed), grad_rows)
+            elif t + 1 < len(xs):
+                grad_rows.addmm_(_rows(grad_inputs[t + 1]), feedback.weights)
             step_back(
                 {
                     "input": inputs[t],

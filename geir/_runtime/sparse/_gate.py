@@ -18,7 +18,7 @@ MAX_DENSITY = 0.25
 MAX_DENSITY_CONV2D = 0.1
 # Share of the numbers of a product below which computing only these is faster than computing all, by enough to pay for
 # finding them.
-MAX_SELECTED = 0.25
+MAX_SELECTED = 0.3
 MIN_SELECTED_SIZE = 256
 # Below this number of multiplications one thread is faster than several.
 SMALL = 1 << 20

@@ -30,12 +30,12 @@ def can_select(z: Tensor, width: int) -> bool:
 
 
 def add_selected(z: Tensor, weights: Tensor, needed: Tensor, out: Tensor) -> None:
-    """``out += z @ weights.T`` for contiguous matrices, only where `needed` is not zero.
+    """``out += z @ weights.T`` for contiguous matrices, only where it is needed.
 
     Args:
         z: Factor, shape (rows, inner).
         weights: Factor, shape (width, inner).
-        needed: Bytes, shape (rows, width).
+        needed: Booleans, shape (rows, width).
         out: Shape (rows, width).
     """
     rows, inner = z.shape
