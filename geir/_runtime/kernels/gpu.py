@@ -65,11 +65,12 @@ _FLOAT64 = {
     "ln2_high": "-6.93147180369123816490e-01",
     "ln2_low": "-1.90821492927058770002e-10",
 }
-# Registers of a thread, at most. Given as many as it asks for, a multiprocessor could not run enough threads to keep
-# the memory busy; but a kernel that keeps many values through the steps would spill them, and has more.
-_REGISTERS, _MANY_REGISTERS = 128, 255
-# Values kept through the steps of `backward` with which `_REGISTERS` are enough, for their arithmetic too.
-_FEW_KEPT = 20
+# Registers of a thread, at most, with which a multiprocessor runs 4, 3 or 2 blocks of 128 threads. Given as many as it
+# asks for, it could not run enough threads to keep the memory busy; but a kernel that keeps many values through the
+# steps would spill them. `benchmarks.gpu_code` shows what every neuron needs.
+_REGISTERS, _MORE_REGISTERS, _MOST_REGISTERS = 128, 168, 255
+# Values kept through the steps of `backward` for which the first two are enough, beside those of its arithmetic.
+_FEW_KEPT, _SOME_KEPT = 16, 32
 # Steps in flight: the one that runs and those whose input is being loaded.
 _STAGES = 4
 
@@ -102,7 +103,9 @@ def most_registers(program: Program, shared: Sequence[bool], needs_grad: Sequenc
     """
     backward = emit(program, program.gradients(needs_grad), _TRITON, shared)
     kept = len(program.states) + sum(needs_grad) + len(shared) - sum(shared) + len(backward.per_neuron)
-    return _REGISTERS if kept <= _FEW_KEPT else _MANY_REGISTERS
+    if kept <= _FEW_KEPT:
+        return _REGISTERS
+    return _MORE_REGISTERS if kept <= _SOME_KEPT else _MOST_REGISTERS
 
 
 def compile_options(registers: int) -> Mapping[str, object]:
