@@ -4,7 +4,7 @@ The first word of a name is the library that it needs.
 """
 
 import importlib.util
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
@@ -12,6 +12,7 @@ from torch import nn, Tensor
 
 import geir
 
+from .jax_peers import jax_lif, spyx_cubalif
 from .peers import (
     ALPHA,
     norse_cell_loop,
@@ -45,7 +46,7 @@ class QIF(geir.Neuron[QIFState]):
         return z, QIFState(v=v * (1 - z))
 
 
-Builders = Mapping[str, Callable[[], nn.Module]]
+Builders = dict[str, Callable[[], nn.Module]]
 
 GEIR = "geir LIF"
 BOX = "geir LIFBox"
@@ -63,6 +64,10 @@ LIFS: Builders = {
     "Norse LIFCell in a loop": norse_cell_loop,
     "sinabs LIF": sinabs_lif,
 }
+
+JAX = "JAX lax.scan, jit"
+# JAX computes on the device that it was installed for, so only the CPU is always there.
+CPU_ONLY: Builders = {JAX: jax_lif, "Spyx CuBaLIF, jit": spyx_cubalif}
 
 # These index `xs[t]`, so the time of their backward pass is quadratic in T.
 QUADRATIC = ("SpikingJelly FlexSN", "Norse LIF", "sinabs LIF")

@@ -1,15 +1,17 @@
 """Compile the kernels of every neuron for GPUs, without one: `python -m benchmarks.gpu_code`.
 
 Registers and shared memory decide how many threads a multiprocessor runs at once; spilled registers go through memory.
+Every neuron is compiled in a process of its own, which is stopped after `TIME_LIMIT` seconds.
 """
 
 import argparse
 import inspect
-import itertools
+import json
 import re
 import subprocess
 import sys
 import tempfile
+import time
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +31,7 @@ BLOCK = 32 * WARPS
 # Of one multiprocessor of both architectures.
 REGISTERS = 65536
 MOST_THREADS = 2048
+TIME_LIMIT = 300
 
 
 class Usage(NamedTuple):
@@ -55,13 +58,14 @@ def neurons() -> list[type[geir.Neuron]]:
     )
 
 
-def compile_kernel(function: Any, architecture: int, absent: str) -> Usage:
+def compile_kernel(function: Any, architecture: int, absent: str, registers: int) -> Usage:
     """Compile a kernel in float32 for a compute capability and ask the assembler what it needs.
 
     Args:
         function: The Triton function.
         architecture: Ten times the compute capability.
         absent: Name of a pointer that is None.
+        registers: The most that a thread may have.
     """
     import triton
     from triton.backends.compiler import GPUTarget
@@ -76,7 +80,7 @@ def compile_kernel(function: Any, architecture: int, absent: str) -> Usage:
         for k, (name, kind) in enumerate(types.items())
         if kind[0] == "*" or name == "neurons"
     }
-    options = {"num_warps": WARPS, **gpu._OPTIONS}
+    options = {"num_warps": WARPS, **gpu.compile_options(registers)}
     target = GPUTarget("cuda", architecture, 32)
     compiled = triton.compile(ASTSource(function, types, known, aligned), target=target, options=options)
     return Usage(*_assemble(compiled.asm["ptx"], architecture), compiled.metadata.shared)
@@ -117,10 +121,36 @@ def measure(kind: type[geir.Neuron], architecture: int, learnable: bool) -> list
     needs_grad = [constant.requires_grad for constant in prepared.constants]
     program = Program.loads(prepared.program)
     module = gpu.load(gpu.source(program, shared, needs_grad, x.dtype, x.dtype))
-    forward = compile_kernel(module.forward, architecture, "recorded_states_ptr")
-    backward = compile_kernel(module.backward, architecture, "grad_recorded_states_ptr")
+    registers = gpu.most_registers(program, shared, needs_grad)
+    forward = compile_kernel(module.forward, architecture, "recorded_states_ptr", registers)
+    backward = compile_kernel(module.backward, architecture, "grad_recorded_states_ptr", registers)
     name = f"{kind.__name__}, learnable" if learnable else kind.__name__
     return [name, *(cell for u in (forward, backward) for cell in (*u[:2], u.shared, f"{u.occupancy:.0%}"))]
+
+
+def measure_all(name: str) -> dict[int, list[list[object]]]:
+    """The rows of a neuron for each architecture; none for forms that have no kernel."""
+    (kind,) = [kind for kind in neurons() if kind.__name__ == name]
+    rows: dict[int, list[list[object]]] = {architecture: [] for architecture in ARCHITECTURES}
+    for learnable in (False, True):
+        try:
+            for architecture in ARCHITECTURES:
+                rows[architecture].append(measure(kind, architecture, learnable))
+        except (NotFusableError, TypeError, AttributeError) as error:
+            print(f"  left out{', learnable' if learnable else ''}: {error!r}", file=sys.stderr)
+    return rows
+
+
+def measure_in_process(name: str) -> dict[int, list[list[object]]]:
+    """`measure_all` in a process of its own.
+
+    Raises:
+        subprocess.TimeoutExpired: If it takes longer than `TIME_LIMIT` seconds.
+        subprocess.CalledProcessError: If it fails.
+    """
+    command = [sys.executable, "-m", "benchmarks.gpu_code", "--neuron", name]
+    output = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=TIME_LIMIT).stdout
+    return {int(architecture): rows for architecture, rows in json.loads(output.splitlines()[-1]).items()}
 
 
 def write_page() -> str:
@@ -128,6 +158,16 @@ def write_page() -> str:
     import triton
 
     header = ["", *(f"{direction}: {what}" for direction in ("forward", "backward") for what in COLUMNS)]
+    tables: dict[int, list[list[object]]] = {architecture: [] for architecture in ARCHITECTURES}
+    names, stopped = [kind.__name__ for kind in neurons()], list[str]()
+    for k, name in enumerate(names, 1):
+        start = time.perf_counter()
+        try:
+            for architecture, rows in measure_in_process(name).items():
+                tables[architecture] += rows
+        except subprocess.TimeoutExpired:
+            stopped.append(name)
+        print(f"{k}/{len(names)} {name}: {time.perf_counter() - start:.0f} s", file=sys.stderr, flush=True)
     parts = [
         "# Code of the GPU kernels\n",
         f"Compiled by Triton {triton.__version__} for float32, {WARPS} warps a block, without a GPU. "
@@ -135,14 +175,9 @@ def write_page() -> str:
         "those of a thread, shared memory is that of a block; *threads* is the share of its threads that a "
         "multiprocessor can run at once with so many registers.\n",
     ]
-    for architecture in ARCHITECTURES:
-        rows = []
-        for kind, learnable in itertools.product(neurons(), (False, True)):
-            print(f"sm_{architecture} {kind.__name__}", file=sys.stderr)
-            try:
-                rows.append(measure(kind, architecture, learnable))
-            except (NotFusableError, TypeError, AttributeError) as error:
-                print(f"  left out: {error!r}", file=sys.stderr)
+    if stopped:
+        parts.append(f"Not compiled within {TIME_LIMIT} s: {', '.join(stopped)}.\n")
+    for architecture, rows in tables.items():
         parts += [f"## sm_{architecture}\n", format_table(header, rows) + "\n"]
     return "\n".join(parts)
 
@@ -153,7 +188,12 @@ COLUMNS = ("registers", "spilled", "shared", "threads")
 def main(arguments: list[str] | None = None) -> None:
     """Compile all kernels and write the page."""
     description = "Compile the kernels of every neuron for GPUs, without one, and write benchmarks/results/gpu_code.md."
-    argparse.ArgumentParser(prog="python -m benchmarks.gpu_code", description=description).parse_args(arguments)
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.gpu_code", description=description)
+    parser.add_argument("--neuron", help="compile the kernels of one neuron, and print its rows as JSON")
+    name = parser.parse_args(arguments).neuron
+    if name:
+        print(json.dumps(measure_all(name)))
+        return
     page = write_page()
     (RESULTS / "gpu_code.md").write_text(page)
     print(page)

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import nn, Tensor
 
-from .contestants import build_installed, COMPILED, GEIR, iterates_over_time, LI, LIFS, LOOP, MODELS
+from .contestants import build_installed, COMPILED, CPU_ONLY, GEIR, iterates_over_time, JAX, LI, LIFS, LOOP, MODELS
 from .report import describe_size, format_number, format_table
 from .timing import Bench, forward_backward_job, forward_job, Job, show_progress
 
@@ -96,17 +96,24 @@ def check_equal(module: nn.Module, other: nn.Module, xs: Tensor) -> None:
 def against_peers(bench: Bench) -> str:
     """LIF compared with other libraries."""
     shape = (64, 64, 1024)
-    modules = build_installed(LIFS, TRIAL_SHAPE, bench.device)
+    on_cpu = bench.device.type == "cpu"
+    modules = build_installed(LIFS | CPU_ONLY if on_cpu else LIFS, TRIAL_SHAPE, bench.device)
     xs = torch.rand(shape, device=bench.device, requires_grad=True)
     check_equal(modules[GEIR], modules[LOOP], xs)
     note = ""
+    if JAX in modules:
+        check_equal(modules[GEIR], modules[JAX], xs)
+        note = (
+            "JAX uses all processors that it finds, whatever the number of threads. Its times include the handover of "
+            "tensors, which are not copied.\n\n"
+        )
     if bench.compile:
         show_progress("compiling ", end="")
         modules[COMPILED], seconds = compile_reference_loop(bench, shape)
         check_equal(modules[GEIR], modules[COMPILED], xs)
         if not iterates_over_time(modules[COMPILED], xs.detach(), step=32):
             raise RuntimeError(f"{COMPILED} does not iterate over time.")
-        note = (
+        note += (
             f"Compiling the reference loop with `torch.compile` (fullgraph, {shape[0]} unrolled steps) took "
             f"{seconds:.0f} s for this shape alone; geir's kernels run any shape.\n\n"
         )

@@ -1,6 +1,6 @@
 """A recurrent layer compared with the matrix products that it consists of."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,6 +9,7 @@ from torch import nn, Tensor
 
 import geir
 from geir._runtime import sparse
+from geir._runtime.kernels.active import ActiveOutputs
 
 from .contestants import build_installed, Builders
 from .peers import (
@@ -96,13 +97,16 @@ def sinabs_layer(size: int) -> nn.Module:
 
 
 GEIR = "geir LIFRecurrent"
-GEIR_DENSE = f"{GEIR}, spikes multiplied densely"
+GEIR_COMPACT = f"{GEIR}, SparseFastSigmoid"
+# The same two, with dense products.
+DENSE = {GEIR: f"{GEIR}, multiplied densely", GEIR_COMPACT: f"{GEIR_COMPACT}, multiplied densely"}
 
 
 def builders(size: int) -> Builders:
     """Functions that build the contestants, by name."""
     return {
         GEIR: lambda: geir_layer(size),
+        GEIR_COMPACT: lambda: geir_layer(size, surrogate=geir.surrogates.SparseFastSigmoid()),
         f"{GEIR}, reference loop": lambda: geir_layer(size, unroll=geir.reference),
         "Norse LIFRecurrent": lambda: norse_layer(size),
         "Norse LIFRecurrentCell in a loop": lambda: norse_cell_loop(size),
@@ -155,14 +159,43 @@ def matrix_products(xs: Tensor, grad_out: Tensor, zs: Tensor) -> dict[str, Job]:
 
 @contextmanager
 def sparse_products_below(share: float) -> Iterator[None]:
-    """Make geir exploit sparse spikes up to this share of spikes, and multiply densely above."""
+    """Make geir exploit sparse spikes and gradients up to this share, and multiply densely above."""
     gate = sparse._gate
-    previous = gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D
-    gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D = share, share
+    previous = gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, gate.MAX_SELECTED
+    gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, gate.MAX_SELECTED = share, share, share
     try:
         yield
     finally:
-        gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D = previous
+        gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, gate.MAX_SELECTED = previous
+
+
+def densely(job: Job) -> Job:
+    """The job with dense products."""
+
+    def run() -> None:
+        with sparse_products_below(-1.0):
+            job()
+
+    return run
+
+
+def active_share(job: Job) -> float:
+    """The share of neurons whose output needs a gradient in a forward and backward pass. Steps where it is
+    not measured, or too many are active, count as 1.
+    """
+    find, shares = ActiveOutputs.find, list[float]()
+
+    def measure(self: ActiveOutputs, xs: Tensor, states: Tensor) -> Sequence[Tensor | None]:
+        active = find(self, xs, states)
+        shares.extend(1.0 if step is None else step.count_nonzero().item() / step.numel() for step in active)
+        return active
+
+    ActiveOutputs.find = measure
+    try:
+        job()
+    finally:
+        ActiveOutputs.find = find
+    return sum(shares) / len(shares)
 
 
 def against_matrix_products(bench: Bench) -> str:
@@ -177,14 +210,8 @@ def against_matrix_products(bench: Bench) -> str:
     zs = {name: module(xs).detach() for name, module in modules.items()}
     products = matrix_products(xs, grad_out, zs[GEIR])
     layer_jobs = {name: forward_backward_job(module, xs, grad_out) for name, module in modules.items()}
-    geir_job = layer_jobs[GEIR]
-
-    def geir_dense() -> None:
-        with sparse_products_below(-1.0):
-            geir_job()
-
     if bench.device.type == "cpu":
-        layer_jobs[GEIR_DENSE] = geir_dense
+        layer_jobs |= {dense: densely(layer_jobs[name]) for name, dense in DENSE.items()}
     times = bench.time_jobs(products | layer_jobs)
 
     def row(name: str) -> list[object]:
@@ -194,16 +221,23 @@ def against_matrix_products(bench: Bench) -> str:
     product_table = format_table(["dense products", *ratios], map(row, products))
     layer_table = format_table(
         ["forward + backward", *ratios, "spikes"],
-        [[*row(name), zs.get(name, zs[GEIR]).mean().item()] for name in sorted(layer_jobs, key=times.__getitem__)],
+        [
+            [*row(name), zs[name.removesuffix(", multiplied densely")].mean().item()]
+            for name in sorted(layer_jobs, key=times.__getitem__)
+        ],
     )
     notes = f"Of the neurons of {GEIR}, {100 * zs[GEIR].mean().item():.1f} % spike in a step."
-    if GEIR_DENSE in times:
+    if DENSE[GEIR] in times:
         notes += (
             " When few neurons spike, the layer gathers the weights of those that do. This replaces the forward "
             "recurrent products and the gradient of the recurrent weights, which take "
             f"{times[FORWARD_RECURRENT]:.1f} + {times[RECURRENT_GRADIENT]:.1f} ms when they are dense. "
-            f"With dense products, the layer takes {format_number(times[GEIR_DENSE])} instead of "
-            f"{format_number(times[GEIR])} ms."
+            f"With dense products, the layer takes {format_number(times[DENSE[GEIR]])} instead of "
+            f"{format_number(times[GEIR])} ms.\n\nA surrogate derivative with compact support, such as "
+            "SparseFastSigmoid, is exactly zero for most neurons, whose gradients are left out of the backward "
+            f"recurrent products. {100 * active_share(layer_jobs[GEIR_COMPACT]):.1f} % of the neurons are active in a "
+            f"step. This takes {format_number(times[GEIR_COMPACT])} ms instead of the {format_number(times[GEIR])} ms "
+            "with SuperSpike, whose derivative is nowhere zero."
         )
     title = f"{SIZE} to {SIZE}, T={STEPS}, B={BATCH}, {100 * INPUT_RATE:.0f} % of the inputs spike."
     return f"{title}\n\n{product_table}\n\n{layer_table}\n\n{notes}"

@@ -10,7 +10,7 @@ import torch
 
 from .timing import Bench, SLOW_MS, SLOW_TURNS
 
-LIBRARIES = ("geir", "torch", "norse", "snntorch", "spikingjelly", "sinabs")
+LIBRARIES = ("geir", "torch", "norse", "snntorch", "spikingjelly", "sinabs", "jax", "spyx")
 
 
 def format_number(value: object) -> str:
@@ -131,6 +131,8 @@ synaptic current, a membrane, and a reset to a fixed value that passes no gradie
   faster there.
 - SpikingJelly's LIFNode, multi-step ({spikingjelly_kernel}): no synaptic current, like geir's
   LIFBox. Its FlexSN runs geir's equations, written as a user-defined neuron.
+- JAX: the same equations, integrated exactly as by geir, in `jax.lax.scan` under `jax.jit`. Spyx's
+  CuBaLIF: as snnTorch's Synaptic, but its reset passes a gradient.
 - The surrogate derivative is SuperSpike or one of the same cost. Thresholds are scaled so that all
   contestants spike at about the same rate.
 - The layers of Norse and sinabs, and FlexSN on the CPU, index `xs[t]`, whose backward pass is

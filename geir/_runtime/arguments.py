@@ -54,8 +54,8 @@ def fill_structure(
 ) -> ctypes.Structure:
     """A struct with arguments by name; those that are not given are null or 0. The tensors must outlive its use.
 
-    This is the only place where pointers to tensors are handed to compiled code, which trusts them. So it checks
-    that a tensor has memory on the CPU, and no gaps or repetitions in it.
+    With `update_structure`, this is the only place where pointers to tensors are handed to compiled code, which
+    trusts them. So it checks that a tensor has memory on the CPU, and no gaps or repetitions in it.
 
     Args:
         structure: Made by `ctypes_structure`.
@@ -66,6 +66,12 @@ def fill_structure(
         ValueError: If a tensor cannot be passed.
     """
     filled = structure()
+    update_structure(filled, values, strided)
+    return filled
+
+
+def update_structure(filled: ctypes.Structure, values: Mapping[str, Value], strided: Sequence[str] = ()) -> None:
+    """Change some arguments in a struct, with the checks of `fill_structure`."""
     for name, value in values.items():
         if isinstance(value, Tensor):
             plain = type(value) in PLAIN_TENSORS and value.is_cpu and value.layout is torch.strided
@@ -75,9 +81,8 @@ def fill_structure(
             if not address and value.numel():
                 raise ValueError(f"compiled code needs tensors with memory; the storage of {name} is empty")
             setattr(filled, name, address)
-        elif value:
+        else:
             setattr(filled, name, value)
-    return filled
 
 
 def _refuse(name: str, tensor: Tensor, plain: bool) -> None:

@@ -13,7 +13,8 @@ typedef struct {
   int count;
 } sum;
 
-// out += sum. Not inlined, and four rows at a time, for the reasons given at `add_scaled` and `add_four`.
+// out += sum. Not inlined, for the reason given at `add_scaled`. Four rows at a time, so that `out` is read and written
+// once for them.
 static __attribute__((noinline)) void add_sum(sum *s, int64_t width, real *restrict out) {
   int k = 0;
   for (; k + 4 <= s->count; k += 4) {

@@ -227,38 +227,77 @@ static inline void gather_constants(
   }
 }
 
+// Several numbers in one register, at any address of a number.
+#if defined __AVX512F__
+enum { VECTOR_BYTES = 64 };
+#elif defined __AVX__
+enum { VECTOR_BYTES = 32 };
+#else
+enum { VECTOR_BYTES = 16 };
+#endif
+enum { LANES_OF_VECTOR = VECTOR_BYTES / sizeof(real), TILE_VECTORS = 8, TILE = TILE_VECTORS * LANES_OF_VECTOR };
+typedef real vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+
 // Not inlined: gcc 12 would interleave the loops around them in a way that is four times slower.
 // to += z row
 static __attribute__((noinline)) void add_scaled(real z, const real *restrict row, int64_t width, real *restrict to) {
   for (int64_t n = 0; n < width; n++) to[n] += z * row[n];
 }
-// The same for four rows, so that `to` is read and written once.
-static __attribute__((noinline)) void add_four(
-    const real *z, const int32_t *fired, const real *weights, int64_t width, real *restrict to) {
-  const real z0 = z[fired[0]], z1 = z[fired[1]], z2 = z[fired[2]], z3 = z[fired[3]];
-  const real *row0 = weights + fired[0] * width, *row1 = weights + fired[1] * width;
-  const real *row2 = weights + fired[2] * width, *row3 = weights + fired[3] * width;
-  for (int64_t n = 0; n < width; n++) to[n] += z0 * row0[n] + z1 * row1[n] + (z2 * row2[n] + z3 * row3[n]);
+// The sum over c < count of values[c] times row rows[c] of the weights, added to a tile of `to`, which stays in
+// registers.
+static __attribute__((noinline)) void add_tile(
+    const real *values, const int32_t *rows, int32_t count, const real *weights, int64_t width, real *to) {
+  vector sum[TILE_VECTORS];
+#pragma GCC unroll 8
+  for (int v = 0; v < TILE_VECTORS; v++) sum[v] = *(const vector *)(to + v * LANES_OF_VECTOR);
+  for (int32_t c = 0; c < count; c++) {
+    const real *row = weights + rows[c] * width;
+#pragma GCC unroll 8
+    for (int v = 0; v < TILE_VECTORS; v++) sum[v] += values[c] * *(const vector *)(row + v * LANES_OF_VECTOR);
+  }
+#pragma GCC unroll 8
+  for (int v = 0; v < TILE_VECTORS; v++) *(vector *)(to + v * LANES_OF_VECTOR) = sum[v];
+}
+// The same for all of a row `to` of any width.
+static inline void add_listed(
+    const real *values, const int32_t *rows, int32_t count, const real *weights, int64_t width, real *to) {
+  if (!count) return;
+  int64_t n = 0;
+  for (; n + TILE <= width; n += TILE) add_tile(values, rows, count, weights + n, width, to + n);
+  for (int32_t c = 0; c < count && n < width; c++)
+    add_scaled(values[c], weights + rows[c] * width + n, width - n, to + n);
 }
 
-// The indices first ... first + CHUNK - 1, below `size`, where z is not zero. Most stretches of spikes are
-// silent and skipped as a whole.
+// A bit for each of STRETCH numbers: whether it is not zero.
 enum { CHUNK = 128, STRETCH = 16 };
+static inline uint32_t nonzero_bits(const real *z) {
+  uint32_t bits = 0;
+#if defined __AVX512F__ && DOUBLE
+  for (int k = 0; k < STRETCH; k += 8)
+    bits |= (uint32_t)_mm512_cmp_pd_mask(_mm512_loadu_pd(z + k), _mm512_setzero_pd(), _CMP_NEQ_UQ) << k;
+#elif defined __AVX512F__
+  bits = _mm512_cmp_ps_mask(_mm512_loadu_ps(z), _mm512_setzero_ps(), _CMP_NEQ_UQ);
+#elif defined __AVX__ && DOUBLE
+  for (int k = 0; k < STRETCH; k += 4)
+    bits |= (uint32_t)_mm256_movemask_pd(_mm256_cmp_pd(_mm256_loadu_pd(z + k), _mm256_setzero_pd(), _CMP_NEQ_UQ)) << k;
+#elif defined __AVX__
+  for (int k = 0; k < STRETCH; k += 8)
+    bits |= (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(_mm256_loadu_ps(z + k), _mm256_setzero_ps(), _CMP_NEQ_UQ)) << k;
+#else
+  for (int k = 0; k < STRETCH; k++) bits |= (uint32_t)(z[k] != 0) << k;
+#endif
+  return bits;
+}
+
+// The indices first ... first + CHUNK - 1, below `size`, where z is not zero.
 static inline int32_t find_fired(const real *restrict z, int64_t first, int64_t size, int32_t *restrict fired) {
   const int64_t end = first + CHUNK < size ? first + CHUNK : size;
+  int64_t k = first;
   int32_t count = 0;
-  for (int64_t stretch = first; stretch < end; stretch += STRETCH) {
-    const int64_t stretch_end = stretch + STRETCH < end ? stretch + STRETCH : end;
-    if (stretch_end == stretch + STRETCH) {
-      mask any = 0;
-      for (int k = 0; k < STRETCH; k++) any |= z[stretch + k] != 0;
-      if (!any) continue;
-    }
-    for (int64_t k = stretch; k < stretch_end; k++) {
-      fired[count] = k;
-      count += z[k] != 0;
-    }
-  }
+  for (; k + STRETCH <= end; k += STRETCH)
+    for (uint32_t bits = nonzero_bits(z + k); bits; bits &= bits - 1) fired[count++] = k + __builtin_ctz(bits);
+  for (; k < end; k++)
+    if (z[k] != 0) fired[count++] = k;
   return count;
 }
 
@@ -266,9 +305,10 @@ static inline int32_t find_fired(const real *restrict z, int64_t first, int64_t 
 static inline void add_rows(
     const real *restrict z, int64_t inner, const real *restrict weights, int64_t width, real *restrict to) {
   for (int64_t first = 0; first < inner; first += CHUNK) {
-    int32_t fired[CHUNK + 1], c = 0;
+    int32_t fired[CHUNK];
+    real values[CHUNK];
     const int32_t count = find_fired(z, first, inner, fired);
-    for (; c + 4 <= count; c += 4) add_four(z, fired + c, weights, width, to);
-    for (; c < count; c++) add_scaled(z[fired[c]], weights + fired[c] * width, width, to);
+    for (int32_t c = 0; c < count; c++) values[c] = z[fired[c]];
+    add_listed(values, fired, count, weights, width, to);
   }
 }

@@ -11,7 +11,8 @@ class SparseInputLinear(nn.Linear):
     """A drop-in replacement for `torch.nn.Linear` that reads only the weights of nonzero inputs.
 
     Arguments, parameter names, results and gradients are those of `torch.nn.Linear`. The gradient of
-    the weights is computed the same way; the gradient of the input is dense.
+    the weights is computed the same way; so is that of the input, where the gradient of the output is
+    sparse.
 
     The sparse product is used on the CPU, in float32 and float64, if at most a quarter of the inputs
     are nonzero, which is about where it takes as long as the dense product. Otherwise, and without a C

@@ -26,6 +26,48 @@ def test_products_with_spikes_equal_pytorch(dtype, share):
     close(*outcomes, 1e-9 if dtype == torch.float64 else 2e-3)
 
 
+@pytest.mark.parametrize("bias", [None, torch.zeros(130, dtype=torch.float64)], ids=["without bias", "bias"])
+def test_gradients_that_are_sparse_equal_pytorchs_and_are_multiplied_sparsely(bias):
+    torch.manual_seed(0)
+    x = (torch.rand(7, 50, 140, dtype=torch.float64) < 0.1).double()
+    # Where the gradient is zero, the product does not read the weights.
+    grad = torch.randn(7, 50, 130, dtype=torch.float64) * (torch.rand(7, 50, 130) < 0.1)
+    grad[..., 3] = 0
+    weights = torch.randn(130, 140, dtype=torch.float64)
+    outcomes = []
+    for linear, at_three in ((sparse.linear, torch.nan), (nn.functional.linear, 0.0)):
+        weights[3] = at_three
+        inputs = [x.clone().requires_grad_(), weights.clone().requires_grad_()]
+        outcomes.append(torch.autograd.grad(linear(*inputs, bias), inputs, grad))
+    close(*outcomes, 1e-12)
+
+
+LAYOUTS = {
+    "rows": lambda z: z,
+    "columns": lambda z: z.t().contiguous().t(),
+    "every other column": lambda z: z.repeat_interleave(2, 1)[:, ::2],
+    "every other row, transposed": lambda z: z.t().repeat_interleave(2, 1)[:, ::2].t(),
+    "one row repeated": lambda z: z[:1].expand_as(z),
+    "one column repeated": lambda z: z[:, :1].expand_as(z),
+    "one number repeated": lambda z: z[z != 0][0].expand_as(z),
+}
+
+
+@pytest.mark.parametrize("layout", LAYOUTS.values(), ids=LAYOUTS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 1, 1), (3, 130, 70), (40, 57, 40), (600, 300, 513)], ids=str)
+def test_a_matrix_in_any_layout_is_multiplied(monkeypatch, layout, dtype, shape):
+    monkeypatch.setattr(sparse._gate, "MAX_DENSITY", 1.0)
+    torch.manual_seed(0)
+    rows, inner, width = shape
+    z = torch.randn(rows, inner, dtype=dtype) * (torch.rand(rows, inner) < 0.1)
+    z[0, 0] = 1.5
+    weights, start = torch.randn(inner, width, dtype=dtype), torch.randn(rows, width, dtype=dtype)
+    out = start.clone()
+    sparse.add_product(layout(z), weights, out)
+    close(out, start + layout(z) @ weights, 1e-12 if dtype == torch.float64 else 1e-4)
+
+
 def test_products_of_fake_tensors_do_not_read_data():
     net = geir.LIFRecurrent(5, 6)
     with torch._subclasses.FakeTensorMode(allow_non_fake_inputs=True):

@@ -4,6 +4,7 @@ import copy
 import importlib.util
 import itertools
 import re
+import subprocess
 
 import numpy as np
 import pytest
@@ -256,7 +257,7 @@ def test_remainders_of_any_numbers_are_exact(dtype):
     )
 
 
-def compiled(function, arguments, warps=4):
+def compiled(function, arguments, warps=4, registers=128):
     """The code that Triton makes of a kernel for an H100; an argument is a type, or a value that is known."""
     from triton.backends.compiler import GPUTarget
     from triton.compiler import ASTSource
@@ -268,7 +269,7 @@ def compiled(function, arguments, warps=4):
         for k, (name, value) in enumerate(signature.items())
         if value[0] == "*" or name == "neurons"
     }
-    options = {"num_warps": warps, **gpu._OPTIONS}
+    options = {"num_warps": warps, **gpu.compile_options(registers)}
     return triton.compile(
         ASTSource(function, signature, known, aligned), target=GPUTarget("cuda", 90, 32), options=options
     ).asm
@@ -315,6 +316,23 @@ def test_the_real_compiler_accepts_every_model(neuron):
         assert "cp.async" in code["ptx"], "the input of later steps is not loaded ahead"
         assert "convert_layout" not in code["ttgir"], "values change threads"
         assert not re.search(r"(sqrt|sin|cos|lg2|tanh)\.approx|div\.(full|approx)", code["ptx"])
+
+
+@pytest.mark.parametrize("neuron", [geir.LIF(), geir.ALIF(), geir.EIF(), geir.AlphaLIF(), geir.AdEx()], ids=repr)
+def test_threads_have_the_registers_that_their_accumulators_need(neuron, tmp_path):
+    from triton.backends.nvidia.compiler import get_ptxas
+
+    neuron = learnable_copy(neuron, (128,))
+    text, _, constants, _ = prepared(neuron, torch.zeros(128))
+    program, shared = Program.loads(text), [t.numel() == 1 for t in constants]
+    needs_grad = [t.requires_grad for t in constants]
+    function = gpu.load(gpu.source(program, shared, needs_grad, torch.float32, torch.float32)).backward
+    types = argument_types(function, torch.float32, torch.float32, torch.float32, ["grad_recorded_states_ptr"])
+    source = tmp_path / "kernel.ptx"
+    source.write_text(compiled(function, types, registers=gpu.most_registers(program, shared, needs_grad))["ptx"])
+    command = [get_ptxas(90).path, "-v", "-arch=sm_90a", source, "-o", tmp_path / "kernel"]
+    log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
+    assert " 0 bytes spill stores, 0 bytes spill loads" in log
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 
 from .. import compiler, memory, threads
-from ..arguments import Argument, c_struct, ctypes_structure, fill_structure, Value
+from ..arguments import Argument, c_struct, ctypes_structure, fill_structure, update_structure, Value
 from ..template import render_template
 from . import arguments as declared
 from .emit import C, Code, emit, for_each, join_lines, Language
@@ -21,7 +21,7 @@ _STACK_BYTES = 96 << 10
 # Products of steps and neurons below which one thread is faster than two.
 SMALL = 32_768
 
-_C = Language(
+C_LANGUAGE = Language(
     column=C,
     number=lambda number: f"((real){number!r})".replace("inf", "INFINITY").replace("nan", "NAN"),
     declarations=(
@@ -59,7 +59,10 @@ class Kernel(NamedTuple):
     forward: Callable[[Mapping[str, Value]], None]
     forward_recurrent: Callable[[Mapping[str, Value]], None]
     backward: Callable[[Mapping[str, Value]], None]
-    direct: "DirectFunctions | None" = None  # on the CPU
+    # The rest only on the CPU. The same in two parts: takes the arguments that stay the same, and returns a function of
+    # those that change.
+    repeat_backward: "Callable[[Mapping[str, Value]], Callable[[Mapping[str, Value]], None]] | None" = None
+    direct: "DirectFunctions | None" = None
 
 
 class DirectFunctions(NamedTuple):
@@ -94,13 +97,13 @@ def source(
     """
     gradients = program.gradients(needs_grad)
     tape = program.tape(gradients)
-    step = emit(program, program.step, _C, shared)
-    backward = emit(program, gradients, _C, shared, tape)
+    step = emit(program, program.step, C_LANGUAGE, shared)
+    backward = emit(program, gradients, C_LANGUAGE, shared, tape)
     learned = [name for name, needed in zip(program.constants, needs_grad, strict=True) if needed]
     regions = {
         **_declarations(program, tape, input_dtype, output_dtype),
         "block": str(block_size(program, shared, needs_grad)),
-        **_constants(program, shared, step),
+        **declare_constants(program, shared, step),
         **_inputs(program, input_dtype, backward),
         **_forward(program.states, step),
         **_backward(program, learned, tape, backward),
@@ -118,8 +121,8 @@ def block_size(program: Program, shared: Sequence[bool], needs_grad: Sequence[bo
         NotFusableError: If even the arrays of the smallest block are too large.
     """
     gradients = program.gradients(needs_grad)
-    step = emit(program, program.step, _C, shared)
-    backward = emit(program, gradients, _C, shared, program.tape(gradients))
+    step = emit(program, program.step, C_LANGUAGE, shared)
+    backward = emit(program, gradients, C_LANGUAGE, shared, program.tape(gradients))
     constants = len(shared) - sum(shared) + len(step.per_neuron) + len(backward.per_neuron)
     arrays = max(1, constants + 2 * len(program.states) + sum(needs_grad))
     lanes = _STACK_BYTES // (arrays * getattr(torch, program.real).itemsize)
@@ -147,7 +150,7 @@ def _declarations(
     }
 
 
-def _constants(program: Program, shared: Sequence[bool], step: Code) -> dict[str, str]:
+def declare_constants(program: Program, shared: Sequence[bool], step: Code) -> dict[str, str]:
     """The values of constants, and all that the step computes from them."""
     of_all = [name for name, one in zip(program.constants, shared, strict=True) if one]
     of_each = [name for name, one in zip(program.constants, shared, strict=True) if not one]
@@ -275,11 +278,21 @@ def kernel(
         block, count = _split_samples(arguments)
         threads.run(library.forward_recurrent, fill_structure(forward_struct, arguments), block, count)
 
+    def repeat_backward(fixed: Mapping[str, Value]) -> Callable[[Mapping[str, Value]], None]:
+        block, count = _split(fixed, largest)
+        workspace = memory.empty([count * tape_rows * _integer(fixed, "checkpoint_every") * largest], real)
+        fixed = {**fixed, "workspace": workspace}
+        filled = fill_structure(backward_struct, fixed)
+
+        # `kept` keeps the tensors alive that `filled` points to.
+        def backward(changing: Mapping[str, Value], kept: Mapping[str, Value] = fixed) -> None:
+            update_structure(filled, changing)
+            threads.run(library.backward, filled, block, count)
+
+        return backward
+
     def backward(arguments: Mapping[str, Value]) -> None:
-        block, count = _split(arguments, largest)
-        workspace = memory.empty([count * tape_rows * _integer(arguments, "checkpoint_every") * largest], real)
-        filled = fill_structure(backward_struct, {**arguments, "workspace": workspace})
-        threads.run(library.backward, filled, block, count)
+        repeat_backward(arguments)({})
 
     direct = DirectFunctions(
         library.run_directly,
@@ -292,7 +305,7 @@ def kernel(
         largest,
         tape_rows * largest,
     )
-    return Kernel(program.constants, forward, forward_recurrent, backward, direct)
+    return Kernel(program.constants, forward, forward_recurrent, backward, repeat_backward, direct)
 
 
 def _integer(arguments: Mapping[str, Value], name: str) -> int:

@@ -7,6 +7,7 @@ from torch import Tensor
 
 from .. import memory, sparse
 from . import feedforward
+from .active import ActiveOutputs
 from .feedforward import allocate, allocate_gradients, contiguous, find_kernel, forward_arguments, layout_constants
 from .plan import BackwardTensors, Feedback, Gradients, Outcome, Plan, SavedFeedback, Tensors
 
@@ -33,9 +34,9 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor], feedback: SavedFeedba
 
     The gradient of an output has two terms: the given gradient, and the feedback's gradient, which arrives from
     the next step through the weights. So the kernel runs one step at a time, and between two steps a matrix
-    product maps the gradient of the input to that of the previous output. The states are recomputed chunk by
-    chunk. The gradient of the weights is one product over all steps at the end. It reads only the rows of the
-    gradient that belong to spikes.
+    product maps the gradient of the input to that of the previous output. Where few outputs are active (see
+    `ActiveOutputs`), the product is computed only for these. The states are recomputed chunk by chunk. The gradient of
+    the weights is one product over all steps at the end. It reads only the rows of the gradient that belong to spikes.
     """
     xs = contiguous(tensors.xs)
     kernel = find_kernel(plan, xs, tensors.constants, plan.needs_grad)
@@ -47,30 +48,49 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor], feedback: SavedFeedba
     grad_zs, inputs, grad_inputs = tensors.grad_zs.unbind(), xs.unbind(), gradients.xs.unbind()
     one_step = Plan(plan.program, 1, xs.dtype, record=False)
     constants = layout_constants(kernel.constants, tensors.constants, xs.shape[1:])
+    grad_rows = _rows(grad_z)
+    search = None
+    if sparse.can_select(grad_rows, grad_rows.shape[1]):
+        shared = tuple([constant.numel() == 1 for constant in tensors.constants])
+        search = ActiveOutputs(plan, shared, constants)
+    columns = None
+    assert kernel.repeat_backward is not None
+    step_back = kernel.repeat_backward(
+        {
+            "grad_output": grad_z,
+            "grad_initial_state": gradients.state,
+            "grad_constants": accumulators,
+            "steps": 1,
+            "neurons": math.prod(xs.shape[1:]),
+            "checkpoint_every": 1,
+            **constants,
+        }
+    )
     for first in reversed(range(0, len(xs), plan.checkpoint_every)):
         chunk = xs[first : first + plan.checkpoint_every]
         start = tensors.checkpoints[first // plan.checkpoint_every]
         states = feedforward.forward(one_step, Tensors(chunk, start, None, tensors.constants)).checkpoints
         assert states is not None
+        active = search.find(chunk, states) if search else [None] * len(chunk)
         for t in reversed(range(first, first + len(chunk))):
-            kernel.backward(
+            grad_z.copy_(grad_zs[t])
+            needed = active[t - first]
+            if t + 1 < len(xs) and needed is not None:
+                columns = feedback.weights.t().contiguous() if columns is None else columns
+                sparse.add_selected(_rows(grad_inputs[t + 1]), columns, _rows(needed), grad_rows)
+            elif t + 1 < len(xs):
+                grad_rows.addmm_(_rows(grad_inputs[t + 1]), feedback.weights)
+            step_back(
                 {
                     "input": inputs[t],
-                    "grad_output": grad_z.add_(grad_zs[t]),
                     "grad_input": grad_inputs[t],
                     "grad_final_state": grad_final_state,
-                    "grad_initial_state": gradients.state,
                     "checkpoints": states[t - first],
                     "grad_recorded_states": None if recorded is None else recorded[:, t].contiguous(),
-                    "grad_constants": accumulators,
-                    "steps": 1,
-                    "neurons": math.prod(xs.shape[1:]),
-                    "checkpoint_every": 1,
-                    **constants,
                 }
             )
-            torch.mm(_rows(grad_inputs[t]), feedback.weights, out=_rows(grad_z))
             grad_final_state = gradients.state
+    torch.mm(_rows(grad_inputs[0]), feedback.weights, out=grad_rows)
     grad_weights = _weight_gradient(feedback, gradients.xs)
     sums = feedforward.sum_to_constants(plan, accumulators, tensors.constants)
     return gradients._replace(feedback=Feedback(grad_z, grad_weights), constants=sums)

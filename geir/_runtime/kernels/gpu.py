@@ -65,10 +65,12 @@ _FLOAT64 = {
     "ln2_high": "-6.93147180369123816490e-01",
     "ln2_low": "-1.90821492927058770002e-10",
 }
-# Fusion of products and sums by the compiler would break equality with PyTorch to the bit; where that does not
-# matter, the program contains fused operations already. Backward needs about 128 registers. Given as many as it
-# asks for, a multiprocessor could not run enough threads to keep the memory busy.
-_OPTIONS = {"enable_fp_fusion": False} | ({} if torch.version.hip else {"maxnreg": 128})
+# Registers of a thread, at most, with which a multiprocessor runs 4, 3 or 2 blocks of 128 threads. Given as many as it
+# asks for, it could not run enough threads to keep the memory busy; but a kernel that keeps many values through the
+# steps would spill them. `benchmarks.gpu_code` shows what every neuron needs.
+_REGISTERS, _MORE_REGISTERS, _MOST_REGISTERS = 128, 168, 255
+# Values kept through the steps of `backward` for which the first two are enough, beside those of its arithmetic.
+_FEW_KEPT, _SOME_KEPT = 16, 32
 # Steps in flight: the one that runs and those whose input is being loaded.
 _STAGES = 4
 
@@ -92,6 +94,26 @@ def source(
         **_backward(program, learned, backward),
     }
     return render_template((files("geir._runtime.kernels") / "template.triton").read_text(), regions)
+
+
+def most_registers(program: Program, shared: Sequence[bool], needs_grad: Sequence[bool]) -> int:
+    """The number of registers that a thread may have; `source` explains the arguments.
+
+    Through its steps, `backward` keeps the gradients of states and constants, and what is computed from constants with
+    a value for every neuron.
+    """
+    backward = emit(program, program.gradients(needs_grad), _TRITON, shared)
+    kept = len(program.states) + sum(needs_grad) + len(shared) - sum(shared) + len(backward.per_neuron)
+    if kept <= _FEW_KEPT:
+        return _REGISTERS
+    return _MORE_REGISTERS if kept <= _SOME_KEPT else _MOST_REGISTERS
+
+
+def compile_options(registers: int) -> Mapping[str, object]:
+    """Triton's options for kernels whose threads have at most so many registers."""
+    # Fusion of products and sums by the compiler would break equality with PyTorch to the bit; where that does not
+    # matter, the program contains fused operations already.
+    return {"enable_fp_fusion": False} | ({} if torch.version.hip else {"maxnreg": registers})
 
 
 def _declarations(program: Program) -> dict[str, str]:
@@ -218,6 +240,7 @@ def kernel(
     program = Program.loads(text)
     module = load(source(program, shared, needs_grad, input_dtype, output_dtype))
     real = getattr(torch, program.real)
+    registers = most_registers(program, shared, needs_grad)
     forward_names = [argument.name for argument in _forward_arguments(program)]
     backward_names = [argument.name for argument in _backward_arguments(program)]
 
@@ -225,7 +248,7 @@ def kernel(
         x, neurons = _input_and_neurons(arguments)
         shape = _launch_shape(x, neurons)
         values = [arguments[name] for name in forward_names]
-        launch(module.forward, -(-neurons // shape.block), values, shape.block, shape.warps)
+        launch(module.forward, -(-neurons // shape.block), values, shape.block, shape.warps, registers)
 
     def forward_recurrent(arguments: Mapping[str, Value]) -> None:
         raise NotImplementedError("On a GPU, every step of a recurrent model is a separate run.")
@@ -238,7 +261,8 @@ def kernel(
         chunk = len(program.states) * every * shape.block
         programs = min(-(-neurons // shape.block), max(shape.units, shape.cache // (chunk * real.itemsize)))
         filled = {**arguments, "workspace": x.new_empty(programs * chunk, dtype=real)}
-        launch(module.backward, programs, [filled[name] for name in backward_names], shape.block, shape.warps)
+        values = [filled[name] for name in backward_names]
+        launch(module.backward, programs, values, shape.block, shape.warps, registers)
 
     return Kernel(program.constants, forward, forward_recurrent, backward)
 
@@ -287,8 +311,10 @@ def _launch_shape(x: Tensor, neurons: int) -> LaunchShape:
     return LaunchShape(32 * per_thread * warps, warps, units, cache)
 
 
-def launch(function: Any, programs: int, values: Sequence[Value], block: int, warps: int) -> None:
-    """Launch a Triton function on the device of its first argument.
+def launch(
+    function: Any, programs: int, values: Sequence[Value], block: int, warps: int, registers: int = _REGISTERS
+) -> None:
+    """Launch a Triton function on the device of its first argument, with at most so many registers per thread.
 
     Raises:
         NoCompilerError: If Triton cannot compile it.
@@ -297,7 +323,7 @@ def launch(function: Any, programs: int, values: Sequence[Value], block: int, wa
 
     with torch.cuda.device_of(values[0]):
         try:
-            function[(programs,)](*values, BLOCK=block, num_warps=warps, **_OPTIONS)
+            function[(programs,)](*values, BLOCK=block, num_warps=warps, **compile_options(registers))
         except (TritonError, subprocess.CalledProcessError, RuntimeError) as error:
             # Triton also needs a C compiler; other errors are the device's.
             if type(error) is RuntimeError and "compiler" not in str(error):

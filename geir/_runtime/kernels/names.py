@@ -116,7 +116,12 @@ def reserved_words() -> frozenset[str]:
     for word in re.findall(r"[A-Za-z_]\w*", functions):
         # Type-generic functions such as `sqrt` stand for functions of one type.
         words |= {word, f"{word}f", f"{word}l", f"c{word}", f"c{word}f", f"c{word}l"}
-    for template, comment in (("template.c", "//"), ("template.triton", "# "), ("template.js", "//")):
+    for template, comment in (
+        ("template.c", "//"),
+        ("active.c", "//"),
+        ("template.triton", "# "),
+        ("template.js", "//"),
+    ):
         text = runtime.joinpath("kernels", template).read_text()
         code = re.sub(comment + r".*|\{\{\w+\}\}|\"[^\"]*\"", " ", text)
         words |= set(re.findall(r"[A-Za-z_]\w*", code))
@@ -126,4 +131,4 @@ def reserved_words() -> frozenset[str]:
     browser = re.sub(r"//.*", "", runtime.joinpath("mathematics.js").read_text())
     words |= set(re.findall(r"\b([A-Za-z_]\w*)\s*\(", header + mathematics + browser))
     words |= set(re.findall(r"#define\s+(\w+)", header)) | set(re.findall(r"import\s+.*?(\w+)$", mathematics, re.M))
-    return frozenset(words | {"real", "mask", "job", "wide"})
+    return frozenset(words | {"real", "mask", "job", "wide", "vector"})

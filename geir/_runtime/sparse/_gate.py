@@ -16,8 +16,12 @@ from ..template import render_template
 # or a dense convolution.
 MAX_DENSITY = 0.25
 MAX_DENSITY_CONV2D = 0.1
+# Share of the numbers of a product below which computing only these is faster than computing all, by enough to pay for
+# finding them.
+MAX_SELECTED = 0.3
+MIN_SELECTED_SIZE = 256
 # Below this number of multiplications one thread is faster than several.
-_SMALL = 1 << 20
+SMALL = 1 << 20
 # The density is estimated from this many rows.
 _SAMPLED_ROWS = 32
 
@@ -62,7 +66,7 @@ class Source:
 
 def count_threads(multiplications: int) -> int:
     """Number of threads for a product."""
-    return 1 if multiplications < _SMALL else torch.get_num_threads()
+    return 1 if multiplications < SMALL else torch.get_num_threads()
 
 
 def is_sparse(x: Tensor, max_density: float) -> bool:

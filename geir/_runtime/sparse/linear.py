@@ -12,12 +12,14 @@ from ..batched_gradients import accept_batched_gradients
 from ..untyped import Context, Untyped
 from . import _gate
 
-# Rows that a thread takes at a time, at most.
-_BLOCK = 32
+# Rows that a thread takes at a time, at most: more of them share the weights that are in cache.
+_BLOCK = 256
+# With fewer rows, a copy of the weights takes longer than a sparse product saves.
+_ROWS_WORTH_A_COPY = 256
 _SOURCE = _gate.Source(
     "linear.c",
     [
-        Pointer("z", "const real", "(rows, inner), with any strides"),
+        Pointer("z", "const real", "(rows, inner), with any strides of which one is 1"),
         Pointer("weights", "const real", "(inner, width)"),
         Pointer("out", "real", "(rows, width)"),
         Number("rows"),
@@ -35,18 +37,24 @@ def add_product(z: Tensor, weights: Tensor, out: Tensor) -> None:
 
     `weights` and `out` must be contiguous.
     """
-    if not _gate.is_sparse(z, _gate.MAX_DENSITY) or not _SOURCE.available(z):
+    if not _is_sparse(z):
         out.addmm_(z, weights)
         return
+    if 1 not in z.stride():
+        z = z.contiguous()
     rows, inner = z.shape
     width = weights.shape[1]
     count = _gate.count_threads(z.numel() * width)
-    block = min(_BLOCK, max(1, rows // (4 * count)))
+    block = min(_BLOCK, max(1, rows // (2 * count)))
     row_stride, inner_stride = z.stride()
     values = {"z": z, "weights": weights, "out": out, "rows": rows, "inner": inner, "width": width}
     strides = {"row_stride": row_stride, "inner_stride": inner_stride}
     arguments = fill_structure(_SOURCE.structure, {**values, **strides}, strided=["z"])
     threads.run(_SOURCE.function("add_product", z.dtype), arguments, block, count)
+
+
+def _is_sparse(z: Tensor) -> bool:
+    return _gate.is_sparse(z, _gate.MAX_DENSITY) and _SOURCE.available(z)
 
 
 def linear(x: Tensor, weights: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -74,12 +82,15 @@ class _Linear(torch.autograd.Function):
         # Only PyTorch's product can be differentiated again.
         product = torch.mm if torch.is_grad_enabled() else _product
         rows = grad.flatten(0, -2)
-        grad_x = grad @ weights if needs_x else None
+        grad_x = product(rows, weights).view(x.shape) if needs_x else None
         grad_weights = product(x.flatten(0, -2).t(), rows).t() if needs_weights else None
         return grad_x, grad_weights, rows.sum(0) if needs_bias else None
 
 
 def _product(z: Tensor, weights: Tensor, start: Tensor | None = None) -> Tensor:
+    copied = not weights.is_contiguous() and len(z) < _ROWS_WORTH_A_COPY
+    if start is None and (copied or not _is_sparse(z)):
+        return torch.mm(z, weights)
     out = memory.empty([len(z), weights.shape[1]], z)
     out.zero_() if start is None else out.copy_(start)
     add_product(z, weights.contiguous(), out)

@@ -1,0 +1,104 @@
+"""Find the outputs whose gradient matters, on the CPU."""
+
+import ctypes
+import functools
+from collections.abc import Mapping, Sequence
+from importlib.resources import files
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .. import compiler, memory, threads
+from ..arguments import Argument, c_struct, ctypes_structure, fill_structure, Number, Pointer, Value
+from ..sparse import _gate
+from ..template import render_template
+from . import cpu
+from .arguments import with_constants
+from .emit import emit, for_each, join_lines
+from .plan import Plan
+from .program import Program
+
+_ARGUMENTS = (
+    Pointer("input", "const real", "(steps, neurons)"),
+    Pointer("states", "const real", "(steps, states, neurons), before the steps"),
+    Pointer("active", "uint8_t", "(steps, neurons)"),
+    Number("steps"),
+    Number("neurons", "of all samples together"),
+)
+
+
+class ActiveOutputs:
+    """Finds the outputs whose gradient matters, in steps where they are few.
+
+    A surrogate derivative with compact support (`Triangle`, `Rectangle`, `SparseFastSigmoid`) is exactly zero for
+    most neurons. These pass no gradient on, so the gradient of their output need not be computed
+    (N. Perez-Nieves & D. Goodman, *Sparse spiking gradient descent*, 2021). Whether it is zero is not declared but
+    measured, for every neuron and step. If many outputs are active in the last step of a run, the others are not
+    searched. Each step is judged alone, so that the result does not depend on the chunks.
+
+    Args:
+        plan: The backward pass.
+        shared: For each constant, whether all neurons share one number.
+        constants: The arguments of the constants; see `layout_constants`.
+    """
+
+    def __init__(self, plan: Plan, shared: tuple[bool, ...], constants: Mapping[str, Value]):
+        self._constants = constants
+        self._function, self._structure, self._block = _load(plan.program, shared, plan.needs_grad)
+        self._worthwhile: bool | None = None  # not known before the last step
+
+    def find(self, xs: Tensor, states: Tensor) -> Sequence[Tensor | None]:
+        """Find the active outputs of a chunk of steps. The first chunk must be the last of the run.
+
+        Args:
+            xs: Input of the steps, shape (time, ...).
+            states: States before the steps, shape (time, parts, ...).
+
+        Returns:
+            For each step whether an output is active, shape (...); None if many are.
+        """
+        if self._worthwhile is None:
+            self._worthwhile = self._find(xs[-1:], states[-1:])[0] is not None
+        return self._find(xs, states) if self._worthwhile else [None] * len(xs)
+
+    def _find(self, xs: Tensor, states: Tensor) -> Sequence[Tensor | None]:
+        active = memory.empty(xs.shape, xs, torch.bool)
+        sizes = {"steps": len(xs), "neurons": xs[0].numel()}
+        values = {"input": xs, "states": states, "active": active, **sizes, **self._constants}
+        arguments = fill_structure(self._structure, values)
+        threads.run(self._function, arguments, *cpu.split(**sizes, largest=self._block))
+        most = _gate.MAX_SELECTED * sizes["neurons"]
+        # NumPy counts booleans ten times as fast as PyTorch.
+        return [step if np.count_nonzero(step.numpy()) <= most else None for step in active.unbind()]
+
+
+@functools.cache
+def _load(
+    text: str, shared: tuple[bool, ...], needs_grad: tuple[bool, ...]
+) -> tuple[threads.Function, type[ctypes.Structure], int]:
+    """The compiled function, the structure of its arguments, and the number of neurons in a block."""
+    program = Program.loads(text)
+    library = compiler.load(source(program, shared, needs_grad))
+    return library.find_active, ctypes_structure(_arguments(program)), cpu.block_size(program, shared, needs_grad)
+
+
+def source(program: Program, shared: Sequence[bool], needs_grad: Sequence[bool]) -> str:
+    """The C source for a program; see `cpu.source` for the arguments."""
+    code = emit(program, program.gradients(needs_grad), cpu.C_LANGUAGE, shared)
+    regions = {
+        "double": str(int(program.real == "float64")),
+        "arguments": c_struct("arguments", _arguments(program)),
+        "block": str(cpu.block_size(program, shared, needs_grad)),
+        "states": str(len(program.states)),
+        **cpu.declare_constants(program, shared, code),
+        "state": for_each("const real {name} = states[{k} * neurons + lane];", program.states),
+        "gradient_of_state": for_each("const real grad_{name} = 0;", program.states),
+        "backward_step": join_lines(code.per_step),
+        "any": " | ".join(f"({result} != 0)" for result in code.results),
+    }
+    return render_template((files("geir._runtime.kernels") / "active.c").read_text(), regions)
+
+
+def _arguments(program: Program) -> list[Argument]:
+    return with_constants(_ARGUMENTS, program.constants)
