@@ -60,4 +60,4 @@ if __name__ == "__main__":
         "Train a spiking convolutional network on scikit-learn's 8x8 digits. "
         "Prints the result as a JSON object on the last line."
     )
-    sys.exit(main(build_parser("digits", description, DEFAULTS), run))
+    sys.exit(main(build_parser("digits", description, DEFAULTS), run, several_processes=True))

@@ -195,4 +195,4 @@ if __name__ == "__main__":
     parser = build_parser("mnist", description, DEFAULTS)
     add_mnist_argument(parser)
     parser.add_argument("--download", action="store_true", help="download the data to PATH first if it does not exist")
-    sys.exit(main(parser, run))
+    sys.exit(main(parser, run, several_processes=True))

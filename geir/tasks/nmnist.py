@@ -188,4 +188,4 @@ if __name__ == "__main__":
         metavar="PATH",
         help="folder with Train and Test, or .npz file",
     )
-    sys.exit(main(parser, run))
+    sys.exit(main(parser, run, several_processes=True))
