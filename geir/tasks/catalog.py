@@ -19,6 +19,14 @@ class Task(NamedTuple):
     command: str
 
 
+class Published(NamedTuple):
+    """A published result; a task that reproduces one has it as `PUBLISHED`."""
+
+    measure: str  # the entry of the task's result to compare with
+    value: str  # as published
+    source: str
+
+
 def all_tasks() -> Iterator[Task]:
     """All tasks, by name. Their modules are read, not imported, which would take long."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):

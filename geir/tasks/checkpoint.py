@@ -15,15 +15,18 @@ from pathlib import Path
 from typing import Any, TypedDict
 
 import torch
-import torch.distributed.checkpoint as distributed_checkpoint
 from torch import nn
 from torch.distributed.checkpoint.api import CheckpointException
+from torch.distributed.checkpoint.filesystem import FileSystemReader
+from torch.distributed.checkpoint.metadata import TensorStorageMetadata
 from torch.distributed.checkpoint.state_dict import (
     get_model_state_dict,
     get_state_dict,
     set_state_dict,
     StateDictOptions,
 )
+from torch.distributed.checkpoint.state_dict_loader import load as load_state
+from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
 from .command_line import flag_name
 from .files import write_atomically
@@ -73,7 +76,7 @@ def save_checkpoint(
     """
     folder = path.with_name(f"checkpoint-{progress.epoch}-{progress.batch}")
     with _without_warning():
-        distributed_checkpoint.save(_state(model, optimizer), checkpoint_id=folder)
+        save_state(_state(model, optimizer), checkpoint_id=folder)
     if first:
         content = {
             "task": task,
@@ -139,7 +142,7 @@ def load_checkpoint(
     _check_network(path, state["model"], shapes)
     try:
         with _without_warning():
-            distributed_checkpoint.load(state, checkpoint_id=folder)
+            load_state(state, checkpoint_id=folder)
     # Not an `Exception` in PyTorch.
     except (Exception, CheckpointException) as error:
         raise _unreadable(path, error) from error
@@ -189,12 +192,12 @@ def _checksums(folder: Path) -> dict[str, int]:
 
 def _saved_shapes(folder: Path) -> dict[str, torch.Size]:
     """Shapes of the tensors of the model in a checkpoint."""
-    metadata = distributed_checkpoint.FileSystemReader(folder).read_metadata()
+    metadata = FileSystemReader(folder).read_metadata()
     prefix = "model."
     return {
         name.removeprefix(prefix): entry.size
         for name, entry in metadata.state_dict_metadata.items()
-        if name.startswith(prefix) and hasattr(entry, "size")
+        if name.startswith(prefix) and isinstance(entry, TensorStorageMetadata)
     }
 
 

@@ -5,6 +5,7 @@ import dataclasses
 import json
 import os
 import platform
+import re
 import shlex
 import signal
 import sys
@@ -74,15 +75,14 @@ def build_parser(task: str, description: str, defaults: "DataclassInstance") -> 
     return parser
 
 
+def add_data_argument(parser: argparse.ArgumentParser, help_text: str) -> None:
+    """Add the flag `--data` of tasks that read files."""
+    parser.add_argument("--data", type=Path, required=True, metavar="PATH", help=help_text)
+
+
 def add_mnist_argument(parser: argparse.ArgumentParser) -> None:
     """Add the flag `--data` of tasks that read MNIST."""
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help=".npz file, or folder of IDX files as torchvision stores them",
-    )
+    add_data_argument(parser, ".npz file, or folder of IDX files as torchvision stores them")
 
 
 def main(
@@ -150,29 +150,27 @@ def describe_run(parser: argparse.ArgumentParser, settings: Mapping[str, object]
     for name, value in settings.items():
         if name in ("out", "resume", "device", "logger") or value == parser.get_default(name):
             continue
-        words += [flag_name(name)] if value is True else [flag_name(name), str(_without_folder(value))]
-    device = settings.get("device", "cpu")
-    on_gpu = torch.cuda.is_available() and device != "cpu"
+        shown = value.name if isinstance(value, Path) else str(value)
+        words += [flag_name(name)] if value is True else [flag_name(name), shown]
+    seed = settings.get("seed")
+    on_gpu = torch.cuda.is_available() and settings.get("device", "cpu") != "cpu"
     return {
         "command": " ".join([parser.prog, *map(shlex.quote, words)]),
-        "seed": settings.get("seed"),
+        "seed": seed if isinstance(seed, int) else None,
         "machine": torch.cuda.get_device_name() if on_gpu else _processor(),
         "threads": torch.get_num_threads(),
-        "torch": torch.__version__,
+        "torch": str(torch.__version__),
     }
 
 
-def _without_folder(value: object) -> object:
-    return value.name if isinstance(value, Path) else value
-
-
 def _processor() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()}, {len(names)} cores"
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        # Linux has the name here only.
+        names = re.findall(r"^model name\s*:\s*(.+)$", cpuinfo.read_text(), re.M)
+        name = names[0] if names else name
+    return f"{name}, {os.cpu_count()} cores"
 
 
 @contextmanager

@@ -11,7 +11,7 @@ from torch import nn
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
-    from lightning.fabric.strategies import Strategy
+    from lightning.fabric.strategies.strategy import Strategy
     from torch.distributed.device_mesh import DeviceMesh
 
 STRATEGIES = ("ddp", "fsdp")
@@ -60,8 +60,9 @@ def launch(device: str, precision: str, strategy: str, logger: str, out: Path) -
     # Imported here because it takes seconds, and other uses of the tasks need none of it.
     try:
         from lightning.fabric import Fabric
-        from lightning.fabric.accelerators import CUDAAccelerator
-        from lightning.fabric.loggers import CSVLogger, TensorBoardLogger
+        from lightning.fabric.accelerators.cuda import CUDAAccelerator
+        from lightning.fabric.loggers.csv_logs import CSVLogger
+        from lightning.fabric.loggers.tensorboard import TensorBoardLogger
     except ImportError as error:
         raise ImportError(f'Training needs Lightning ({error}); pip install ".[tasks]".') from error
 
@@ -95,7 +96,7 @@ def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
 def _strategy(name: str, processes: int) -> "Strategy | str":
     if name == "ddp":
         return "ddp"
-    from lightning.fabric.strategies import ModelParallelStrategy
+    from lightning.fabric.strategies.model_parallel import ModelParallelStrategy
 
     return ModelParallelStrategy(_shard, data_parallel_size=processes, tensor_parallel_size=1)
 

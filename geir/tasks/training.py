@@ -6,7 +6,7 @@ from collections.abc import Callable, Sized
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, cast, Generic, NamedTuple, TYPE_CHECKING, TypeVar
+from typing import Any, cast, NamedTuple, TYPE_CHECKING
 
 import torch
 from torch import nn, Tensor
@@ -17,6 +17,7 @@ from ..containers import SequentialState
 from ..decode import max_potential, max_potential_loss
 from .checkpoint import EpochResult, load_checkpoint, Progress, save_checkpoint, whole_state
 from .command_line import check_positive_settings, Result, stop_on_interrupt
+from .data import Data
 from .figure import draw_run
 from .files import write_atomically
 from .processes import launch
@@ -48,48 +49,6 @@ class Settings:
 
 # Settings that must agree with the checkpoint when a run is resumed.
 FIXED_SETTINGS = ("batch_size", "learning_rate", "decay", "steps", "seed", "precision")
-
-
-def repeat_over_time(x: Tensor, steps: int) -> Tensor:
-    """Repeat a batch as a constant current, without copying: shape (...) to (steps, ...)."""
-    return x.expand(steps, *x.shape)
-
-
-def time_first(xs: Tensor, steps: int) -> Tensor:
-    """A batch of sequences, shape (batch, time, ...), as input over time, (time, batch, ...); `steps` is ignored."""
-    return xs.transpose(0, 1)
-
-
-def one_answer(vs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """Right answers and answers of each sample: one, the class with the largest membrane potential over time."""
-    return max_potential(vs).argmax(-1) == labels, torch.ones_like(labels)
-
-
-SampleSet = TypeVar("SampleSet", bound=Dataset[Any])  # each task has its own type of samples
-
-
-@dataclass(frozen=True)
-class Data(Generic[SampleSet]):
-    """Training and test samples, and how they are presented to a network.
-
-    Args:
-        train: Samples for training: pairs of a sample and its label. Must have a length.
-        test: Samples for testing. Must have a length.
-        collate: Makes a batch from a list of samples. Default: that of `DataLoader`.
-        encode: Makes input currents, shape (time, batch, ...), from a batch and the number of steps.
-            Default: every sample is a constant current.
-        loss: Loss of potentials, shape (time, batch, classes), and labels: the mean of the losses of the samples.
-        answers: Numbers of right answers and of answers of each sample, shape (batch,), from the same.
-        sample_noun: Plural noun for the samples; it names entries of the result.
-    """
-
-    train: SampleSet
-    test: SampleSet
-    collate: Callable[[list[tuple[Tensor, int]]], tuple[Tensor, Tensor]] | None = None
-    encode: Callable[[Tensor, int], Tensor] = repeat_over_time
-    loss: Callable[[Tensor, Tensor], Tensor] = max_potential_loss
-    answers: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = one_answer
-    sample_noun: str = "images"
 
 
 def _sized(dataset: Dataset[Any]) -> Sized:
@@ -129,7 +88,7 @@ def train(task: str, network: Callable[[], SequentialState], data: Data[Any], se
     model = network()
     wrapped = fabric.setup_module(_Classifier(model, data, settings.steps))
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    run = _Run(fabric, wrapped, fabric.setup_optimizers(optimizer), data, settings)
+    run = _Run(fabric, wrapped, cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer)), data, settings)
     settings.out.mkdir(parents=True, exist_ok=True)
     fixed = {name: getattr(settings, name) for name in FIXED_SETTINGS}
     checkpoint = settings.out / "checkpoint.json"
@@ -185,14 +144,17 @@ class _Classifier(nn.Module):
         self.data = data
         self.steps = steps
 
-    def forward(self, x: Tensor, labels: Tensor, share: "_Share") -> Tensor | tuple[Tensor, Tensor]:
-        """The loss of a share of a batch; in evaluation mode, its numbers of right answers and of answers."""
+    def forward(self, x: Tensor, labels: Tensor, share: "_Share") -> Tensor:
+        """The loss of a share of a batch; in evaluation mode, how many of its samples are recognized.
+
+        The predicted class is the one with the largest membrane potential over time.
+        """
         vs, _ = self.model(self.data.encode(x, self.steps))
         if not self.training:
-            return self.data.answers(vs[:, : share.own], labels[: share.own])
+            return (max_potential(vs).argmax(-1) == labels)[: share.own].sum()
         # Without a sample, another one is needed to take part in the backward pass.
         counted = max(share.own, 1)
-        loss = self.data.loss(vs[:, :counted], labels[:counted])
+        loss = max_potential_loss(vs[:, :counted], labels[:counted])
         return loss if share.weight == 1 else share.weight * loss
 
 
@@ -270,19 +232,17 @@ class _Run:
             tqdm.write(f"{epoch}  loss {loss:.4f}  test accuracy {100 * accuracy:.2f} %", file=sys.stderr)
 
     def evaluate(self) -> float:
-        """Test accuracy in [0, 1]: the share of right answers, of all processes."""
+        """Test accuracy in [0, 1]."""
         self.model.eval()
         test, fabric = self.data.test, self.fabric
         size = 4 * self.settings.batch_size
-        right = answers = 0
+        recognized = 0
         with torch.inference_mode():
             for number, (x, labels) in enumerate(self._loader(test, self._sampler(test, shuffle=False), size)):
                 share = self._share(test, number, size)
-                found_right, found = self.model(fabric.to_device(x), fabric.to_device(labels), share)
-                right += int(found_right.sum())
-                answers += int(found.sum())
-        mean_right, mean_answers = self._mean(right, answers)
-        return mean_right / mean_answers
+                recognized += int(self.model(fabric.to_device(x), fabric.to_device(labels), share))
+        (mean,) = self._mean(recognized)
+        return mean * fabric.world_size / len(_sized(test))
 
     def _sampler(self, samples: Dataset[Any], shuffle: bool, seed: int = 0) -> DistributedSampler[Any]:
         return DistributedSampler(samples, self.fabric.world_size, self.fabric.global_rank, shuffle=shuffle, seed=seed)

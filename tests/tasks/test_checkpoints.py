@@ -48,7 +48,7 @@ def test_a_checkpoint_that_is_not_complete_does_not_replace_the_last_one(folder,
         checkpoint_id.mkdir()
         raise OSError("no space left on device")
 
-    monkeypatch.setattr("geir.tasks.checkpoint.distributed_checkpoint.save", fail)
+    monkeypatch.setattr("geir.tasks.checkpoint.save_state", fail)
     with pytest.raises(OSError, match="no space left"):
         save_checkpoint(folder / "checkpoint.json", "digits", FIXED, *model_and_optimizer(), Progress(epoch=3))
     assert load(folder).epoch == 2

@@ -14,16 +14,20 @@ from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
+import torch
 from torch.distributed.run import get_args_parser
 
 from geir.tasks import digits, nmnist, training, yin_yang
 from geir.tasks.command_line import build_parser, flag_name, main
 from geir.tasks.processes import Processes, started_processes
 
+# Programs start slowly on a busy machine.
+pytestmark = pytest.mark.timeout(600)
+
 # In float64 and at a low learning rate, rounding changes no spike in 50 steps of training.
 # The last batch of an epoch has 29 samples: 15 for the first and 14 for the second process.
 SETTINGS = {"epochs": 2, "batch_size": 32, "learning_rate": 1e-3, "decay": 0.1, "precision": "64-true", "device": "cpu"}
-SECONDS = 150
+SECONDS = 250
 
 
 @contextmanager
@@ -99,6 +103,21 @@ def test_a_run_of_two_processes_that_is_killed_continues_on_one(tmp_path, two):
     resumed = digits.run(**SETTINGS, resume=True, out=tmp_path)
     assert resumed["epochs"] == 2
     assert resumed["test_accuracy"] == two.result["test_accuracy"] > 0.3
+
+
+def test_one_process_continues_with_a_network_that_was_sharded_over_two(tmp_path):
+    log = tmp_path / "stderr.txt"
+    settings = {"epochs": 1, "steps": 12, "device": "cpu"}
+    with torchrun(tmp_path, log, **settings, strategy="fsdp") as process:
+        assert process.wait(SECONDS) == 0, log.read_text()
+    weights = torch.load(tmp_path / "weights.pt", weights_only=True)
+    torch.manual_seed(0)
+    initial = digits.network().state_dict()
+    assert not torch.equal(weights["0.module.weight"], initial["0.module.weight"])
+    (tmp_path / "weights.pt").unlink()
+    one = digits.run(**settings, resume=True, out=tmp_path)
+    assert (one["processes"], one["test_accuracy"]) == (1, result(log)["test_accuracy"])
+    torch.testing.assert_close(torch.load(tmp_path / "weights.pt", weights_only=True), weights, rtol=0, atol=0)
 
 
 def test_ctrl_c_stops_all_processes_at_the_same_batch_and_saves(tmp_path):
