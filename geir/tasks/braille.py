@@ -3,8 +3,7 @@
 A fingertip of tactile sensors slides over Braille letters, and a spiking network with a recurrent layer tells the 27
 letters (space included) apart. Of the 12 sensors, four are used, as in the tutorial: 1, 2, 6 and 10, counted from 0.
 Their pressures are standardized by the training recordings and presented as currents, each sample for two steps. A
-fifth of the recordings of each letter is for testing; `--validate` tests on a part of the training recordings instead,
-which is how the settings were chosen.
+fifth of the recordings of each letter is for testing; `--validate` tests on a part of the training recordings instead.
 
 References: S. Müller-Cleve et al., *Braille letter reading: A benchmark for spatio-temporal pattern recognition on
 neuromorphic hardware*, 2022, whose data these are; tutorial 5 of SpyTorch (F. Zenke), with the same four sensors.
