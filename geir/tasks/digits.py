@@ -14,7 +14,8 @@ from torch.utils.data import TensorDataset
 from ..containers import Lift, SequentialState
 from ..neurons import LI, LIF
 from .command_line import build_parser, main, Result
-from .training import Data, Settings, train
+from .data import Data
+from .training import Settings, train
 
 DEFAULTS = Settings(epochs=25, batch_size=32, learning_rate=4e-3, decay=0.9, steps=24, out=Path("runs/digits"))
 
@@ -60,4 +61,4 @@ if __name__ == "__main__":
         "Train a spiking convolutional network on scikit-learn's 8x8 digits. "
         "Prints the result as a JSON object on the last line."
     )
-    sys.exit(main(build_parser("digits", description, DEFAULTS), run))
+    sys.exit(main(build_parser("digits", description, DEFAULTS), run, several_processes=True))

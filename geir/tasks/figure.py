@@ -20,8 +20,8 @@ def draw_run(model: SequentialState, xs: Tensor, label: int, history: Sequence[E
 
     Args:
         model: The trained network.
-        xs: Input currents of one sample, shape (time, 1, channels, height, width). If there are two
-            channels, their difference is shown.
+        xs: Input of one sample, shape (time, 1, channels) or (time, 1, channels, height, width). Of two channels of
+            images, the difference is shown.
         label: Class of the sample.
         history: Results of all epochs.
         path: The file to write.
@@ -39,7 +39,7 @@ def draw_run(model: SequentialState, xs: Tensor, label: int, history: Sequence[E
         top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.3), hspace=0.05)[:, 0]
         curves, image, readout = top.subplots(1, 3)
         _draw_learning(curves, history)
-        _draw_input(image, xs, label)
+        _draw_input(image, xs, label, readout_dt)
         _draw_readout(readout, outputs[-1], label, readout_dt)
         rasters = bottom.subplots(1, len(spikes), squeeze=False)[0]
         for number, (axes, (zs, dt)) in enumerate(zip(rasters, spikes, strict=True), 1):
@@ -72,7 +72,11 @@ def _draw_learning(axes: Axes, history: Sequence[EpochResult]) -> None:
     loss_axes.spines["right"].set_visible(True)
 
 
-def _draw_input(axes: Axes, xs: Tensor, label: int) -> None:
+def _draw_input(axes: Axes, xs: Tensor, label: int, dt: float) -> None:
+    if xs.ndim == 3:
+        plot.traces(xs, axes, dt=dt, sample=0)
+        axes.set(title=f"Input of class {label}", ylabel="")
+        return
     channels = xs.mean(0)[0]
     picture = channels[-1] - channels[-2] if len(channels) > 1 else channels[0]
     axes.imshow(picture.cpu().numpy(), cmap="gray_r")

@@ -1,9 +1,11 @@
-"""Atomic writing of files."""
+"""Atomic writing of files, and reading of arrays."""
 
 import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import IO
+
+import numpy as np
 
 
 def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
@@ -25,3 +27,28 @@ def write_atomically(path: Path, write: Callable[[IO[bytes]], object]) -> None:
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
+
+
+def read_arrays(path: Path, names: tuple[str, ...], what: str) -> list[np.ndarray]:
+    """Read arrays of an ``.npz`` file.
+
+    Args:
+        path: The file.
+        names: Names of the arrays.
+        what: What the file holds, for error messages.
+
+    Raises:
+        FileNotFoundError: If the file does not exist.
+        ValueError: If it is unreadable or lacks an array.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}; give --data an .npz file of {what}.")
+    try:
+        # NumPy does not close the file if it is broken, so it is opened and closed here.
+        with path.open("rb") as opened, np.load(opened, allow_pickle=False) as file:
+            found = tuple(file.files)
+            if set(names) <= set(found):
+                return [file[name] for name in names]
+    except Exception as error:
+        raise ValueError(f"{path} is not a readable .npz file: {error}") from error
+    raise ValueError(f"{path} must have the arrays {', '.join(names)}; it has only {', '.join(found)}.")

@@ -14,8 +14,9 @@ from torch.utils.data import TensorDataset
 from ..containers import Lift, SequentialState
 from ..neurons import LI, LIF
 from .command_line import add_mnist_argument, build_parser, main, Result
+from .data import Data
 from .files import write_atomically
-from .training import Data, Settings, train
+from .training import Settings, train
 
 DEFAULTS = Settings(epochs=6, batch_size=32, learning_rate=3e-3, decay=0.55, steps=20, out=Path("runs/mnist"))
 
@@ -195,4 +196,4 @@ if __name__ == "__main__":
     parser = build_parser("mnist", description, DEFAULTS)
     add_mnist_argument(parser)
     parser.add_argument("--download", action="store_true", help="download the data to PATH first if it does not exist")
-    sys.exit(main(parser, run))
+    sys.exit(main(parser, run, several_processes=True))

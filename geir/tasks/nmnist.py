@@ -21,7 +21,8 @@ from ..events.transforms import count_frames, CountFrames, DropEvents, RandomAff
 from ..neurons import LI, LIF
 from ..surrogates import SuperSpike
 from .command_line import build_parser, main, Result
-from .training import Data, Settings, train
+from .data import Data
+from .training import Settings, train
 
 SENSOR_SIZE = (34, 34)
 DT = 20e-3  # duration of a frame in seconds
@@ -188,4 +189,4 @@ if __name__ == "__main__":
         metavar="PATH",
         help="folder with Train and Test, or .npz file",
     )
-    sys.exit(main(parser, run))
+    sys.exit(main(parser, run, several_processes=True))

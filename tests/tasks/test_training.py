@@ -1,3 +1,4 @@
+import json
 from dataclasses import replace
 
 import pytest
@@ -30,7 +31,7 @@ def run(small_data):
 
 
 def weights(folder):
-    return torch.load(folder / "checkpoint.pt", weights_only=True)["model"]
+    return torch.load(folder / "weights.pt", weights_only=True)
 
 
 class StopAfter:
@@ -60,12 +61,12 @@ def test_same_seed_repeats_the_run_and_another_seed_does_not(tmp_path, run):
 def test_run_that_is_interrupted_and_resumed_equals_an_uninterrupted_run(tmp_path, run, monkeypatch):
     expected = run(tmp_path / "whole")
     with monkeypatch.context() as patch:
-        # Questions: once before the epoch, then after every batch, so this stops in the middle of the first epoch.
-        patch.setattr(training, "stop_on_interrupt", lambda: StopAfter(3))
+        # It asks after every batch, so this stops in the middle of the first epoch.
+        patch.setattr(training, "stop_on_interrupt", lambda: StopAfter(2))
         result = run(tmp_path / "parts")
     assert result["interrupted"]
     assert result["epochs"] == 0
-    assert torch.load(tmp_path / "parts" / "checkpoint.pt", weights_only=True)["progress"]["batch"] == 3
+    assert json.loads((tmp_path / "parts" / "checkpoint.json").read_text())["progress"]["batch"] == 3
     assert "figure" not in result
     resumed = run(tmp_path / "parts", resume=True)
     assert resumed["test_accuracy"] == expected["test_accuracy"]

@@ -1,0 +1,41 @@
+"""Samples for training and testing, and how they are presented to a network."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from torch import Tensor
+from torch.utils.data import Dataset
+
+
+def repeat_over_time(x: Tensor, steps: int) -> Tensor:
+    """Repeat a batch as a constant current, without copying: shape (...) to (steps, ...)."""
+    return x.expand(steps, *x.shape)
+
+
+def time_first(xs: Tensor, steps: int) -> Tensor:
+    """The first steps of a batch of sequences, shape (batch, time, ...), as input over time, (steps, batch, ...)."""
+    return xs.transpose(0, 1)[:steps]
+
+
+SampleSet = TypeVar("SampleSet", bound=Dataset[Any])  # each task has its own type of samples
+
+
+@dataclass(frozen=True)
+class Data(Generic[SampleSet]):
+    """Training and test samples, and how they are presented to a network.
+
+    Args:
+        train: Samples for training: pairs of a sample and its label. Must have a length.
+        test: Samples for testing. Must have a length.
+        collate: Makes a batch from a list of samples. Default: that of `DataLoader`.
+        encode: Makes input currents, shape (time, batch, ...), from a batch and the number of steps.
+            Default: every sample is a constant current.
+        sample_noun: Plural noun for the samples; it names entries of the result.
+    """
+
+    train: SampleSet
+    test: SampleSet
+    collate: Callable[[list[tuple[Tensor, int]]], tuple[Tensor, Tensor]] | None = None
+    encode: Callable[[Tensor, int], Tensor] = repeat_over_time
+    sample_noun: str = "images"

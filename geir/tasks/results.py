@@ -1,0 +1,146 @@
+"""The page of results, from the JSON lines that tasks print: ``python -m geir.tasks.results FILES > docs/results.md``.
+
+Everything on the page is derived: results, commands, times and machines from the lines, summaries and published figures
+from the tasks.
+"""
+
+import argparse
+import importlib
+import json
+import statistics
+import sys
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from .catalog import all_tasks, Published, Task
+
+# Entries of results that are compared where a task does not say which.
+MEASURES = ("test_accuracy", "test_error")
+_HEADER = """\
+# Results
+
+Each task was run with several seeds; the median and the range of their results stand beside the published figure.
+Times are the median of one run on the clock, on a machine that other work may have shared. This page is generated from
+what the tasks print:
+
+```bash
+python -m geir.tasks.results docs/results/*.jsonl > docs/results.md
+```
+"""
+
+
+class Experiment(NamedTuple):
+    """The runs of a task that differ only in their seed."""
+
+    task: Task
+    published: Published | None
+    command: str
+    runs: list[dict[str, Any]]  # as read from JSON
+
+
+def read_lines(paths: Iterable[Path]) -> list[dict[str, Any]]:
+    """Read results from files of JSON lines.
+
+    Raises:
+        FileNotFoundError: If a file does not exist.
+        ValueError: If a line is no result, or one of a run that was interrupted.
+    """
+    results = []
+    for path in paths:
+        for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+            if not line.strip():
+                continue
+            place = f"{path}, line {number}"
+            try:
+                result = json.loads(line)
+                missing = {"task", "seed", "command", "machine", "seconds", "interrupted"} - result.keys()
+            except (ValueError, AttributeError) as error:
+                raise ValueError(f"{place}: expected the JSON object that a task prints on its last line.") from error
+            if missing:
+                raise ValueError(f"{place}: the result has no {', '.join(sorted(missing))}; run the task again.")
+            if result["interrupted"]:
+                raise ValueError(f"{place}: the run was interrupted; finish it with --resume.")
+            results.append(result)
+    return results
+
+
+def group(results: Iterable[dict[str, Any]]) -> list[Experiment]:
+    """The experiments of results, in the order of their tasks and commands.
+
+    Raises:
+        ValueError: If a task is unknown, or two results have the same command and seed.
+    """
+    tasks = {task.name: task for task in all_tasks()}
+    experiments: dict[tuple[str, str], Experiment] = {}
+    for result in results:
+        name = result["task"]
+        if name not in tasks:
+            raise ValueError(f"There is no task {name!r}; the tasks are {', '.join(tasks)}.")
+        command = result["command"].replace(f" --seed {result['seed']}", "")
+        published = getattr(importlib.import_module(f"{__package__}.{name}"), "PUBLISHED", None)
+        experiment = experiments.setdefault((name, command), Experiment(tasks[name], published, command, []))
+        if result["seed"] in (run["seed"] for run in experiment.runs):
+            raise ValueError(f"There are two results of `{command}` with seed {result['seed']}.")
+        experiment.runs.append(result)
+    return [experiments[key] for key in sorted(experiments)]
+
+
+def page(experiments: Sequence[Experiment]) -> str:
+    """The page, in Markdown."""
+    lines = [
+        _HEADER,
+        "| task | measure | published | geir, median (range) | seeds | time | machine |",
+        "| --- | --- | --: | --: | --: | --: | --- |",
+    ]
+    for experiment in experiments:
+        measure = _measure(experiment)
+        values = [run[measure] for run in experiment.runs]
+        seconds = statistics.median(run["seconds"] for run in experiment.runs)
+        cells = [
+            experiment.task.name,
+            measure.replace("_", " "),
+            experiment.published.value if experiment.published else "–",
+            f"{_number(statistics.median(values))} ({_number(min(values))} to {_number(max(values))})",
+            str(len(values)),
+            _time(seconds),
+            "; ".join(sorted({run["machine"] for run in experiment.runs})),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    previous = None
+    for experiment in experiments:
+        if experiment.task != previous:
+            lines += ["", f"## {experiment.task.name}", "", experiment.task.summary]
+            if experiment.published:
+                lines += ["", f"Published: {experiment.published.value}, {experiment.published.source}."]
+            previous = experiment.task
+        measure = _measure(experiment)
+        seeds = ", ".join(f"{run['seed']}: {_number(run[measure])}" for run in experiment.runs)
+        lines += ["", "```bash", experiment.command, "```", "", f"With `--seed`: {seeds}."]
+    return "\n".join(lines) + "\n"
+
+
+def _measure(experiment: Experiment) -> str:
+    if experiment.published:
+        return experiment.published.measure
+    for measure in MEASURES:
+        if all(measure in run for run in experiment.runs):
+            return measure
+    raise ValueError(f"Results of `{experiment.command}` have neither {' nor '.join(MEASURES)}.")
+
+
+def _number(share: float) -> str:
+    return f"{100 * share:.1f} %"
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser("python -m geir.tasks.results", description=__doc__)
+    parser.add_argument("files", type=Path, nargs="+", metavar="FILES", help="JSON lines that tasks printed")
+    try:
+        print(page(group(read_lines(parser.parse_args().files))), end="")
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
