@@ -13,6 +13,7 @@ from tqdm import tqdm
 
 from .checkpoint import EpochResult, load_checkpoint, Progress, save_checkpoint
 from .command_line import Result, stop_on_interrupt
+from .files import write_atomically
 
 Batch = TypeVar("Batch")
 
@@ -72,7 +73,7 @@ def train_epochs(
     """
     started = time.perf_counter()
     settings.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = settings.out / "checkpoint.pt"
+    checkpoint = settings.out / "checkpoint.json"
     progress = Progress()
     if settings.resume:
         progress = load_checkpoint(checkpoint, task, fixed_settings, model, optimizer)
@@ -103,6 +104,8 @@ def train_epochs(
     interrupted = progress.epoch < epochs
     if interrupted:
         print(f"Stopped and saved to {checkpoint}. To continue, run the same command with --resume.", file=sys.stderr)
+    weights = settings.out / "weights.pt"
+    write_atomically(weights, lambda file: torch.save(model.state_dict(), file))
     return {
         "task": task,
         "test_accuracy": progress.history[-1]["test_accuracy"] if progress.history else None,
@@ -112,6 +115,7 @@ def train_epochs(
         "parameters": sum(p.numel() for p in model.parameters()),
         "interrupted": interrupted,
         "checkpoint": str(checkpoint),
+        "weights": str(weights),
     }
 
 

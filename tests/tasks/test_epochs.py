@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import nn
 
+from geir.tasks.checkpoint import load_checkpoint
 from geir.tasks.epochs import train_epochs
 
 
@@ -59,8 +60,10 @@ def test_the_learning_rate_is_that_of_the_epoch(tmp_path):
     rates = []
     for epochs in (1, 2):
         fit_line(Settings(tmp_path / str(epochs)), epochs=epochs)
-        saved = torch.load(tmp_path / str(epochs) / "checkpoint.pt", weights_only=True)
-        rates.append(saved["optimizer"]["param_groups"][0]["lr"])
+        model = nn.Linear(1, 1)
+        optimizer = torch.optim.Adam(model.parameters())
+        load_checkpoint(tmp_path / str(epochs) / "checkpoint.json", "line", {"seed": 0}, model, optimizer)
+        rates.append(optimizer.param_groups[0]["lr"])
     assert rates == [0.1, 0.05]
     assert start != pytest.approx(3, abs=0.1)
 

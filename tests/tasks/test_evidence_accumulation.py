@@ -62,7 +62,7 @@ def test_the_error_is_the_share_of_wrong_sides():
 def test_all_weights_learn(tmp_path):
     untrained = task.network(20, torch.Generator().manual_seed(0)).state_dict()
     result = task.run(**QUICK, out=tmp_path)
-    trained = torch.load(result["checkpoint"], weights_only=True)["model"]
+    trained = torch.load(result["weights"], weights_only=True)
     assert trained.keys() == {f"model.{name}" for name in untrained} | {"feedback_0"}
     for name in ("0.input_weights", "0.recurrent_weights", "1.module.weight", "1.module.bias"):
         assert not torch.equal(trained[f"model.{name}"], untrained[name])
@@ -70,9 +70,7 @@ def test_all_weights_learn(tmp_path):
 
 def test_runs_are_determined_by_their_seed(tmp_path):
     results = [task.run(**QUICK, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2))]
-    weights = [
-        torch.load(result["checkpoint"], weights_only=True)["model"]["model.0.recurrent_weights"] for result in results
-    ]
+    weights = [torch.load(result["weights"], weights_only=True)["model.0.recurrent_weights"] for result in results]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
     assert not weights[0].diagonal().any()
@@ -86,7 +84,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
     assert whole["epochs"] == 2
 
     def fail(model, trials):
-        if (tmp_path / "parts" / "checkpoint.pt").exists():
+        if (tmp_path / "parts" / "checkpoint.json").exists():
             raise InterruptedError
         return error_rate(model, trials)
 
@@ -96,7 +94,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
         task.run(**QUICK, out=tmp_path / "parts")
     monkeypatch.setattr(task, "error_rate", error_rate)
     resumed = task.run(**QUICK, out=tmp_path / "parts", resume=True)
-    models = [torch.load(result["checkpoint"], weights_only=True)["model"] for result in (whole, resumed)]
+    models = [torch.load(result["weights"], weights_only=True) for result in (whole, resumed)]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
     assert resumed["test_error"] == whole["test_error"]
 

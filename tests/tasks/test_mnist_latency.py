@@ -47,7 +47,7 @@ def test_the_numbers_of_images_and_the_seed_decide_the_run(data, tmp_path):
     counts = {"train_images": 60, "test_images": 30}
     runs = [task.run(data, **QUICK, **counts, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2))]
     assert (runs[0]["train_images"], runs[0]["test_images"]) == (60, 30)
-    weights = [torch.load(run["checkpoint"], weights_only=True)["model"]["0.weight"] for run in runs]
+    weights = [torch.load(run["weights"], weights_only=True)["0.weight"] for run in runs]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
@@ -56,7 +56,7 @@ def test_a_run_is_resumed(data, tmp_path):
     whole = task.run(data, **QUICK | {"epochs": 2}, out=tmp_path / "whole")
     task.run(data, **QUICK, out=tmp_path / "parts")
     resumed = task.run(data, **QUICK | {"epochs": 2}, out=tmp_path / "parts", resume=True)
-    weights = [torch.load(run["checkpoint"], weights_only=True)["model"]["0.weight"] for run in (whole, resumed)]
+    weights = [torch.load(run["weights"], weights_only=True)["0.weight"] for run in (whole, resumed)]
     assert torch.equal(*weights)
 
 

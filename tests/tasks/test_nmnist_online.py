@@ -83,7 +83,7 @@ def test_the_gradient_of_a_frame_does_not_go_back_in_time(rule):
 def test_runs_are_determined_by_their_seed(tmp_path):
     archive(tmp_path)
     results = [task.run(tmp_path, **QUICK, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2))]
-    models = [torch.load(result["checkpoint"], weights_only=True)["model"] for result in results]
+    models = [torch.load(result["weights"], weights_only=True) for result in results]
     weights = [model["model.1.module.weight"] for model in models]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])

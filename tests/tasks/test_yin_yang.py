@@ -46,14 +46,14 @@ def test_a_small_network_learns_in_two_epochs(tmp_path):
     assert result["test_accuracy"] > 0.55
     assert result["parameters"] == 40 * 5 + 3 * 40
     assert not result["interrupted"]
-    saved = torch.load(result["checkpoint"], weights_only=True)["model"]
+    saved = torch.load(result["weights"], weights_only=True)
     assert saved["0.weight"].shape == (40, 5)
 
 
 def test_runs_are_determined_by_their_seed(tmp_path):
     small = QUICK | {"epochs": 1, "points": 100}
     a, b, c = (yin_yang.run(**small, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2)))
-    weights = [torch.load(result["checkpoint"], weights_only=True)["model"]["0.weight"] for result in (a, b, c)]
+    weights = [torch.load(result["weights"], weights_only=True)["0.weight"] for result in (a, b, c)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
 
