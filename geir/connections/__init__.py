@@ -7,6 +7,10 @@ from .delay import (
     DelayedLinearCell as DelayedLinearCell,
     DelayState as DelayState,
 )
+from .delayed_sparse import (
+    DelayedSparseLinear as DelayedSparseLinear,
+    DelayedSparseLinearCell as DelayedSparseLinearCell,
+)
 from .interpolation import (
     GaussianInterpolation as GaussianInterpolation,
     Interpolation as Interpolation,

@@ -9,6 +9,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 from .._runtime import sparse
+from .._runtime.stepper import SynapticConnection, Synapses
 from .._util.precision import HALF_PRECISION, wide_dtype
 
 # Pairs of neurons for which random connections are drawn at once, to bound the memory that this takes.
@@ -113,7 +114,7 @@ class MaskedLinear(_PartlyConnected, nn.Linear):
         return sparse.linear(input, self.weight * self.mask, self.bias)
 
 
-class SparseLinear(_PartlyConnected):
+class SparseLinear(_PartlyConnected, SynapticConnection):
     r"""A linear layer that stores only the weights of existing connections:
     :math:`y_k = b_k + \sum_{j \to k} w_{j \to k}\, x_j`.
 
@@ -181,6 +182,10 @@ class SparseLinear(_PartlyConnected):
     def dense(self) -> Tensor:
         """The matrix of weights, shape (out_features, in_features), differentiable."""
         return sparse.dense(self.weight, self.starts, self.targets, self.out_features)
+
+    def synapses(self) -> Synapses:
+        delay = torch.zeros(1, dtype=torch.int32, device=self.targets.device)
+        return Synapses(self.weight, self.starts, self.targets, delay, self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """Shape (..., in_features) to (..., out_features).

@@ -1,5 +1,6 @@
 """Kernels for the CPU: a program printed into the C template, compiled, and called on threads over neurons."""
 
+import ctypes
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
@@ -59,6 +60,10 @@ class Kernel(NamedTuple):
     forward: Callable[[Mapping[str, Value]], None]
     forward_recurrent: Callable[[Mapping[str, Value]], None]
     backward: Callable[[Mapping[str, Value]], None]
+    # Of a run with sparse connections: one chunk of steps of the backward pass, and the gradients of the weights, which
+    # takes the connections alone.
+    backward_recurrent: Callable[[Mapping[str, Value]], None] | None = None  # on the CPU
+    synapse_gradients: Callable[[ctypes.Structure], None] | None = None
     direct: "DirectFunctions | None" = None  # on the CPU
 
 
@@ -140,11 +145,18 @@ def _declarations(
         "to_grad_input": stored_input.store,
         "to_output": stored_output.store,
         "from_grad_output": stored_output.load,
+        "synapses": _synapses(),
         "forward_arguments": c_struct("forward_arguments", _forward_arguments(program)),
         "backward_arguments": c_struct("backward_arguments", _backward_arguments(program)),
         "states": str(len(program.states)),
         "tape_rows": str(len(tape)),
     }
+
+
+def _synapses() -> str:
+    """The functions of sparse connections."""
+    text = (files("geir._runtime.kernels") / "synapses.c").read_text()
+    return render_template(text, {"synapses": c_struct("synapses", declared.SYNAPSES)})
 
 
 def _constants(program: Program, shared: Sequence[bool], step: Code) -> dict[str, str]:
@@ -225,11 +237,11 @@ def _backward(states: Sequence[str], learned: Sequence[str], tape: Sequence[str]
 
 
 def _forward_arguments(program: Program) -> list[Argument]:
-    return declared.with_constants([*declared.FORWARD, *declared.RECURRENCE], program.constants)
+    return declared.with_constants([*declared.FORWARD, *declared.RECURRENCE, declared.CONNECTIONS], program.constants)
 
 
 def _backward_arguments(program: Program) -> list[Argument]:
-    return declared.with_constants([*declared.BACKWARD, declared.WORKSPACE], program.constants)
+    return declared.with_constants([*declared.BACKWARD, declared.WORKSPACE, declared.CONNECTIONS], program.constants)
 
 
 @functools.cache
@@ -270,6 +282,16 @@ def kernel(
         filled = fill_structure(backward_struct, {**arguments, "workspace": workspace})
         threads.run(library.backward, filled, block, count)
 
+    def backward_recurrent(arguments: Mapping[str, Value]) -> None:
+        block, count = _split_samples(arguments)
+        workspace = memory.empty([count * tape_rows * largest], real)
+        filled = fill_structure(backward_struct, {**arguments, "workspace": workspace})
+        threads.run(library.backward_recurrent, filled, block, count)
+
+    def synapse_gradients(connections: ctypes.Structure) -> None:
+        count = 1 if is_small(connections.steps, connections.stride) else torch.get_num_threads()
+        threads.run(library.synapse_gradients, connections, max(1, connections.neurons // (4 * count)), count)
+
     direct = DirectFunctions(
         library.run_directly,
         library.run_backward_directly,
@@ -281,7 +303,9 @@ def kernel(
         largest,
         tape_rows * largest,
     )
-    return Kernel(program.constants, forward, forward_recurrent, backward, direct)
+    return Kernel(
+        program.constants, forward, forward_recurrent, backward, backward_recurrent, synapse_gradients, direct
+    )
 
 
 def _integer(arguments: Mapping[str, Value], name: str) -> int:
