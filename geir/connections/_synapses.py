@@ -23,7 +23,9 @@ def whole_steps(weights: Tensor, starts: Tensor, targets: Tensor, taps: Taps, bi
         taps = Taps(taps.steps[used], taps.weights[used])
     count = len(taps.steps)
     if count == 1:
-        return Synapses(weights * taps.weights[0].to(weights.dtype), starts, targets, taps.steps[0].int(), bias)
+        if learnable or not bool((taps.weights == 1).all()):
+            weights = weights * taps.weights[0].to(weights.dtype)
+        return Synapses(weights, starts, targets, taps.steps[0].int(), bias)
     shape = (count, len(weights))
     scaled = (weights * taps.weights.to(weights.dtype)).t().flatten()
     delays = taps.steps.expand(shape).t().flatten().int()

@@ -38,6 +38,7 @@ SYNAPSES = (
     Pointer("delays", "int32_t", "(synapses), or one for all, in steps"),
     Pointer("weights", "real", "(synapses)"),
     Pointer("past_output", "real", "(past, stride), the outputs before the first step, the last one last"),
+    Pointer("given", "real", "input without feedback, (steps, stride), or one row for all steps"),
     Pointer("output", "real", "(steps, stride)", optional=True),
     Pointer("grad_input", "real", "(steps, stride)", optional=True),
     Pointer("grad_output", "real", "(stride), memory for the gradient of one output", optional=True),
@@ -51,6 +52,9 @@ SYNAPSES = (
     Number("past", "number of outputs before the first step"),
     Number("delay_stride", "1, or 0 if all synapses share one delay"),
     Number("least_delay", "in steps"),
+    Number("given_stride", "numbers from one step of `given` to the next, or 0 if all are the same"),
+    Number("rows", "of the buffer of inputs"),
+    Number("window", "steps ahead of which a row of it is filled"),
 )
 CONNECTIONS = Pointer("connections", "const synapses", "sparse connections by which the output feeds back", optional=True)
 BACKWARD = (

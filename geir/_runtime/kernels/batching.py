@@ -32,7 +32,7 @@ def map_run(
         zs=1,  # (time, batch, ...)
         state=2 if plan.record else 1,  # (parts, time, batch, ...) or (parts, batch, ...)
         checkpoints=2 if plan.checkpoint_every else None,  # (chunks, parts, batch, ...)
-        inputs=1 if plan.recurrent else None,  # (time, batch, ...)
+        inputs=1 if plan.keeps_inputs else None,  # (time, batch, ...)
     )
     return results, out_dims.flatten()
 

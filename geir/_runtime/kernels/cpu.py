@@ -174,8 +174,8 @@ def _forward(states: Sequence[str], step: Code) -> dict[str, str]:
     z, *next_state = step.results
     return {
         "load_state": for_each(
-            "real {name}_block[BLOCK]; "
-            "memcpy({name}_block, initial_state + {k} * neurons + first, count * sizeof(real));",
+            "real *restrict {name}_block = args->final_state + {k} * neurons + first; "
+            "if (!first_step) memcpy({name}_block, args->initial_state + {k} * neurons + first, count * sizeof(real));",
             states,
         ),
         "store_checkpoint": for_each(
@@ -188,9 +188,6 @@ def _forward(states: Sequence[str], step: Code) -> dict[str, str]:
         "state_to_block": for_each("{name}_block[lane] = {value};", states, next_state),
         "record_state": for_each(
             "memcpy(recorded_states + {k} * args->steps * neurons + row, {name}_block, count * sizeof(real));", states
-        ),
-        "store_state": for_each(
-            "memcpy(args->final_state + {k} * neurons + first, {name}_block, count * sizeof(real));", states
         ),
     }
 

@@ -113,7 +113,7 @@ def _(
         zs=xs.new_empty(xs.shape, dtype=output_dtype),
         state=state.new_empty([len(state), *xs.shape] if record else state.shape),
         checkpoints=state.new_empty([chunks, *state.shape]) if checkpoint_every else None,
-        inputs=xs.new_empty(xs.shape) if feedback else None,
+        inputs=xs.new_empty(xs.shape) if feedback and (checkpoint_every or len(feedback) == 2) else None,
     )
     return list(outcome.flatten())
 

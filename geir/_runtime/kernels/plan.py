@@ -37,6 +37,11 @@ class Plan:
     sparse: bool = False
     needs_grad: tuple[bool, ...] = ()
 
+    @property
+    def keeps_inputs(self) -> bool:
+        """Whether the run returns its inputs with the feedback, which the backward pass needs."""
+        return self.recurrent and (self.checkpoint_every > 0 or not self.sparse)
+
     def for_backward(self, needs_grad: Sequence[bool]) -> "Plan":
         """The plan of the backward pass."""
         return Plan(
@@ -115,7 +120,7 @@ class Outcome(NamedTuple, Generic[T]):
     def unflatten(plan: Plan, flat: Sequence[T]) -> "Outcome[T]":
         zs, state, *rest = flat
         checkpoints = rest.pop(0) if plan.checkpoint_every else None
-        return Outcome(zs, state, checkpoints, rest.pop(0) if plan.recurrent else None)
+        return Outcome(zs, state, checkpoints, rest.pop(0) if plan.keeps_inputs else None)
 
 
 class SavedFeedback(NamedTuple, Generic[T]):

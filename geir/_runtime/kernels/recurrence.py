@@ -35,7 +35,7 @@ def run_recurrent(
     if bias is not None:
         inputs = inputs + bias.to(inputs.dtype)
     if feedback is not None and not xs.is_cuda and _is_plain(feedback.weights):
-        every = prepared.checkpoint_every(checkpoint_every)
+        every = prepared.checkpoint_every(checkpoint_every) if torch.is_grad_enabled() else 0
         plan = Plan(prepared.program, every, inputs.dtype, record, True, sparse=feedback.structure is not None)
         outcome = run_differentiably(plan, Tensors(inputs, prepared.state, feedback, prepared.constants))
         zs, after = outcome.zs, outcome.state

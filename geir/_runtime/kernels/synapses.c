@@ -3,18 +3,45 @@
 // `stride` numbers apart; functions get pointers to the first number of a sample.
 {{synapses}}
 
+// The buffer of inputs has a row for each step, or, if nobody needs them later, a few rows that are used in turn. A row
+// is filled with the given input `window` steps before the step runs, when nothing can have arrived in it yet.
+static inline int64_t buffer_row(const synapses *s, int64_t step) {
+  return step < s->rows ? step : step % s->rows;
+}
+static inline void fill_row(const synapses *s, int64_t step, int64_t first, int64_t count, real *buffer) {
+  if (step < s->steps)
+    memcpy(buffer + buffer_row(s, step) * s->stride + first, s->given + step * s->given_stride + first,
+           count * sizeof(real));
+}
+
+// Whether CHUNK outputs are zero.
+static inline int is_silent(const real *z) {
+  mask any = 0;
+  for (int k = 0; k < CHUNK; k++) any |= z[k] != 0;
+  return !any;
+}
+
 // Add what the output z of step t contributes to the inputs of later steps, reading only the synapses of neurons that
 // fired.
-static void deliver(const synapses *s, const real *z, int64_t t, real *input) {
+static void deliver(const synapses *s, const real *z, int64_t t, real *buffer) {
+  const int64_t shared_arrival = t + 1 + s->least_delay;
+  if (shared_arrival >= s->steps || (!s->delay_stride && shared_arrival < 0)) return;
+  real *const shared_row = s->delay_stride ? 0 : buffer + buffer_row(s, shared_arrival) * s->stride;
   for (int64_t first = 0; first < s->neurons; first += CHUNK) {
+    if (first + CHUNK <= s->neurons && is_silent(z + first)) continue;
     int32_t fired[CHUNK + 1];
     const int32_t count = find_fired(z, first, s->neurons, fired);
     for (int32_t k = 0; k < count; k++) {
       const real output = z[fired[k]];
-      for (int64_t c = s->starts[fired[k]]; c < s->starts[fired[k] + 1]; c++) {
-        const int64_t arrival = t + 1 + s->delays[c * s->delay_stride];
-        if (arrival >= 0 && arrival < s->steps) input[arrival * s->stride + s->targets[c]] += output * s->weights[c];
-      }
+      const int64_t end = s->starts[fired[k] + 1];
+      if (!s->delay_stride)
+        for (int64_t c = s->starts[fired[k]]; c < end; c++) shared_row[s->targets[c]] += output * s->weights[c];
+      else
+        for (int64_t c = s->starts[fired[k]]; c < end; c++) {
+          const int64_t arrival = t + 1 + s->delays[c];
+          if (arrival >= 0 && arrival < s->steps)
+            buffer[buffer_row(s, arrival) * s->stride + s->targets[c]] += output * s->weights[c];
+        }
     }
   }
 }

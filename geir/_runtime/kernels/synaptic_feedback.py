@@ -20,17 +20,28 @@ def forward(plan: Plan, tensors: Tensors[Tensor], feedback: Feedback[Tensor]) ->
     assert feedback.structure is not None
     kernel = find_kernel(plan, tensors.xs, tensors.constants, (False,) * len(tensors.constants))
     outcome = allocate(plan, tensors)
-    # The kernel adds the feedback in place.
-    inputs = memory.empty(tensors.xs.shape, tensors.xs).copy_(tensors.xs)
-    connections = _Connections(feedback.structure, feedback.weights, feedback.z, inputs)
+    xs = tensors.xs
+    repeats = xs.stride(0) == 0 and len(xs) > 1
+    connections = _Connections(
+        feedback.structure, feedback.weights, feedback.z, xs, given=contiguous(xs[0] if repeats else xs)
+    )
+    # Rows that are used in turn must hold a whole number of stretches in which nothing arrives.
+    at_once = connections.struct.least_delay + 1
+    window = -(-(at_once + len(feedback.z)) // at_once) * at_once
+    rows = len(xs) if plan.keeps_inputs else min(len(xs), window)
+    inputs = memory.empty([rows, *xs.shape[1:]], xs)
+    connections.struct.given_stride = 0 if repeats else connections.struct.stride
+    connections.struct.rows, connections.struct.window = rows, window
     kernel.forward_recurrent(
         {
             **forward_arguments(plan, kernel, inputs, tensors, outcome),
-            "width": inputs.shape[-1],
+            "steps": len(xs),
+            "checkpoint_every": plan.checkpoint_every or len(xs),
+            "width": xs.shape[-1],
             "connections": connections.address,
         }
     )
-    return outcome._replace(inputs=inputs)
+    return outcome._replace(inputs=inputs if plan.keeps_inputs else None)
 
 
 def backward(plan: Plan, tensors: BackwardTensors[Tensor], saved: SavedFeedback[Tensor]) -> Gradients[Tensor]:

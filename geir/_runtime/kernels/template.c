@@ -28,7 +28,6 @@ static inline void run_steps(
     const forward_arguments *args, int64_t first, int64_t count, int64_t first_step, int64_t end_step, int streaming) {
   const int64_t neurons = args->neurons, every = args->checkpoint_every;
   real *const checkpoints = args->checkpoints, *const recorded_states = args->recorded_states;
-  const real *const initial_state = first_step ? args->final_state : args->initial_state;
   {{shared_constants}}
   {{neuron_constants}}
   {{load_state}}
@@ -54,7 +53,6 @@ static inline void run_steps(
       {{record_state}}
     }
   }
-  {{store_state}}
 }
 
 void forward(job *j) {
@@ -94,6 +92,8 @@ void forward_recurrent(job *j) {
   const int64_t past = sparse ? sparse->past : 0, at_once = sparse ? 1 + sparse->least_delay : 1;
   BLOCKS(neurons) {
     const int64_t end = MIN(neurons, o + j->block);
+    forward_arguments of_rows = *args;
+    for (int64_t t = 0; sparse && t < sparse->window; t++) fill_row(sparse, t, o, end - o, input);
     for (int64_t t = -past; t < 0; t++)
       for (int64_t sample = o; sample < end; sample += width)
         deliver(sparse, sparse->past_output + (t + past) * neurons + sample, t, input + sample);
@@ -102,10 +102,15 @@ void forward_recurrent(job *j) {
       const real *last_output = t ? output + (t - 1) * neurons : args->initial_output;
       for (int64_t sample = o; !sparse && sample < end; sample += width)
         add_rows(last_output + sample, width, args->weights, width, input + t * neurons + sample);
-      for (int64_t first = o; first < end; first += BLOCK) run_steps(args, first, MIN(end - first, BLOCK), t, next, 0);
-      for (int64_t step = t; sparse && step < next; step++)
+      if (sparse) of_rows.input = (in_t *)(input + (buffer_row(sparse, t) - t) * neurons);
+      for (int64_t first = o; first < end; first += BLOCK)
+        run_steps(&of_rows, first, MIN(end - first, BLOCK), t, next, 0);
+      for (int64_t step = t; sparse && step < next; step++) {
         for (int64_t sample = o; sample < end; sample += width)
           deliver(sparse, output + step * neurons + sample, step, input + sample);
+      }
+      for (int64_t step = t; sparse && step < next; step++)
+        fill_row(sparse, step + sparse->window, o, end - o, input);
     }
   }
 }
