@@ -80,9 +80,10 @@ def _past(past: Tensor, zs: Tensor, record: bool) -> Tensor:
         record: Whether to return those after every step.
     """
     longest = len(past) - 1
-    inputs = torch.cat([past, zs])
     if not record:
-        return inputs[len(zs) : len(zs) + longest]
+        latest = torch.cat([past, zs[-len(past) :]])
+        return latest[len(latest) - 1 - longest : len(latest) - 1]
+    inputs = torch.cat([past, zs])
     if not longest:
         return zs.new_empty(len(zs), *past.shape)[:, :0]
     return inputs.unfold(0, longest, 1)[1 : len(zs) + 1].movedim(-1, 1)
