@@ -8,7 +8,7 @@ from .._runtime.stepper import SynapticConnection, Synapses
 from .._util.precision import HALF_PRECISION, widen
 from .._util.validation import check_broadcastable
 from ..core.parameters import setting
-from ._synapses import whole_steps
+from ._synapses import is_traced, whole_steps
 from .delay import _DelayBase, _DelayCellMixin
 from .interpolation import Taps
 from .sparse import SparseLinear
@@ -71,13 +71,16 @@ class DelayedSparseLinear(_DelayBase, SynapticConnection):
         weights, starts, targets, delays, bias = self.synapses()
         count, wide = len(all_steps) - self.longest, widen(all_steps)
         ys = torch.zeros((), dtype=wide.dtype, device=wide.device) if bias is None else widen(bias)
-        for steps in delays.unique().tolist():
-            chosen = (delays == steps).expand(weights.shape)
-            numbers = torch.cat([starts.new_zeros(1), chosen.cumsum(0)])
+        traced = is_traced()
+        for steps in range(self.longest + 1) if traced else delays.unique().tolist():
             part = wide[self.longest - steps :][:count]
-            ys = ys + sparse.connect(
-                part, weights[chosen], numbers[starts], targets[chosen], self.out_features
-            )
+            chosen = (delays == steps).expand(weights.shape)
+            if traced:
+                of_delay = torch.where(chosen, weights, 0), starts, targets
+            else:
+                numbers = torch.cat([starts.new_zeros(1), chosen.cumsum(0)])
+                of_delay = weights[chosen], numbers[starts], targets[chosen]
+            ys = ys + sparse.connect(part, *of_delay, self.out_features)
         ys = ys.expand(*all_steps[self.longest :].shape[:-1], self.out_features)  # without any synapse
         return ys.to(all_steps.dtype) if all_steps.dtype in HALF_PRECISION else ys
 

@@ -93,9 +93,13 @@ class RecurrentMixin(Dynamics):
     def _check_connection(self) -> None:
         connection: Any = self.recurrent_weights
         size = self.hidden_size
-        if isinstance(connection, SynapticConnection) and (connection.in_features, connection.out_features) != (
-            size,
-            size,
+        if isinstance(self.input_weights, DelayedConnection):
+            raise TypeError(
+                f"{type(self).__name__}.input_weights must not have delays, got {type(self.input_weights).__name__}; "
+                "put it in front of the neuron, with input_weights=nn.Identity()."
+            )
+        if isinstance(connection, SynapticConnection) and not (
+            connection.in_features == connection.out_features == size
         ):
             raise ValueError(
                 f"{type(self).__name__}.recurrent_weights must connect {size} neurons with {size}, "

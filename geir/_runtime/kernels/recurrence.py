@@ -67,6 +67,11 @@ def _feedback(connection: Connection, z: Tensor, past: Tensor) -> tuple[Tensor |
         return module.bias, Feedback(z, module.weight.to(z.dtype))
     if isinstance(module, SynapticConnection):
         weights, starts, targets, delays, bias = module.synapses()
+        if z.shape[-1:] != (len(starts) - 1,):
+            raise ValueError(
+                f"The neurons have recurrent weights of {len(starts) - 1} neurons, but one step of input has shape "
+                f"{tuple(z.shape)}."
+            )
         return bias, Feedback(past, weights.to(z.dtype), Structure(starts, targets, delays))
     return None, None
 
@@ -81,8 +86,9 @@ def _past(past: Tensor, zs: Tensor, record: bool) -> Tensor:
     """
     longest = len(past) - 1
     if not record:
-        latest = torch.cat([past, zs[-len(past) :]])
-        return latest[len(latest) - 1 - longest : len(latest) - 1]
+        # Not all of `zs`, a large tensor; but the number of steps of an exported model is not known.
+        latest = torch.cat([past, zs if torch.compiler.is_compiling() else zs[-len(past) :]])
+        return latest[latest.shape[0] - 1 - longest : latest.shape[0] - 1]
     inputs = torch.cat([past, zs])
     if not longest:
         return zs.new_empty(len(zs), *past.shape)[:, :0]
