@@ -1,6 +1,6 @@
 """Networks of an excitatory and an inhibitory population, beside Brian2's C++ programs of the same networks.
 
-    python -m benchmarks.populations --neurons 4000 --seconds 1 --rounds 5
+python -m benchmarks.populations --neurons 4000 --seconds 1 --rounds 5
 """
 
 import argparse
@@ -35,6 +35,8 @@ OUTPUTS = 4_000_000
 
 
 class Counts(NamedTuple):
+    """Spikes that arrive at a neuron."""
+
     excitatory: Tensor
     inhibitory: Tensor
 
@@ -46,6 +48,8 @@ def counts(x: Tensor) -> Counts:
 
 
 class State(NamedTuple):
+    """State of both neurons."""
+
     v: Tensor  # membrane potential in mV
     g_exc: Tensor
     g_inh: Tensor
@@ -222,13 +226,14 @@ def against_brian2(bench: Bench) -> str:
     """
     rows = [row for name in ("cuba", "coba") for row in measure(name, 4000, 1.0, min(5, bench.rounds))]
     return (
-        "The CUBA and COBA networks of Brette et al. (2007) with the parameters of Brian2's examples: 80 % excitatory and "
-        "20 % inhibitory neurons, 2 % connected, steps of 0.1 ms. One thread; processor time of the loop over time.\n\n"
-        + format_table(HEADER, rows)
+        "The CUBA and COBA networks of Brette et al. (2007) with the parameters of Brian2's examples: 80 % excitatory "
+        "and 20 % inhibitory neurons, 2 % connected, steps of 0.1 ms. One thread; processor time of the loop over "
+        "time.\n\n" + format_table(HEADER, rows)
     )
 
 
 def main() -> None:
+    """Measure from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--network", choices=("cuba", "coba"), action="append", help="default: both")
     parser.add_argument("--neurons", type=int, default=4000)

@@ -1,6 +1,6 @@
 """The CUBA and COBA networks of Brian2's examples, built as a C++ program that `populations.py` runs.
 
-    python -m benchmarks.populations_brian2 coba 4000 1.0 float64 folder
+python -m benchmarks.populations_brian2 coba 4000 1.0 float64 folder
 """
 
 import sys
@@ -8,9 +8,9 @@ import sys
 
 def build(name: str, size: int, seconds: float, dtype: str, folder: str) -> None:
     """Build the network `name` in a folder, as the program `main`; every run of it draws another network."""
-    import brian2
-    from brian2 import mV, ms, NeuronGroup, second, SpikeMonitor, Synapses
+    import brian2  # pyright: ignore[reportMissingImports]  (optional)
     import numpy
+    from brian2 import ms, mV, NeuronGroup, second, SpikeMonitor, Synapses  # pyright: ignore[reportMissingImports]
 
     brian2.set_device("cpp_standalone", directory=folder, build_on_run=False)
     brian2.prefs.core.default_float_dtype = getattr(numpy, dtype)

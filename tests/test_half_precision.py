@@ -307,9 +307,7 @@ MODULES = {
         ulps=1,
     ),
     connections.DelayedSparseLinearCell: Case(
-        lambda: connections.DelayedSparseLinearCell(
-            connections.SparseLinear(5, 4, mask=torch.ones(4, 5)), delay=0.257
-        ),
+        lambda: connections.DelayedSparseLinearCell(connections.SparseLinear(5, 4, mask=torch.ones(4, 5)), delay=0.257),
         spikes,
         ulps=1,
     ),

@@ -54,8 +54,8 @@ class DelayedConnection(ABC):
 class Feedback(NamedTuple):
     """How the output of a recurrent model returns as input.
 
-    The state of such a model has two parts: the state of the inner model and the last output. With a connection that has
-    delays, the state of the connection is the third.
+    The state of such a model has two parts: the state of the inner model and the last output. With a connection that
+    has delays, the state of the connection is the third.
     """
 
     step: Step  # step of the inner model, given input and feedback added up

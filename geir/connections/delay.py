@@ -10,7 +10,7 @@ import torch
 from torch import nn, Tensor
 
 from .._runtime.sparse import linear
-from .._runtime.stepper import DelayedConnection, SynapticConnection, Synapses
+from .._runtime.stepper import DelayedConnection, Synapses, SynapticConnection
 from .._util.precision import HALF_PRECISION, keep_wide, wide_dtype, widen
 from .._util.state import state_type
 from .._util.validation import (

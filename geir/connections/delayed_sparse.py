@@ -4,7 +4,7 @@ import torch
 from torch import Tensor
 
 from .._runtime import sparse
-from .._runtime.stepper import SynapticConnection, Synapses
+from .._runtime.stepper import Synapses, SynapticConnection
 from .._util.precision import HALF_PRECISION, widen
 from .._util.validation import check_broadcastable
 from ..core.parameters import setting

@@ -7,11 +7,14 @@ import torch
 from torch import Tensor
 
 from .delayed_sparse import DelayedSparseLinear
+from .interpolation import Interpolation, LinearInterpolation
 from .pairs import Pairs, random_pairs
 from .sparse import SparseLinear
 
 # One number for all synapses, one for each, or a function from their number to one for each.
 Values = float | Tensor | Callable[[int], Tensor]
+
+_LINEAR = LinearInterpolation()
 
 
 @dataclass(frozen=True)
@@ -88,16 +91,24 @@ class Groups:
         if values.keys() != self._slices.keys():
             expected, given = ", ".join(self._slices), ", ".join(values)
             raise ValueError(f"Groups.values takes one value for each of the groups {expected}, got {given}.")
-        return torch.cat([_expand(values[name], s.stop - s.start, f"values: {name}") for name, s in self._slices.items()])
+        return torch.cat(
+            [_expand(values[name], s.stop - s.start, f"values: {name}") for name, s in self._slices.items()]
+        )
 
     def connect(
-        self, *projections: Projection, dt: float = 1e-3, generator: torch.Generator | None = None
+        self,
+        *projections: Projection,
+        dt: float = 1e-3,
+        interpolation: Interpolation = _LINEAR,
+        generator: torch.Generator | None = None,
     ) -> SparseLinear | DelayedSparseLinear:
         """The connections within the layer, for the `recurrent_weights` of a recurrent neuron.
 
         Args:
             *projections: Connections from group to group.
-            dt: Step size in seconds; delays are multiples of it or interpolated.
+            dt: Step size in seconds.
+            interpolation: How a delay between two steps is realized. With the default, such a synapse becomes two;
+                `NearestStep()` rounds its delay.
             generator: Random number generator. Default: that of PyTorch.
 
         Returns:
@@ -127,7 +138,9 @@ class Groups:
         if not bool(delays.any()):
             return layer
         shared = bool((delays == delays[0]).all())
-        return DelayedSparseLinear(layer, delay=delays[0] if shared else delays[order], dt=dt)
+        return DelayedSparseLinear(
+            layer, delay=delays[0] if shared else delays[order], dt=dt, interpolation=interpolation
+        )
 
     def _make(self, projection: Projection, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Sources, targets, weights and delays of a projection."""

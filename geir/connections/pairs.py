@@ -132,7 +132,9 @@ def distance_pairs(
     """
     shapes = tuple(source_positions.shape), tuple(target_positions.shape)
     if source_positions.dim() != 2 or target_positions.dim() != 2 or shapes[0][1] != shapes[1][1]:
-        raise ValueError(f"distance_pairs takes positions of shape (neurons, dimensions), got {shapes[0]}, {shapes[1]}.")
+        raise ValueError(
+            f"distance_pairs takes positions of shape (neurons, dimensions), got {shapes[0]}, {shapes[1]}."
+        )
     if period is not None and (len(period) != shapes[0][1] or not all(size > 0 for size in period)):
         raise ValueError(f"distance_pairs: period must have {shapes[0][1]} positive sizes, got {tuple(period)}.")
     rows = max(1, _MAX_AT_ONCE // max(1, shapes[1][0]))

@@ -8,7 +8,7 @@ from torch import nn, Tensor
 from torch.nn import functional
 
 from .._runtime import sparse
-from .._runtime.stepper import SynapticConnection, Synapses
+from .._runtime.stepper import Synapses, SynapticConnection
 from .._util.precision import HALF_PRECISION
 from .pairs import Pairs, random_pairs
 

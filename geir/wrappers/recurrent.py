@@ -98,7 +98,7 @@ class RecurrentMixin(Dynamics):
                 f"{type(self).__name__}.input_weights must not have delays, got {type(self.input_weights).__name__}; "
                 "put it in front of the neuron, with input_weights=nn.Identity()."
             )
-        if isinstance(connection, SynapticConnection) and not (
+        if isinstance(self.recurrent_weights, SynapticConnection) and not (
             connection.in_features == connection.out_features == size
         ):
             raise ValueError(

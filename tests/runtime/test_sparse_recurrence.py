@@ -36,7 +36,9 @@ CONNECTIONS = {
     "one delay": lambda: delayed(lambda _: 3e-3),
     "one delay between two steps": lambda: delayed(lambda _: geir.learnable(3.3e-3), max_delay=5e-3),
     "a delay in each synapse": lambda: delayed(whole_delays),
-    "delays to the nearest step": lambda: delayed(lambda s: 5e-3 * torch.rand_like(s.weight), interpolation=NearestStep()),
+    "delays to the nearest step": lambda: delayed(
+        lambda s: 5e-3 * torch.rand_like(s.weight), interpolation=NearestStep()
+    ),
     "learnable delays": lambda: delayed(lambda s: geir.learnable(5e-3 * torch.rand_like(s.weight)), max_delay=6e-3),
     "a buffer longer than the run": lambda: delayed(whole_delays, max_delay=0.2),
     "dense and delayed": lambda: DelayedLinear(SIZE, SIZE, delay=geir.learnable(5e-3 * torch.rand(SIZE, SIZE))),

@@ -56,7 +56,9 @@ SYNAPSES = (
     Number("rows", "of the buffer of inputs"),
     Number("window", "steps ahead of which a row of it is filled"),
 )
-CONNECTIONS = Pointer("connections", "const synapses", "sparse connections by which the output feeds back", optional=True)
+CONNECTIONS = Pointer(
+    "connections", "const synapses", "sparse connections by which the output feeds back", optional=True
+)
 BACKWARD = (
     Pointer("input", "in_t", "(steps, neurons)"),
     Pointer("grad_output", "out_t", "(steps, neurons)"),
