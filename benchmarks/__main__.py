@@ -11,7 +11,19 @@ from pathlib import Path
 
 import torch
 
-from . import annealing, calls, figure, layers, network, online, probes, recurrent, sparse_inputs, spike_times
+from . import (
+    annealing,
+    calls,
+    figure,
+    layers,
+    network,
+    online,
+    populations,
+    probes,
+    recurrent,
+    sparse_inputs,
+    spike_times,
+)
 from .report import page_header
 from .timing import Bench, show_progress
 
@@ -33,6 +45,7 @@ SECTIONS: dict[str, Section] = {
     "annealing": annealing.against_fixed_surrogate,
     "online": online.against_backpropagation,
     "spike-times": spike_times.against_steps,
+    "populations": populations.against_brian2,
     "growth": layers.growth,
     "memory": probes.peak_memory,
     "first-call": probes.first_calls,

@@ -16,21 +16,21 @@ def build(name: str, size: int, seconds: float, dtype: str, folder: str) -> None
     brian2.prefs.core.default_float_dtype = getattr(numpy, dtype)
     brian2.defaultclock.dt = 0.1 * ms
     parameters = {"taum": 20 * ms, "taue": 5 * ms, "taui": 10 * ms, "Vt": -50 * mV, "Vr": -60 * mV}
-    scale = 4000 / size
+    probability = 0.02 * 4000 / size
     if name == "cuba":
         equations = """
         dv/dt = (ge + gi - (v - El)) / taum : volt (unless refractory)
         dge/dt = -ge / taue : volt
         dgi/dt = -gi / taui : volt
         """
-        parameters |= {"El": -49 * mV, "we": 1.62 * scale * mV, "wi": -9 * scale * mV}
+        parameters |= {"El": -49 * mV, "we": 1.62 * mV, "wi": -9 * mV}
     else:
         equations = """
         dv/dt = (ge * (Ee - v) + gi * (Ei - v) - (v - El)) / taum : volt (unless refractory)
         dge/dt = -ge / taue : 1
         dgi/dt = -gi / taui : 1
         """
-        parameters |= {"El": -60 * mV, "Ee": 0 * mV, "Ei": -80 * mV, "we": 0.6 * scale, "wi": 6.7 * scale}
+        parameters |= {"El": -60 * mV, "Ee": 0 * mV, "Ei": -80 * mV, "we": 0.6, "wi": 6.7}
     neurons = NeuronGroup(
         size,
         equations,
@@ -48,8 +48,8 @@ def build(name: str, size: int, seconds: float, dtype: str, folder: str) -> None
         neurons.gi = "randn() * 12 + 20"
     excitatory = Synapses(neurons, neurons, on_pre="ge += we", namespace=parameters)
     inhibitory = Synapses(neurons, neurons, on_pre="gi += wi", namespace=parameters)
-    excitatory.connect(f"i < {4 * size // 5}", p=0.02)
-    inhibitory.connect(f"i >= {4 * size // 5}", p=0.02)
+    excitatory.connect(f"i < {4 * size // 5}", p=probability)
+    inhibitory.connect(f"i >= {4 * size // 5}", p=probability)
     monitor = SpikeMonitor(neurons)
     brian2.Network(neurons, excitatory, inhibitory, monitor).run(seconds * second)
     brian2.device.build(directory=folder, compile=True, run=False)
