@@ -121,9 +121,11 @@ class TestState:
             start = torch.utils._pytree.tree_unflatten(parts, torch.utils._pytree.tree_structure(state))
             zs, _ = model(xs, start)
             loss = (zs * torch.linspace(-1, 1, zs.numel(), dtype=zs.dtype).view_as(zs)).sum()
-            results.append(torch.autograd.grad(loss, parts, allow_unused=True))
+            inputs = [*parts, *model.parameters()]
+            results.append(torch.autograd.grad(loss, inputs, allow_unused=True)[::-1])
         if net.recurrent_weights.synapses().weights.numel():
-            assert all(gradient.abs().sum() > 0 for gradient in results[0][-2:])
+            assert results[0][-1].abs().sum() > 0
+            assert results[0][-len(parts)].abs().sum() > 0
         close([g for g in results[0] if g is not None], [g for g in results[1] if g is not None])
 
     def test_a_cell_steps_as_the_layer_runs(self, connection):
