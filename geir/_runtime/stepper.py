@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn, Tensor
@@ -40,6 +40,16 @@ class DelayedConnection(ABC):
     Its state is a named tuple with one field, `past`: the last `longest` steps of input, shape (longest, ...), the most
     recent last.
     """
+
+    over_time: ClassVar[bool] = True  # whether it takes a run; if not, one step
+
+    def advance(self, x: Tensor, state: AnyState) -> tuple[Tensor, AnyState]:
+        """One step: output and next state."""
+        call: Any = self
+        if not self.over_time:
+            return call(x, state)
+        ys, state = call(x[None], state)
+        return ys[0], state
 
     @property
     @abstractmethod

@@ -288,6 +288,8 @@ class DelayedLinear(_DelayBase, SynapticConnection):
 class _DelayCellMixin(_DelayBase):
     """One step instead of a run over time."""
 
+    over_time = False
+
     def forward(self, xs: Input, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
         """Advance by one step.
 

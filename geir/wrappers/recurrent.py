@@ -163,8 +163,8 @@ class RecurrentMixin(Dynamics):
         def step(self, x, state, matrix, inner):
             connection = self.recurrent_weights
             if isinstance(connection, DelayedConnection):
-                feedback, past = connection(state.z[None], state.connection)
-                z, after = self.inner_step(x + feedback[0], state.neuron, *inner)
+                feedback, past = connection.advance(state.z, state.connection)
+                z, after = self.inner_step(x + feedback, state.neuron, *inner)
                 return z, DelayedRecurrentState(after, z, past)
             feedback = connection(state.z) if matrix is None else functional.linear(state.z.to(matrix.dtype), matrix)
             z, after = self.inner_step(x + feedback, state.neuron, *inner)

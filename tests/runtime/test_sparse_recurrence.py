@@ -203,6 +203,43 @@ def test_it_is_exported_for_any_number_of_steps_as_one_operator(name):
     close(exported.module()(longer), net(longer))
 
 
+class Louder(SparseLinear):
+    def forward(self, input):
+        return 2 * super().forward(input)
+
+
+class LouderDelayed(DelayedSparseLinear):
+    def respond(self, all_steps):
+        return 2 * super().respond(all_steps)
+
+
+@pytest.mark.parametrize(
+    "connection",
+    [
+        lambda: Louder(SIZE, SIZE, connection_probability=0.4),
+        lambda: LouderDelayed(SparseLinear(SIZE, SIZE, connection_probability=0.4), delay=2e-3),
+    ],
+    ids=["sparse", "delayed"],
+)
+def test_a_connection_of_a_user_does_what_it_says(connection):
+    net = network(connection)
+    xs = torch.rand(40, 3, 5, dtype=torch.float64)
+    actual, expected = run(net, xs), run(with_reference(net), xs)
+    assert expected["zs"].sum() > 10
+    close(actual, expected)
+
+
+@pytest.mark.parametrize("unroll", [geir.Fused(), geir.reference], ids=["kernel", "reference"])
+def test_the_cell_of_a_delayed_connection_may_feed_back(unroll):
+    layer = DelayedLinear(SIZE, SIZE, delay=2e-3)
+    cell = geir.connections.DelayedLinearCell(SIZE, SIZE, delay=2e-3)
+    cell.load_state_dict(layer.state_dict())
+    net, other = network(lambda: layer, unroll=unroll), network(lambda: cell, unroll=unroll)
+    other.load_state_dict(net.state_dict())
+    xs = torch.rand(40, 3, 5, dtype=torch.float64)
+    close(net(xs), other(xs))
+
+
 def test_hooks_of_the_connection_are_called():
     net = network(sparse)
     calls = []

@@ -1,7 +1,6 @@
 """Run a recurrent model: its output feeds back through weights or through any module."""
 
 import functools
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -65,7 +64,7 @@ def _feedback(connection: Connection, z: Tensor, past: Tensor) -> tuple[Tensor |
         return None, None
     if type(module) is nn.Linear:
         return module.bias, Feedback(z, module.weight.to(z.dtype))
-    if isinstance(module, SynapticConnection):
+    if isinstance(module, SynapticConnection) and _is_of_geir(module):
         weights, starts, targets, delays, bias = module.synapses()
         if z.shape[-1:] != (len(starts) - 1,):
             raise ValueError(
@@ -74,6 +73,12 @@ def _feedback(connection: Connection, z: Tensor, past: Tensor) -> tuple[Tensor |
             )
         return bias, Feedback(past, weights.to(z.dtype), Structure(starts, targets, delays))
     return None, None
+
+
+def _is_of_geir(module: SynapticConnection) -> bool:
+    """Whether a connection does what its synapses do. A subclass of a user may do more."""
+    methods = [getattr(type(module), name, None) for name in ("__call__", "forward", "respond", "advance", "synapses")]
+    return all(method is None or method.__module__.startswith(("geir.", "torch.")) for method in methods)
 
 
 def _past(past: Tensor, zs: Tensor, record: bool) -> Tensor:
@@ -99,7 +104,7 @@ def _run_step_by_step(
     prepared: PreparedRun,
     inputs: Tensor,
     z: Tensor,
-    connection: Callable[..., Any],
+    connection: Any,
     record: bool,
     past: AnyState = None,
 ) -> tuple[Tensor, Tensor]:
@@ -109,7 +114,7 @@ def _run_step_by_step(
         prepared: The step.
         inputs: Input, shape (time, ...).
         z: Output before the first step.
-        connection: From an output to its feedback; with delays, from it as a run of one step, and the state.
+        connection: From an output to its feedback; if there is `past`, a `DelayedConnection`.
         record: Whether to return all states.
         past: The state of a connection with delays.
     """
@@ -119,7 +124,7 @@ def _run_step_by_step(
         if past is None:
             feedback = connection(z)
         else:
-            feedback, past = connection(z[None], past)
+            feedback, past = connection.advance(z, past)
         outcome = run_differentiably(plan, Tensors(x + feedback, state, None, prepared.constants))
         z, state = outcome.zs[0], outcome.state
         outputs.append(outcome.zs)
