@@ -304,6 +304,18 @@ MODULES = {
     ),
     connections.DelayedLinearCell: Case(lambda: connections.DelayedLinearCell(5, 2, delay=0.257), spikes, ulps=1),
     connections.MaskedLinear: Case(lambda: connections.MaskedLinear(5, 4, mask=torch.ones(4, 5)), spikes, ulps=1),
+    connections.DelayedSparseLinear: Case(
+        lambda: connections.DelayedSparseLinear(
+            connections.SparseLinear(5, 4, mask=torch.ones(4, 5)), delay=torch.linspace(0, 0.3003, 20)
+        ),
+        spikes,
+        ulps=1,
+    ),
+    connections.DelayedSparseLinearCell: Case(
+        lambda: connections.DelayedSparseLinearCell(connections.SparseLinear(5, 4, mask=torch.ones(4, 5)), delay=0.257),
+        spikes,
+        ulps=1,
+    ),
     connections.SparseLinear: Case(lambda: connections.SparseLinear(5, 4, mask=torch.ones(4, 5)), spikes, ulps=1),
     connections.SparseInputLinear: Case(lambda: connections.SparseInputLinear(5, 4), spikes, ulps=1),
     connections.SparseInputConv2d: Case(lambda: connections.SparseInputConv2d(2, 4, 3), images, ulps=1),
@@ -355,6 +367,10 @@ EXEMPT = {
     plasticity.PlasticCell: "a connection in half precision is refused, see below",
     plasticity.initial_traces: "zeros, in the dtype of the weight",
     plasticity.stdp_window: "delays that are not whole steps after rounding are refused",
+    connections.Groups: "takes numbers of neurons only",
+    connections.Projection: "takes numbers, which become weights in the default dtype",
+    connections.random_pairs: "takes numbers of neurons only",
+    connections.distance_pairs: "draws at random",
     connections.GaussianInterpolation: "part of the delays",
     connections.LinearInterpolation: "part of the delays",
     connections.NearestStep: "part of the delays",

@@ -1,7 +1,8 @@
 """The interface between models and the code that runs them over time."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple, Protocol, runtime_checkable
+from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 
 import torch
 from torch import nn, Tensor
@@ -15,10 +16,56 @@ Prepared = tuple[Any, ...]
 Step = Callable[..., tuple[Tensor, AnyState]]
 
 
+class Synapses(NamedTuple):
+    """Sparse connections, ordered by presynaptic neuron."""
+
+    weights: Tensor  # shape (synapses,)
+    starts: Tensor  # first synapse of each presynaptic neuron, and the number of synapses, shape (neurons + 1,)
+    targets: Tensor  # postsynaptic neuron of each synapse, shape (synapses,)
+    delays: Tensor  # in whole steps, shape (synapses,), or (1,) if all are the same
+    bias: Tensor | None  # shape (postsynaptic neurons,)
+
+
+class SynapticConnection(ABC):
+    """A connection, a module, that consists of synapses; kernels call it by these."""
+
+    @abstractmethod
+    def synapses(self) -> Synapses:
+        """The synapses; differentiable."""
+
+
+class DelayedConnection(ABC):
+    """A connection, a module, that runs over time: from input and state to output and next state.
+
+    Its state is a named tuple with one field, `past`: the last `longest` steps of input, shape (longest, ...), the most
+    recent last.
+    """
+
+    over_time: ClassVar[bool] = True  # whether it takes a run; if not, one step
+
+    def advance(self, x: Tensor, state: AnyState) -> tuple[Tensor, AnyState]:
+        """One step: output and next state."""
+        call: Any = self
+        if not self.over_time:
+            return call(x, state)
+        ys, state = call(x[None], state)
+        return ys[0], state
+
+    @property
+    @abstractmethod
+    def longest(self) -> int:
+        """Longest delay in steps."""
+
+    @abstractmethod
+    def initial_state(self, x: Tensor) -> AnyState:
+        """The state after a silent past, in the shape of one step of input `x`."""
+
+
 class Feedback(NamedTuple):
     """How the output of a recurrent model returns as input.
 
-    The state of such a model is a pair: the state of the inner model and the last output.
+    The state of such a model has two parts: the state of the inner model and the last output. With a connection that
+    has delays, the state of the connection is the third.
     """
 
     step: Step  # step of the inner model, given input and feedback added up

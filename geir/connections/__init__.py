@@ -7,6 +7,11 @@ from .delay import (
     DelayedLinearCell as DelayedLinearCell,
     DelayState as DelayState,
 )
+from .delayed_sparse import (
+    DelayedSparseLinear as DelayedSparseLinear,
+    DelayedSparseLinearCell as DelayedSparseLinearCell,
+)
+from .groups import Groups as Groups, Projection as Projection
 from .interpolation import (
     GaussianInterpolation as GaussianInterpolation,
     Interpolation as Interpolation,
@@ -14,6 +19,7 @@ from .interpolation import (
     NearestStep as NearestStep,
     Taps as Taps,
 )
+from .pairs import distance_pairs as distance_pairs, Pairs as Pairs, random_pairs as random_pairs
 from .receptors import constrain_signs as constrain_signs, Receptors as Receptors
 from .sparse import MaskedLinear as MaskedLinear, SparseLinear as SparseLinear
 from .sparse_input import SparseInputConv2d as SparseInputConv2d, SparseInputLinear as SparseInputLinear

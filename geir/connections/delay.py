@@ -10,6 +10,7 @@ import torch
 from torch import nn, Tensor
 
 from .._runtime.sparse import linear
+from .._runtime.stepper import DelayedConnection, Synapses, SynapticConnection
 from .._util.precision import HALF_PRECISION, keep_wide, wide_dtype, widen
 from .._util.state import state_type
 from .._util.validation import (
@@ -19,6 +20,7 @@ from .._util.validation import (
     unwrap_output,
 )
 from ..core.parameters import Declared, Parameter, Range, setting
+from ._synapses import whole_steps
 from .interpolation import Interpolation, LinearInterpolation, Taps
 
 # A tensor, or the (output, state) tuple of the previous module.
@@ -46,7 +48,7 @@ class _DelayParameter(Parameter):
             )
 
 
-class _DelayBase(Declared, ABC):
+class _DelayBase(Declared, DelayedConnection, ABC):
     """A module with delays, which keeps the part of its input that the delays still need.
 
     Delays stay in float32 when the module is converted to half precision, in which few of them would remain whole
@@ -207,7 +209,7 @@ class Delay(_DelayBase):
         return ys.to(all_steps.dtype)
 
 
-class DelayedLinear(_DelayBase):
+class DelayedLinear(_DelayBase, SynapticConnection):
     r"""A linear connection with a delay in each synapse:
     :math:`y_{t, k} = b_k + \sum_j w_{k j}\, x_{t - d_{k j} / \Delta t,\, j}`.
 
@@ -261,6 +263,13 @@ class DelayedLinear(_DelayBase):
         zeros = weight.new_zeros(self.longest + 1, self.in_features, self.out_features)
         return zeros.scatter_add(0, steps, weights.to(weight.dtype) * weight.t())
 
+    def synapses(self) -> Synapses:
+        steps, weights = (tap.transpose(1, 2).flatten(1) for tap in self.taps(self.weight.shape))
+        starts = torch.arange(self.in_features + 1, device=steps.device) * self.out_features
+        targets = torch.arange(self.out_features, device=steps.device).repeat(self.in_features)
+        bias = self.bias if isinstance(self.bias, Tensor) else None
+        return whole_steps(widen(self.weight).t().flatten(), starts, targets, Taps(steps, weights), bias)
+
     def respond(self, all_steps: Tensor) -> Tensor:
         if all_steps.dim() < 2 or all_steps.shape[-1] != self.in_features:
             raise ValueError(
@@ -278,6 +287,8 @@ class DelayedLinear(_DelayBase):
 
 class _DelayCellMixin(_DelayBase):
     """One step instead of a run over time."""
+
+    over_time = False
 
     def forward(self, xs: Input, state: DelayState | None = None) -> tuple[Tensor, DelayState]:
         """Advance by one step.

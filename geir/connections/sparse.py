@@ -2,41 +2,21 @@
 
 import math
 from abc import ABC, abstractmethod
-from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
 from .._runtime import sparse
-from .._util.precision import HALF_PRECISION, wide_dtype
-
-# Pairs of neurons for which random connections are drawn at once, to bound the memory that this takes.
-_MAX_PAIRS_AT_ONCE = 2**24
-
-
-class _Connections(NamedTuple):
-    """The existing connections, ordered by source, then target; each part of shape (connections,)."""
-
-    sources: Tensor
-    targets: Tensor
+from .._runtime.stepper import Synapses, SynapticConnection
+from .._util.precision import HALF_PRECISION
+from .pairs import Pairs, random_pairs
 
 
-def _random_connections(in_features: int, out_features: int, probability: float) -> _Connections:
-    """Each possible connection with the given probability."""
-    chunk = max(1, _MAX_PAIRS_AT_ONCE // out_features)
-    drawn = []
-    for first in range(0, in_features, chunk):
-        uniform = torch.rand(min(chunk, in_features - first), out_features, dtype=wide_dtype(torch.get_default_dtype()))
-        chosen = uniform < probability
-        drawn.append(chosen.nonzero().add_(torch.tensor([first, 0])))
-    return _Connections(*torch.cat(drawn).t())
-
-
-def _masked_connections(mask: Tensor) -> _Connections:
+def _masked_connections(mask: Tensor) -> Pairs:
     """The nonzero entries of a matrix of shape (targets, sources)."""
     indices = mask.t().nonzero().t() if mask.layout is torch.strided else _transposed_entries(mask).indices()
-    return _Connections(*indices)
+    return Pairs(*indices)
 
 
 def _transposed_entries(matrix: Tensor) -> Tensor:
@@ -56,9 +36,13 @@ class _PartlyConnected(nn.Module, ABC):
         *,
         mask: Tensor | None = None,
         connection_probability: float | None = None,
+        pairs: Pairs | None = None,
+        generator: torch.Generator | None = None,
     ):
         caller = type(self).__name__
-        if mask is not None and connection_probability is None:
+        if sum(given is not None for given in (mask, connection_probability, pairs)) != 1:
+            raise TypeError(f"{caller} takes either a mask or a connection_probability or pairs.")
+        if mask is not None:
             shape = (out_features, in_features)
             if not isinstance(mask, Tensor) or mask.shape != shape:
                 given = f"shape {tuple(mask.shape)}" if isinstance(mask, Tensor) else type(mask).__name__
@@ -66,16 +50,17 @@ class _PartlyConnected(nn.Module, ABC):
                     f"{caller}.mask must be a tensor of shape {shape}, one entry per connection, got {given}."
                 )
             connections = _masked_connections(mask)
-        elif connection_probability is not None and mask is None:
+        elif pairs is not None:
+            pairs.check(in_features, out_features)
+            connections = pairs
+        else:
             if not isinstance(connection_probability, int | float) or not 0 <= connection_probability <= 1:
                 raise ValueError(f"{caller}.connection_probability must be in [0, 1], got {connection_probability!r}.")
-            connections = _random_connections(in_features, out_features, connection_probability)
-        else:
-            raise TypeError(f"{caller} takes either a mask or a connection_probability.")
+            connections = random_pairs(in_features, out_features, connection_probability, generator=generator)
         self._create(in_features, out_features, bias, connections)
 
     @abstractmethod
-    def _create(self, in_features: int, out_features: int, bias: bool, connections: _Connections) -> None:
+    def _create(self, in_features: int, out_features: int, bias: bool, connections: Pairs) -> None:
         """Initialize the module with these connections."""
 
 
@@ -92,15 +77,17 @@ class MaskedLinear(_PartlyConnected, nn.Linear):
         mask: The existing connections, shape (out_features, in_features): a dense tensor, nonzero where
             there is a connection, or a sparse matrix.
         connection_probability: The probability of each connection, instead of a mask.
+        pairs: The connected pairs of neurons, instead of a mask; see `random_pairs` and `distance_pairs`.
+        generator: Random number generator of the connections. Default: that of PyTorch.
 
     Raises:
-        TypeError: If neither or both of `mask` and `connection_probability` are given.
-        ValueError: If the mask has another shape, or the probability is not in [0, 1].
+        TypeError: If not exactly one of `mask`, `connection_probability` and `pairs` is given.
+        ValueError: If the mask has another shape, the probability is not in [0, 1], or pairs are not in order.
     """
 
     mask: Tensor
 
-    def _create(self, in_features: int, out_features: int, bias: bool, connections: _Connections) -> None:
+    def _create(self, in_features: int, out_features: int, bias: bool, connections: Pairs) -> None:
         nn.Linear.__init__(self, in_features, out_features, bias)
         mask = torch.zeros(out_features, in_features, dtype=torch.bool)
         mask[connections.targets, connections.sources] = True
@@ -113,7 +100,7 @@ class MaskedLinear(_PartlyConnected, nn.Linear):
         return sparse.linear(input, self.weight * self.mask, self.bias)
 
 
-class SparseLinear(_PartlyConnected):
+class SparseLinear(_PartlyConnected, SynapticConnection):
     r"""A linear layer that stores only the weights of existing connections:
     :math:`y_k = b_k + \sum_{j \to k} w_{j \to k}\, x_j`.
 
@@ -130,10 +117,12 @@ class SparseLinear(_PartlyConnected):
         mask: The existing connections, shape (out_features, in_features): a dense tensor, nonzero where
             there is a connection, or a sparse matrix.
         connection_probability: The probability of each connection, instead of a mask.
+        pairs: The connected pairs of neurons, instead of a mask; see `random_pairs` and `distance_pairs`.
+        generator: Random number generator of the connections. Default: that of PyTorch.
 
     Raises:
-        TypeError: If neither or both of `mask` and `connection_probability` are given.
-        ValueError: If the mask has another shape, or the probability is not in [0, 1].
+        TypeError: If not exactly one of `mask`, `connection_probability` and `pairs` is given.
+        ValueError: If the mask has another shape, the probability is not in [0, 1], or pairs are not in order.
 
     >>> SparseLinear(1000, 1000, connection_probability=0.01)(torch.ones(1, 1000)).shape
     torch.Size([1, 1000])
@@ -143,13 +132,13 @@ class SparseLinear(_PartlyConnected):
     starts: Tensor
     targets: Tensor
 
-    def _create(self, in_features: int, out_features: int, bias: bool, connections: _Connections) -> None:
+    def _create(self, in_features: int, out_features: int, bias: bool, connections: Pairs) -> None:
         nn.Module.__init__(self)
         self.in_features = in_features
         self.out_features = out_features
         counts = torch.bincount(connections.sources, minlength=in_features)
         self.register_buffer("starts", torch.cat([counts.new_zeros(1), counts.cumsum(0)]))
-        self.register_buffer("targets", connections.targets.contiguous())
+        self.register_buffer("targets", connections.targets.to(torch.int32))
         mean_fan_in = len(self.targets) / out_features
         bound = 1 / math.sqrt(max(1.0, mean_fan_in))
         self.weight = nn.Parameter(torch.empty(len(self.targets)).uniform_(-bound, bound))
@@ -181,6 +170,10 @@ class SparseLinear(_PartlyConnected):
     def dense(self) -> Tensor:
         """The matrix of weights, shape (out_features, in_features), differentiable."""
         return sparse.dense(self.weight, self.starts, self.targets, self.out_features)
+
+    def synapses(self) -> Synapses:
+        delay = torch.zeros(1, dtype=torch.int32, device=self.targets.device)
+        return Synapses(self.weight, self.starts, self.targets, delay, self.bias)
 
     def forward(self, input: Tensor) -> Tensor:
         """Shape (..., in_features) to (..., out_features).

@@ -8,6 +8,7 @@ import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
+from .._runtime.stepper import DelayedConnection, SynapticConnection
 from .._util.parametrized import call_with, without_parametrizations
 from .._util.precision import widen
 from .._util.recording import Call, record_calls
@@ -158,9 +159,11 @@ def _is_connection(call: Call) -> bool:
             f"measures.count_operations cannot see the recurrent weights inside {name} ({kind}); "
             "make the outermost module recurrent instead, with Recurrent(...)."
         )
-    if "parametrizations" in call.name.split("."):  # it computes a weight
-        return False
+    if isinstance(module, DelayedConnection) and isinstance(module, SynapticConnection):
+        raise TypeError(f"measures.count_operations cannot count the operations of {name} ({kind}), which has delays.")
     matrices = [key for key, tensor in _own_tensors(module).items() if tensor.dim() >= 2]
+    if isinstance(module, SynapticConnection):
+        matrices = ["weight"]  # a vector
     if not matrices or isinstance(module, Dynamics | nn.LayerNorm | nn.RMSNorm):
         return False
     takes_values = (

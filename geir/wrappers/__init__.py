@@ -8,7 +8,12 @@ from .before_reset import (
 from .cell import CellMixin as CellMixin
 from .compartments import Compartments as Compartments, CompartmentsCell as CompartmentsCell
 from .noise import Noisy as Noisy, NoisyCell as NoisyCell, RandomState as RandomState
-from .recurrent import Recurrent as Recurrent, RecurrentMixin as RecurrentMixin, RecurrentState as RecurrentState
+from .recurrent import (
+    DelayedRecurrentState as DelayedRecurrentState,
+    Recurrent as Recurrent,
+    RecurrentMixin as RecurrentMixin,
+    RecurrentState as RecurrentState,
+)
 from .refractory import (
     Refractory as Refractory,
     RefractoryCell as RefractoryCell,

@@ -1,14 +1,14 @@
 """Recurrent connections, for any neuron."""
 
 import math
-from typing import Any, NamedTuple, TYPE_CHECKING
+from typing import Any, cast, NamedTuple, TYPE_CHECKING
 
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
 
 from .._runtime.sparse import linear
-from .._runtime.stepper import Feedback, Prepared, Stepper
+from .._runtime.stepper import DelayedConnection, Feedback, Prepared, Stepper, SynapticConnection
 from .._util.attributes import derived_attribute
 from .._util.inputs import AnyInput
 from .._util.state import AnyState, state_type
@@ -29,6 +29,15 @@ class RecurrentState(NamedTuple):
     z: Tensor  # its last output
 
 
+@state_type
+class DelayedRecurrentState(NamedTuple):
+    """State of a recurrent neuron whose recurrent connection has delays."""
+
+    neuron: AnyState  # state of the neuron
+    z: Tensor  # its last output
+    connection: AnyState  # state of the connection: earlier outputs, of shape (longest delay in steps, ...)
+
+
 class RecurrentMixin(Dynamics):
     r"""Makes a model recurrent: its input is :math:`W_\text{in} x_t + W_\text{rec} z_{t-1}` instead of :math:`x_t`.
 
@@ -44,7 +53,9 @@ class RecurrentMixin(Dynamics):
         input_weights: Module or tensor of shape (hidden_size, input_size) in place of the dense, randomly
             initialized connection. For a model with several receptors, a `geir.connections.Receptors`.
         recurrent_weights: The same for the recurrent connection, (hidden_size, hidden_size). A module ignores
-            `autapses`.
+            `autapses`. It may have delays, which are added to the step that recurrence takes anyway. Sparse connections
+            and delays run inside the kernel; there, the time of `SparseLinear` and `DelayedSparseLinear` grows with
+            the number of spikes, not with that of synapses.
     """
 
     input_size: int = setting(
@@ -67,6 +78,7 @@ class RecurrentMixin(Dynamics):
         given = self.recurrent_weights
         self._register_weights("input_weights", self.input_size)
         self._register_weights("recurrent_weights", self.hidden_size)
+        self._check_connection()
         if self.recurrent_weights is not given and isinstance(self.recurrent_weights, Tensor):
             with torch.no_grad():
                 self.recurrent_weights.copy_(self._mask_autapses(self.recurrent_weights))
@@ -94,18 +106,53 @@ class RecurrentMixin(Dynamics):
             delattr(self, name)
             self.register_parameter(name, nn.Parameter(weights))
 
+    def _check_connection(self) -> None:
+        connection: Any = self.recurrent_weights
+        size = self.hidden_size
+        if isinstance(self.input_weights, DelayedConnection):
+            raise TypeError(
+                f"{type(self).__name__}.input_weights must not have delays, got {type(self.input_weights).__name__}; "
+                "put it in front of the neuron, with input_weights=nn.Identity()."
+            )
+        if isinstance(self.recurrent_weights, SynapticConnection) and not (
+            connection.in_features == connection.out_features == size
+        ):
+            raise ValueError(
+                f"{type(self).__name__}.recurrent_weights must connect {size} neurons with {size}, "
+                f"got {connection.in_features} with {connection.out_features}."
+            )
+
     def _mask_autapses(self, weights: Tensor) -> Tensor:
         if self.autapses:
             return weights
         return weights * (1 - torch.eye(self.hidden_size, dtype=weights.dtype, device=weights.device))
 
     def check_state_type(self, state: AnyState) -> None:
-        self.expect_state(state, RecurrentState)
+        delayed = isinstance(self.recurrent_weights, DelayedConnection)
+        self.expect_state(state, DelayedRecurrentState if delayed else RecurrentState)
         super().check_state_type(state.neuron)
 
     def initial_state(self, x: Tensor, dtype: torch.dtype | None = None) -> AnyState:
         dtype = dtype or self.state_dtype(x)
-        return RecurrentState(super().initial_state(x, dtype), x.new_zeros((), dtype=dtype).expand(x.shape))
+        z = x.new_zeros((), dtype=dtype).expand(x.shape)
+        neuron = super().initial_state(x, dtype)
+        if isinstance(self.recurrent_weights, DelayedConnection):
+            return DelayedRecurrentState(neuron, z, self.recurrent_weights.initial_state(z))
+        return RecurrentState(neuron, z)
+
+    def start_state(self, x: Tensor, state: AnyState, dtype: torch.dtype) -> AnyState:
+        if not isinstance(state, DelayedRecurrentState):
+            return super().start_state(x, state, dtype)
+        self.check_state_type(state)
+        past, longest = state.connection.past, cast(DelayedConnection, self.recurrent_weights).longest
+        if past.shape != (longest, *x.shape) or past.dtype != dtype or past.device != x.device:
+            raise ValueError(
+                f"{type(self).__name__} expected earlier outputs `connection.past` of shape {(longest, *x.shape)}, "
+                f"{dtype}, on {x.device}, got {tuple(past.shape)}, {past.dtype}, on {past.device}."
+            )
+        # All other parts have the shape of one step.
+        super().start_state(x, state._replace(connection=RecurrentState(state.z, state.z)), dtype)
+        return state
 
     def prepare(self) -> Prepared:
         weights = self.recurrent_weights
@@ -145,6 +192,10 @@ class RecurrentMixin(Dynamics):
 
         def step(self, x, state, matrix, inner):
             connection = self.recurrent_weights
+            if isinstance(connection, DelayedConnection):
+                feedback, past = connection.advance(state.z, state.connection)
+                z, after = self.inner_step(add_inputs(type(self).__name__, x, feedback), state.neuron, *inner)
+                return z, DelayedRecurrentState(after, z, past)
             feedback = connection(state.z) if matrix is None else functional.linear(state.z.to(matrix.dtype), matrix)
             z, after = self.inner_step(add_inputs(type(self).__name__, x, feedback), state.neuron, *inner)
             return z, RecurrentState(after, z)
@@ -154,6 +205,7 @@ class RecurrentMixin(Dynamics):
         return super().step(x, state, *prepared)
 
     def stepper(self, dtype: torch.dtype) -> Stepper:
+        self._check_connection()
         matrix, inner = prepared = self.prepare()
         connection: Any = self.recurrent_weights if matrix is None else matrix
         feedback = Feedback(self.inner_step, inner, connection)

@@ -152,12 +152,22 @@ def test_calls_made_by_a_failed_attempt_to_trace_are_not_counted():
     assert counts == {"mixing": OperationCounts(30, 90, 90)}
 
 
+def test_existing_connections_alone_are_counted():
+    mask = torch.tensor([[1, 0, 1], [0, 0, 1]])
+    counts = count_operations(geir.connections.SparseLinear(3, 2, mask=mask), torch.tensor([[1.0, 1, 0], [0, 0, 1]]))
+    assert list(counts.values()) == [OperationCounts(events=3, synops=3, macs=6)]
+
+
 XS = torch.zeros(4, 2)
 
 UNSUPPORTED = {
     "LSTM": (
         lambda: count_operations(nn.Sequential(nn.LSTM(2, 3)), XS),
         r"but 0 \(LSTM\) has weight_ih_l0, weight_hh_l0",
+    ),
+    "delays": (
+        lambda: count_operations(geir.connections.DelayedLinear(2, 2), XS),
+        r"cannot count the operations of the model \(DelayedLinear\), which has delays",
     ),
     "embedding": (
         lambda: count_operations(nn.Embedding(3, 2), XS.long()),

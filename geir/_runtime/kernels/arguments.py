@@ -31,6 +31,34 @@ RECURRENCE = (
     Pointer("weights", "real", "(width, width), by presynaptic neuron", optional=True),
     Number("width", "neurons of one sample"),
 )
+# The struct of sparse connections, of a run and of its backward pass.
+SYNAPSES = (
+    Pointer("starts", "int64_t", "(neurons + 1), the first synapse of each neuron, and their number"),
+    Pointer("targets", "int32_t", "(synapses), the postsynaptic neuron of each"),
+    Pointer("delays", "int32_t", "(synapses), or one for all, in steps"),
+    Pointer("weights", "real", "(synapses)"),
+    Pointer("past_output", "real", "(past, stride), the outputs before the first step, the last one last"),
+    Pointer("given", "real", "input without feedback, (steps, stride), or one row for all steps"),
+    Pointer("output", "real", "(steps, stride)", optional=True),
+    Pointer("grad_input", "real", "(steps, stride)", optional=True),
+    Pointer("grad_output", "real", "(stride), memory for the gradient of one output", optional=True),
+    Pointer("grad_past_output", "real", "(past, stride), added to", optional=True),
+    Pointer("grad_weights", "real", "(synapses), added to", optional=True),
+    Number("neurons", "of one sample"),
+    Number("stride", "neurons of all samples together"),
+    Number("steps", "of the run"),
+    Number("first_step", "of the chunk of steps that goes backward"),
+    Number("end_step", "of this chunk"),
+    Number("past", "number of outputs before the first step"),
+    Number("delay_stride", "1, or 0 if all synapses share one delay"),
+    Number("least_delay", "in steps"),
+    Number("given_stride", "numbers from one step of `given` to the next, or 0 if all are the same"),
+    Number("rows", "of the buffer of inputs"),
+    Number("window", "steps ahead of which a row of it is filled"),
+)
+CONNECTIONS = Pointer(
+    "connections", "const synapses", "sparse connections by which the output feeds back", optional=True
+)
 BACKWARD = (
     Pointer("input", "in_t", "(steps, receptors, neurons)"),
     Pointer("grad_output", "out_t", "(steps, neurons)"),
@@ -46,7 +74,7 @@ BACKWARD = (
 # program in Triton.
 WORKSPACE = Pointer("workspace", "real", "memory for one chunk of steps, for every thread or program")
 
-ARGUMENT_NAMES = {argument.name for argument in (*FORWARD, *RECURRENCE, *BACKWARD, WORKSPACE)}
+ARGUMENT_NAMES = {argument.name for argument in (*FORWARD, *RECURRENCE, CONNECTIONS, *BACKWARD, WORKSPACE)}
 
 
 def with_constants(declared: Sequence[Argument], constants: Sequence[str]) -> list[Argument]:

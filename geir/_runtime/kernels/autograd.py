@@ -17,7 +17,7 @@ from ..batched_gradients import accept_batched_gradients
 from ..untyped import Context, Untyped
 from . import batching, operation, run
 from .dispatch import dispatch
-from .plan import BackwardTensors, Outcome, Plan, Tensors
+from .plan import BackwardTensors, Feedback, Gradients, Outcome, Plan, SavedFeedback, Tensors
 
 
 def _forward(plan: Plan, *flat: Tensor) -> tuple[Tensor, ...]:
@@ -34,7 +34,10 @@ def _save_for_backward(ctx: Context, plan: Plan, tensors: Tensors[Tensor], outco
     ctx.plan = plan
     if outcome.checkpoints is not None:
         # `BackwardTensors` without the gradients, in their order.
-        feedback = () if tensors.feedback is None else (*tensors.feedback, outcome.zs)
+        feedback = ()
+        if tensors.feedback is not None:
+            z, weights, structure = tensors.feedback
+            feedback = SavedFeedback(z, weights, outcome.zs, structure).flatten()
         xs = tensors.xs if outcome.inputs is None else outcome.inputs
         ctx.save_for_backward(xs, outcome.checkpoints, *feedback, *tensors.constants)
 
@@ -48,9 +51,12 @@ def _gradients(ctx: Context, grad_zs: Tensor | None, grad_state: Tensor | None) 
     plan = ctx.plan.for_backward(needed)
     # In the order of `BackwardTensors`.
     results = differentiate(plan, (xs, grad_zs, grad_state, checkpoints, *rest))
-    grad_xs, grad_initial_state, feedback, constants = Tensors.unflatten(plan, results)
+    grad_xs, grad_initial_state, feedback, constants = Gradients.unflatten(plan, results)
     found = iter(constants)
-    return None, grad_xs, grad_initial_state, *(feedback or ()), *(next(found) if need else None for need in needed)
+    of_feedback = () if feedback is None else feedback.flatten()
+    of_structure = [None] * (Feedback.size(plan) - len(of_feedback))
+    of_constants = [next(found) if need else None for need in needed]
+    return None, grad_xs, grad_initial_state, *of_feedback, *of_structure, *of_constants
 
 
 def differentiate(plan: Plan, flat: tuple[Tensor | None, ...]) -> tuple[Tensor, ...]:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from ..untyped import Untyped
-from .plan import BackwardTensors, Feedback, Outcome, Plan, Tensors
+from .plan import BackwardTensors, Outcome, Plan, Tensors
 
 # A dimension that holds the batch, or None for a tensor that all samples share.
 Dim = int | None
@@ -17,12 +17,12 @@ def map_run(
 ) -> tuple[Untyped, Untyped]:
     """Run a batch: the results, flat, and their batch dimensions."""
     tensors, dims = Tensors.unflatten(plan, flat), Tensors[Dim].unflatten(plan, in_dims[1:])
-    if dims.feedback is not None and dims.feedback.weights is not None:
+    if dims.feedback is not None and any(dim is not None for dim in dims.feedback.flatten()[1:]):
         return _map_one_by_one(apply, batch_size, in_dims[1:], plan, flat)
     feedback = tensors.feedback
     if feedback is not None and dims.feedback is not None:
-        # z is one step, (...): the batch comes first.
-        feedback = Feedback(_move_batch(feedback.z, dims.feedback.z, 0, batch_size), feedback.weights)
+        # z is one step, (...), and the batch comes first; with sparse connections it is several, (past, ...).
+        feedback = feedback._replace(z=_move_batch(feedback.z, dims.feedback.z, int(plan.sparse), batch_size))
     # xs (time, ...) and state (parts, ...): the batch follows time or parts, or receptors.
     state = _move_batch(tensors.state, dims.state, 1, batch_size)
     place = _place_in_input(tensors.xs, dims.xs, state.dim() - 2)
@@ -33,7 +33,7 @@ def map_run(
         zs=1,  # (time, batch, ...)
         state=2 if plan.record else 1,  # (parts, time, batch, ...) or (parts, batch, ...)
         checkpoints=2 if plan.checkpoint_every else None,  # (chunks, parts, batch, ...)
-        inputs=1 if plan.recurrent else None,  # (time, batch, ...)
+        inputs=1 if plan.keeps_inputs else None,  # (time, batch, ...)
     )
     return results, out_dims.flatten()
 

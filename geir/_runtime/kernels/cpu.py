@@ -1,5 +1,6 @@
 """Kernels for the CPU: a program printed into the C template, compiled, and called on threads over neurons."""
 
+import ctypes
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
@@ -62,6 +63,10 @@ class Kernel(NamedTuple):
     # The rest only on the CPU. The same in two parts: takes the arguments that stay the same, and returns a function of
     # those that change.
     repeat_backward: "Callable[[Mapping[str, Value]], Callable[[Mapping[str, Value]], None]] | None" = None
+    # Of a run with sparse connections: one chunk of steps of the backward pass, and the gradients of the weights, which
+    # takes the connections alone.
+    backward_recurrent: Callable[[Mapping[str, Value]], None] | None = None
+    synapse_gradients: Callable[[ctypes.Structure], None] | None = None
     direct: "DirectFunctions | None" = None
 
 
@@ -142,12 +147,19 @@ def _declarations(
         "output_type": stored_output.type,
         "to_output": stored_output.store,
         "from_grad_output": stored_output.load,
+        "synapses": _synapses(),
         "forward_arguments": c_struct("forward_arguments", _forward_arguments(program)),
         "backward_arguments": c_struct("backward_arguments", _backward_arguments(program)),
         "inputs": str(len(program.inputs)),
         "states": str(len(program.states)),
         "tape_rows": str(len(tape)),
     }
+
+
+def _synapses() -> str:
+    """The functions of sparse connections."""
+    text = (files("geir._runtime.kernels") / "synapses.c").read_text()
+    return render_template(text, {"synapses": c_struct("synapses", declared.SYNAPSES)})
 
 
 def declare_constants(program: Program, shared: Sequence[bool], step: Code) -> dict[str, str]:
@@ -177,8 +189,8 @@ def _forward(states: Sequence[str], step: Code) -> dict[str, str]:
     z, *next_state = step.results
     return {
         "load_state": for_each(
-            "real {name}_block[BLOCK]; "
-            "memcpy({name}_block, initial_state + {k} * neurons + first, count * sizeof(real));",
+            "real *restrict {name}_block = args->final_state + {k} * neurons + first; "
+            "if (!first_step) memcpy({name}_block, args->initial_state + {k} * neurons + first, count * sizeof(real));",
             states,
         ),
         "store_checkpoint": for_each(
@@ -191,9 +203,6 @@ def _forward(states: Sequence[str], step: Code) -> dict[str, str]:
         "state_to_block": for_each("{name}_block[lane] = {value};", states, next_state),
         "record_state": for_each(
             "memcpy(recorded_states + {k} * args->steps * neurons + row, {name}_block, count * sizeof(real));", states
-        ),
-        "store_state": for_each(
-            "memcpy(args->final_state + {k} * neurons + first, {name}_block, count * sizeof(real));", states
         ),
     }
 
@@ -239,11 +248,11 @@ def _backward(program: Program, learned: Sequence[str], tape: Sequence[str], cod
 
 
 def _forward_arguments(program: Program) -> list[Argument]:
-    return declared.with_constants([*declared.FORWARD, *declared.RECURRENCE], program.constants)
+    return declared.with_constants([*declared.FORWARD, *declared.RECURRENCE, declared.CONNECTIONS], program.constants)
 
 
 def _backward_arguments(program: Program) -> list[Argument]:
-    return declared.with_constants([*declared.BACKWARD, declared.WORKSPACE], program.constants)
+    return declared.with_constants([*declared.BACKWARD, declared.WORKSPACE, declared.CONNECTIONS], program.constants)
 
 
 @functools.cache
@@ -294,6 +303,16 @@ def kernel(
     def backward(arguments: Mapping[str, Value]) -> None:
         repeat_backward(arguments)({})
 
+    def backward_recurrent(arguments: Mapping[str, Value]) -> None:
+        block, count = _split_samples(arguments)
+        workspace = memory.empty([count * tape_rows * largest], real)
+        filled = fill_structure(backward_struct, {**arguments, "workspace": workspace})
+        threads.run(library.backward_recurrent, filled, block, count)
+
+    def synapse_gradients(connections: ctypes.Structure) -> None:
+        count = 1 if is_small(connections.steps, connections.stride) else torch.get_num_threads()
+        threads.run(library.synapse_gradients, connections, max(1, connections.neurons // (4 * count)), count)
+
     direct = DirectFunctions(
         library.run_directly,
         library.run_backward_directly,
@@ -305,7 +324,16 @@ def kernel(
         largest,
         tape_rows * largest,
     )
-    return Kernel(program.constants, forward, forward_recurrent, backward, repeat_backward, direct)
+    return Kernel(
+        program.constants,
+        forward,
+        forward_recurrent,
+        backward,
+        repeat_backward,
+        backward_recurrent,
+        synapse_gradients,
+        direct,
+    )
 
 
 def _integer(arguments: Mapping[str, Value], name: str) -> int:

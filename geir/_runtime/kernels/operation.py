@@ -32,7 +32,7 @@ def call_forward(plan: Plan, tensors: Tensors[Tensor]) -> Outcome[Tensor]:
         tensors.xs,
         tensors.state,
         list(tensors.constants),
-        list(tensors.feedback or ()),
+        list(tensors.feedback.flatten() if tensors.feedback else ()),
         plan.checkpoint_every,
         plan.output_dtype,
         plan.record,
@@ -50,7 +50,7 @@ def call_backward(plan: Plan, tensors: BackwardTensors[Tensor]) -> Gradients[Ten
         tensors.checkpoints,
         list(tensors.constants),
         list(plan.needs_grad),
-        list(tensors.feedback or ()),
+        list(tensors.feedback.flatten() if tensors.feedback else ()),
         plan.checkpoint_every,
         plan.record,
     )
@@ -67,8 +67,8 @@ def _run(
     output_dtype: torch.dtype,
     record: bool,
 ) -> list[Tensor]:
-    plan = Plan(program, checkpoint_every, output_dtype, record, recurrent=len(feedback) > 0)
-    tensors = Tensors(xs, state, Feedback(*feedback) if feedback else None, constants)
+    plan = Plan(program, checkpoint_every, output_dtype, record, len(feedback) > 0, len(feedback) > 2)
+    tensors = Tensors(xs, state, Feedback.unflatten(feedback) if feedback else None, constants)
     return list(run.forward(plan, tensors).flatten())
 
 
@@ -84,8 +84,9 @@ def _run_backward(
     checkpoint_every: int,
     record: bool,
 ) -> list[Tensor]:
-    plan = Plan(program, checkpoint_every, grad_zs.dtype, record, len(feedback) > 0, tuple(needs_grad))
-    saved = SavedFeedback(*feedback) if feedback else None
+    recurrent, sparse = len(feedback) > 0, len(feedback) > 3
+    plan = Plan(program, checkpoint_every, grad_zs.dtype, record, recurrent, sparse, tuple(needs_grad))
+    saved = SavedFeedback.unflatten(feedback) if feedback else None
     tensors = BackwardTensors(xs, grad_zs, grad_state, checkpoints, saved, constants)
     return list(run.backward(plan, tensors).flatten())
 
@@ -114,7 +115,7 @@ def _(
         zs=xs.new_empty(shape, dtype=output_dtype),
         state=state.new_empty([len(state), *shape] if record else state.shape),
         checkpoints=state.new_empty([chunks, *state.shape]) if checkpoint_every else None,
-        inputs=xs.new_empty(xs.shape) if feedback else None,
+        inputs=xs.new_empty(xs.shape) if feedback and (checkpoint_every or len(feedback) == 2) else None,
     )
     return list(outcome.flatten())
 
@@ -134,8 +135,8 @@ def _(
 ) -> list[Tensor]:
     grad_feedback = None
     if feedback:
-        z, weights, _ = feedback
-        # The weights are used transposed, and so is their gradient.
+        z, weights, *_ = feedback
+        # A matrix of weights is used transposed, and so is its gradient.
         grad_feedback = Feedback(z.new_empty(z.shape), weights.new_empty(weights.shape[::-1]).t())
     gradients = Gradients(
         xs=xs.new_empty(xs.shape),

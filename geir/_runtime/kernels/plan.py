@@ -6,7 +6,7 @@ order: first the tensors that are always there, then those of recurrence, then a
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, NamedTuple, TypeVar
 
 import torch
@@ -25,6 +25,7 @@ class Plan:
         output_dtype: Dtype of the output; with feedback, that of the input.
         record: Whether the run returns the state after every step instead of only the last.
         recurrent: Whether the output feeds back.
+        sparse: Whether it does so through sparse connections instead of a matrix.
         needs_grad: In the backward pass, for each constant whether it needs a gradient.
     """
 
@@ -33,7 +34,13 @@ class Plan:
     output_dtype: torch.dtype
     record: bool
     recurrent: bool = False
+    sparse: bool = False
     needs_grad: tuple[bool, ...] = ()
+
+    @property
+    def keeps_inputs(self) -> bool:
+        """Whether the run returns its inputs with the feedback, which the backward pass needs."""
+        return self.recurrent and (self.checkpoint_every > 0 or not self.sparse)
 
     def for_backward(self, needs_grad: Sequence[bool]) -> "Plan":
         """The plan of the backward pass."""
@@ -43,15 +50,40 @@ class Plan:
             self.output_dtype,
             self.record,
             self.recurrent,
+            self.sparse,
             tuple(needs_grad),
         )
+
+
+class Structure(NamedTuple, Generic[T]):
+    """Sparse connections without their weights, ordered by presynaptic neuron; see `Synapses`."""
+
+    starts: T  # shape (neurons + 1,)
+    targets: T  # shape (synapses,)
+    delays: T  # shape (synapses,) or (1,)
 
 
 class Feedback(NamedTuple, Generic[T]):
     """The tensors by which the output feeds back."""
 
-    z: T  # output before the first step, shape (..., neurons)
-    weights: T  # shape (neurons, neurons)
+    # Output before the first step, shape (..., neurons); with sparse connections those of as many steps as the longest
+    # delay needs, shape (past, ..., neurons), the most recent last.
+    z: T
+    weights: T  # shape (neurons, neurons), or (synapses,)
+    structure: Structure[T] | None = None  # of sparse connections
+
+    def flatten(self) -> tuple[T, ...]:
+        return self.z, self.weights, *(self.structure or ())
+
+    @staticmethod
+    def unflatten(flat: Sequence[T]) -> "Feedback[T]":
+        z, weights, *structure = flat
+        return Feedback(z, weights, Structure(*structure) if structure else None)
+
+    @staticmethod
+    def size(plan: Plan) -> int:
+        """Number of tensors."""
+        return 5 if plan.sparse else 2 if plan.recurrent else 0
 
 
 class Tensors(NamedTuple, Generic[T]):
@@ -63,15 +95,14 @@ class Tensors(NamedTuple, Generic[T]):
     constants: Sequence[T]  # each broadcastable to (...)
 
     def flatten(self) -> tuple[T, ...]:
-        return self.xs, self.state, *(self.feedback or ()), *self.constants
+        feedback = () if self.feedback is None else self.feedback.flatten()
+        return self.xs, self.state, *feedback, *self.constants
 
     @staticmethod
     def unflatten(plan: Plan, flat: Sequence[T]) -> "Tensors[T]":
         xs, state, *rest = flat
-        if not plan.recurrent:
-            return Tensors(xs, state, None, rest)
-        z, weights, *constants = rest
-        return Tensors(xs, state, Feedback(z, weights), constants)
+        size = Feedback.size(plan)
+        return Tensors(xs, state, Feedback.unflatten(rest[:size]) if size else None, rest[size:])
 
 
 class Outcome(NamedTuple, Generic[T]):
@@ -89,7 +120,7 @@ class Outcome(NamedTuple, Generic[T]):
     def unflatten(plan: Plan, flat: Sequence[T]) -> "Outcome[T]":
         zs, state, *rest = flat
         checkpoints = rest.pop(0) if plan.checkpoint_every else None
-        return Outcome(zs, state, checkpoints, rest.pop(0) if plan.recurrent else None)
+        return Outcome(zs, state, checkpoints, rest.pop(0) if plan.keeps_inputs else None)
 
 
 class SavedFeedback(NamedTuple, Generic[T]):
@@ -98,6 +129,15 @@ class SavedFeedback(NamedTuple, Generic[T]):
     z: T
     weights: T
     zs: T  # output of the run
+    structure: Structure[T] | None = None
+
+    def flatten(self) -> tuple[T, ...]:
+        return self.z, self.weights, self.zs, *(self.structure or ())
+
+    @staticmethod
+    def unflatten(flat: Sequence[T]) -> "SavedFeedback[T]":
+        z, weights, zs, *structure = flat
+        return SavedFeedback(z, weights, zs, Structure(*structure) if structure else None)
 
 
 class BackwardTensors(NamedTuple, Generic[T]):
@@ -111,15 +151,15 @@ class BackwardTensors(NamedTuple, Generic[T]):
     constants: Sequence[T]
 
     def flatten(self) -> tuple[T | None, ...]:
-        return self.xs, self.grad_zs, self.grad_state, self.checkpoints, *(self.feedback or ()), *self.constants
+        feedback = () if self.feedback is None else self.feedback.flatten()
+        return self.xs, self.grad_zs, self.grad_state, self.checkpoints, *feedback, *self.constants
 
     @staticmethod
     def unflatten(plan: Plan, flat: Sequence[Any]) -> "BackwardTensors[Any]":
         xs, grad_zs, grad_state, checkpoints, *rest = flat
-        if not plan.recurrent:
-            return BackwardTensors(xs, grad_zs, grad_state, checkpoints, None, rest)
-        z, weights, zs, *constants = rest
-        return BackwardTensors(xs, grad_zs, grad_state, checkpoints, SavedFeedback(z, weights, zs), constants)
+        size = Feedback.size(plan)
+        feedback = SavedFeedback.unflatten(rest[: size + 1]) if size else None
+        return BackwardTensors(xs, grad_zs, grad_state, checkpoints, feedback, rest[size + 1 if size else 0 :])
 
 
 class Gradients(NamedTuple, Generic[T]):
@@ -127,11 +167,11 @@ class Gradients(NamedTuple, Generic[T]):
 
     xs: T
     state: T
-    feedback: Feedback[T] | None
+    feedback: Feedback[T] | None  # without a structure
     constants: Sequence[T]  # of those constants that need a gradient
 
     flatten = Tensors.flatten
 
     @staticmethod
     def unflatten(plan: Plan, flat: Sequence[T]) -> "Gradients[T]":
-        return Gradients(*Tensors.unflatten(plan, flat))
+        return Gradients(*Tensors.unflatten(replace(plan, sparse=False), flat))

@@ -2,7 +2,7 @@
 
 from torch import Tensor
 
-from . import feedback, feedforward
+from . import feedback, feedforward, synaptic_feedback
 from .plan import BackwardTensors, Gradients, Outcome, Plan, Tensors
 
 
@@ -10,11 +10,11 @@ def forward(plan: Plan, tensors: Tensors[Tensor]) -> Outcome[Tensor]:
     """Run a program over time, on the device where the input lies."""
     if tensors.feedback is None:
         return feedforward.forward(plan, tensors)
-    return feedback.forward(plan, tensors, tensors.feedback)
+    return (synaptic_feedback if plan.sparse else feedback).forward(plan, tensors, tensors.feedback)
 
 
 def backward(plan: Plan, tensors: BackwardTensors[Tensor]) -> Gradients[Tensor]:
     """The vector-Jacobian product of `forward`."""
     if tensors.feedback is None:
         return feedforward.backward(plan, tensors)
-    return feedback.backward(plan, tensors, tensors.feedback)
+    return (synaptic_feedback if plan.sparse else feedback).backward(plan, tensors, tensors.feedback)

@@ -4,6 +4,8 @@
 
 typedef {{input_type}} in_t;
 typedef {{output_type}} out_t;
+{{synapses}}
+
 {{forward_arguments}}
 {{backward_arguments}}
 
@@ -26,7 +28,6 @@ static inline void run_steps(
     const forward_arguments *args, int64_t first, int64_t count, int64_t first_step, int64_t end_step, int streaming) {
   const int64_t neurons = args->neurons, every = args->checkpoint_every;
   real *const checkpoints = args->checkpoints, *const recorded_states = args->recorded_states;
-  const real *const initial_state = first_step ? args->final_state : args->initial_state;
   {{shared_constants}}
   {{neuron_constants}}
   {{load_state}}
@@ -53,7 +54,6 @@ static inline void run_steps(
       {{record_state}}
     }
   }
-  {{store_state}}
 }
 
 void forward(job *j) {
@@ -81,20 +81,37 @@ int run_directly(const int64_t *numbers) {
   return run;
 }
 
-// The output feeds back: before every step, add weights times the last output to the input. A thread takes some
-// samples, of `width` neurons each, through all steps.
+// The output feeds back: before every step, add weights times the last output to the input. Sparse connections deliver
+// the outputs of as many steps at once as no spike arrives in. A thread takes some samples, of `width` neurons each,
+// through all steps.
 void forward_recurrent(job *j) {
   const forward_arguments *args = j->arguments;
   const int64_t steps = args->steps, neurons = args->neurons, width = args->width;
   real *const input = (real *)args->input;
   const real *const output = (const real *)args->output;
+  const synapses *const sparse = args->connections;
+  const int64_t past = sparse ? sparse->past : 0, at_once = sparse ? 1 + sparse->least_delay : 1;
   BLOCKS(neurons) {
     const int64_t end = MIN(neurons, o + j->block);
-    for (int64_t t = 0; t < steps; t++) {
-      const real *last_output = t ? output + (t - 1) * neurons : args->initial_output;
+    forward_arguments of_rows = *args;
+    for (int64_t t = 0; sparse && t < sparse->window; t++) fill_row(sparse, t, o, end - o, input);
+    for (int64_t t = -past; t < 0; t++)
       for (int64_t sample = o; sample < end; sample += width)
+        deliver(sparse, sparse->past_output + (t + past) * neurons + sample, t, input + sample);
+    for (int64_t t = 0, next; t < steps; t = next) {
+      next = MIN(t + at_once, steps);
+      const real *last_output = t ? output + (t - 1) * neurons : args->initial_output;
+      for (int64_t sample = o; !sparse && sample < end; sample += width)
         add_rows(last_output + sample, width, args->weights, width, input + t * neurons + sample);
-      for (int64_t first = o; first < end; first += BLOCK) run_steps(args, first, MIN(end - first, BLOCK), t, t + 1, 0);
+      if (sparse) of_rows.input = (in_t *)(input + (buffer_row(sparse, t) - t) * neurons);
+      for (int64_t first = o; first < end; first += BLOCK)
+        run_steps(&of_rows, first, MIN(end - first, BLOCK), t, next, 0);
+      for (int64_t step = t; sparse && step < next; step++) {
+        for (int64_t sample = o; sample < end; sample += width)
+          deliver(sparse, output + step * neurons + sample, step, input + sample);
+      }
+      for (int64_t step = t; sparse && step < next; step++)
+        fill_row(sparse, step + sparse->window, o, end - o, input);
     }
   }
 }
@@ -105,20 +122,18 @@ static inline void load_or_zero(real *restrict to, const real *restrict from, in
   else memset(to, 0, count * sizeof(real));
 }
 
-// Chunk by chunk from the last to the first: repeat the steps from the chunk's checkpoint on and write the tape
+// Take the neurons first ... first + count - 1, at most a block, back through all steps. Chunk by chunk from the last to
+// the first: repeat the steps from the chunk's checkpoint on and write the tape
 // (the values of each step that the gradient needs, for one block of neurons), then go back through the chunk's
 // steps.
-void backward(job *j) {
-  const backward_arguments *args = j->arguments;
+static void run_steps_back(const backward_arguments *args, int64_t first, int64_t count, real *const tape) {
   const int64_t steps = args->steps, neurons = args->neurons, every = args->checkpoint_every;
   const int streaming = steps * INPUTS * neurons * sizeof(in_t) > LARGE_BYTES;
   const real *const checkpoints = args->checkpoints, *const grad_final_state = args->grad_final_state;
   const real *const grad_recorded_states = args->grad_recorded_states;
   real *const grad_constants = args->grad_constants;
-  real *const tape = args->workspace + BLOCK * every * TAPE_ROWS * __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
   {{shared_constants}}
-  BLOCKS(neurons) {
-    const int64_t first = o, count = MIN(neurons - o, j->block);
+  {
     {{neuron_constants}}
     {{load_gradient}}
     {{load_constant_gradients}}
@@ -175,6 +190,46 @@ void backward(job *j) {
     }
     {{store_gradient}}
     {{store_constant_gradients}}
+  }
+}
+
+void backward(job *j) {
+  const backward_arguments *args = j->arguments;
+  const int64_t thread = __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
+  real *const tape = args->workspace + BLOCK * args->checkpoint_every * TAPE_ROWS * thread;
+  BLOCKS(args->neurons) run_steps_back(args, o, MIN(args->neurons - o, j->block), tape);
+  fence();
+}
+
+// Go backward through one chunk of the steps of a run with sparse connections: the gradient of an output has a second
+// term, which arrives from later steps. `checkpoints` and `grad_recorded_states` are those of the steps of the chunk,
+// (steps, states, neurons). A thread takes some samples.
+void backward_recurrent(job *j) {
+  const backward_arguments *args = j->arguments;
+  const synapses *sparse = args->connections;
+  const int64_t neurons = args->neurons, width = sparse->neurons;
+  const int64_t thread = __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
+  real *const tape = args->workspace + BLOCK * TAPE_ROWS * thread, *const grad_output = sparse->grad_output;
+  BLOCKS(neurons) {
+    const int64_t end = MIN(neurons, o + j->block);
+    backward_arguments step = *args;
+    step.steps = step.checkpoint_every = 1;
+    step.grad_output = (out_t *)grad_output;
+    for (int64_t t = sparse->end_step - 1; t >= sparse->first_step; t--) {
+      const int64_t states = (t - sparse->first_step) * STATES * neurons;
+      step.input = args->input + t * neurons;
+      step.grad_input = args->grad_input + t * neurons;
+      step.checkpoints = args->checkpoints + states;
+      step.grad_recorded_states = args->grad_recorded_states ? args->grad_recorded_states + states : 0;
+      memcpy(grad_output + o, args->grad_output + t * neurons + o, (end - o) * sizeof(real));
+      for (int64_t sample = o; sample < end; sample += width)
+        collect(sparse, sparse->grad_input + sample, t, grad_output + sample);
+      for (int64_t first = o; first < end; first += BLOCK) run_steps_back(&step, first, MIN(end - first, BLOCK), tape);
+      step.grad_final_state = args->grad_initial_state;
+    }
+    for (int64_t t = -sparse->past; !sparse->first_step && t < 0; t++)
+      for (int64_t sample = o; sample < end; sample += width)
+        collect(sparse, sparse->grad_input + sample, t, sparse->grad_past_output + (t + sparse->past) * neurons + sample);
   }
   fence();
 }

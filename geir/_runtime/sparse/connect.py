@@ -21,7 +21,7 @@ _SOURCE = _gate.Source(
     [
         Pointer("x", "real", "(blocks, sources, LANES)"),
         Pointer("starts", "const int64_t", "(sources + 1), the first connection of each source, and their number"),
-        Pointer("target", "const int64_t", "(connections)"),
+        Pointer("target", "const int32_t", "(connections)"),
         Pointer("weights", "real", "(connections)"),
         Pointer("y", "real", "(blocks, targets, LANES)"),
         Number("blocks", "of LANES rows"),
@@ -39,7 +39,7 @@ def connect(x: Tensor, weights: Tensor, starts: Tensor, targets: Tensor, size: i
         x: Output of the sources.
         weights: A weight for each connection, ordered by source.
         starts: The index of the first connection of each source, followed by the number of connections.
-        targets: The target of each connection.
+        targets: The target of each connection; two may connect the same neurons.
         size: Number of targets.
     """
     if x.dim() > 1 and _gate.is_concrete(x, weights) and _SOURCE.available(x):
@@ -49,7 +49,9 @@ def connect(x: Tensor, weights: Tensor, starts: Tensor, targets: Tensor, size: i
 
 def dense(weights: Tensor, starts: Tensor, targets: Tensor, size: int) -> Tensor:
     """The matrix (targets, sources) of sparse connections; differentiable."""
-    return weights.new_zeros(size, len(starts) - 1).index_put((targets, _sources(starts, targets)), weights)
+    return weights.new_zeros(size, len(starts) - 1).index_put(
+        (targets.long(), _sources(starts, targets)), weights, accumulate=True
+    )
 
 
 def _sources(starts: Tensor, targets: Tensor) -> Tensor:
@@ -78,7 +80,7 @@ class _Connect(torch.autograd.Function):
         if torch.is_grad_enabled():  # to be differentiated again, by PyTorch
             grad_x = grad @ dense(weights, starts, targets, ctx.size)
             outer = grad.flatten(0, -2).t() @ x.flatten(0, -2)
-            return grad_x, outer[targets, _sources(starts, targets)], None, None, None
+            return grad_x, outer[targets.long(), _sources(starts, targets)], None, None, None
         grad_lanes = _to_lanes(grad)
         grad_x = grad_weights = None
         if needs_x:
@@ -97,7 +99,7 @@ def _call(function: str, x: Tensor, starts: Tensor, targets: Tensor, weights: Te
     values = {
         "x": x,
         "starts": starts,
-        "target": targets,
+        "target": targets.to(torch.int32),
         "weights": weights.contiguous(),
         "y": y,
         "blocks": len(x),

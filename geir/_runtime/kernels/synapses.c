@@ -1,0 +1,81 @@
+// Sparse connections, ordered by presynaptic neuron: the synapses of neuron k are starts[k] ... starts[k + 1] - 1. The
+// output of step t reaches the input of step t + 1 + delay. Outputs, inputs and gradients are arrays of steps, which are
+// `stride` numbers apart; functions get pointers to the first number of a sample.
+{{synapses}}
+
+// The buffer of inputs has a row for each step, or, if nobody needs them later, a few rows that are used in turn. A row
+// is filled with the given input `window` steps before the step runs, when nothing can have arrived in it yet.
+static inline int64_t buffer_row(const synapses *s, int64_t step) {
+  return step < s->rows ? step : step % s->rows;
+}
+static inline void fill_row(const synapses *s, int64_t step, int64_t first, int64_t count, real *buffer) {
+  if (step < s->steps)
+    memcpy(buffer + buffer_row(s, step) * s->stride + first, s->given + step * s->given_stride + first,
+           count * sizeof(real));
+}
+
+// Whether CHUNK outputs are zero.
+static inline int is_silent(const real *z) {
+  mask any = 0;
+  for (int k = 0; k < CHUNK; k++) any |= z[k] != 0;
+  return !any;
+}
+
+// Add what the output z of step t contributes to the inputs of later steps, reading only the synapses of neurons that
+// fired.
+static void deliver(const synapses *s, const real *z, int64_t t, real *buffer) {
+  const int64_t shared_arrival = t + 1 + s->least_delay;
+  if (shared_arrival >= s->steps || (!s->delay_stride && shared_arrival < 0)) return;
+  real *const shared_row = s->delay_stride ? 0 : buffer + buffer_row(s, shared_arrival) * s->stride;
+  for (int64_t first = 0; first < s->neurons; first += CHUNK) {
+    if (first + CHUNK <= s->neurons && is_silent(z + first)) continue;
+    int32_t fired[CHUNK + 1];
+    const int32_t count = find_fired(z, first, s->neurons, fired);
+    for (int32_t k = 0; k < count; k++) {
+      const real output = z[fired[k]];
+      const int64_t end = s->starts[fired[k] + 1];
+      if (!s->delay_stride)
+        for (int64_t c = s->starts[fired[k]]; c < end; c++) shared_row[s->targets[c]] += output * s->weights[c];
+      else
+        for (int64_t c = s->starts[fired[k]]; c < end; c++) {
+          const int64_t arrival = t + 1 + s->delays[c];
+          if (arrival >= 0 && arrival < s->steps)
+            buffer[buffer_row(s, arrival) * s->stride + s->targets[c]] += output * s->weights[c];
+        }
+    }
+  }
+}
+
+// Add to the gradient of the output of step t what the gradients of later inputs contribute.
+static void collect(const synapses *s, const real *grad_input, int64_t t, real *grad_z) {
+  for (int64_t k = 0; k < s->neurons; k++) {
+    real sum = 0;
+    for (int64_t c = s->starts[k]; c < s->starts[k + 1]; c++) {
+      const int64_t arrival = t + 1 + s->delays[c * s->delay_stride];
+      if (arrival >= 0 && arrival < s->steps) sum += s->weights[c] * grad_input[arrival * s->stride + s->targets[c]];
+    }
+    grad_z[k] += sum;
+  }
+}
+
+// Add to the gradients of the weights, reading only the synapses of neurons that fired. A thread takes some presynaptic
+// neurons.
+void synapse_gradients(job *j) {
+  const synapses *s = j->arguments;
+  BLOCKS(s->neurons) {
+    const int64_t end = o + j->block < s->neurons ? o + j->block : s->neurons;
+    for (int64_t t = -s->past; t < s->steps; t++) {
+      const real *outputs = t < 0 ? s->past_output + (t + s->past) * s->stride : s->output + t * s->stride;
+      for (int64_t sample = 0; sample < s->stride; sample += s->neurons)
+        for (int64_t k = o; k < end; k++) {
+          const real z = outputs[sample + k];
+          if (z == 0) continue;
+          for (int64_t c = s->starts[k]; c < s->starts[k + 1]; c++) {
+            const int64_t arrival = t + 1 + s->delays[c * s->delay_stride];
+            if (arrival >= 0 && arrival < s->steps)
+              s->grad_weights[c] += z * s->grad_input[arrival * s->stride + sample + s->targets[c]];
+          }
+        }
+    }
+  }
+}

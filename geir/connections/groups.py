@@ -1,0 +1,168 @@
+"""Groups of neurons in one layer, and the connections between them."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from .delayed_sparse import DelayedSparseLinear
+from .interpolation import Interpolation, LinearInterpolation
+from .pairs import Pairs, random_pairs
+from .sparse import SparseLinear
+
+# One number for all synapses, one for each, or a function from their number to one for each.
+Values = float | Tensor | Callable[[int], Tensor]
+
+_LINEAR = LinearInterpolation()
+
+
+@dataclass(frozen=True)
+class Projection:
+    """Connections from one group of neurons to another.
+
+    Args:
+        source: Name of the presynaptic group.
+        target: Name of the postsynaptic group.
+        weight: Weights: one number, a tensor of shape (synapses,), or a function from the number of synapses to
+            such a tensor.
+        probability: Probability of each possible synapse.
+        number: Number of synapses instead; see `random_pairs`.
+        pairs: The connected pairs instead, by their places in the two groups.
+        delay: Delays in seconds, like `weight`.
+        autapses: Whether neurons connect to themselves, of a group with itself.
+    """
+
+    source: str
+    target: str
+    weight: Values
+    probability: float | None = None
+    number: int | None = None
+    pairs: Pairs | None = None
+    delay: Values = 0.0
+    autapses: bool = True
+
+    def __post_init__(self) -> None:
+        if sum(given is not None for given in (self.probability, self.number, self.pairs)) != 1:
+            raise TypeError("Projection takes one of probability, number and pairs.")
+
+
+class Groups:
+    """The neurons of one layer, in named groups.
+
+    Args:
+        **sizes: Number of neurons of each group.
+
+    Raises:
+        ValueError: If a size is not a positive integer.
+
+    >>> groups = Groups(excitatory=3200, inhibitory=800)
+    >>> groups.size
+    4000
+    >>> zs = torch.zeros(100, 1, groups.size)
+    >>> zs[..., groups["inhibitory"]].shape
+    torch.Size([100, 1, 800])
+    >>> groups.values(excitatory=20e-3, inhibitory=10e-3)
+    tensor([0.0200, 0.0200, 0.0200,  ..., 0.0100, 0.0100, 0.0100])
+    """
+
+    def __init__(self, **sizes: int) -> None:
+        self._slices: dict[str, slice] = {}
+        first = 0
+        for name, size in sizes.items():
+            if not isinstance(size, int) or size < 1:
+                raise ValueError(f"Groups.{name} must be a positive number of neurons, got {size!r}.")
+            self._slices[name] = slice(first, first + size)
+            first += size
+        self.size = first
+
+    def __getitem__(self, name: str) -> slice:
+        """The places of the neurons of a group in the layer."""
+        if name not in self._slices:
+            raise KeyError(f"there is no group {name!r}; there are: {', '.join(self._slices) or 'none'}.")
+        return self._slices[name]
+
+    def values(self, **values: float | Tensor) -> Tensor:
+        """A parameter with one value for each neuron, given by group: numbers, or tensors of shape (group,).
+
+        Raises:
+            ValueError: If a group is missing, or its tensor has another shape.
+        """
+        if values.keys() != self._slices.keys():
+            expected, given = ", ".join(self._slices), ", ".join(values)
+            raise ValueError(f"Groups.values takes one value for each of the groups {expected}, got {given}.")
+        return torch.cat(
+            [_expand(values[name], s.stop - s.start, f"values: {name}") for name, s in self._slices.items()]
+        )
+
+    def connect(
+        self,
+        *projections: Projection,
+        dt: float = 1e-3,
+        interpolation: Interpolation = _LINEAR,
+        generator: torch.Generator | None = None,
+    ) -> SparseLinear | DelayedSparseLinear:
+        """The connections within the layer, for the `recurrent_weights` of a recurrent neuron.
+
+        Args:
+            *projections: Connections from group to group.
+            dt: Step size in seconds.
+            interpolation: How a delay between two steps is realized. With the default, such a synapse becomes two;
+                `NearestStep()` rounds its delay.
+            generator: Random number generator. Default: that of PyTorch.
+
+        Returns:
+            A `SparseLinear`, or a `DelayedSparseLinear` if there is a delay.
+
+        Raises:
+            KeyError: If there is no group of this name.
+            ValueError: If weights or delays do not have the shape (synapses,), or pairs are not in their groups.
+
+        >>> groups = Groups(excitatory=80, inhibitory=20)
+        >>> groups.connect(
+        ...     Projection("excitatory", "inhibitory", weight=0.1, probability=0.2, delay=1.5e-3),
+        ...     Projection("inhibitory", "excitatory", weight=-0.4, number=300, delay=1e-3),
+        ... ).in_features
+        100
+        """
+        made = [self._make(projection, generator) for projection in projections]
+        sources, targets, weights, delays = (
+            (torch.cat(parts) for parts in zip(*made, strict=True))
+            if made
+            else (torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0), torch.zeros(0))
+        )
+        sources, order = sources.sort(stable=True)
+        layer = SparseLinear(self.size, self.size, bias=False, pairs=Pairs(sources, targets[order]))
+        with torch.no_grad():
+            layer.weight.copy_(weights[order])
+        if not bool(delays.any()):
+            return layer
+        shared = bool((delays == delays[0]).all())
+        return DelayedSparseLinear(
+            layer, delay=delays[0] if shared else delays[order], dt=dt, interpolation=interpolation
+        )
+
+    def _make(self, projection: Projection, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Sources, targets, weights and delays of a projection."""
+        source, target = self[projection.source], self[projection.target]
+        sizes = source.stop - source.start, target.stop - target.start
+        pairs = projection.pairs
+        if pairs is None:
+            same = projection.autapses or source != target
+            pairs = random_pairs(
+                *sizes, projection.probability, number=projection.number, autapses=same, generator=generator
+            )
+        else:
+            pairs.check(*sizes)
+        name, count = f"{projection.source} to {projection.target}", len(pairs.sources)
+        weights = _expand(projection.weight, count, f"connect: weight from {name}")
+        delays = _expand(projection.delay, count, f"connect: delay from {name}")
+        return pairs.sources + source.start, pairs.targets + target.start, weights, delays
+
+
+def _expand(values: Values, count: int, name: str) -> Tensor:
+    """One value for each of `count` neurons or synapses."""
+    given = torch.as_tensor(values(count) if callable(values) else values, dtype=torch.get_default_dtype())
+    if given.dim() and given.shape != (count,):
+        raise ValueError(f"Groups.{name} must be a number or have shape ({count},), got {tuple(given.shape)}.")
+    return given.expand(count)
