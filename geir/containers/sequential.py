@@ -2,13 +2,23 @@
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
-from typing import Any, Self
+from collections.abc import Collection, Sequence
+from types import CodeType
+from typing import Any, NamedTuple, Self
 
 from torch import nn, Tensor
 
-from .lift import call_module, call_over_time, is_container_state, is_stateful, run_constant_input
+from .lift import call_module, call_over_time, is_container_state, is_stateful, Lift, run_constant_input
 from .time_axis import check_sequence, Role
+
+
+class _Checked(NamedTuple):
+    """A module that has been checked, and what it was then."""
+
+    module: nn.Module
+    kind: type[nn.Module]
+    code: CodeType | None  # of its `forward`
+    stateful: bool | None  # None if it may change while the module stays
 
 
 class SequentialState(nn.Sequential):
@@ -59,38 +69,45 @@ class SequentialState(nn.Sequential):
     torch.Size([20, 4, 10])
     """
 
+    _known: list[_Checked] | None = None
+    _known_lift: bool
+
     def __init__(self, *modules: Any, lift: bool = False, return_hidden: bool = False):
         super().__init__(*modules)
         self.lift = lift
         self.return_hidden = return_hidden
-        self._checked: list[object] = []
         self._role: Role
         self._warning: str | None
-        self._check_time()
+        self._check_modules()
 
-    def _check_time(self) -> None:
-        """Check which modules run over time, unless the modules are those that were checked last."""
-        checked = [self.lift, *self._modules.values()]
-        if len(checked) == len(self._checked) and all(a is b for a, b in zip(checked, self._checked, strict=True)):
-            return
-        self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
-        self._checked = checked
+    def _check_modules(self) -> list[_Checked]:
+        """Check which modules run over time and which have a state, unless they are those that were checked last."""
+        known = self._known
+        if known is None or self.lift is not self._known_lift or not _same(known, self._modules.values()):
+            self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
+            known = list(map(_check, self._modules.values()))
+            self._known, self._known_lift = known, self.lift
+        return known
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy checks its own modules.
+        return {name: value for name, value in vars(self).items() if name != "_known"}
 
     def time_role(self) -> Role:
         """Whether the container takes all steps or one."""
-        self._check_time()
+        self._check_modules()
         return self._role
 
     def append(self, module: nn.Module) -> Self:
         """Append a module; raises as the constructor does."""
         super().append(module)
-        self._check_time()
+        self._check_modules()
         return self
 
     def insert(self, index: int, module: nn.Module) -> Self:
         """Insert a module before an index; raises as the constructor does."""
         super().insert(index, module)
-        self._check_time()
+        self._check_modules()
         return self
 
     # The base class calls its input `input`; containers and neurons call theirs `x`.
@@ -111,18 +128,23 @@ class SequentialState(nn.Sequential):
         Raises:
             ValueError: If `state` is not a tuple with one entry per module.
         """
-        self._check_time()
+        checked = self._check_modules()
         if self._warning is not None:
             warnings.warn(self._warning, UserWarning, stacklevel=2)
         call = call_over_time if self.lift else call_module
         states = self._check_state(state)
+        count = 0
         # The outputs that `return_hidden` returns are ordinary tensors, so each `Lift` makes its own.
-        x, count = (x, 0) if self.return_hidden else run_constant_input(tuple(self), x, self.lift)
+        if not self.return_hidden and (self.lift or (checked and checked[0].kind is Lift)):
+            x, count = run_constant_input(tuple(self), x, self.lift)
         outputs: list[Tensor] = []
         next_states: list[object] = [()] * count
-        for module, module_state in list(zip(self, states, strict=True))[count:]:
+        for (module, _, _, stateful), module_state in list(zip(checked, states, strict=True))[count:]:
             try:
-                x, next_state = call(module, x, module_state)
+                if stateful is False and not self.lift:
+                    x, next_state = module(x), ()
+                else:
+                    x, next_state = call(module, x, module_state, stateful)
             except Exception as error:
                 self._add_note(module, error)
                 raise
@@ -174,3 +196,24 @@ class SequentialState(nn.Sequential):
     def extra_repr(self) -> str:
         settings = {"lift": self.lift, "return_hidden": self.return_hidden}
         return ", ".join(f"{name}=True" for name, value in settings.items() if value)
+
+
+def _check(module: nn.Module) -> _Checked:
+    kind = type(module)
+    forward = getattr(kind, "forward", None)
+    code = getattr(forward, "__code__", None)
+    # Whether a `Lift` is stateful depends on its module, and with a wrapped `forward` it depends on the wrapped one.
+    known = code is not None and not isinstance(module, Lift) and not hasattr(forward, "__wrapped__")
+    return _Checked(module, kind, code, is_stateful(module) if known else None)
+
+
+def _same(checked: list[_Checked], modules: Collection[nn.Module]) -> bool:
+    """Whether these modules, and their classes, are those that were checked."""
+    if len(checked) != len(modules):
+        return False
+    for (known, kind, code, _), module in zip(checked, modules, strict=True):
+        if module is not known or type(module) is not kind:
+            return False
+        if code is not None and kind.forward.__code__ is not code:
+            return False
+    return True
