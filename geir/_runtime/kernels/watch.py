@@ -2,7 +2,8 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from operator import is_
+from itertools import chain
+from operator import is_, methodcaller
 from typing import Any, NamedTuple
 
 from torch import Tensor
@@ -20,6 +21,18 @@ class _Setting(NamedTuple):
     children: set[str]  # names of the settings that it holds
 
 
+class _Found(NamedTuple):
+    """All that a watch found, in the order in which `Watch._same_objects` reads it again."""
+
+    owners: list[object]  # of settings
+    mappings: list[Mapping[Any, object]]
+    lengths: list[int]  # of the attributes of the owners, and of the mappings
+    objects: tuple[object, ...]
+
+
+_values = methodcaller("values")
+
+
 class Watch:
     """The places that a walk read, and the objects that it found there.
 
@@ -35,6 +48,7 @@ class Watch:
         self._types: list[type] = []
         self._settings: list[_Setting] = []
         self._numbers: list[tuple[int, int]] = []  # indices of a setting and of its attribute
+        self._found: _Found | None = None  # made when it is asked for
         # Whether every place is watched. Arrays are not: their numbers change in place.
         self.complete = True
 
@@ -85,6 +99,8 @@ class Watch:
 
         Otherwise None.
         """
+        if self.complete and self._has_same_objects():
+            return self
         if not self.complete or not all(map(is_, map(type, self._objects), self._types)):
             return None
         for mapping, keys, values in self._mappings:
@@ -102,8 +118,32 @@ class Watch:
         if all(map(is_, settings, self._settings)):
             return self
         watch = copy.copy(self)
-        watch._settings = settings
+        watch._settings, watch._found = settings, None
         return watch
+
+    def _has_same_objects(self) -> bool:
+        """Whether the same objects are in all places; the same as the long way through `renewed`, in less time."""
+        found = self._found
+        if found is None:
+            owners = [setting.owner for setting in self._settings]
+            values = [value for setting in self._settings for value in setting.values]
+            keys = [key for setting in self._settings for key in setting.keys]
+            mappings = [mapping for mapping, _, _ in self._mappings]
+            lengths = [*(len(setting.keys) for setting in self._settings), *(len(keys) for _, keys, _ in self._mappings)]
+            for _, more_keys, more_values in self._mappings:
+                keys += more_keys
+                values += more_values
+            kinds = [*self._types, *(setting.kind for setting in self._settings)]
+            self._found = found = _Found(owners, mappings, lengths, (*kinds, *keys, *values))
+        # Of an owner the attributes, because its `__dict__` may be another object now.
+        places = [*map(vars, found.owners), *found.mappings]
+        if list(map(len, places)) != found.lengths:
+            return False
+        kinds = map(type, chain(self._objects, found.owners))
+        objects = chain(kinds, chain.from_iterable(places), chain.from_iterable(map(_values, places)))
+        return all(map(is_, objects, found.objects)) and all(
+            _same_objects(read(), before) for read, before in self._readers
+        )
 
 
 def _renew(setting: _Setting, owner: object) -> _Setting | None:
