@@ -63,12 +63,12 @@ class Kernel(NamedTuple):
 
 
 class DirectFunctions(NamedTuple):
-    """Functions of the template for direct calls, which get all arguments as 64-bit numbers packed into bytes."""
+    """Functions of the template for direct calls. Their arguments are arrays of 64-bit integers, as bytes."""
 
-    run: Callable[[bytes], int]  # `run_directly`, on the calling thread
+    run: Callable[[bytes, bytes], int]  # `run_directly`, on the calling thread
     run_backward: Callable[[bytes], None]  # `run_backward_directly`, likewise
-    unchanged: Callable[[bytes], int]
-    forward: threads.Function  # for several threads
+    unchanged: Callable[[bytes, bytes], int]
+    forward: threads.Function  # `forward_directly`, for several threads
     backward: threads.Function
     forward_names: list[str]  # of the arguments, in their order
     backward_names: list[str]
@@ -162,8 +162,7 @@ def _forward(states: Sequence[str], step: Code) -> dict[str, str]:
     z, *next_state = step.results
     return {
         "load_state": for_each(
-            "real {name}_block[BLOCK]; "
-            "memcpy({name}_block, initial_state + {k} * neurons + first, count * sizeof(real));",
+            "real {name}_block[BLOCK]; memcpy({name}_block, initial_state[{k}] + first, count * sizeof(real));",
             states,
         ),
         "store_checkpoint": for_each(
@@ -177,9 +176,7 @@ def _forward(states: Sequence[str], step: Code) -> dict[str, str]:
         "record_state": for_each(
             "memcpy(recorded_states + {k} * args->steps * neurons + row, {name}_block, count * sizeof(real));", states
         ),
-        "store_state": for_each(
-            "memcpy(args->final_state + {k} * neurons + first, {name}_block, count * sizeof(real));", states
-        ),
+        "store_state": for_each("memcpy(rows->final[{k}] + first, {name}_block, count * sizeof(real));", states),
     }
 
 
@@ -274,7 +271,7 @@ def kernel(
         library.run_directly,
         library.run_backward_directly,
         library.unchanged,
-        library.forward,
+        library.forward_directly,
         library.backward,
         [argument.name for argument in _forward_arguments(program)],
         [argument.name for argument in _backward_arguments(program)],

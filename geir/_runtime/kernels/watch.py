@@ -129,7 +129,10 @@ class Watch:
             values = [value for setting in self._settings for value in setting.values]
             keys = [key for setting in self._settings for key in setting.keys]
             mappings = [mapping for mapping, _, _ in self._mappings]
-            lengths = [*(len(setting.keys) for setting in self._settings), *(len(keys) for _, keys, _ in self._mappings)]
+            lengths = [
+                *(len(setting.keys) for setting in self._settings),
+                *(len(keys) for _, keys, _ in self._mappings),
+            ]
             for _, more_keys, more_values in self._mappings:
                 keys += more_keys
                 values += more_values
