@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn, Tensor
@@ -146,7 +146,7 @@ def is_stateful(module: nn.Module) -> bool:
 
 
 def _accepts_state(module_class: type[nn.Module]) -> bool:
-    forward = getattr(module_class, "forward", None)
+    forward: Any = getattr(module_class, "forward", None)
     if hasattr(forward, "__wrapped__"):
         forward = inspect.unwrap(forward)
     # Reads the code object because torch.compile cannot trace inspect.signature. Modules of TorchScript have none.

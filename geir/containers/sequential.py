@@ -2,7 +2,8 @@
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
+from operator import is_
 from types import CodeType
 from typing import Any, NamedTuple, Self
 
@@ -12,13 +13,20 @@ from .lift import call_module, call_over_time, is_container_state, is_stateful, 
 from .time_axis import check_sequence, Role
 
 
-class _Checked(NamedTuple):
-    """A module that has been checked, and what it was then."""
+class _Known(NamedTuple):
+    """Modules that have been checked, and what they were then."""
 
-    module: nn.Module
-    kind: type[nn.Module]
-    code: CodeType | None  # of its `forward`
-    stateful: bool | None  # None if it may change while the module stays
+    lift: bool
+    modules: list[nn.Module]
+    kinds: list[type[nn.Module]]
+    stateful: list[bool | None]  # None if it may change while module and class stay
+    with_code: list[type[nn.Module]]  # the classes whose `forward` has code
+    codes: list[CodeType]
+
+
+# Not `operator.attrgetter`, which torch.compile does not trace.
+def _code_of(kind: type[nn.Module]) -> CodeType:
+    return kind.forward.__code__
 
 
 class SequentialState(nn.Sequential):
@@ -69,8 +77,7 @@ class SequentialState(nn.Sequential):
     torch.Size([20, 4, 10])
     """
 
-    _known: list[_Checked] | None = None
-    _known_lift: bool
+    _known: _Known | None = None
 
     def __init__(self, *modules: Any, lift: bool = False, return_hidden: bool = False):
         super().__init__(*modules)
@@ -80,13 +87,20 @@ class SequentialState(nn.Sequential):
         self._warning: str | None
         self._check_modules()
 
-    def _check_modules(self) -> list[_Checked]:
+    def _check_modules(self) -> _Known:
         """Check which modules run over time and which have a state, unless they are those that were checked last."""
         known = self._known
-        if known is None or self.lift is not self._known_lift or not _same(known, self._modules.values()):
+        modules = self._modules.values()
+        if (
+            known is None
+            or known.lift is not self.lift
+            or len(known.modules) != len(modules)
+            or not all(map(is_, known.modules, modules))
+            or not all(map(is_, known.kinds, map(type, modules)))
+            or not all(map(is_, known.codes, map(_code_of, known.with_code)))
+        ):
             self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
-            known = list(map(_check, self._modules.values()))
-            self._known, self._known_lift = known, self.lift
+            self._known = known = _find(list(modules), self.lift)
         return known
 
     def __getstate__(self) -> dict[str, Any]:
@@ -128,34 +142,37 @@ class SequentialState(nn.Sequential):
         Raises:
             ValueError: If `state` is not a tuple with one entry per module.
         """
-        checked = self._check_modules()
+        known = self._check_modules()
         if self._warning is not None:
             warnings.warn(self._warning, UserWarning, stacklevel=2)
-        call = call_over_time if self.lift else call_module
-        states = self._check_state(state)
+        modules, stateful, lift, return_hidden = known.modules, known.stateful, known.lift, self.return_hidden
+        states = state if type(state) is tuple and len(state) == len(modules) else self._check_state(state)
         count = 0
         # The outputs that `return_hidden` returns are ordinary tensors, so each `Lift` makes its own.
-        if not self.return_hidden and (self.lift or (checked and checked[0].kind is Lift)):
-            x, count = run_constant_input(tuple(self), x, self.lift)
+        if not return_hidden and (lift or Lift in known.kinds[:1]):
+            x, count = run_constant_input(modules, x, lift)
+            modules, stateful, states = modules[count:], stateful[count:], states[count:]
+        call = call_over_time if lift else call_module
         outputs: list[Tensor] = []
         next_states: list[object] = [()] * count
-        for (module, _, _, stateful), module_state in list(zip(checked, states, strict=True))[count:]:
-            try:
-                if stateful is False and not self.lift:
+        module = None
+        try:
+            for module, has_state, module_state in zip(modules, stateful, states, strict=True):
+                if has_state is False and not lift:
                     x, next_state = module(x), ()
                 else:
-                    x, next_state = call(module, x, module_state, stateful)
-            except Exception as error:
-                self._add_note(module, error)
-                raise
-            next_states.append(next_state)
-            if self.return_hidden:
-                outputs.append(x)
-        return outputs if self.return_hidden else x, tuple(next_states)
+                    x, next_state = call(module, x, module_state, has_state)
+                next_states.append(next_state)
+                if return_hidden:
+                    outputs.append(x)
+        except Exception as error:
+            self._add_note(module, error)
+            raise
+        return outputs if return_hidden else x, tuple(next_states)
 
-    def _add_note(self, module: nn.Module, error: Exception) -> None:
+    def _add_note(self, module: nn.Module | None, error: Exception) -> None:
         """Name `Lift` where a module of one step may have been given all steps."""
-        if not self.lift and not is_stateful(module) and self._role == "time":
+        if module is not None and not self.lift and not is_stateful(module) and self._role == "time":
             kind = type(module).__name__
             error.add_note(
                 f"{type(self).__name__} passed {kind} its input as it is. If the input is over time, "
@@ -198,22 +215,17 @@ class SequentialState(nn.Sequential):
         return ", ".join(f"{name}=True" for name, value in settings.items() if value)
 
 
-def _check(module: nn.Module) -> _Checked:
-    kind = type(module)
-    forward = getattr(kind, "forward", None)
-    code = getattr(forward, "__code__", None)
-    # Whether a `Lift` is stateful depends on its module, and with a wrapped `forward` it depends on the wrapped one.
-    known = code is not None and not isinstance(module, Lift) and not hasattr(forward, "__wrapped__")
-    return _Checked(module, kind, code, is_stateful(module) if known else None)
+def _find(modules: list[nn.Module], lift: bool) -> _Known:
+    kinds = list(map(type, modules))
+    # Modules of TorchScript have no code in Python.
+    codes = {kind: getattr(getattr(kind, "forward", None), "__code__", None) for kind in kinds}
+    with_code = {kind: code for kind, code in codes.items() if code is not None}
+    stateful = [_has_state(module) if type(module) in with_code else None for module in modules]
+    return _Known(lift, modules, kinds, stateful, list(with_code), list(with_code.values()))
 
 
-def _same(checked: list[_Checked], modules: Collection[nn.Module]) -> bool:
-    """Whether these modules, and their classes, are those that were checked."""
-    if len(checked) != len(modules):
-        return False
-    for (known, kind, code, _), module in zip(checked, modules, strict=True):
-        if module is not known or type(module) is not kind:
-            return False
-        if code is not None and kind.forward.__code__ is not code:
-            return False
-    return True
+def _has_state(module: nn.Module) -> bool | None:
+    """Whether a module is stateful; None if that does not follow from its class."""
+    # That of a `Lift` depends on its module, and with a wrapped `forward` it depends on the wrapped one.
+    depends = isinstance(module, Lift) or hasattr(type(module).forward, "__wrapped__")
+    return None if depends else is_stateful(module)

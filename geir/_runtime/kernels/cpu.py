@@ -1,5 +1,6 @@
 """Kernels for the CPU: a program printed into the C template, compiled, and called on threads over neurons."""
 
+import ctypes
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
@@ -62,12 +63,15 @@ class Kernel(NamedTuple):
     direct: "DirectFunctions | None" = None  # on the CPU
 
 
-class DirectFunctions(NamedTuple):
-    """Functions of the template for direct calls. Their arguments are arrays of 64-bit integers, as bytes."""
+Integers = ctypes.Array[ctypes.c_int64]
 
-    run: Callable[[bytes, bytes], int]  # `run_directly`, on the calling thread
+
+class DirectFunctions(NamedTuple):
+    """Functions of the template for direct calls. Their arguments are arrays of 64-bit integers."""
+
+    run: Callable[[Integers, bytes], int]  # `run_directly`, on the calling thread
     run_backward: Callable[[bytes], None]  # `run_backward_directly`, likewise
-    unchanged: Callable[[bytes, bytes], int]
+    unchanged: Callable[[Integers, bytes], int]
     forward: threads.Function  # `forward_directly`, for several threads
     backward: threads.Function
     forward_names: list[str]  # of the arguments, in their order

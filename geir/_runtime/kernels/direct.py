@@ -106,9 +106,8 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
     # A functorch tensor has no address, so its transform is detected first.
     if memo is None or prepared is None or call is None or is_special() or x.is_neg() or not x.data_ptr():
         return None
-    watch = prepared.watch.renewed() if prepared.watch.is_of(module) else None
-    if watch is not prepared.watch:
-        prepared = _with_numbers(memo, prepared, watch)
+    if not prepared.watch.holds(module):
+        prepared = _renewed(memo, prepared, module)
         if prepared is None:
             return None
         call = prepared.calls[key]
@@ -140,11 +139,14 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
     return zs, kind(*final) if nested is None else _rebuild(prepared.structure, iter(final))
 
 
-def _with_numbers(memo: Memo, prepared: PreparedCalls, watch: Watch | None) -> PreparedCalls | None:
-    """The prepared calls with the numbers of a watch, which are remembered."""
-    last: LastProgram | None = memo.program if watch and memo.program.watch is prepared.watch else None
-    renumbered = last.renumbered(watch) if last and watch else None
-    if renumbered is None or watch is None:
+def _renewed(memo: Memo, prepared: PreparedCalls, module: nn.Module) -> PreparedCalls | None:
+    """The prepared calls if nothing has changed; with other numbers, which are remembered, if only numbers have."""
+    watch = prepared.watch.renewed() if prepared.watch.is_of(module) else None
+    if watch is None or watch is prepared.watch:
+        return prepared if watch else None
+    last: LastProgram | None = memo.program if memo.program.watch is prepared.watch else None
+    renumbered = last.renumbered(watch) if last else None
+    if renumbered is None:
         return None
     memo.program, memo.direct = renumbered, prepared.with_numbers(watch, renumbered.program.numbers)
     return memo.direct

@@ -158,7 +158,9 @@ def _make_call(
         pack_backward = struct.Struct(f"={len(backward_fields)}q").pack
         small = cpu.is_small(steps, step_shape.numel())
         output = _prototype(xs.shape, output_dtype, small)
-        parts = [_prototype(step_shape, run.state.dtype, small)] * len(run.state)
+        # One tensor for both where possible: what is read less often is more often in a cache.
+        same = xs.shape == step_shape and output_dtype == run.state.dtype
+        parts = [output if same else _prototype(step_shape, run.state.dtype, small)] * len(run.state)
         rest = list(run.state.detach().clone().contiguous().unbind(0)) if initial else None
         plan = Plan(run.program, every, output_dtype, record=False).for_backward((False,) * len(constants))
     watch = memo.program.watch if memo.program else None

@@ -15,7 +15,7 @@ from ..batched_gradients import accept_batched_gradients
 from ..untyped import Context, Untyped
 from . import cpu
 from .autograd import differentiate
-from .cpu import DirectFunctions
+from .cpu import DirectFunctions, Integers
 from .dispatch import is_special
 from .feedforward import contiguous
 from .plan import Plan
@@ -32,7 +32,7 @@ class PreparedCall(NamedTuple):
     functions: DirectFunctions
     comparisons: list[int]  # the number of parameters and buffers; for each the address of a copy, and its size
     fields: list[int]  # of the forward function; those that change from call to call are zero
-    fixed: "ctypes.Array[ctypes.c_int64]"  # both lists, for the compiled code
+    fixed: Integers  # both lists, for the compiled code
     pack: Callable[..., bytes]  # what changes from call to call
     pack_backward: Callable[..., bytes]
     backward_fields: list[int]  # of the backward function

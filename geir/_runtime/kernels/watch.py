@@ -2,11 +2,12 @@
 
 import copy
 from collections.abc import Callable, Iterable, Mapping
-from itertools import chain
-from operator import is_, methodcaller
+from operator import is_
 from typing import Any, NamedTuple
 
 from torch import Tensor
+
+from .same_items import find_items, Items
 
 
 class _Setting(NamedTuple):
@@ -22,15 +23,13 @@ class _Setting(NamedTuple):
 
 
 class _Found(NamedTuple):
-    """All that a watch found, in the order in which `Watch._same_objects` reads it again."""
+    """All that a watch found, arranged for a fast comparison."""
 
-    owners: list[object]  # of settings
+    objects: list[object]
+    types: list[type]  # of the objects
+    owners: list[object]
     mappings: list[Mapping[Any, object]]
-    lengths: list[int]  # of the attributes of the owners, and of the mappings
-    objects: tuple[object, ...]
-
-
-_values = methodcaller("values")
+    items: Items  # of the attributes of the owners, and of the mappings
 
 
 class Watch:
@@ -99,8 +98,6 @@ class Watch:
 
         Otherwise None.
         """
-        if self.complete and self._has_same_objects():
-            return self
         if not self.complete or not all(map(is_, map(type, self._objects), self._types)):
             return None
         for mapping, keys, values in self._mappings:
@@ -121,31 +118,36 @@ class Watch:
         watch._settings, watch._found = settings, None
         return watch
 
-    def _has_same_objects(self) -> bool:
-        """Whether the same objects are in all places; the same as the long way through `renewed`, in less time."""
+    def holds(self, root: object) -> bool:
+        """Whether the walk began at this object alone, and the same objects are in all places.
+
+        As `is_of` and `unchanged`, in less time; but False may also mean that it is unknown.
+        """
         found = self._found
         if found is None:
-            owners = [setting.owner for setting in self._settings]
-            values = [value for setting in self._settings for value in setting.values]
-            keys = [key for setting in self._settings for key in setting.keys]
-            mappings = [mapping for mapping, _, _ in self._mappings]
-            lengths = [
-                *(len(setting.keys) for setting in self._settings),
-                *(len(keys) for _, keys, _ in self._mappings),
-            ]
-            for _, more_keys, more_values in self._mappings:
-                keys += more_keys
-                values += more_values
-            kinds = [*self._types, *(setting.kind for setting in self._settings)]
-            self._found = found = _Found(owners, mappings, lengths, (*kinds, *keys, *values))
-        # Of an owner the attributes, because its `__dict__` may be another object now.
-        places = [*map(vars, found.owners), *found.mappings]
-        if list(map(len, places)) != found.lengths:
-            return False
-        kinds = map(type, chain(self._objects, found.owners))
-        objects = chain(kinds, chain.from_iterable(places), chain.from_iterable(map(_values, places)))
-        return all(map(is_, objects, found.objects)) and all(
-            _same_objects(read(), before) for read, before in self._readers
+            self._found = found = self._arrange()
+        compare, number, items, _ = found.items
+        return (
+            self.complete
+            and len(self._roots) == 1
+            and self._roots[0] is root
+            and all(map(is_, map(type, found.objects), found.types))
+            # Of an owner the attributes, because its `__dict__` may be another object now.
+            and bool(compare((*map(vars, found.owners), *found.mappings), number, items))
+            and (not self._readers or all(_same_objects(read(), before) for read, before in self._readers))
+        )
+
+    def _arrange(self) -> _Found:
+        settings, mappings = self._settings, [mapping for mapping, _, _ in self._mappings]
+        owners = [setting.owner for setting in settings]
+        keys = [*(setting.keys for setting in settings), *(keys for _, keys, _ in self._mappings)]
+        values = [*(setting.values for setting in settings), *(values for _, _, values in self._mappings)]
+        return _Found(
+            [*self._objects, *owners],
+            [*self._types, *(setting.kind for setting in settings)],
+            owners,
+            mappings,
+            find_items(keys, values, all(isinstance(mapping, dict) for mapping in mappings)),
         )
 
 
