@@ -177,6 +177,19 @@ def test_a_direct_call_notices_another_dtype_with_the_same_bytes(form):
     assert model(x)[1].v.dtype == torch.float64
 
 
+@pytest.mark.parametrize("form", [geir.LIF, geir.LIFCell], ids=lambda form: form.__name__)
+def test_a_direct_call_notices_that_a_parameter_was_transposed_in_place(form, uses):
+    model, x = form(tau_mem=torch.linspace(0.01, 0.03, 16).view(4, 4)), 5 * torch.rand(5, 4, 4)
+    x = x[0] if form is geir.LIFCell else x
+    state = warm_up(model, x)
+    assert uses
+    before = model(x, state)
+    model.tau_mem.data = model.tau_mem.data.t()  # the same numbers in memory
+    after = model(x, state)
+    assert_same(after, ordinary(model, x, state))
+    assert not torch.equal(before[1].v, after[1].v)
+
+
 class SlopeState(NamedTuple):
     v: Tensor
 
