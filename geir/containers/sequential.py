@@ -20,13 +20,14 @@ class _Known(NamedTuple):
     modules: list[nn.Module]
     kinds: list[type[nn.Module]]
     stateful: list[bool | None]  # None if it may change while module and class stay
-    with_code: list[type[nn.Module]]  # the classes whose `forward` has code
-    codes: list[CodeType]
+    classes: list[type[nn.Module]]  # each class once
+    codes: list[CodeType | None]  # of their `forward`
 
 
-# Not `operator.attrgetter`, which torch.compile does not trace.
-def _code_of(kind: type[nn.Module]) -> CodeType:
-    return kind.forward.__code__
+# A function, because torch.compile does not trace `operator.attrgetter`.
+def _code_of(kind: type[nn.Module]) -> CodeType | None:
+    """The code of a class's `forward`; None of TorchScript, whose modules have none in Python."""
+    return getattr(getattr(kind, "forward", None), "__code__", None)
 
 
 class SequentialState(nn.Sequential):
@@ -97,7 +98,7 @@ class SequentialState(nn.Sequential):
             or len(known.modules) != len(modules)
             or not all(map(is_, known.modules, modules))
             or not all(map(is_, known.kinds, map(type, modules)))
-            or not all(map(is_, known.codes, map(_code_of, known.with_code)))
+            or not all(map(is_, known.codes, map(_code_of, known.classes)))
         ):
             self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
             self._known = known = _find(list(modules), self.lift)
@@ -217,15 +218,12 @@ class SequentialState(nn.Sequential):
 
 def _find(modules: list[nn.Module], lift: bool) -> _Known:
     kinds = list(map(type, modules))
-    # Modules of TorchScript have no code in Python.
-    codes = {kind: getattr(getattr(kind, "forward", None), "__code__", None) for kind in kinds}
-    with_code = {kind: code for kind, code in codes.items() if code is not None}
-    stateful = [_has_state(module) if type(module) in with_code else None for module in modules]
-    return _Known(lift, modules, kinds, stateful, list(with_code), list(with_code.values()))
+    classes = list(dict.fromkeys(kinds))
+    return _Known(lift, modules, kinds, list(map(_has_state, modules)), classes, list(map(_code_of, classes)))
 
 
 def _has_state(module: nn.Module) -> bool | None:
     """Whether a module is stateful; None if that does not follow from its class."""
     # That of a `Lift` depends on its module, and with a wrapped `forward` it depends on the wrapped one.
-    depends = isinstance(module, Lift) or hasattr(type(module).forward, "__wrapped__")
+    depends = isinstance(module, Lift) or hasattr(getattr(type(module), "forward", None), "__wrapped__")
     return None if depends else is_stateful(module)
