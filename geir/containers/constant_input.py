@@ -75,11 +75,14 @@ def is_constant(xs: Tensor) -> bool:
 
     False for input with a gradient or tangent, which may differ from step to step.
     """
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or type(xs) is not Tensor or xs.requires_grad:
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or type(xs) is not Tensor:
+        return False
+    # First what is asked fast and tells most inputs: this runs in every call.
+    if xs.layout != torch.strided or xs.dim() < 2 or xs.stride(0) or xs.requires_grad:
         return False
     if peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0:
         return False
-    return xs.layout == torch.strided and xs.dim() >= 2 and len(xs) > 1 and xs.numel() > 0 and xs.stride(0) == 0
+    return len(xs) > 1 and xs.numel() > 0
 
 
 def run_once(modules: Iterable[nn.Module], xs: Tensor) -> tuple[Tensor, int]:

@@ -2,7 +2,7 @@
 
 import inspect
 from collections.abc import Sequence
-from typing import TypeGuard
+from typing import Any, TypeGuard
 
 import torch
 from torch import nn, Tensor
@@ -133,6 +133,9 @@ def run_constant_input(modules: Sequence[nn.Module], xs: Tensor, lift: bool) -> 
     return run_once(leading, xs)
 
 
+_RECURRENT = (nn.RNNBase, nn.RNNCellBase)
+
+
 def is_stateful(module: nn.Module) -> bool:
     """Whether a module is called as `module(x, state)` and returns `(output, state)`.
 
@@ -141,13 +144,16 @@ def is_stateful(module: nn.Module) -> bool:
     """
     if isinstance(module, Lift):
         return is_stateful(module.module)
-    return isinstance(module, nn.RNNBase | nn.RNNCellBase) or _accepts_state(type(module))
+    return isinstance(module, _RECURRENT) or _accepts_state(type(module))
 
 
 def _accepts_state(module_class: type[nn.Module]) -> bool:
-    # Reads the code object because torch.compile cannot trace inspect.signature.
-    code = inspect.unwrap(module_class.forward).__code__
-    return "state" in code.co_varnames[2 : code.co_argcount + code.co_kwonlyargcount]
+    forward: Any = getattr(module_class, "forward", None)
+    if hasattr(forward, "__wrapped__"):
+        forward = inspect.unwrap(forward)
+    # Reads the code object because torch.compile cannot trace inspect.signature. Modules of TorchScript have none.
+    code = getattr(forward, "__code__", None)
+    return code is not None and "state" in code.co_varnames[2 : code.co_argcount + code.co_kwonlyargcount]
 
 
 def is_container_state(state: object) -> TypeGuard[Sequence[object]]:
@@ -155,33 +161,34 @@ def is_container_state(state: object) -> TypeGuard[Sequence[object]]:
     return isinstance(state, tuple | list) and not hasattr(state, "_fields")
 
 
-def call_module(module: nn.Module, x: Tensor, state: object) -> tuple[Tensor, object]:
+def call_module(module: nn.Module, x: Tensor, state: object, stateful: bool | None = None) -> tuple[Tensor, object]:
     """Call a module on its input as it is.
 
     Args:
         module: A module with or without state.
         x: Its input.
         state: Its state; `()` or `None` for the resting state. Ignored if the module is stateless.
+        stateful: Whether the module is stateful, if the caller knows.
 
     Returns:
         The module's output and next state, `()` if it is stateless.
     """
-    if not is_stateful(module):
+    if not (is_stateful(module) if stateful is None else stateful):
         return module(x), ()
     result = module(x, None if isinstance(state, tuple) and not state else state)
     # PyTorch's cells return their next state only; the output of an LSTM cell is the first part of it.
-    if isinstance(module, nn.LSTMCell):
-        return result[0], result
     if isinstance(module, nn.RNNCellBase):
-        return result, result
+        return result[0] if isinstance(module, nn.LSTMCell) else result, result
     return result
 
 
-def call_over_time(module: nn.Module, xs: Tensor, state: object) -> tuple[Tensor, object]:
+def call_over_time(module: nn.Module, xs: Tensor, state: object, stateful: bool | None = None) -> tuple[Tensor, object]:
     """Call a module on input over time, shape (time, batch, ...), and lift it if it processes one step.
 
-    A stateful module must run over time by itself: a neuron such as `LIF`, not a cell.
+    A stateful module must run over time by itself: a neuron such as `LIF`, not a cell. The arguments are those of
+    `call_module`.
     """
-    if is_stateful(module):
-        return call_module(module, xs, state)
-    return (module(xs) if role(module) == "time" else _run_stateless(module, xs)), ()
+    if is_stateful(module) if stateful is None else stateful:
+        return call_module(module, xs, state, True)
+    runs_over_time = isinstance(module, Lift) or role(module) == "time"
+    return (module(xs) if runs_over_time else _run_stateless(module, xs)), ()

@@ -3,12 +3,31 @@
 import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Any, Self
+from operator import is_
+from types import CodeType
+from typing import Any, NamedTuple, Self
 
 from torch import nn, Tensor
 
-from .lift import call_module, call_over_time, is_container_state, is_stateful, run_constant_input
+from .lift import call_module, call_over_time, is_container_state, is_stateful, Lift, run_constant_input
 from .time_axis import check_sequence, Role
+
+
+class _Known(NamedTuple):
+    """Modules that have been checked, and what they were then."""
+
+    lift: bool
+    modules: list[nn.Module]
+    kinds: list[type[nn.Module]]
+    stateful: list[bool | None]  # None if it may change while module and class stay
+    classes: list[type[nn.Module]]  # each class once
+    codes: list[CodeType | None]  # of their `forward`
+
+
+# A function, because torch.compile does not trace `operator.attrgetter`.
+def _code_of(kind: type[nn.Module]) -> CodeType | None:
+    """The code of a class's `forward`; None of TorchScript, whose modules have none in Python."""
+    return getattr(getattr(kind, "forward", None), "__code__", None)
 
 
 class SequentialState(nn.Sequential):
@@ -59,38 +78,51 @@ class SequentialState(nn.Sequential):
     torch.Size([20, 4, 10])
     """
 
+    _known: _Known | None = None
+
     def __init__(self, *modules: Any, lift: bool = False, return_hidden: bool = False):
         super().__init__(*modules)
         self.lift = lift
         self.return_hidden = return_hidden
-        self._checked: list[object] = []
         self._role: Role
         self._warning: str | None
-        self._check_time()
+        self._check_modules()
 
-    def _check_time(self) -> None:
-        """Check which modules run over time, unless the modules are those that were checked last."""
-        checked = [self.lift, *self._modules.values()]
-        if len(checked) == len(self._checked) and all(a is b for a, b in zip(checked, self._checked, strict=True)):
-            return
-        self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
-        self._checked = checked
+    def _check_modules(self) -> _Known:
+        """Check which modules run over time and which have a state, unless they are those that were checked last."""
+        known = self._known
+        modules = self._modules.values()
+        if (
+            known is None
+            or known.lift is not self.lift
+            or len(known.modules) != len(modules)
+            or not all(map(is_, known.modules, modules))
+            or not all(map(is_, known.kinds, map(type, modules)))
+            or not all(map(is_, known.codes, map(_code_of, known.classes)))
+        ):
+            self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
+            self._known = known = _find(list(modules), self.lift)
+        return known
+
+    def __getstate__(self) -> dict[str, Any]:
+        # A copy checks its own modules.
+        return {name: value for name, value in vars(self).items() if name != "_known"}
 
     def time_role(self) -> Role:
         """Whether the container takes all steps or one."""
-        self._check_time()
+        self._check_modules()
         return self._role
 
     def append(self, module: nn.Module) -> Self:
         """Append a module; raises as the constructor does."""
         super().append(module)
-        self._check_time()
+        self._check_modules()
         return self
 
     def insert(self, index: int, module: nn.Module) -> Self:
         """Insert a module before an index; raises as the constructor does."""
         super().insert(index, module)
-        self._check_time()
+        self._check_modules()
         return self
 
     # The base class calls its input `input`; containers and neurons call theirs `x`.
@@ -111,29 +143,37 @@ class SequentialState(nn.Sequential):
         Raises:
             ValueError: If `state` is not a tuple with one entry per module.
         """
-        self._check_time()
+        known = self._check_modules()
         if self._warning is not None:
             warnings.warn(self._warning, UserWarning, stacklevel=2)
-        call = call_over_time if self.lift else call_module
-        states = self._check_state(state)
+        modules, stateful, lift, return_hidden = known.modules, known.stateful, known.lift, self.return_hidden
+        states = state if type(state) is tuple and len(state) == len(modules) else self._check_state(state)
+        count = 0
         # The outputs that `return_hidden` returns are ordinary tensors, so each `Lift` makes its own.
-        x, count = (x, 0) if self.return_hidden else run_constant_input(tuple(self), x, self.lift)
+        if not return_hidden and (lift or Lift in known.kinds[:1]):
+            x, count = run_constant_input(modules, x, lift)
+            modules, stateful, states = modules[count:], stateful[count:], states[count:]
+        call = call_over_time if lift else call_module
         outputs: list[Tensor] = []
         next_states: list[object] = [()] * count
-        for module, module_state in list(zip(self, states, strict=True))[count:]:
-            try:
-                x, next_state = call(module, x, module_state)
-            except Exception as error:
-                self._add_note(module, error)
-                raise
-            next_states.append(next_state)
-            if self.return_hidden:
-                outputs.append(x)
-        return outputs if self.return_hidden else x, tuple(next_states)
+        module = None
+        try:
+            for module, has_state, module_state in zip(modules, stateful, states, strict=True):
+                if has_state is False and not lift:
+                    x, next_state = module(x), ()
+                else:
+                    x, next_state = call(module, x, module_state, has_state)
+                next_states.append(next_state)
+                if return_hidden:
+                    outputs.append(x)
+        except Exception as error:
+            self._add_note(module, error)
+            raise
+        return outputs if return_hidden else x, tuple(next_states)
 
-    def _add_note(self, module: nn.Module, error: Exception) -> None:
+    def _add_note(self, module: nn.Module | None, error: Exception) -> None:
         """Name `Lift` where a module of one step may have been given all steps."""
-        if not self.lift and not is_stateful(module) and self._role == "time":
+        if module is not None and not self.lift and not is_stateful(module) and self._role == "time":
             kind = type(module).__name__
             error.add_note(
                 f"{type(self).__name__} passed {kind} its input as it is. If the input is over time, "
@@ -174,3 +214,16 @@ class SequentialState(nn.Sequential):
     def extra_repr(self) -> str:
         settings = {"lift": self.lift, "return_hidden": self.return_hidden}
         return ", ".join(f"{name}=True" for name, value in settings.items() if value)
+
+
+def _find(modules: list[nn.Module], lift: bool) -> _Known:
+    kinds = list(map(type, modules))
+    classes = list(dict.fromkeys(kinds))
+    return _Known(lift, modules, kinds, list(map(_has_state, modules)), classes, list(map(_code_of, classes)))
+
+
+def _has_state(module: nn.Module) -> bool | None:
+    """Whether a module is stateful; None if that does not follow from its class."""
+    # That of a `Lift` depends on its module, and with a wrapped `forward` it depends on the wrapped one.
+    depends = isinstance(module, Lift) or hasattr(getattr(type(module), "forward", None), "__wrapped__")
+    return None if depends else is_stateful(module)

@@ -1,6 +1,7 @@
 """`SequentialState`: modules in sequence, one step at a time or over time."""
 
 import copy
+import functools
 import pickle
 from collections import OrderedDict
 
@@ -249,3 +250,90 @@ def test_a_state_of_another_network_is_rejected():
 def test_a_lifted_network_rejects_input_without_a_batch():
     with pytest.raises(ValueError, match=r"Linear over time .*\(5,\)"):
         SequentialState(nn.Linear(5, 2), lift=True)(XS[0, 0])
+
+
+class Doubled(nn.Module):
+    def forward(self, x):
+        return 2 * x
+
+
+class Sum(nn.Module):
+    def forward(self, x, state=None):
+        total = x if state is None else x + state
+        return total, total
+
+
+def wrap(forward):
+    @functools.wraps(forward)
+    def wrapper(*args):
+        return forward(*args)
+
+    return wrapper
+
+
+def set_class(model, monkeypatch):
+    model[0].__class__ = Sum
+
+
+def set_forward_of_class(model, monkeypatch):
+    monkeypatch.setattr(Doubled, "forward", Sum.forward)
+
+
+def set_wrapped_forward_of_class(model, monkeypatch):
+    monkeypatch.setattr(Doubled, "forward", wrap(Sum.forward))
+
+
+def set_entry(model, monkeypatch):
+    model._modules["0"] = Sum()
+
+
+@pytest.mark.parametrize(
+    "change", [set_class, set_forward_of_class, set_wrapped_forward_of_class, set_entry], ids=lambda f: f.__name__
+)
+def test_a_module_that_got_a_state_since_the_last_call_keeps_it(change, monkeypatch):
+    # With the same code as the wrapper that comes later.
+    monkeypatch.setattr(Doubled, "forward", wrap(Doubled.forward) if "wrapped" in change.__name__ else Doubled.forward)
+    model = SequentialState(Doubled())
+    for _ in range(3):
+        y, state = model(XS[0])
+        torch.testing.assert_close(y, 2 * XS[0])
+        assert state == ((),)
+    change(model, monkeypatch)
+    ys, _ = run_steps(model, XS)
+    torch.testing.assert_close(ys, XS.cumsum(0))
+
+
+def test_a_module_that_took_the_place_of_another_of_its_class_is_called():
+    model = SequentialState(nn.Linear(5, 5))
+    model(XS[0])
+    other = nn.Linear(5, 5)
+    model._modules["0"] = other
+    torch.testing.assert_close(model(XS[0])[0], XS[0] @ other.weight.T + other.bias)
+
+
+@pytest.mark.parametrize("lift", [False, True])
+@pytest.mark.filterwarnings("ignore:.*torch.jit.*:DeprecationWarning")
+def test_a_module_of_torchscript_may_stand_in_a_network(lift):
+    linear = nn.Linear(5, 5)
+    model = SequentialState(torch.jit.trace(linear, XS[0]), lift=lift)
+    x = XS if lift else XS[0]
+    torch.testing.assert_close(model(x)[0], x @ linear.weight.T + linear.bias)
+
+
+def test_a_lifted_module_that_got_a_state_since_the_last_call_keeps_it():
+    model = SequentialState(Lift(Doubled()))
+    for _ in range(3):
+        torch.testing.assert_close(model(XS)[0], 2 * XS)
+    model[0].module = Sum()
+    half = len(XS) // 2
+    first, state = model(XS[:half])
+    second, _ = model(XS[half:], state)
+    torch.testing.assert_close(torch.cat([first, second]), XS.cumsum(0))
+
+
+def test_a_container_that_has_been_called_is_copied_without_what_it_knows_of_its_modules():
+    model = SequentialState(Doubled())
+    model(XS[0])
+    for duplicate in (copy.copy(model), copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        assert duplicate._known is None
+        torch.testing.assert_close(duplicate(XS[0])[0], 2 * XS[0])

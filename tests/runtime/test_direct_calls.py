@@ -131,6 +131,8 @@ CHANGES = {
     "threshold": lambda model: model.v_th.fill_(0.1),
     "resting potential": lambda model: model.v_rest.fill_(0.3),
     "dt": lambda model: setattr(model, "dt", 2e-3),
+    "another __dict__": lambda model: setattr(model, "__dict__", vars(model) | {"dt": 2e-3}),
+    "shape of .data": lambda model: setattr(model.tau_mem, "data", torch.linspace(0.01, 0.03, 8)),
     "integrator": lambda model: setattr(model, "integrator", geir.Euler()),
     "reset": lambda model: setattr(model, "reset_mechanism", geir.ResetBySubtraction()),
     "method of the instance": lambda model: setattr(model, "threshold", lambda before, after: after.v - 0.1),
@@ -164,6 +166,28 @@ def test_the_initial_state_follows_the_resting_potential(form):
         model(x)
     model.v_rest.fill_(0.3)
     torch.testing.assert_close(model(x)[1].v, torch.full(x.shape[form is geir.LIF :], 0.3))
+
+
+@pytest.mark.parametrize("form", [geir.LIF, geir.LIFCell], ids=lambda form: form.__name__)
+def test_a_direct_call_notices_another_dtype_with_the_same_bytes(form):
+    model, x = form(), torch.rand(5, 4)
+    for _ in range(4):
+        model(x)
+    model.v_rest.data = torch.zeros((), dtype=torch.float64)
+    assert model(x)[1].v.dtype == torch.float64
+
+
+@pytest.mark.parametrize("form", [geir.LIF, geir.LIFCell], ids=lambda form: form.__name__)
+def test_a_direct_call_notices_that_a_parameter_was_transposed_in_place(form, uses):
+    model, x = form(tau_mem=torch.linspace(0.01, 0.03, 16).view(4, 4)), 5 * torch.rand(5, 4, 4)
+    x = x[0] if form is geir.LIFCell else x
+    state = warm_up(model, x)
+    assert uses
+    before = model(x, state)
+    model.tau_mem.data = model.tau_mem.data.t()  # the same numbers in memory
+    after = model(x, state)
+    assert_same(after, ordinary(model, x, state))
+    assert not torch.equal(before[1].v, after[1].v)
 
 
 class SlopeState(NamedTuple):

@@ -70,13 +70,16 @@ class Kernel(NamedTuple):
     direct: "DirectFunctions | None" = None
 
 
-class DirectFunctions(NamedTuple):
-    """Functions of the template for direct calls, which get all arguments as 64-bit numbers packed into bytes."""
+Integers = ctypes.Array[ctypes.c_int64]
 
-    run: Callable[[bytes], int]  # `run_directly`, on the calling thread
+
+class DirectFunctions(NamedTuple):
+    """Functions of the template for direct calls. Their arguments are arrays of 64-bit integers."""
+
+    run: Callable[[Integers, bytes], int]  # `run_directly`, on the calling thread
     run_backward: Callable[[bytes], None]  # `run_backward_directly`, likewise
-    unchanged: Callable[[bytes], int]
-    forward: threads.Function  # for several threads
+    unchanged: Callable[[Integers, bytes], int]
+    forward: threads.Function  # `forward_directly`, for several threads
     backward: threads.Function
     forward_names: list[str]  # of the arguments, in their order
     backward_names: list[str]
@@ -189,8 +192,8 @@ def _forward(states: Sequence[str], step: Code) -> dict[str, str]:
     z, *next_state = step.results
     return {
         "load_state": for_each(
-            "real *restrict {name}_block = args->final_state + {k} * neurons + first; "
-            "if (!first_step) memcpy({name}_block, args->initial_state + {k} * neurons + first, count * sizeof(real));",
+            "real *restrict {name}_block = rows->final[{k}] + first; "
+            "if (!first_step) memcpy({name}_block, rows->initial[{k}] + first, count * sizeof(real));",
             states,
         ),
         "store_checkpoint": for_each(
@@ -317,7 +320,7 @@ def kernel(
         library.run_directly,
         library.run_backward_directly,
         library.unchanged,
-        library.forward,
+        library.forward_directly,
         library.backward,
         [argument.name for argument in _forward_arguments(program)],
         [argument.name for argument in _backward_arguments(program)],

@@ -6,7 +6,7 @@ from contextvars import ContextVar
 
 import torch
 
-_ACTIVE = ContextVar("geir.second_derivatives", default=False)
+SECOND_DERIVATIVES = ContextVar("geir.second_derivatives", default=False)
 
 
 @contextmanager
@@ -27,13 +27,13 @@ def second_derivatives() -> Iterator[None]:
     >>> bool(x.grad.abs().sum() > 0)
     True
     """
-    token = _ACTIVE.set(True)
+    token = SECOND_DERIVATIVES.set(True)
     try:
         yield
     finally:
-        _ACTIVE.reset(token)
+        SECOND_DERIVATIVES.reset(token)
 
 
 def needs_second_derivatives() -> bool:
     """Whether `second_derivatives` is active. Compiled models are never run in it."""
-    return not torch.compiler.is_compiling() and _ACTIVE.get()
+    return not torch.compiler.is_compiling() and SECOND_DERIVATIVES.get()

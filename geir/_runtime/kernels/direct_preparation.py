@@ -1,5 +1,6 @@
 """Prepare direct calls; see `geir._runtime.kernels.direct`."""
 
+import ctypes
 import struct
 from typing import Any, cast
 
@@ -13,7 +14,8 @@ from ..compiler import NoCompilerError
 from ..memo import Memo, memo_of
 from ..stepper import Steppable, Stepper
 from . import cpu
-from .direct import is_plain, MAX_CALLS, PreparedCall, PreparedCalls, WatchedTensor
+from .direct import MAX_CALLS, PreparedCalls, WatchedTensor
+from .direct_run import describe, is_plain, kinds_of, PreparedCall
 from .dispatch import is_special
 from .feedforward import layout_constants
 from .fingerprint import fingerprint_module, UnknownContentError
@@ -64,7 +66,7 @@ def prepare_call(
     memo = memo_of(module)
     if torch.compiler.is_compiling() or memo is None or is_special():
         return
-    key = (xs.dtype, xs.shape)
+    key = describe(xs)
     tensors = tensors_of(module).values()
     wants_gradient = torch.is_grad_enabled() and any(t.requires_grad for t in tensors)
     possible = xs.numel() > 0 and struct.calcsize("P") == 8
@@ -91,7 +93,7 @@ def prepare_call(
         return  # it could not be used this time, for example under hooks of saved tensors
     # Before anything is computed from them: should another thread change a parameter meanwhile, its numbers differ from
     # the copy.
-    copies = [WatchedTensor(t, t.dtype, t.shape, t.detach().clone()) for t in tensors]
+    copies = [WatchedTensor(t, t.detach().clone()) for t in tensors]
     try:
         stepper = cast(Steppable, module).stepper(stepper.dtype)
         call, watch = _make_call(memo, stepper, xs, state, output_dtype, over_time, initial)
@@ -102,17 +104,15 @@ def prepare_call(
     valid = prepared.watch is watch and 0 < len(prepared.calls) < MAX_CALLS
     if not valid or not _has_same_numbers(prepared):
         prepared = PreparedCalls(watch, copies, _structure_of(state), prepared.seen)
-    comparisons: list[int] = []
-    for tensor, _, _, copy in prepared.tensors:
-        comparisons += [0, copy.data_ptr(), tensor.nbytes]
-    fields = [len(prepared.tensors), *comparisons, *call.fields]
-    pack = struct.Struct(f"={len(fields)}q").pack
-    prepared.calls[key] = call._replace(pack=pack, fields=fields, dynamic=1 + len(comparisons))
+    comparisons = [len(prepared.watched)]
+    for tensor, copy in prepared.watched:
+        comparisons += [copy.data_ptr(), tensor.nbytes]
+    prepared.calls[key] = call.with_fields(comparisons, call.fields)
     memo.direct = prepared
 
 
 def _has_same_numbers(prepared: PreparedCalls) -> bool:
-    return all(t.tensor.dtype is t.dtype and torch.equal(t.tensor, t.copy) for t in prepared.tensors)
+    return all(tensor.dtype is copy.dtype and torch.equal(tensor, copy) for tensor, copy in prepared.watched)
 
 
 def _watch(memo: Memo, module: nn.Module, stepper: Stepper) -> Watch:
@@ -158,30 +158,43 @@ def _make_call(
         numbers["checkpoint_every"] = min(every, steps)
         backward_fields = [numbers.get(name, 0) for name in functions.backward_names]
         pack_backward = struct.Struct(f"={len(backward_fields)}q").pack
-        like = run.state.new_empty(()).expand(run.state.shape)
-        rest = run.state.detach().clone().contiguous() if initial else None
+        small = cpu.is_small(steps, step_shape.numel())
+        output = _prototype(xs.shape, output_dtype, small)
+        # One tensor for both where possible: what is read less often is more often in a cache.
+        same = xs.shape == step_shape and output_dtype == run.state.dtype
+        parts = [output if same else _prototype(step_shape, run.state.dtype, small)] * len(run.state)
+        rest = list(run.state.detach().clone().contiguous().unbind(0)) if initial else None
         plan = Plan(run.program, every, output_dtype, record=False).for_backward((False,) * len(constants))
     watch = memo.program.watch if memo.program else None
     call = PreparedCall(
-        functions,
-        struct.pack,
-        fields,
-        0,
-        pack_backward,
-        backward_fields,
-        over_time,
-        steps,
-        step_shape.numel(),
-        cpu.is_small(steps, step_shape.numel()),
-        step_shape,
-        plan,
-        like,
-        rest,
-        constants,
-        kernel.constants[len(kernel.constants) - run.numbers :],
-        keep,
+        functions=functions,
+        comparisons=[],
+        fields=fields,
+        fixed=(ctypes.c_int64 * 0)(),
+        pack=struct.pack,
+        pack_backward=pack_backward,
+        backward_fields=backward_fields,
+        over_time=over_time,
+        steps=steps,
+        neurons=step_shape.numel(),
+        small=small,
+        step_shape=step_shape,
+        real=run.state.new_empty(()),
+        plan=plan,
+        output=output,
+        parts=parts,
+        part_kinds=kinds_of(parts),
+        rest=rest,
+        constants=constants,
+        numbers=kernel.constants[len(kernel.constants) - run.numbers :],
+        keep=keep,
     )
     return call, watch
+
+
+def _prototype(shape: torch.Size, dtype: torch.dtype, memory: bool) -> Tensor:
+    """A tensor for `torch.empty_like`, or without memory one that only tells its shape and dtype."""
+    return torch.empty(shape if memory else (), dtype=dtype, device="cpu").expand(shape)
 
 
 def _depends_on_watched_only(module: nn.Module) -> bool:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 from torch._C._functorch import peek_interpreter_stack
 
-from .differentiable import needs_second_derivatives
+from .differentiable import SECOND_DERIVATIVES
 
 
 class Route(NamedTuple):
@@ -17,12 +17,12 @@ class Route(NamedTuple):
 
 
 def is_special() -> bool:
-    """Whether a transform, a dispatch mode, forward mode or `second_derivatives` is active."""
+    """Whether a transform, a dispatch mode, forward mode or `second_derivatives` is active; not while compiling."""
     return (
         peek_interpreter_stack() is not None
         or torch._C._len_torch_dispatch_stack() > 0
         or torch.autograd.forward_ad._current_level >= 0
-        or needs_second_derivatives()
+        or SECOND_DERIVATIVES.get()
     )
 
 

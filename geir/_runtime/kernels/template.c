@@ -23,9 +23,26 @@ enum { LARGE_BYTES = 4 << 20, CACHE_LINE = 64 };
   for (int64_t line = strip; line < strip_end; line += CACHE_LINE / sizeof *(row)) \
     __builtin_prefetch((row) + line, 0, 1)
 
+// For each part of the state, a row with the numbers of all neurons.
+typedef struct {
+  const real *initial[STATES];
+  real *final[STATES];
+} state_rows;
+
+// Of states that are stacked.
+static inline state_rows rows_of(const forward_arguments *args) {
+  state_rows rows;
+  for (int k = 0; k < STATES; k++) {
+    rows.initial[k] = args->initial_state + k * args->neurons;
+    rows.final[k] = args->final_state + k * args->neurons;
+  }
+  return rows;
+}
+
 // Run the neurons first ... first + count - 1, at most a block, through the steps first_step ... end_step - 1.
 static inline void run_steps(
-    const forward_arguments *args, int64_t first, int64_t count, int64_t first_step, int64_t end_step, int streaming) {
+    const forward_arguments *args, const state_rows *rows, int64_t first, int64_t count, int64_t first_step,
+    int64_t end_step, int streaming) {
   const int64_t neurons = args->neurons, every = args->checkpoint_every;
   real *const checkpoints = args->checkpoints, *const recorded_states = args->recorded_states;
   {{shared_constants}}
@@ -56,28 +73,52 @@ static inline void run_steps(
   }
 }
 
-void forward(job *j) {
-  const forward_arguments *args = j->arguments;
+static inline void run_blocks(job *j, const forward_arguments *args, const state_rows *rows) {
   const int64_t steps = args->steps, neurons = args->neurons;
   const int streaming = steps * neurons * sizeof(out_t) > LARGE_BYTES;
-  BLOCKS(neurons) run_steps(args, o, MIN(neurons - o, j->block), 0, steps, streaming);
+  BLOCKS(neurons) run_steps(args, rows, o, MIN(neurons - o, j->block), 0, steps, streaming);
   fence();
 }
 
-// Whether some arrays are unchanged. The numbers are: how many arrays, and for each its address, that of a copy, and its
-// size in bytes.
-int unchanged(const int64_t *numbers) {
-  for (int64_t arrays = *numbers++; arrays; arrays--, numbers += 3)
-    if (memcmp((const void *)numbers[0], (const void *)numbers[1], numbers[2])) return 0;
+void forward(job *j) {
+  const state_rows rows = rows_of(j->arguments);
+  run_blocks(j, j->arguments, &rows);
+}
+
+// A direct call. `fixed` holds what is the same in every call: the number of arrays that must be unchanged; for each the
+// address of a copy, and its size in bytes; and `forward_arguments`. `now` holds the addresses of these arrays, the
+// `state_rows`, and the addresses of output, input and checkpoints.
+typedef struct {
+  const int64_t *fixed, *now;
+} direct_call;
+
+// Whether the arrays are unchanged.
+int unchanged(const int64_t *fixed, const int64_t *now) {
+  for (int64_t k = 0, arrays = *fixed++; k < arrays; k++, fixed += 2)
+    if (memcmp((const void *)now[k], (const void *)fixed[0], fixed[1])) return 0;
   return 1;
 }
 
-// Run on the calling thread if some arrays are unchanged, and return whether they are. The numbers are those of
-// `unchanged`, and then `forward_arguments`.
-int run_directly(const int64_t *numbers) {
-  job one_thread = {.arguments = (void *)(numbers + 1 + 3 * numbers[0]), .block = BLOCK};
-  const int run = unchanged(numbers);
-  if (run) forward(&one_thread);
+void forward_directly(job *j) {
+  const direct_call *call = j->arguments;
+  const int64_t arrays = call->fixed[0], *now = call->now + arrays;
+  forward_arguments args;
+  state_rows rows;
+  memcpy(&args, call->fixed + 1 + 2 * arrays, sizeof args);
+  memcpy(&rows, now, sizeof rows);
+  now += 2 * STATES;
+  args.output = (out_t *)now[0];
+  args.input = (in_t *)now[1];
+  args.checkpoints = (real *)now[2];
+  run_blocks(j, &args, &rows);
+}
+
+// Run on the calling thread if the arrays are unchanged, and return whether they are.
+int run_directly(const int64_t *fixed, const int64_t *now) {
+  const direct_call call = {fixed, now};
+  job one_thread = {.arguments = (void *)&call, .block = BLOCK};
+  const int run = unchanged(fixed, now);
+  if (run) forward_directly(&one_thread);
   return run;
 }
 
@@ -91,6 +132,7 @@ void forward_recurrent(job *j) {
   const real *const output = (const real *)args->output;
   const synapses *const sparse = args->connections;
   const int64_t past = sparse ? sparse->past : 0, at_once = sparse ? 1 + sparse->least_delay : 1;
+  const state_rows rows = rows_of(args);
   BLOCKS(neurons) {
     const int64_t end = MIN(neurons, o + j->block);
     forward_arguments of_rows = *args;
@@ -105,7 +147,7 @@ void forward_recurrent(job *j) {
         add_rows(last_output + sample, width, args->weights, width, input + t * neurons + sample);
       if (sparse) of_rows.input = (in_t *)(input + (buffer_row(sparse, t) - t) * neurons);
       for (int64_t first = o; first < end; first += BLOCK)
-        run_steps(&of_rows, first, MIN(end - first, BLOCK), t, next, 0);
+        run_steps(&of_rows, &rows, first, MIN(end - first, BLOCK), t, next, 0);
       for (int64_t step = t; sparse && step < next; step++) {
         for (int64_t sample = o; sample < end; sample += width)
           deliver(sparse, output + step * neurons + sample, step, input + sample);
