@@ -23,9 +23,11 @@ from ..containers import Lift, SequentialState
 from ..learning import EProp, FiringRate, Online, Random
 from ..neurons import ALIFRecurrent, LI
 from ..surrogates import Triangle
+from .catalog import Published
 from .command_line import build_parser, check_positive_settings, main, Result
 from .epochs import seed_of_epoch, train_epochs
 
+PUBLISHED = Published("test_error", "below 7 %", "G. Bellec et al., 2020")
 DT = 5e-3
 # Durations in seconds.
 CUE, PAUSE, DELAY, RECALL = 0.1, 0.05, 1.05, 0.15

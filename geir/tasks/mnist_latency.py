@@ -16,11 +16,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .catalog import Published
 from .command_line import add_mnist_argument, build_parser, check_positive_settings, main, Result
 from .epochs import train_epochs
 from .mnist import read
 from .spike_time_classifier import FirstSpikeClassifier
 
+PUBLISHED = Published("test_accuracy", "97.6 %", "T. Wunderlich & C. Pehle, 2021")
 # Seconds until the spike of the darkest pixel that spikes, and its brightness from 0 to 1.
 T_MAX, DARK = 20e-3, 0.1
 PIXELS, CLASSES = 28 * 28, 10

@@ -19,10 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from .catalog import Published
 from .command_line import build_parser, check_positive_settings, main, Result
 from .epochs import train_epochs
 from .spike_time_classifier import FirstSpikeClassifier
 
+PUBLISHED = Published("test_accuracy", "98.1 %", "T. Wunderlich & C. Pehle, 2021")
 # In seconds: the range of times of the coordinates, and the time of the fifth spike.
 T_MIN, T_MAX, T_BIAS = 10e-3, 40e-3, 20e-3
 CLASSES = 3

@@ -123,7 +123,7 @@ class Declared(nn.Module, metaclass=Watched):
     def with_values(self, values: Mapping[str, Tensor]) -> Self:
         """A shallow copy whose own tensors are these, declared parameters among them by name, and no others."""
         twin = copy.copy(self)
-        twin.__dict__ |= {"_parameters": {}, "_buffers": dict(values)}
+        vars(twin).update(_parameters={}, _buffers=dict(values))
         return twin
 
     def other_tensors(self) -> dict[str, Tensor]:
