@@ -57,7 +57,7 @@ SYNAPSES = (
     Number("window", "steps ahead of which a row of it is filled"),
 )
 CONNECTIONS = Pointer(
-    "connections", "const synapses", "sparse connections by which the output feeds back", optional=True
+    "connections", "const void", "`synapses`, sparse connections by which the output feeds back", optional=True
 )
 BACKWARD = (
     Pointer("input", "in_t", "(steps, receptors, neurons)"),

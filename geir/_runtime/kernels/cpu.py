@@ -65,7 +65,7 @@ class Kernel(NamedTuple):
     repeat_backward: "Callable[[Mapping[str, Value]], Callable[[Mapping[str, Value]], None]] | None" = None
     # Of a run with sparse connections: one chunk of steps of the backward pass, and the gradients of the weights, which
     # takes the connections alone.
-    backward_recurrent: Callable[[Mapping[str, Value]], None] | None = None
+    backward_sparse: Callable[[Mapping[str, Value]], None] | None = None
     synapse_gradients: Callable[[ctypes.Structure], None] | None = None
     direct: "DirectFunctions | None" = None
 
@@ -93,6 +93,7 @@ def source(
     needs_grad: Sequence[bool],
     input_dtype: torch.dtype,
     output_dtype: torch.dtype,
+    sparse: bool = False,
 ) -> str:
     """The C source of a program.
 
@@ -102,6 +103,7 @@ def source(
         needs_grad: For each constant, whether backward computes its gradient.
         input_dtype: Dtype of the input and its gradient.
         output_dtype: Dtype of the output and its gradient.
+        sparse: Whether to add the functions of recurrent runs with sparse connections.
     """
     gradients = program.gradients(needs_grad)
     tape = program.tape(gradients)
@@ -110,6 +112,7 @@ def source(
     learned = [name for name, needed in zip(program.constants, needs_grad, strict=True) if needed]
     regions = {
         **_declarations(program, tape, input_dtype, output_dtype),
+        "synapses": _synapses() if sparse else "",
         "block": str(block_size(program, shared, needs_grad)),
         **declare_constants(program, shared, step),
         **_inputs(program, input_dtype, backward),
@@ -150,7 +153,6 @@ def _declarations(
         "output_type": stored_output.type,
         "to_output": stored_output.store,
         "from_grad_output": stored_output.load,
-        "synapses": _synapses(),
         "forward_arguments": c_struct("forward_arguments", _forward_arguments(program)),
         "backward_arguments": c_struct("backward_arguments", _backward_arguments(program)),
         "inputs": str(len(program.inputs)),
@@ -265,6 +267,7 @@ def kernel(
     needs_grad: tuple[bool, ...],
     input_dtype: torch.dtype,
     output_dtype: torch.dtype,
+    sparse: bool = False,
 ) -> Kernel:
     """The compiled kernels of a program; see `source` for the arguments.
 
@@ -276,7 +279,7 @@ def kernel(
     program = Program.loads(text)
     block_size(program, shared, (True,) * len(shared))
     largest = block_size(program, shared, needs_grad)
-    library = compiler.load(source(program, shared, needs_grad, input_dtype, output_dtype))
+    library = compiler.load(source(program, shared, needs_grad, input_dtype, output_dtype, sparse))
     tape_rows = len(program.tape(program.gradients(needs_grad)))
     real = torch.empty(0, dtype=getattr(torch, program.real))
     forward_struct = ctypes_structure(_forward_arguments(program))
@@ -288,7 +291,8 @@ def kernel(
 
     def forward_recurrent(arguments: Mapping[str, Value]) -> None:
         block, count = _split_samples(arguments)
-        threads.run(library.forward_recurrent, fill_structure(forward_struct, arguments), block, count)
+        function = library.forward_sparse if sparse else library.forward_recurrent
+        threads.run(function, fill_structure(forward_struct, arguments), block, count)
 
     def repeat_backward(fixed: Mapping[str, Value]) -> Callable[[Mapping[str, Value]], None]:
         block, count = _split(fixed, largest)
@@ -306,11 +310,11 @@ def kernel(
     def backward(arguments: Mapping[str, Value]) -> None:
         repeat_backward(arguments)({})
 
-    def backward_recurrent(arguments: Mapping[str, Value]) -> None:
+    def backward_sparse(arguments: Mapping[str, Value]) -> None:
         block, count = _split_samples(arguments)
         workspace = memory.empty([count * tape_rows * largest], real)
         filled = fill_structure(backward_struct, {**arguments, "workspace": workspace})
-        threads.run(library.backward_recurrent, filled, block, count)
+        threads.run(library.backward_sparse, filled, block, count)
 
     def synapse_gradients(connections: ctypes.Structure) -> None:
         count = 1 if is_small(connections.steps, connections.stride) else torch.get_num_threads()
@@ -333,8 +337,8 @@ def kernel(
         forward_recurrent,
         backward,
         repeat_backward,
-        backward_recurrent,
-        synapse_gradients,
+        backward_sparse if sparse else None,
+        synapse_gradients if sparse else None,
         direct,
     )
 

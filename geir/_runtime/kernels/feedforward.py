@@ -50,9 +50,10 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor]) -> Gradients[Tensor]:
 
 def find_kernel(plan: Plan, xs: Tensor, constants: Sequence[Tensor], needs_grad: tuple[bool, ...]) -> Kernel:
     """The kernels of a program for the dtypes and the layout of these tensors."""
-    device = gpu if xs.is_cuda else cpu
     shared = tuple([constant.numel() == 1 for constant in constants])
-    return device.kernel(plan.program, shared, needs_grad, xs.dtype, plan.output_dtype)
+    if xs.is_cuda:
+        return gpu.kernel(plan.program, shared, needs_grad, xs.dtype, plan.output_dtype)
+    return cpu.kernel(plan.program, shared, needs_grad, xs.dtype, plan.output_dtype, plan.sparse)
 
 
 def allocate(plan: Plan, tensors: Tensors[Tensor]) -> Outcome[Tensor]:

@@ -119,6 +119,7 @@ def reserved_words() -> frozenset[str]:
     for template, comment in (
         ("template.c", "//"),
         ("active.c", "//"),
+        ("synapses.c", "//"),
         ("template.triton", "# "),
         ("template.js", "//"),
     ):

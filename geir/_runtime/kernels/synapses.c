@@ -79,3 +79,65 @@ void synapse_gradients(job *j) {
     }
   }
 }
+
+// The output feeds back: sparse connections deliver the outputs of as many steps at once as no spike arrives in. A thread
+// takes some samples, of `width` neurons each, through all steps.
+void forward_sparse(job *j) {
+  const forward_arguments *args = j->arguments;
+  const synapses *const sparse = args->connections;
+  const int64_t steps = args->steps, neurons = args->neurons, width = args->width, past = sparse->past;
+  real *const input = (real *)args->input;
+  const real *const output = (const real *)args->output;
+  const state_rows rows = rows_of(args);
+  BLOCKS(neurons) {
+    const int64_t end = MIN(neurons, o + j->block);
+    forward_arguments of_rows = *args;
+    for (int64_t t = 0; t < sparse->window; t++) fill_row(sparse, t, o, end - o, input);
+    for (int64_t t = -past; t < 0; t++)
+      for (int64_t sample = o; sample < end; sample += width)
+        deliver(sparse, sparse->past_output + (t + past) * neurons + sample, t, input + sample);
+    for (int64_t t = 0, next; t < steps; t = next) {
+      next = MIN(t + 1 + sparse->least_delay, steps);
+      of_rows.input = (in_t *)(input + (buffer_row(sparse, t) - t) * neurons);
+      for (int64_t first = o; first < end; first += BLOCK)
+        run_steps(&of_rows, &rows, first, MIN(end - first, BLOCK), t, next, 0);
+      for (int64_t step = t; step < next; step++)
+        for (int64_t sample = o; sample < end; sample += width)
+          deliver(sparse, output + step * neurons + sample, step, input + sample);
+      for (int64_t step = t; step < next; step++) fill_row(sparse, step + sparse->window, o, end - o, input);
+    }
+  }
+}
+
+// Go backward through one chunk of the steps of a run with sparse connections: the gradient of an output has a second
+// term, which arrives from later steps. `checkpoints` and `grad_recorded_states` are those of the steps of the chunk,
+// (steps, states, neurons). A thread takes some samples.
+void backward_sparse(job *j) {
+  const backward_arguments *args = j->arguments;
+  const synapses *sparse = args->connections;
+  const int64_t neurons = args->neurons, width = sparse->neurons;
+  const int64_t thread = __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
+  real *const tape = args->workspace + BLOCK * TAPE_ROWS * thread, *const grad_output = sparse->grad_output;
+  BLOCKS(neurons) {
+    const int64_t end = MIN(neurons, o + j->block);
+    backward_arguments step = *args;
+    step.steps = step.checkpoint_every = 1;
+    step.grad_output = (out_t *)grad_output;
+    for (int64_t t = sparse->end_step - 1; t >= sparse->first_step; t--) {
+      const int64_t states = (t - sparse->first_step) * STATES * neurons;
+      step.input = args->input + t * neurons;
+      step.grad_input = args->grad_input + t * neurons;
+      step.checkpoints = args->checkpoints + states;
+      step.grad_recorded_states = args->grad_recorded_states ? args->grad_recorded_states + states : 0;
+      memcpy(grad_output + o, args->grad_output + t * neurons + o, (end - o) * sizeof(real));
+      for (int64_t sample = o; sample < end; sample += width)
+        collect(sparse, sparse->grad_input + sample, t, grad_output + sample);
+      for (int64_t first = o; first < end; first += BLOCK) run_steps_back(&step, first, MIN(end - first, BLOCK), tape);
+      step.grad_final_state = args->grad_initial_state;
+    }
+    for (int64_t t = -sparse->past; !sparse->first_step && t < 0; t++)
+      for (int64_t sample = o; sample < end; sample += width)
+        collect(sparse, sparse->grad_input + sample, t, sparse->grad_past_output + (t + sparse->past) * neurons + sample);
+  }
+  fence();
+}

@@ -4,7 +4,6 @@
 
 typedef {{input_type}} in_t;
 typedef {{output_type}} out_t;
-{{synapses}}
 
 {{forward_arguments}}
 {{backward_arguments}}
@@ -73,7 +72,7 @@ static inline void run_steps(
   }
 }
 
-static inline void run_blocks(job *j, const forward_arguments *args, const state_rows *rows) {
+static __attribute__((noinline)) void run_blocks(job *j, const forward_arguments *args, const state_rows *rows) {
   const int64_t steps = args->steps, neurons = args->neurons;
   const int streaming = steps * neurons * sizeof(out_t) > LARGE_BYTES;
   BLOCKS(neurons) run_steps(args, rows, o, MIN(neurons - o, j->block), 0, steps, streaming);
@@ -122,38 +121,22 @@ int run_directly(const int64_t *fixed, const int64_t *now) {
   return run;
 }
 
-// The output feeds back: before every step, add weights times the last output to the input. Sparse connections deliver
-// the outputs of as many steps at once as no spike arrives in. A thread takes some samples, of `width` neurons each,
-// through all steps.
+// The output feeds back: before every step, add weights times the last output to the input. A thread takes some samples,
+// of `width` neurons each, through all steps.
 void forward_recurrent(job *j) {
   const forward_arguments *args = j->arguments;
   const int64_t steps = args->steps, neurons = args->neurons, width = args->width;
   real *const input = (real *)args->input;
   const real *const output = (const real *)args->output;
-  const synapses *const sparse = args->connections;
-  const int64_t past = sparse ? sparse->past : 0, at_once = sparse ? 1 + sparse->least_delay : 1;
   const state_rows rows = rows_of(args);
   BLOCKS(neurons) {
     const int64_t end = MIN(neurons, o + j->block);
-    forward_arguments of_rows = *args;
-    for (int64_t t = 0; sparse && t < sparse->window; t++) fill_row(sparse, t, o, end - o, input);
-    for (int64_t t = -past; t < 0; t++)
-      for (int64_t sample = o; sample < end; sample += width)
-        deliver(sparse, sparse->past_output + (t + past) * neurons + sample, t, input + sample);
-    for (int64_t t = 0, next; t < steps; t = next) {
-      next = MIN(t + at_once, steps);
+    for (int64_t t = 0; t < steps; t++) {
       const real *last_output = t ? output + (t - 1) * neurons : args->initial_output;
-      for (int64_t sample = o; !sparse && sample < end; sample += width)
+      for (int64_t sample = o; sample < end; sample += width)
         add_rows(last_output + sample, width, args->weights, width, input + t * neurons + sample);
-      if (sparse) of_rows.input = (in_t *)(input + (buffer_row(sparse, t) - t) * neurons);
       for (int64_t first = o; first < end; first += BLOCK)
-        run_steps(&of_rows, &rows, first, MIN(end - first, BLOCK), t, next, 0);
-      for (int64_t step = t; sparse && step < next; step++) {
-        for (int64_t sample = o; sample < end; sample += width)
-          deliver(sparse, output + step * neurons + sample, step, input + sample);
-      }
-      for (int64_t step = t; sparse && step < next; step++)
-        fill_row(sparse, step + sparse->window, o, end - o, input);
+        run_steps(args, &rows, first, MIN(end - first, BLOCK), t, t + 1, 0);
     }
   }
 }
@@ -168,71 +151,69 @@ static inline void load_or_zero(real *restrict to, const real *restrict from, in
 // the first: repeat the steps from the chunk's checkpoint on and write the tape
 // (the values of each step that the gradient needs, for one block of neurons), then go back through the chunk's
 // steps.
-static void run_steps_back(const backward_arguments *args, int64_t first, int64_t count, real *const tape) {
+static __attribute__((noinline)) void run_steps_back(const backward_arguments *args, int64_t first, int64_t count, real *const tape) {
   const int64_t steps = args->steps, neurons = args->neurons, every = args->checkpoint_every;
   const int streaming = steps * INPUTS * neurons * sizeof(in_t) > LARGE_BYTES;
   const real *const checkpoints = args->checkpoints, *const grad_final_state = args->grad_final_state;
   const real *const grad_recorded_states = args->grad_recorded_states;
   real *const grad_constants = args->grad_constants;
   {{shared_constants}}
-  {
-    {{neuron_constants}}
-    {{load_gradient}}
-    {{load_constant_gradients}}
-    for (int64_t first_step = (steps - 1) / every * every; first_step >= 0; first_step -= every) {
-      const int64_t end_step = MIN(steps, first_step + every);
-      if (TAPE_ROWS) {
-        {{load_checkpoint}}
-        for (int64_t t = first_step; t < end_step; t++) {
-          const in_t *restrict input = args->input + t * INPUTS * neurons + first, *next_input = input + INPUTS * neurons;
-          {{tape_rows_of_step}}
-          EACH_STRIP {
-            {{prefetch_input}}
-            EACH_LANE_OF_STRIP {
-              {{load_input}}
-              {{state_from_block}}
-              {{step}}
-              {{to_tape}}
-              {{state_to_block}}
-            }
-          }
-        }
-      }
-      {
-        {{backward_shared_constants}}
-        {{backward_neuron_constants}}
-        for (int64_t t = end_step - 1; t >= first_step; t--) {
-          const int64_t row = t * neurons + first;
-          const in_t *restrict input = args->input + t * INPUTS * neurons + first;
-          const out_t *restrict grad_output = args->grad_output + row;
-          const out_t *previous_grad_output = t > 0 ? grad_output - neurons : grad_output;
-          {{tape_rows_of_step}}
-          if (grad_recorded_states) {
-            {{add_recorded_gradient}}
-          }
-          EACH_STRIP {
-            PREFETCH(previous_grad_output);
-            in_t grad_input[INPUTS][STRIP];
-            EACH_LANE_OF_STRIP {
-              {{load_input}}
-              const real grad_z = {{from_grad_output}}(grad_output[lane]);
-              {{from_tape}}
-              {{gradient_from_block}}
-              {{backward_step}}
-              {{grad_input}}
-              {{gradient_to_block}}
-              {{add_constant_gradients}}
-            }
-            for (int k = 0; k < INPUTS; k++)
-              store_row((char *)(args->grad_input + (t * INPUTS + k) * neurons + first + strip), (char *)grad_input[k],
-                        (strip_end - strip) * sizeof(in_t), streaming);
+  {{neuron_constants}}
+  {{load_gradient}}
+  {{load_constant_gradients}}
+  for (int64_t first_step = (steps - 1) / every * every; first_step >= 0; first_step -= every) {
+    const int64_t end_step = MIN(steps, first_step + every);
+    if (TAPE_ROWS) {
+      {{load_checkpoint}}
+      for (int64_t t = first_step; t < end_step; t++) {
+        const in_t *restrict input = args->input + t * INPUTS * neurons + first, *next_input = input + INPUTS * neurons;
+        {{tape_rows_of_step}}
+        EACH_STRIP {
+          {{prefetch_input}}
+          EACH_LANE_OF_STRIP {
+            {{load_input}}
+            {{state_from_block}}
+            {{step}}
+            {{to_tape}}
+            {{state_to_block}}
           }
         }
       }
     }
-    {{store_gradient}}
-    {{store_constant_gradients}}
+    {
+      {{backward_shared_constants}}
+      {{backward_neuron_constants}}
+      for (int64_t t = end_step - 1; t >= first_step; t--) {
+        const int64_t row = t * neurons + first;
+        const in_t *restrict input = args->input + t * INPUTS * neurons + first;
+        const out_t *restrict grad_output = args->grad_output + row;
+        const out_t *previous_grad_output = t > 0 ? grad_output - neurons : grad_output;
+        {{tape_rows_of_step}}
+        if (grad_recorded_states) {
+          {{add_recorded_gradient}}
+        }
+        EACH_STRIP {
+          PREFETCH(previous_grad_output);
+          in_t grad_input[INPUTS][STRIP];
+          EACH_LANE_OF_STRIP {
+            {{load_input}}
+            const real grad_z = {{from_grad_output}}(grad_output[lane]);
+            {{from_tape}}
+            {{gradient_from_block}}
+            {{backward_step}}
+            {{grad_input}}
+            {{gradient_to_block}}
+            {{add_constant_gradients}}
+          }
+          for (int k = 0; k < INPUTS; k++)
+            store_row((char *)(args->grad_input + (t * INPUTS + k) * neurons + first + strip), (char *)grad_input[k],
+                      (strip_end - strip) * sizeof(in_t), streaming);
+        }
+      }
+    }
   }
+  {{store_gradient}}
+  {{store_constant_gradients}}
 }
 
 void backward(job *j) {
@@ -243,41 +224,10 @@ void backward(job *j) {
   fence();
 }
 
-// Go backward through one chunk of the steps of a run with sparse connections: the gradient of an output has a second
-// term, which arrives from later steps. `checkpoints` and `grad_recorded_states` are those of the steps of the chunk,
-// (steps, states, neurons). A thread takes some samples.
-void backward_recurrent(job *j) {
-  const backward_arguments *args = j->arguments;
-  const synapses *sparse = args->connections;
-  const int64_t neurons = args->neurons, width = sparse->neurons;
-  const int64_t thread = __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
-  real *const tape = args->workspace + BLOCK * TAPE_ROWS * thread, *const grad_output = sparse->grad_output;
-  BLOCKS(neurons) {
-    const int64_t end = MIN(neurons, o + j->block);
-    backward_arguments step = *args;
-    step.steps = step.checkpoint_every = 1;
-    step.grad_output = (out_t *)grad_output;
-    for (int64_t t = sparse->end_step - 1; t >= sparse->first_step; t--) {
-      const int64_t states = (t - sparse->first_step) * STATES * neurons;
-      step.input = args->input + t * neurons;
-      step.grad_input = args->grad_input + t * neurons;
-      step.checkpoints = args->checkpoints + states;
-      step.grad_recorded_states = args->grad_recorded_states ? args->grad_recorded_states + states : 0;
-      memcpy(grad_output + o, args->grad_output + t * neurons + o, (end - o) * sizeof(real));
-      for (int64_t sample = o; sample < end; sample += width)
-        collect(sparse, sparse->grad_input + sample, t, grad_output + sample);
-      for (int64_t first = o; first < end; first += BLOCK) run_steps_back(&step, first, MIN(end - first, BLOCK), tape);
-      step.grad_final_state = args->grad_initial_state;
-    }
-    for (int64_t t = -sparse->past; !sparse->first_step && t < 0; t++)
-      for (int64_t sample = o; sample < end; sample += width)
-        collect(sparse, sparse->grad_input + sample, t, sparse->grad_past_output + (t + sparse->past) * neurons + sample);
-  }
-  fence();
-}
-
 // Go backward on the calling thread; the numbers are `backward_arguments`.
 void run_backward_directly(const int64_t *numbers) {
   job one_thread = {.arguments = (void *)numbers, .block = BLOCK};
   backward(&one_thread);
 }
+
+{{synapses}}
