@@ -236,7 +236,7 @@ enum { VECTOR_BYTES = 32 };
 enum { VECTOR_BYTES = 16 };
 #endif
 enum { LANES_OF_VECTOR = VECTOR_BYTES / sizeof(real), TILE_VECTORS = 8, TILE = TILE_VECTORS * LANES_OF_VECTOR };
-typedef real vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
+typedef real lane_vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
 // Not inlined: gcc 12 would interleave the loops around them in a way that is four times slower.
 // to += z row
@@ -247,16 +247,16 @@ static __attribute__((noinline)) void add_scaled(real z, const real *restrict ro
 // registers.
 static __attribute__((noinline)) void add_tile(
     const real *values, const int32_t *rows, int32_t count, const real *weights, int64_t width, real *to) {
-  vector sum[TILE_VECTORS];
+  lane_vector sum[TILE_VECTORS];
 #pragma GCC unroll 8
-  for (int v = 0; v < TILE_VECTORS; v++) sum[v] = *(const vector *)(to + v * LANES_OF_VECTOR);
+  for (int v = 0; v < TILE_VECTORS; v++) sum[v] = *(const lane_vector *)(to + v * LANES_OF_VECTOR);
   for (int32_t c = 0; c < count; c++) {
     const real *row = weights + rows[c] * width;
 #pragma GCC unroll 8
-    for (int v = 0; v < TILE_VECTORS; v++) sum[v] += values[c] * *(const vector *)(row + v * LANES_OF_VECTOR);
+    for (int v = 0; v < TILE_VECTORS; v++) sum[v] += values[c] * *(const lane_vector *)(row + v * LANES_OF_VECTOR);
   }
 #pragma GCC unroll 8
-  for (int v = 0; v < TILE_VECTORS; v++) *(vector *)(to + v * LANES_OF_VECTOR) = sum[v];
+  for (int v = 0; v < TILE_VECTORS; v++) *(lane_vector *)(to + v * LANES_OF_VECTOR) = sum[v];
 }
 // The same for all of a row `to` of any width.
 static inline void add_listed(

@@ -132,4 +132,4 @@ def reserved_words() -> frozenset[str]:
     browser = re.sub(r"//.*", "", runtime.joinpath("mathematics.js").read_text())
     words |= set(re.findall(r"\b([A-Za-z_]\w*)\s*\(", header + mathematics + browser))
     words |= set(re.findall(r"#define\s+(\w+)", header)) | set(re.findall(r"import\s+.*?(\w+)$", mathematics, re.M))
-    return frozenset(words | {"real", "mask", "job", "wide", "vector"})
+    return frozenset(words | {"real", "mask", "job", "wide", "lane_vector"})

@@ -9,7 +9,7 @@
 enum { ROWS = 16, COLUMNS = 128, PART = 2048 / sizeof(real) };
 #define MIN(left, right) ((left) < (right) ? (left) : (right))
 
-static inline real sum_lanes(vector x) {
+static inline real sum_lanes(lane_vector x) {
 #if defined __AVX512F__ && DOUBLE
   return _mm512_reduce_add_pd((__m512d)x);
 #elif defined __AVX512F__
@@ -25,13 +25,13 @@ static inline real sum_lanes(vector x) {
 static inline __attribute__((always_inline)) void add_dots(
     const int count, const int32_t *rows, const real *z, int64_t inner, const real *column, int64_t size, real *out,
     int64_t width) {
-  vector sum[4];
+  lane_vector sum[4];
   const real *row[4];
-  for (int c = 0; c < count; c++) sum[c] = (vector){0}, row[c] = z + rows[c] * inner;
+  for (int c = 0; c < count; c++) sum[c] = (lane_vector){0}, row[c] = z + rows[c] * inner;
   int64_t n = 0;
   for (; n + LANES_OF_VECTOR <= size; n += LANES_OF_VECTOR) {
-    const vector weights = *(const vector *)(column + n);
-    for (int c = 0; c < count; c++) sum[c] += *(const vector *)(row[c] + n) * weights;
+    const lane_vector weights = *(const lane_vector *)(column + n);
+    for (int c = 0; c < count; c++) sum[c] += *(const lane_vector *)(row[c] + n) * weights;
   }
   for (int c = 0; c < count; c++) {
     real rest = 0;
