@@ -616,3 +616,27 @@ def test_sparse_tensors_take_the_ordinary_way():
     state = warm_up(model, x)
     assert direct.run_directly(model, x.to_sparse(), state) is None
     assert direct.run_directly(model, x, map_state(torch.Tensor.to_sparse, state)) is None
+
+
+class Around(geir.Neuron):
+    """A step that calls a cell."""
+
+    inner: nn.Module = geir.setting(default=None, accepts=nn.Module, expected="a module")
+
+    def rest(self):
+        return geir.neurons.IAFState(torch.zeros(()))
+
+    def step(self, x, state):
+        return self.inner(x, state)
+
+
+@pytest.mark.filterwarnings("error:.*runs on the reference loop")
+@pytest.mark.parametrize("calls", [0, 1, 4])
+def test_a_cell_that_was_called_directly_is_traced_inside_another_step(calls):
+    cell, xs = geir.IAFCell(), torch.rand(6, 2, 3)
+    with torch.no_grad():
+        for _ in range(calls):
+            cell(xs[0])
+        zs, _ = Around(inner=cell)(xs)
+    assert torch.equal(zs, geir.IAF()(xs)[0])
+    assert zs.any()

@@ -101,10 +101,12 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
         return None
     memo = memo_of(module)
     prepared = memo.direct if memo else None
+    # A functorch tensor has no address, and a step that is traced may not ask what a tensor is like.
+    if memo is None or type(prepared) is not PreparedCalls or is_special():
+        return None
     key = describe(x)
-    call = prepared.calls.get(key) if type(prepared) is PreparedCalls else None
-    # A functorch tensor has no address, so its transform is detected first.
-    if memo is None or prepared is None or call is None or is_special() or x.is_neg() or not x.data_ptr():
+    call = prepared.calls.get(key)
+    if call is None or x.is_neg() or not x.data_ptr():
         return None
     if not prepared.watch.holds(module):
         prepared = _renewed(memo, prepared, module)
