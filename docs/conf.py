@@ -284,6 +284,12 @@ def is_notebook(document: str) -> bool:
     return document.startswith("notebooks/") and document != "notebooks/index"
 
 
+def name_of_link(link: re.Match[str]) -> str:
+    """What a link to a page or to a name says, in a notebook, where it leads nowhere."""
+    text = re.sub(r" <.*>$", "", link[1])
+    return f"`{text.rsplit('.', 1)[-1] if text.startswith('~') else text.rsplit('/', 1)[-1]}`"
+
+
 def write_notebooks(app: Sphinx, exception: Exception | None) -> None:
     """Write the pages in `notebooks` as Jupyter notebooks, without what belongs to this documentation only."""
     if exception or app.builder.format != "html":
@@ -293,8 +299,9 @@ def write_notebooks(app: Sphinx, exception: Exception | None) -> None:
         notebook = read_myst_markdown_notebook(text, app.env.myst_config)
         notebook.cells = [cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", [])]
         for cell in notebook.cells:
-            if cell.cell_type == "markdown":  # links to pages, as text
-                cell.source = re.sub(r"\{[\w:]+\}`([^`]*)`", lambda found: f"`{found[1].split('/')[-1]}`", cell.source)
+            if cell.cell_type == "markdown":
+                cell.source = re.sub(r"```{math}\n(.*?)```", r"$$\n\1$$", cell.source, flags=re.DOTALL)
+                cell.source = re.sub(r"\{[\w:]+\}`([^`]*)`", name_of_link, cell.source)
         nbformat.write(notebook, Path(app.outdir) / f"{document}.ipynb")
 
 
