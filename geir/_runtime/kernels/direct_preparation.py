@@ -139,7 +139,7 @@ def _make_call(
         # Copies: nobody else can change them.
         constants = [constant.detach().clone() for constant in run.constants]
         shared = tuple(constant.numel() == 1 for constant in constants)
-        kernel = cpu.kernel(run.program, shared, (False,) * len(constants), xs.dtype, output_dtype, False)
+        kernel = cpu.kernel(run.program, shared, (False,) * len(constants), xs.dtype, output_dtype)
         functions = kernel.direct
         if functions is None:
             raise NotFusableError("its kernels cannot be called directly")

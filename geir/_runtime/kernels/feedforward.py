@@ -50,10 +50,11 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor]) -> Gradients[Tensor]:
 
 def find_kernel(plan: Plan, xs: Tensor, constants: Sequence[Tensor], needs_grad: tuple[bool, ...]) -> Kernel:
     """The kernels of a program for the dtypes and the layout of these tensors."""
+    device = gpu if xs.is_cuda else cpu
     shared = tuple([constant.numel() == 1 for constant in constants])
-    if xs.is_cuda:
-        return gpu.kernel(plan.program, shared, needs_grad, xs.dtype, plan.output_dtype)
-    return cpu.kernel(plan.program, shared, needs_grad, xs.dtype, plan.output_dtype, plan.sparse)
+    if plan.sparse:
+        return cpu.kernel(plan.program, shared, needs_grad, xs.dtype, plan.output_dtype, sparse=True)
+    return device.kernel(plan.program, shared, needs_grad, xs.dtype, plan.output_dtype)
 
 
 def allocate(plan: Plan, tensors: Tensors[Tensor]) -> Outcome[Tensor]:
