@@ -120,13 +120,22 @@ def neuron(model, zs):
     return model.double() if zs.dtype == torch.float64 else model
 
 
-def layer_counts(zs):
+def counted_network(zs):
     connections = [geir.Lift(nn.Linear(5, 4)).to(zs.dtype), geir.Lift(nn.Linear(4, 3)).to(zs.dtype)]
     model = geir.SequentialState(connections[0], neuron(geir.LIF(), zs), connections[1])
     with torch.no_grad():
         for p in model.parameters():
             p.fill_(0.5)
-    return {name: torch.tensor(counts) for name, counts in measures.count_operations(model, zs[:, None]).items()}
+    return model
+
+
+def layer_counts(zs):
+    counts = measures.count_operations(counted_network(zs), zs[:, None])
+    return {name: torch.tensor(numbers) for name, numbers in counts.items()}
+
+
+def layer_operations(zs):
+    return measures.record_operations(counted_network(zs), zs[:, None])[1]
 
 
 def recorded(zs):
@@ -193,6 +202,7 @@ FUNCTIONS = {
     measures.muller_c: Case(measures.muller_c, probabilities),
     measures.posedge_detector: Case(lambda xs: measures.posedge_detector(xs), lambda: probabilities()[:1]),
     measures.count_operations: Case(layer_counts, spikes),
+    measures.record_operations: Case(layer_operations, spikes),
     measures.record_outputs: Case(recorded, spikes),
     measures.activity_penalty: with_gradient(lambda zs: measures.activity_penalty(zs, 2.0), spikes),
     measures.rate_penalty: with_gradient(lambda zs: measures.rate_penalty(zs, lower=300.0, upper=450.0), spikes),
@@ -317,6 +327,9 @@ MODULES = {
         ulps=1,
     ),
     connections.SparseLinear: Case(lambda: connections.SparseLinear(5, 4, mask=torch.ones(4, 5)), spikes, ulps=1),
+    connections.Receptors: Case(
+        lambda: connections.Receptors(geir.ConductanceInput, exc=nn.Linear(5, 4), inh=nn.Linear(5, 4)), spikes, ulps=1
+    ),
     connections.SparseInputLinear: Case(lambda: connections.SparseInputLinear(5, 4), spikes, ulps=1),
     connections.SparseInputConv2d: Case(lambda: connections.SparseInputConv2d(2, 4, 3), images, ulps=1),
     receptive_fields.SpatialReceptiveField2d: Case(
@@ -367,6 +380,7 @@ EXEMPT = {
     plasticity.PlasticCell: "a connection in half precision is refused, see below",
     plasticity.initial_traces: "zeros, in the dtype of the weight",
     plasticity.stdp_window: "delays that are not whole steps after rounding are refused",
+    connections.constrain_signs: "a parametrization, in the dtype of the weight",
     connections.Groups: "takes numbers of neurons only",
     connections.Projection: "takes numbers, which become weights in the default dtype",
     connections.random_pairs: "takes numbers of neurons only",
