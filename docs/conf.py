@@ -30,6 +30,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 import nbformat  # noqa: E402  (needs the number of threads above)
 import pictures  # noqa: E402  (needs the path above)
 import torch  # noqa: E402  (needs the number of threads above)
+from jupyter_cache import get_cache  # noqa: E402
 from myst_nb.core.read import read_myst_markdown_notebook  # noqa: E402
 
 import geir  # noqa: E402  (likewise)
@@ -237,6 +238,11 @@ def write_interactive_pages(app: Sphinx, exception: Exception | None) -> None:
             plot.explore(pictures.example(model), folder / f"{name.lower()}.html")
 
 
+def make_cache(app: Sphinx) -> None:
+    """Make the cache of executed pages before processes read them in parallel: only one of them may make it."""
+    _ = get_cache(app.config.nb_execution_cache_path).db
+
+
 def write_neuron_pages(app: Sphinx) -> None:
     """Write the pages of all models, unless they are up to date."""
     folder = HERE / "neurons"
@@ -355,6 +361,7 @@ def check_inventory(app: Sphinx, env: BuildEnvironment) -> None:
 
 
 def setup(app: Sphinx) -> None:
+    app.connect("builder-inited", make_cache)
     app.connect("builder-inited", write_neuron_pages)
     app.connect("source-read", draw_response)
     app.connect("source-read", add_download)
