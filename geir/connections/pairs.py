@@ -58,7 +58,7 @@ def random_pairs(
 
     >>> generator = torch.Generator().manual_seed(0)
     >>> len(random_pairs(40_000, 40_000, 1e-6, generator=generator).sources)
-    1
+    1614
     """
     if (probability is None) == (number is None):
         raise TypeError("random_pairs takes either a probability or a number.")
