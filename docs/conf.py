@@ -291,13 +291,13 @@ def is_notebook(document: str) -> bool:
 
 
 def name_of_link(link: re.Match[str]) -> str:
-    """What a link to a page or to a name says, in a notebook, where it leads nowhere."""
+    """The text that replaces a cross-reference in a notebook, where it cannot be followed."""
     text = re.sub(r" <.*>$", "", link[1])
     return f"`{text.rsplit('.', 1)[-1] if text.startswith('~') else text.rsplit('/', 1)[-1]}`"
 
 
 def write_notebooks(app: Sphinx, exception: Exception | None) -> None:
-    """Write the pages in `notebooks` as Jupyter notebooks, without what belongs to this documentation only."""
+    """Write the pages in `notebooks` as Jupyter notebooks, without the cells that only this documentation needs."""
     if exception or app.builder.format != "html":
         return
     for document in filter(is_notebook, app.env.found_docs):

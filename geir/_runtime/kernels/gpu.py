@@ -110,7 +110,7 @@ def most_registers(program: Program, shared: Sequence[bool], needs_grad: Sequenc
 
 
 def compile_options(registers: int) -> Mapping[str, object]:
-    """Triton's options for kernels whose threads have at most so many registers."""
+    """Triton's compile options, with a limit on the registers of a thread."""
     # Fusion of products and sums by the compiler would break equality with PyTorch to the bit; where that does not
     # matter, the program contains fused operations already.
     return {"enable_fp_fusion": False} | ({} if torch.version.hip else {"maxnreg": registers})
@@ -314,7 +314,7 @@ def _launch_shape(x: Tensor, neurons: int) -> LaunchShape:
 def launch(
     function: Any, programs: int, values: Sequence[Value], block: int, warps: int, registers: int = _REGISTERS
 ) -> None:
-    """Launch a Triton function on the device of its first argument, with at most so many registers per thread.
+    """Launch a Triton function on the device of its first argument, with a limit on the registers of a thread.
 
     Raises:
         NoCompilerError: If Triton cannot compile it.

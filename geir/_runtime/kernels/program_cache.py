@@ -140,7 +140,7 @@ def stack_receptors(xs: AnyInput) -> Tensor:
 
 
 def _receptors(input_type: type) -> Hashable:
-    """What a program depends on of the type of the input. The fingerprint of a model has the types that it takes."""
+    """The part of the input type that a program depends on. The types a model accepts are in its fingerprint."""
     if not issubclass(input_type, tuple):
         return None
     kind: Any = input_type  # a named tuple

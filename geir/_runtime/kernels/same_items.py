@@ -18,7 +18,7 @@ Compare = Callable[[tuple[Mapping[Any, object], ...], int, Any], int]
 
 
 class Items(NamedTuple):
-    """What mappings held. Call `compare(mappings, number, found)`.
+    """The recorded contents of mappings. To compare them later, call `compare(mappings, number, found)`.
 
     It holds the objects, so that no new object can have the address of an old one.
     """
