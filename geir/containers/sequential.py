@@ -9,6 +9,11 @@ from typing import Any, NamedTuple, Self
 
 from torch import nn, Tensor
 
+from .._runtime.kernels import is_special, run_prepared
+from .._util.class_edits import Edits, Watched
+from .._util.module_calls import hooks_of, is_call_unobserved
+from ..core.neuron import Neuron
+from ..wrappers.cell import CellMixin
 from .lift import call_module, call_over_time, is_container_state, is_stateful, Lift, run_constant_input
 from .time_axis import check_sequence, Role
 
@@ -20,14 +25,15 @@ class _Known(NamedTuple):
     modules: list[nn.Module]
     kinds: list[type[nn.Module]]
     stateful: list[bool | None]  # None if it may change while module and class stay
-    classes: list[type[nn.Module]]  # each class once
+    neurons: list[bool]  # whether they are neurons of geir, called as it defines it
+    edits: int  # of classes of geir
+    classes: list[type[nn.Module]]  # each other class once
     codes: list[CodeType | None]  # of their `forward`
 
 
-# A function, because torch.compile does not trace `operator.attrgetter`.
-def _code_of(kind: type[nn.Module]) -> CodeType | None:
-    """The code of a class's `forward`; None of TorchScript, whose modules have none in Python."""
-    return getattr(getattr(kind, "forward", None), "__code__", None)
+def _codes_of(classes: list[type[nn.Module]]) -> list[CodeType | None]:
+    """The code of each class's `forward`; None of TorchScript, whose modules have none in Python."""
+    return [getattr(getattr(kind, "forward", None), "__code__", None) for kind in classes]
 
 
 class SequentialState(nn.Sequential):
@@ -95,10 +101,11 @@ class SequentialState(nn.Sequential):
         if (
             known is None
             or known.lift is not self.lift
+            or known.edits != Edits.count
             or len(known.modules) != len(modules)
             or not all(map(is_, known.modules, modules))
             or not all(map(is_, known.kinds, map(type, modules)))
-            or not all(map(is_, known.codes, map(_code_of, known.classes)))
+            or not all(map(is_, known.codes, _codes_of(known.classes)))
         ):
             self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
             self._known = known = _find(list(modules), self.lift)
@@ -146,20 +153,26 @@ class SequentialState(nn.Sequential):
         known = self._check_modules()
         if self._warning is not None:
             warnings.warn(self._warning, UserWarning, stacklevel=2)
-        modules, stateful, lift, return_hidden = known.modules, known.stateful, known.lift, self.return_hidden
+        modules, stateful, neurons = known.modules, known.stateful, known.neurons
+        lift, return_hidden = known.lift, self.return_hidden
         states = state if type(state) is tuple and len(state) == len(modules) else self._check_state(state)
         count = 0
         # The outputs that `return_hidden` returns are ordinary tensors, so each `Lift` makes its own.
         if not return_hidden and (lift or Lift in known.kinds[:1]):
             x, count = run_constant_input(modules, x, lift)
-            modules, stateful, states = modules[count:], stateful[count:], states[count:]
+            modules, stateful, neurons, states = (part[count:] for part in (modules, stateful, neurons, states))
         call = call_over_time if lift else call_module
         outputs: list[Tensor] = []
         next_states: list[object] = [()] * count
-        module = None
+        module, result = None, None
+        direct = is_call_unobserved() and not is_special()
         try:
-            for module, has_state, module_state in zip(modules, stateful, states, strict=True):
-                if has_state is False and not lift:
+            for module, has_state, is_neuron, module_state in zip(modules, stateful, neurons, states, strict=True):
+                if direct and is_neuron and type(module_state) is not tuple and not any(hooks_of(module)):
+                    result = run_prepared(module, x, module_state)
+                if result is not None:
+                    (x, next_state), result = result, None
+                elif has_state is False and not lift:
                     x, next_state = module(x), ()
                 else:
                     x, next_state = call(module, x, module_state, has_state)
@@ -218,8 +231,14 @@ class SequentialState(nn.Sequential):
 
 def _find(modules: list[nn.Module], lift: bool) -> _Known:
     kinds = list(map(type, modules))
-    classes = list(dict.fromkeys(kinds))
-    return _Known(lift, modules, kinds, list(map(_has_state, modules)), classes, list(map(_code_of, classes)))
+    of_geir = [isinstance(kind, Watched) and kind.__module__.startswith("geir.") for kind in kinds]
+    neurons = [
+        known and kind.forward in (Neuron.forward, CellMixin.forward) and kind.__call__ is nn.Module.__call__
+        for kind, known in zip(kinds, of_geir, strict=True)
+    ]
+    classes = list(dict.fromkeys(kind for kind, known in zip(kinds, of_geir, strict=True) if not known))
+    stateful = list(map(_has_state, modules))
+    return _Known(lift, modules, kinds, stateful, neurons, Edits.count, classes, _codes_of(classes))
 
 
 def _has_state(module: nn.Module) -> bool | None:

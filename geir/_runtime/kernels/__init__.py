@@ -2,8 +2,9 @@
 result."""
 
 from .differentiable import second_derivatives as second_derivatives
-from .direct import run_directly as run_directly
+from .direct import run_directly as run_directly, run_prepared as run_prepared
 from .direct_preparation import prepare_call as prepare_call
+from .dispatch import is_special as is_special
 from .fused import Fused as Fused, fused as fused
 from .reference import reference as reference
 from .source import source_of as source_of

@@ -97,12 +97,15 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
         x: Its input.
         state: The state to start from, or None.
     """
-    if torch.compiler.is_compiling() or type(x) is not Tensor:
-        return None
+    # A functorch tensor has no address, and a step that is traced may not ask what a tensor is like.
+    return None if torch.compiler.is_compiling() or is_special() else run_prepared(module, x, state)
+
+
+def run_prepared(module: nn.Module, x: object, state: AnyState) -> Result | None:
+    """The same where nothing is compiled, and `is_special` says no."""
     memo = memo_of(module)
     prepared = memo.direct if memo else None
-    # A functorch tensor has no address, and a step that is traced may not ask what a tensor is like.
-    if memo is None or type(prepared) is not PreparedCalls or is_special():
+    if memo is None or type(prepared) is not PreparedCalls or type(x) is not Tensor:
         return None
     key = describe(x)
     call = prepared.calls.get(key)

@@ -1,0 +1,35 @@
+"""Whether to call a module is to call its `forward`.
+
+`torch.nn.Module.__call__` looks for hooks, for a compiled form and for what observes the call. Its two frames take
+longer than that, most of all while their code is in no cache; a container asks once for all of its modules.
+"""
+
+from operator import attrgetter
+
+import torch
+from torch import nn
+from torch.nn.modules import module as torch_module
+
+# Of a module: what its call runs besides its `forward`, or in its place.
+hooks_of = attrgetter(
+    "_compiled_call_impl", "_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks"
+)
+_GLOBAL_HOOKS = (
+    torch_module._global_backward_hooks,
+    torch_module._global_backward_pre_hooks,
+    torch_module._global_forward_hooks,
+    torch_module._global_forward_pre_hooks,
+)
+
+
+def is_call_unobserved() -> bool:
+    """Whether nothing observes the calls of all modules: no global hook, tracing, profiler or patch; not compiling."""
+    return not (
+        torch.compiler.is_compiling()
+        or any(_GLOBAL_HOOKS)
+        or torch._C._get_tracing_state()
+        or torch._C._autograd._profiler_enabled()  # it names modules by the frames of their calls
+        # By the globals: a function that wraps another has its name and its module.
+        or nn.Module.__call__.__globals__ is not vars(torch_module)
+        or nn.Module._call_impl.__globals__ is not vars(torch_module)
+    )
