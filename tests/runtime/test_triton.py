@@ -26,7 +26,7 @@ from torch import nn
 
 import geir
 from geir._runtime import compiler
-from geir._runtime.kernels import cpu, gpu
+from geir._runtime.kernels import cpu, feedback, gpu
 from geir._runtime.kernels.feedforward import layout_constants
 from geir._runtime.kernels.operators import LOGIC, OPERATORS
 from geir._runtime.kernels.program import Line, Program
@@ -66,6 +66,41 @@ def test_triton_kernel_equals_reference_with_all_gradients(neuron, shape):
     assert not neuron.spiking or expected["zs"].sum() > 10
     model.unroll = geir.Fused(checkpoint_every=3)
     close(run(model, xs), expected)
+
+
+@pytest.mark.parametrize(
+    "kind", [geir.LIFRecurrent, geir.ALIFRecurrent, geir.AdExRecurrent], ids=lambda kind: kind.__name__
+)
+@pytest.mark.parametrize("record", [False, True])
+@pytest.mark.parametrize("every", [None, 1, 3])
+@pytest.mark.usefixtures("interpreted")
+def test_a_recurrent_run_in_triton_kernels_equals_the_reference_with_all_gradients(kind, record, every, monkeypatch):
+    torch.manual_seed(0)
+    model = learnable_copy(kind(5, 11, record_states=record).double(), (11,))
+    xs = 40 * torch.rand(STEPS, 3, 5, dtype=torch.float64)
+    expected = run(with_reference(model), xs)
+    assert expected["zs"].sum() > 10
+    calls, run_program = [], feedback.forward
+    monkeypatch.setattr(feedback, "forward", lambda *args: calls.append(len(args[1].xs)) or run_program(*args))
+    model.unroll = geir.Fused(checkpoint_every=every)
+    close(run(model, xs), expected)
+    # All steps, one after another, are one node of the graph of gradients.
+    assert calls == [STEPS]
+
+
+@pytest.mark.usefixtures("interpreted")
+def test_two_recurrent_runs_in_triton_kernels_equal_one():
+    torch.manual_seed(0)
+    model, xs = geir.LIFRecurrent(5, 11).double(), 40 * torch.rand(STEPS, 3, 5, dtype=torch.float64)
+    with torch.no_grad():
+        zs, after = model(xs)
+        first, state = model(xs[:3])
+        kept = copy.deepcopy(state)
+        second, last = model(xs[3:], state)
+    assert zs.sum() > 10
+    close(torch.cat([first, second]), zs)
+    close(last, after)
+    close(state, kept)  # it is not overwritten
 
 
 @pytest.mark.usefixtures("interpreted")

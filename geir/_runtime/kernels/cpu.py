@@ -58,11 +58,11 @@ class Kernel(NamedTuple):
 
     constants: list[str]
     forward: Callable[[Mapping[str, Value]], None]
-    forward_recurrent: Callable[[Mapping[str, Value]], None]
     backward: Callable[[Mapping[str, Value]], None]
-    # The rest only on the CPU. The same in two parts: takes the arguments that stay the same, and returns a function of
-    # those that change.
-    repeat_backward: "Callable[[Mapping[str, Value]], Callable[[Mapping[str, Value]], None]] | None" = None
+    # The same in two parts: takes the arguments that stay the same, and returns a function of those that change.
+    repeat_backward: Callable[[Mapping[str, Value]], Callable[[Mapping[str, Value]], None]]
+    # The rest only on the CPU.
+    forward_recurrent: Callable[[Mapping[str, Value]], None] | None = None
     # Of a run with sparse connections: one chunk of steps of the backward pass, and the gradients of the weights, which
     # takes the connections alone.
     backward_sparse: Callable[[Mapping[str, Value]], None] | None = None
@@ -334,9 +334,9 @@ def kernel(
     return Kernel(
         program.constants,
         forward,
-        forward_recurrent,
         backward,
         repeat_backward,
+        forward_recurrent,
         backward_sparse if sparse else None,
         synapse_gradients if sparse else None,
         direct,

@@ -1,13 +1,16 @@
-"""Run a program whose output feeds back through a matrix of weights, on the CPU."""
+"""Run a program whose output feeds back through a matrix of weights."""
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
 
 from .. import memory, sparse
+from ..arguments import Value
 from . import feedforward
 from .active import ActiveOutputs
+from .cpu import Kernel
 from .feedforward import allocate, allocate_gradients, contiguous, find_kernel, forward_arguments, layout_constants
 from .plan import BackwardTensors, Feedback, Gradients, Outcome, Plan, SavedFeedback, Tensors
 
@@ -18,15 +21,45 @@ def forward(plan: Plan, tensors: Tensors[Tensor], feedback: Feedback[Tensor]) ->
     outcome = allocate(plan, tensors)
     # The kernel adds the feedback in place.
     inputs = memory.empty(tensors.xs.shape, tensors.xs).copy_(tensors.xs)
-    kernel.forward_recurrent(
-        {
-            **forward_arguments(plan, kernel, inputs, tensors, outcome),
-            "initial_output": feedback.z.contiguous(),
-            "weights": feedback.weights.t().contiguous(),
-            "width": len(feedback.weights),
-        }
-    )
+    arguments = forward_arguments(plan, kernel, inputs, tensors, outcome)
+    if kernel.forward_recurrent is None:
+        _forward_by_steps(plan, kernel, arguments, inputs, outcome, feedback)
+    else:
+        kernel.forward_recurrent(
+            {
+                **arguments,
+                "initial_output": feedback.z.contiguous(),
+                "weights": feedback.weights.t().contiguous(),
+                "width": len(feedback.weights),
+            }
+        )
     return outcome._replace(inputs=inputs)
+
+
+def _forward_by_steps(
+    plan: Plan,
+    kernel: Kernel,
+    arguments: Mapping[str, Value],
+    inputs: Tensor,
+    outcome: Outcome[Tensor],
+    feedback: Feedback[Tensor],
+) -> None:
+    """Run one step after another: a matrix product, which adds to the input in place, and a kernel.
+
+    Nothing waits for the device, and nothing is allocated between two steps, so a run can be captured in a CUDA graph.
+    """
+    last_output, weights = _rows(feedback.z), feedback.weights.t()
+    state, final_state = arguments["initial_state"], arguments["final_state"]
+    recorded = outcome.state if plan.record else None
+    for t, (x, z) in enumerate(zip(inputs.unbind(), outcome.zs.unbind(), strict=True)):
+        _rows(x).addmm_(last_output, weights)
+        chunk, step_in_chunk = divmod(t, plan.checkpoint_every or len(inputs))
+        stored = None if outcome.checkpoints is None or step_in_chunk else outcome.checkpoints[chunk]
+        step = {"input": x, "output": z, "initial_state": state, "checkpoints": stored, "recorded_states": None}
+        kernel.forward({**arguments, **step, "steps": 1, "checkpoint_every": 1})
+        last_output, state = _rows(z), final_state
+        if recorded is not None and isinstance(state, Tensor):
+            recorded[:, t] = state
 
 
 def backward(plan: Plan, tensors: BackwardTensors[Tensor], feedback: SavedFeedback[Tensor]) -> Gradients[Tensor]:
@@ -54,7 +87,6 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor], feedback: SavedFeedba
         shared = tuple([constant.numel() == 1 for constant in tensors.constants])
         search = ActiveOutputs(plan, shared, constants)
     columns = None
-    assert kernel.repeat_backward is not None
     step_back = kernel.repeat_backward(
         {
             "grad_output": grad_z,

@@ -4,7 +4,7 @@ import functools
 import hashlib
 import importlib.util
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from importlib.resources import files
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -250,21 +250,28 @@ def kernel(
         values = [arguments[name] for name in forward_names]
         launch(module.forward, -(-neurons // shape.block), values, shape.block, shape.warps, registers)
 
-    def forward_recurrent(arguments: Mapping[str, Value]) -> None:
-        raise NotImplementedError("On a GPU, every step of a recurrent model is a separate run.")
+    def repeat_backward(fixed: Mapping[str, Value]) -> Callable[[Mapping[str, Value]], None]:
+        arguments = dict(fixed)
+
+        def backward(changing: Mapping[str, Value]) -> None:
+            arguments.update(changing)
+            x, neurons = _input_and_neurons(arguments)
+            every = arguments["checkpoint_every"]
+            assert isinstance(every, int)
+            shape = _launch_shape(x, neurons)
+            chunk = len(program.states) * every * shape.block
+            programs = min(-(-neurons // shape.block), max(shape.units, shape.cache // (chunk * real.itemsize)))
+            if "workspace" not in arguments:
+                arguments["workspace"] = x.new_empty(programs * chunk, dtype=real)
+            values = [arguments[name] for name in backward_names]
+            launch(module.backward, programs, values, shape.block, shape.warps, registers)
+
+        return backward
 
     def backward(arguments: Mapping[str, Value]) -> None:
-        x, neurons = _input_and_neurons(arguments)
-        every = arguments["checkpoint_every"]
-        assert isinstance(every, int)
-        shape = _launch_shape(x, neurons)
-        chunk = len(program.states) * every * shape.block
-        programs = min(-(-neurons // shape.block), max(shape.units, shape.cache // (chunk * real.itemsize)))
-        filled = {**arguments, "workspace": x.new_empty(programs * chunk, dtype=real)}
-        values = [filled[name] for name in backward_names]
-        launch(module.backward, programs, values, shape.block, shape.warps, registers)
+        repeat_backward(arguments)({})
 
-    return Kernel(program.constants, forward, forward_recurrent, backward)
+    return Kernel(program.constants, forward, backward, repeat_backward)
 
 
 def _input_and_neurons(arguments: Mapping[str, Value]) -> tuple[Tensor, int]:

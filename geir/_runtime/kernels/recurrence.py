@@ -30,8 +30,8 @@ def run_recurrent(
 ) -> tuple[Tensor, AnyState]:
     """Run a recurrent model over time.
 
-    A matrix of weights, an `nn.Linear` and a `SynapticConnection`, without hooks, feed back inside the kernel on the
-    CPU. Any other connection is called between two runs of one step each, and so is every connection on a GPU or to
+    A matrix of weights and an `nn.Linear` without hooks are a part of the run, and so is a `SynapticConnection` without
+    hooks on the CPU. Any other connection is called between two runs of one step each, and so is every connection to
     several receptors.
     """
     inner_state, z, *of_connection = state
@@ -47,7 +47,7 @@ def run_recurrent(
     bias, feedback = _feedback(stepper.feedback, z, past)
     if bias is not None:
         inputs = inputs + bias.to(inputs.dtype)
-    if feedback is not None and not xs.is_cuda and _is_plain(feedback.weights):
+    if feedback is not None and _runs_in_kernels(feedback, xs):
         every = prepared.checkpoint_every(checkpoint_every) if torch.is_grad_enabled() else 0
         plan = Plan(prepared.program, every, inputs.dtype, record, True, sparse=feedback.structure is not None)
         outcome = run_differentiably(plan, Tensors(inputs, prepared.state, feedback, prepared.constants))
@@ -101,9 +101,11 @@ def _to_receptors(stepper: Stepper, xs: AnyInput) -> Callable[[Tensor], Tensor]:
     return feed_back
 
 
-def _is_plain(weights: Tensor) -> bool:
+def _runs_in_kernels(feedback: Feedback[Tensor], xs: Tensor) -> bool:
+    weights = feedback.weights
     # A subclass, such as a distributed tensor, has no memory that C can read.
-    return type(weights) in PLAIN_TENSORS or isinstance(weights, FakeTensor)  # the latter while it is exported
+    plain = type(weights) in PLAIN_TENSORS or isinstance(weights, FakeTensor)  # the latter while it is exported
+    return plain and not (xs.is_cuda and feedback.structure is not None)
 
 
 def _feedback(connection: Connection, z: Tensor, past: Tensor) -> tuple[Tensor | None, Feedback[Tensor] | None]:

@@ -32,6 +32,7 @@ def forward(plan: Plan, tensors: Tensors[Tensor], feedback: Feedback[Tensor]) ->
     inputs = memory.empty([rows, *xs.shape[1:]], xs)
     connections.struct.given_stride = 0 if repeats else connections.struct.stride
     connections.struct.rows, connections.struct.window = rows, window
+    assert kernel.forward_recurrent is not None
     kernel.forward_recurrent(
         {
             **forward_arguments(plan, kernel, inputs, tensors, outcome),
