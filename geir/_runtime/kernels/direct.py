@@ -11,10 +11,11 @@ called for the second time in the same way, and is used as long as these are pro
 - The input and the state have the same types, dtypes and shapes.
 
 If anything differs, the call takes the ordinary way, with all its checks. So does a call for which a parameter needs
-a gradient, a step of a cell for which anything does, and a run with gradients under hooks of saved tensors:
-`torch.utils.checkpoint` expects that a run saves the same tensors when it is repeated.
+a gradient, and a run with gradients under hooks of saved tensors: `torch.utils.checkpoint` expects that a run saves the
+same tensors when it is repeated.
 """
 
+import functools
 from array import array
 from collections import deque
 from collections.abc import Hashable, Iterable, Iterator, Sequence
@@ -132,9 +133,10 @@ def run_prepared(module: nn.Module, x: object, state: AnyState) -> Result | None
     if 0 in addresses:
         return None
     if grad_enabled and (x.requires_grad or any(part.requires_grad for part in parts)):
-        if not call.over_time or has_saved_tensor_hooks():
+        if has_saved_tensor_hooks():
             return None
-        outcome = run_with_gradients(call, addresses, x, parts)
+        repeat = None if call.over_time else functools.partial(_repeat_step, module, prepared, call, addresses)
+        outcome = run_with_gradients(call, addresses, x, parts, repeat)
     else:
         outcome = run_call(call, addresses, x if x.is_contiguous() else x.contiguous(), None)
     if outcome is None:
@@ -157,6 +159,32 @@ def _renewed(memo: Memo, prepared: PreparedCalls, module: nn.Module) -> Prepared
     return memo.direct
 
 
+def _repeat_step(
+    module: nn.Module,
+    prepared: PreparedCalls,
+    call: PreparedCall,
+    addresses: Sequence[int],
+    x: Tensor,
+    parts: Sequence[Tensor],
+) -> list[Tensor]:
+    """Output and the parts of the next state of a cell by its reference step, to differentiate them twice.
+
+    Raises:
+        RuntimeError: If the cell has changed since it was called.
+    """
+    if not prepared.watch.holds(module) or not call.functions.unchanged(call.fixed, array("q", addresses).tobytes()):
+        raise RuntimeError(
+            f"{type(module).__name__} was changed between its call and a backward pass with create_graph=True, which "
+            "repeats the step; change it after the backward pass."
+        )
+    stepper = cast(Untyped, module).stepper(call.real.dtype)
+    state = _rebuild(prepared.structure, iter(parts))
+    z, after = stepper.step(x.to(stepper.dtype), state, *stepper.prepared)
+    next_parts = list[Tensor]()
+    _flatten(after, prepared.structure, next_parts)
+    return [z.to(x.dtype), *next_parts]
+
+
 def _start(
     module: nn.Module, x: Tensor, structure: Any, call: PreparedCall, addresses: list[int]
 ) -> Sequence[Tensor] | None:
@@ -167,7 +195,7 @@ def _start(
     """
     if 0 in addresses or not call.functions.unchanged(call.fixed, array("q", addresses).tobytes()):
         return None
-    if torch.is_grad_enabled() and (has_saved_tensor_hooks() or (x.requires_grad and not call.over_time)):
+    if torch.is_grad_enabled() and has_saved_tensor_hooks():
         return None
     shape = x.shape[1:] if call.over_time else x.shape
     state = cast(Untyped, module).start_state(x.new_empty(()).expand(shape), None, call.real.dtype)

@@ -101,11 +101,15 @@ def run_call(
     return zs, final
 
 
+# Output and the parts of the next state, by operators of PyTorch, for an input and the parts of a state.
+RepeatStep = Callable[[Tensor, Sequence[Tensor]], list[Tensor]]
+
+
 def run_with_gradients(
-    call: PreparedCall, addresses: list[int], x: Tensor, parts: Sequence[Tensor]
+    call: PreparedCall, addresses: list[int], x: Tensor, parts: Sequence[Tensor], repeat: RepeatStep | None
 ) -> tuple[Tensor, list[Tensor]] | None:
-    """The same for input and initial state of which some need a gradient."""
-    zs, *final = cast(tuple[Tensor | None, ...], _DirectRun.apply(call, addresses, x, *parts))
+    """The same for input and initial state of which some need a gradient; `repeat` is the step of a cell."""
+    zs, *final = cast(tuple[Tensor | None, ...], _DirectRun.apply(call, addresses, repeat, x, *parts))
     return None if zs is None else (zs, cast(list[Tensor], final))
 
 
@@ -119,7 +123,7 @@ class _DirectRun(Function):
 
     @staticmethod
     def forward(*args: Untyped, **_: Untyped) -> Untyped:
-        ctx, call, addresses, x, *parts = args
+        ctx, call, addresses, repeat, x, *parts = args
         xs = x if x.is_contiguous() else x.contiguous()
         chunks = -(-call.steps // call.plan.checkpoint_every)
         checkpoints = _empty(call, (chunks, len(parts), *call.step_shape), call.real)
@@ -131,23 +135,29 @@ class _DirectRun(Function):
         ctx.set_materialize_grads(False)
         if not zs.is_floating_point():
             ctx.mark_non_differentiable(zs)
-        ctx.call = call
-        ctx.save_for_backward(xs, checkpoints)
+        ctx.call, ctx.repeat = call, repeat
+        # A step that is repeated begins from the tensors that the graph of gradients knows.
+        ctx.save_for_backward(*((xs, checkpoints) if repeat is None else (x, checkpoints, *parts)))
         return zs, *final
 
     @staticmethod
     @accept_batched_gradients
     def backward(ctx: Context, *grad_outputs: Untyped) -> Untyped:
         grad_zs, *grad_parts = grad_outputs
-        xs, checkpoints = ctx.saved_tensors
+        xs, checkpoints, *parts = ctx.saved_tensors
         call: PreparedCall = ctx.call
+        if ctx.repeat is not None and torch.is_grad_enabled():
+            return None, None, None, *_differentiate_step(ctx.repeat(xs, parts), grad_outputs, (xs, *parts))
+        if not call.over_time:
+            xs, grad_zs = xs[None], None if grad_zs is None else grad_zs[None]
         if grad_zs is None:
             grad_zs = xs.new_zeros((), dtype=call.plan.output_dtype).expand(xs.shape)
         grad_state = _stack(grad_parts, checkpoints)
         given = (xs, grad_zs, checkpoints) if grad_state is None else (xs, grad_zs, checkpoints, grad_state)
         if torch.is_grad_enabled() or torch.compiler.is_compiling() or is_special() or not all(map(is_plain, given)):
             results = differentiate(call.plan, (xs, grad_zs, grad_state, checkpoints, *call.constants))
-            return None, None, results[0], *_unstack(ctx, results[1])
+            grad_xs = results[0] if call.over_time else results[0][0]
+            return None, None, None, grad_xs, *_unstack(ctx, results[1])
         xs, grad_zs, checkpoints = contiguous(xs), contiguous(grad_zs), contiguous(checkpoints)
         grad_state = None if grad_state is None else contiguous(grad_state)
         grad_xs, grad_initial = _empty(call, xs.shape, xs), _empty(call, checkpoints.shape[1:], checkpoints)
@@ -170,7 +180,20 @@ class _DirectRun(Function):
             call.functions.run_backward(packed)
         else:
             threads.run_packed(call.functions.backward, packed, *split)
-        return None, None, grad_xs, *_unstack(ctx, grad_initial)
+        return None, None, None, grad_xs if call.over_time else grad_xs[0], *_unstack(ctx, grad_initial)
+
+
+def _differentiate_step(
+    results: Sequence[Tensor], grad_results: Sequence[Tensor | None], given: Sequence[Tensor]
+) -> Sequence[Tensor | None]:
+    """The gradients of what was given to a step, as a graph that can be differentiated again."""
+    wanted = [tensor for tensor in given if tensor.requires_grad]
+    pairs = [(r, g) for r, g in zip(results, grad_results, strict=True) if g is not None and r.requires_grad]
+    if not pairs:
+        return [None] * len(given)
+    outputs, gradients = zip(*pairs, strict=True)
+    found = iter(torch.autograd.grad(outputs, wanted, gradients, create_graph=True, allow_unused=True))
+    return [next(found) if tensor.requires_grad else None for tensor in given]
 
 
 def _stack(gradients: Sequence[Tensor | None], checkpoints: Tensor) -> Tensor | None:
@@ -183,7 +206,7 @@ def _stack(gradients: Sequence[Tensor | None], checkpoints: Tensor) -> Tensor | 
 
 def _unstack(ctx: Context, gradient: Tensor) -> Sequence[Tensor | None]:
     """The gradients of the parts of the initial state."""
-    needed = ctx.needs_input_grad[3:]
+    needed = ctx.needs_input_grad[4:]
     return gradient.unbind(0) if any(needed) else (None,) * len(needed)
 
 
