@@ -64,7 +64,7 @@ def digest(*files: Path) -> str:
 
 project = "geir"
 version = release = geir.__version__
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "myst_nb"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "myst_nb", "versions"]
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"geir {version}"
