@@ -23,8 +23,8 @@ def missing_name(name: str, namespaces: Iterable[ModuleType]) -> AttributeError:
     places = [
         f"{namespace.__name__}.{found}"
         for namespace in namespaces
-        for found in vars(namespace)
-        if not found.startswith("_") and found.lower().replace("_", "") == plain
+        for found, value in vars(namespace).items()
+        if not found.startswith("_") and not isinstance(value, ModuleType) and found.lower().replace("_", "") == plain
     ]
     if name in _FOREIGN_NAMES:
         places.insert(0, f"geir.{_FOREIGN_NAMES[name]}")
