@@ -5,6 +5,7 @@
     python3 run.py tests       run the tests
     python3 run.py checks      run the linter, the type checker and the import rules
     python3 run.py docs        build the documentation into docs/_build/html
+    python3 run.py notebooks   write the Jupyter notebooks into runs/notebooks
 
 Further arguments go to the command itself, for example: python3 run.py digits --help
 """
@@ -48,6 +49,7 @@ JOBS: dict[str, Job] = {
         "docs",
         [[PYTHON, "-m", "sphinx", "-W", "--keep-going", "-j", "auto", "-b", "html", "docs", "docs/_build/html"]],
     ),
+    "notebooks": Job("docs", [[PYTHON, "docs/ipynb.py", "runs/notebooks"]]),
 }
 
 

@@ -86,8 +86,7 @@ def make_network(scale: float, generator: torch.Generator) -> tuple[geir.Recurre
             NAMES[target],
             lambda count: sign * draw(count, abs(mean), WEIGHT_SPREAD * abs(mean)).clamp(min=0),
             number=round(counts[target, source].item() * scale**2),
-            # A spike reaches the next step without a delay.
-            delay=lambda count: (draw(count, delay, delay / 2) - DT).clamp(min=0),
+            delay=lambda count: draw(count, delay, delay / 2).clamp(min=DT),
         )
 
     synapses = groups.connect(

@@ -112,7 +112,12 @@ def make_network(name: str, size: int, seed: int, dtype: torch.dtype) -> geir.Re
     )
     neuron = Cuba(dt=DT) if name == "cuba" else Coba(dt=DT)
     layer = geir.Recurrent(
-        geir.Refractory(neuron, period=5e-3), size, size, input_weights=nn.Identity(), recurrent_weights=synapses
+        # Brian2 counts the period of 5 ms from the step of the spike.
+        geir.Refractory(neuron, period=5e-3 - DT),
+        size,
+        size,
+        input_weights=nn.Identity(),
+        recurrent_weights=synapses,
     )
     return layer.to(dtype)
 

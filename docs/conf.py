@@ -27,11 +27,10 @@ os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, [*PATHS, os.environ.get(
 # Pages are executed in parallel, one process per page.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-import nbformat  # noqa: E402  (needs the number of threads above)
+import ipynb  # noqa: E402  (needs the path above)
 import pictures  # noqa: E402  (needs the path above)
 import torch  # noqa: E402  (needs the number of threads above)
 from jupyter_cache import get_cache  # noqa: E402
-from myst_nb.core.read import read_myst_markdown_notebook  # noqa: E402
 
 import geir  # noqa: E402  (likewise)
 from geir import (  # noqa: E402  (likewise)
@@ -64,7 +63,7 @@ def digest(*files: Path) -> str:
 
 project = "geir"
 version = release = geir.__version__
-extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "myst_nb"]
+extensions = ["sphinx.ext.autodoc", "sphinx.ext.napoleon", "mathml", "myst_nb", "versions"]
 html_math_renderer = "mathml"
 html_theme = "furo"
 html_title = f"geir {version}"
@@ -85,7 +84,7 @@ napoleon_numpy_docstring = False
 napoleon_use_rtype = False
 myst_enable_extensions = ["dollarmath", "substitution"]
 nb_execution_mode = "cache"
-nb_execution_cache_path = str(HERE / "_build" / "executed" / digest(HERE / "pictures.py"))
+nb_execution_cache_path = str(HERE / "_build" / "executed" / digest(HERE / "pictures.py", HERE / "brian2.npz"))
 nb_execution_show_tb = True
 nb_execution_timeout = 120
 nb_output_stderr = "warn"
@@ -290,25 +289,12 @@ def is_notebook(document: str) -> bool:
     return document.startswith("notebooks/") and document != "notebooks/index"
 
 
-def name_of_link(link: re.Match[str]) -> str:
-    """The text that replaces a cross-reference in a notebook, where it cannot be followed."""
-    text = re.sub(r" <.*>$", "", link[1])
-    return f"`{text.rsplit('.', 1)[-1] if text.startswith('~') else text.rsplit('/', 1)[-1]}`"
-
-
 def write_notebooks(app: Sphinx, exception: Exception | None) -> None:
-    """Write the pages in `notebooks` as Jupyter notebooks, without the cells that only this documentation needs."""
+    """Write the pages in `notebooks` as Jupyter notebooks, which the pages link to."""
     if exception or app.builder.format != "html":
         return
     for document in filter(is_notebook, app.env.found_docs):
-        text = (HERE / f"{document}.md").read_text()
-        notebook = read_myst_markdown_notebook(text, app.env.myst_config)
-        notebook.cells = [cell for cell in notebook.cells if "remove-cell" not in cell.metadata.get("tags", [])]
-        for cell in notebook.cells:
-            if cell.cell_type == "markdown":
-                cell.source = re.sub(r"```{math}\n(.*?)```", r"$$\n\1$$", cell.source, flags=re.DOTALL)
-                cell.source = re.sub(r"\{[\w:]+\}`([^`]*)`", name_of_link, cell.source)
-        nbformat.write(notebook, Path(app.outdir) / f"{document}.ipynb")
+        ipynb.write(HERE / f"{document}.md", Path(app.outdir) / f"{document}.ipynb")
 
 
 # Before napoleon, which has priority 500, turns the sections of a docstring into fields.

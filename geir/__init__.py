@@ -45,6 +45,7 @@ from . import (
 )
 from ._runtime.kernels import Fused as Fused, reference as reference
 from ._runtime.memory import empty_cache as empty_cache, keep_freed_memory as keep_freed_memory
+from ._util.missing_names import missing_name as _missing_name
 from .containers import (
     checkpoint as checkpoint,
     compress_spikes as compress_spikes,
@@ -194,7 +195,10 @@ def __getattr__(name: str) -> _Any:
         return getattr(_importlib.import_module(".interoperability", __name__), name)
     if name in _LAZY:
         return _importlib.import_module(f".{name}", __name__)
-    raise AttributeError(f"module 'geir' has no attribute {name!r}")
+    if name.startswith("_"):
+        raise AttributeError(f"module 'geir' has no attribute {name!r}")
+    namespaces = (connections, decode, encode, learning, measures, models, neurons, plasticity, surrogates, synapses)
+    raise _missing_name(name, namespaces)
 
 
 def __dir__() -> list[str]:

@@ -369,6 +369,7 @@ MODULES = {
 # What takes no numbers, or is a part of a row of the table.
 EXEMPT = {
     encode.phase_weights: "takes numbers of steps only",
+    encode.spike_trains: "takes times in float64, and returns the default dtype",
     receptive_fields.temporal_scale_distribution: "takes Python numbers only",
     plasticity.ConnectionView: "products of the rules, which are in the table",
     plasticity.Additive: "part of the rules, in the dtype of the weight",

@@ -1,4 +1,5 @@
 import inspect
+import pickle
 import re
 
 import numpy as np
@@ -152,3 +153,9 @@ def test_heaviside_is_the_name_of_norse_for_the_zero_gradient():
 def test_a_width_that_is_not_positive_and_finite_raises(invalid):
     with pytest.raises(ValueError, match="SuperSpike.alpha must be positive and finite, got"):
         s.SuperSpike(alpha=invalid)
+
+
+@pytest.mark.parametrize("name", sorted({kind.__name__ for kind in PUBLIC} | {"Heaviside", "Surrogate"}))
+def test_pickles_from_before_the_package_had_modules_are_read(name):
+    # They name every class in `geir.surrogates`.
+    assert pickle.loads(f"cgeir.surrogates\n{name}\n.".encode()) is getattr(s, name)

@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple, Protocol, runtime_checkable
 import torch
 from torch import nn, Tensor
 
+from .._util.inputs import AnyInput
 from .._util.state import AnyState
 
 # Values computed from parameters once per call, as further arguments of a step: tensors, and anything that
@@ -82,6 +83,29 @@ class Stepper(NamedTuple):
     dtype: torch.dtype  # of state and arithmetic
     elementwise: bool  # whether the step is elementwise over neurons
     feedback: Feedback | None = None  # of a recurrent model
+
+    def advance(self, x: AnyInput, state: AnyState) -> tuple[Tensor, AnyState]:
+        """Make one step.
+
+        Raises:
+            TypeError: If the step does not return its output and the next state.
+        """
+        result: object = self.step(x, state, *self.prepared)
+        if isinstance(result, tuple | list) and len(result) == 2:
+            z, after = result
+            if isinstance(z, Tensor) and type(after) is type(state):
+                return z, after
+        raise TypeError(
+            f"{type(self.module).__name__}.step must return the output and the next state, "
+            f"(z, {type(state).__name__}), got {_types(result)}."
+        )
+
+
+def _types(result: object) -> str:
+    """The type of a result, or those of its parts."""
+    if isinstance(result, tuple | list) and not hasattr(result, "_fields"):
+        return f"({', '.join(type(part).__name__ for part in result)})"
+    return type(result).__name__
 
 
 @runtime_checkable

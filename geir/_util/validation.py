@@ -8,6 +8,7 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
+import numpy
 import torch
 from torch import Tensor
 
@@ -137,7 +138,8 @@ def check_run(module: object, xs: object, weight: Tensor) -> Tensor:
 def _check_floating(caller: str, x: object, receptor: str = "") -> None:
     name = f" as {receptor}" if receptor else ""
     if not isinstance(x, Tensor):
-        raise TypeError(f"{caller} expected a tensor{name}, got {type(x).__name__}.")
+        hint = "; convert it with torch.from_numpy(...).float()" if isinstance(x, numpy.ndarray) else ""
+        raise TypeError(f"{caller} expected a tensor{name}, got {type(x).__name__}{hint}.")
     if not x.is_floating_point():
         raise TypeError(f"{caller} expected floating-point input{name}, got {x.dtype}; convert it with .float().")
 

@@ -138,5 +138,6 @@ def check_batch(module: nn.Module, xs: Tensor) -> None:
         name = type(module).__name__
         raise ValueError(
             f"{name} over time expected an input of shape (time, batch, ...) with {needed + 1} dimensions, got shape "
-            f"{tuple(xs.shape)}, without a batch; add one with xs.unsqueeze(1)."
+            f"{tuple(xs.shape)}. Without a batch, add one with xs.unsqueeze(1); without time, repeat the input with "
+            "xs.expand(steps, *xs.shape), or encode it as spikes with geir.encode."
         )

@@ -223,7 +223,11 @@ class Dynamics(Declared, ABC, Generic[State]):
         name, kind = type(self).__name__, type(state).__name__
         for key, part in leaves(state):
             if part.shape != x.shape:
-                hint = " Take the last step of a recorded state." if part.shape[1:] == x.shape else ""
+                hint = ""
+                if part.shape[1:] == x.shape:
+                    hint = " Take the last step of a recorded state."
+                elif part.shape[1:] == x.shape[1:]:
+                    hint = " The batch has another size: start it at rest, without a state."
                 raise ValueError(
                     f"{kind}.{key} has shape {tuple(part.shape)}, but one step of input has shape "
                     f"{tuple(x.shape)}.{hint}"
@@ -247,7 +251,8 @@ class Dynamics(Declared, ABC, Generic[State]):
         """Raise `TypeError` if the state is not of the expected type."""
         if not isinstance(state, expected):
             raise TypeError(
-                f"{type(self).__name__} expected a {expected.__name__} as its state, got {type(state).__name__}."
+                f"{type(self).__name__} expected a {expected.__name__} as its state, got {type(state).__name__}. "
+                "Without a state it starts at rest; geir.replace_parts changes parts of a state."
             )
 
 

@@ -6,6 +6,8 @@ takes the function's settings in its constructor: ``geir.encode.phase(x, steps=4
 its module ends in ``EncoderCell``. Random encoders take a `torch.Generator`, for reproducible spikes. Spikes have the
 dtype of the intensities; those in half precision are encoded in float32 and give the same spikes.
 
+`spike_trains` makes spike trains of spikes that are given already, by their times and neurons.
+
 ===========================  ===================================================================================
 `poisson`                    random spikes whose rate is proportional to the intensity
 `signed_poisson`             the same for intensities in [-1, 1]; spikes carry the sign
@@ -44,6 +46,7 @@ from .rates import (
     SignedPoissonEncoder as SignedPoissonEncoder,
     SignedPoissonEncoderCell as SignedPoissonEncoderCell,
 )
+from .spike_lists import spike_trains as spike_trains
 from .timing import (
     burst as burst,
     BurstEncoder as BurstEncoder,

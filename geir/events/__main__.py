@@ -238,7 +238,9 @@ def main(argv: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         return 130
     except (ValueError, OSError, ImportError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        # What is an argument in Python is an option here.
+        message = str(error).replace("sensor_size=(width, height)", "--sensor-size WIDTHxHEIGHT")
+        print(f"error: {message}", file=sys.stderr)
         return 1
     return 0
 

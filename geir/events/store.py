@@ -275,7 +275,7 @@ def _as_column(name: str, values: Tensor | ArrayLike, dtype: torch.dtype) -> Ten
     if values.dim() != 1 or values.is_floating_point() or values.is_complex():
         raise TypeError(
             f"Events.{name} must be a one-dimensional sequence of integers, "
-            f"got {values.dtype} of shape {tuple(values.shape)}."
+            f"got {values.dtype} of shape {tuple(values.shape)}{_unit(name)}."
         )
     if name == "p" and values.dtype.is_signed and len(values) and values.min() >= -1 and values.max() <= 1:
         values = values > 0
@@ -286,13 +286,18 @@ def _as_column(name: str, values: Tensor | ArrayLike, dtype: torch.dtype) -> Ten
     return values.to(dtype).contiguous()
 
 
+def _unit(name: str) -> str:
+    return "; times are in microseconds" if name == "t" else ""
+
+
 def _as_tensor(name: str, array: numpy.ndarray, dtype: torch.dtype) -> Tensor:
     if array.size == 0:
         # NumPy gives an empty list a floating-point dtype.
         return torch.empty(0, dtype=dtype)
     if array.dtype.kind not in "iub":
         raise TypeError(
-            f"Events.{name} must be a one-dimensional sequence of integers, got {array.dtype} of shape {array.shape}."
+            f"Events.{name} must be a one-dimensional sequence of integers, got {array.dtype} of shape {array.shape}"
+            f"{_unit(name)}."
         )
     if array.dtype.kind == "u" and array.dtype.itemsize > 1:
         # PyTorch has no arithmetic for the larger unsigned types.

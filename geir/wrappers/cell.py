@@ -48,5 +48,5 @@ class CellMixin(Dynamics):
         stepper = self.stepper(dtype)
         if first is xs:
             prepare_call(self, stepper, first, state, first.dtype, False, initial)
-        z, state = stepper.step(map_input(lambda part: part.to(dtype), x), state, *stepper.prepared)
+        z, state = stepper.advance(map_input(lambda part: part.to(dtype), x), state)
         return z.to(first.dtype), state

@@ -86,7 +86,7 @@ class Composite(Declared):
         if isinstance(self.neuron, CellMixin) or self.neuron.record_states:
             raise ValueError(
                 f"{type(self).__name__} wraps a layer over time that does not record states, such as LIF(), "
-                f"got {self.neuron}."
+                f"got {self.neuron}. The wrapper records states itself: {type(self).__name__}(..., record_states=True)."
             )
 
     def __setattr__(self, name: str, value: Any) -> None:

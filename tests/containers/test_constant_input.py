@@ -154,7 +154,7 @@ def test_the_tangent_of_an_expanded_input_is_propagated():
 
 def test_an_input_without_a_batch_is_not_mistaken_for_one():
     # Folded over time, a (time, batch, height, width) input has time * batch channels.
-    with pytest.raises(ValueError, match="without a batch"):
+    with pytest.raises(ValueError, match="Without a batch"):
         Lift(nn.Conv2d(BATCH, BATCH, 3))(torch.rand(BATCH, 8, 8).expand(STEPS, BATCH, 8, 8))
     with pytest.raises(RuntimeError, match="normalized_shape"):
         Lift(nn.LayerNorm([BATCH, 4]))(torch.rand(BATCH, 4).expand(STEPS, BATCH, 4))

@@ -116,6 +116,12 @@ def test_convert_records_from_a_socket_until_it_is_interrupted(tmp_path, capsys)
     assert read_events(path)[-1000:].equal(events)
 
 
+def test_a_file_without_a_sensor_size_is_told_the_option_of_the_command_line(tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("t,x,y,p\n10,0,3,1\n")
+    assert main(["convert", str(tmp_path / "a.csv"), str(tmp_path / "a.npz")]) == 1
+    assert "does not state its sensor size; pass --sensor-size WIDTHxHEIGHT" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

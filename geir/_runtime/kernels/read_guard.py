@@ -53,7 +53,9 @@ class ReadGuard(TorchFunctionMode):
                 raise _shape_error()
             return _Shape(func(*args))
         if name in _DATA.split():
-            raise NotFusableError(f"its step lets Python read the data of a tensor{find_place()}")
+            raise NotFusableError(
+                f"its step lets Python read the data of a tensor{find_place()}; use torch.where instead of if"
+            )
         if name in _SHAPE.split():
             raise _shape_error()
         # Properties only: `torch.autograd.grad` is called `grad` too.

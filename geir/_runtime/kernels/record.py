@@ -131,7 +131,9 @@ class Recorder(TorchDispatchMode):
         if known and isinstance(result, Tensor) and self._record(base, _bind(func, args, kwargs), result):
             return result
         if known and name in _READS:
-            raise NotFusableError(f"its step lets Python read the data of a tensor{find_place()}")
+            raise NotFusableError(
+                f"its step lets Python read the data of a tensor{find_place()}; use torch.where instead of if"
+            )
         other = next((t.dtype for t in (*args, result) if isinstance(t, Tensor) and self._is_other_real(t)), None)
         if other and self.exact:  # PyTorch's definitions compute in another dtype than the operator
             raise NotFusableError(

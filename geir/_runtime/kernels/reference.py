@@ -23,7 +23,7 @@ def reference(stepper: Stepper, xs: AnyInput, state: AnyState, record_states: bo
     outputs, states = [], []
     first = first_receptor(xs)
     for x in unbind_time(map_input(lambda part: part.to(stepper.dtype), xs)):
-        z, state = stepper.step(x, state, *stepper.prepared)
+        z, state = stepper.advance(x, state)
         outputs.append(z)
         if record_states:
             states.append(state)

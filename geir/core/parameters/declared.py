@@ -90,9 +90,18 @@ class Declared(nn.Module, metaclass=Watched):
         try:
             bound = signature.bind(*arguments, **keywords)
         except TypeError as error:
-            raise TypeError(f"{cls.__name__}: {error}.") from None
+            raise TypeError(f"{cls.__name__}: {error}{cls._hint_by_name(signature, arguments)}.") from None
         bound.apply_defaults()
         return bound.arguments
+
+    @classmethod
+    def _hint_by_name(cls, signature: inspect.Signature, arguments: tuple[object, ...]) -> str:
+        """How to write arguments that were given by position, if they are too many."""
+        positional = [entry for entry in signature.parameters.values() if entry.kind != entry.KEYWORD_ONLY]
+        if len(arguments) <= len(positional) or not cls.declarations():
+            return ""
+        hint = f"; give parameters by name, such as {next(iter(cls.declarations()))}=..."
+        return hint if positional else f"{hint}, and no number of neurons, which is that of the input"
 
     def __setattr__(self, name: str, value: Any) -> None:
         declaration = type(self)._declarations.get(name)
@@ -143,6 +152,7 @@ class Declared(nn.Module, metaclass=Watched):
 
 
 # Names of parameters in other libraries, and what to write instead.
+_NUMBER_OF_NEURONS = "the number of neurons is that of the input; a parameter may be a tensor with one value for each"
 _FOREIGN_NAMES = {
     "beta": "a decay per step is tau_mem = -dt / math.log(beta), in seconds, or geir.Leaky(beta=...)",
     "alpha": "a decay per step is tau_syn = -dt / math.log(alpha), in seconds, or geir.SynapticLeaky(alpha=...)",
@@ -161,7 +171,7 @@ _FOREIGN_NAMES = {
     "learn_threshold": "write v_th=geir.learnable(1.0)",
     "init_hidden": "states go in and come out, zs, state = neuron(xs, state); there is nothing to initialize",
     "step_mode": "LIF runs over time, LIFCell makes one step",
-    "num_neurons": "the number of neurons is that of the input; a parameter may be a tensor with one value for each",
+    **dict.fromkeys(("num_neurons", "n_neurons", "size", "N"), _NUMBER_OF_NEURONS),
 }
 
 

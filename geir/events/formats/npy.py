@@ -2,7 +2,6 @@
 
 import math
 import struct
-import tokenize
 import zipfile
 import zlib
 from collections.abc import Iterator, Mapping
@@ -14,6 +13,7 @@ from numpy.lib import format as npy
 from .arrays import check_numbers, convert, Numbers, time_scale, TimeScale
 from .decoder import Batch
 from .fields import find_fields, parse_columns, ReadOptions, TimeUnit
+from .npy_header import read_raw_header
 from .reader import Reader, Summary
 from .source import Source
 
@@ -26,7 +26,6 @@ NUMPY_ERRORS = (
     zipfile.BadZipFile,
     zlib.error,
     struct.error,
-    tokenize.TokenError,
     EOFError,
     LookupError,
     OSError,
@@ -68,10 +67,7 @@ def read_header(file: IO[bytes], name: str) -> ArrayHeader:
     Raises:
         ValueError: If it is not an array of rows of numbers, or damaged; likewise the other `NUMPY_ERRORS`.
     """
-    version = npy.read_magic(file)
-    shape, fortran_order, dtype = (
-        npy.read_array_header_1_0(file) if version == (1, 0) else npy.read_array_header_2_0(file)
-    )
+    shape, fortran_order, dtype = read_raw_header(file)
     header = ArrayHeader(shape, dtype)
     if dtype.hasobject:
         raise ValueError(f"{name} contains Python objects, which are not read")
