@@ -19,13 +19,15 @@ from torch import Tensor
 from .catalog import Published
 from .command_line import add_mnist_argument, build_parser, check_positive_settings, main, Result
 from .epochs import train_epochs
-from .mnist import read
+from .mnist import Arrays, read
 from .spike_time_classifier import FirstSpikeClassifier
 
 PUBLISHED = Published("test_accuracy", "97.6 %", "T. Wunderlich & C. Pehle, 2021")
 # Seconds until the spike of the darkest pixel that spikes, and its brightness from 0 to 1.
 T_MAX, DARK = 20e-3, 0.1
 PIXELS, CLASSES = 28 * 28, 10
+# Number of training images, the last ones, on which `validate` tests.
+VALIDATION = 10_000
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,9 @@ class Settings:
     decay: float = field(default=0.7, metadata={"help": "factor applied to the learning rate after every epoch"})
     train_images: int = field(default=60_000, metadata={"help": "number of training images, the first ones"})
     test_images: int = field(default=10_000, metadata={"help": "number of test images, the first ones"})
+    validate: bool = field(
+        default=False, metadata={"help": f"test on the last {VALIDATION:,} training images, and leave them out"}
+    )
     seed: int = field(default=0, metadata={"help": "seed of the weights and the order; runs are reproducible"})
     out: Path = field(
         default=Path("runs/mnist_latency"), metadata={"help": "folder for the checkpoint, created if missing"}
@@ -51,7 +56,7 @@ class Settings:
 
 
 # Settings that must agree with the checkpoint when a run is resumed.
-FIXED_SETTINGS = ("batch_size", "hidden", "learning_rate", "decay", "train_images", "seed")
+FIXED_SETTINGS = ("batch_size", "hidden", "learning_rate", "decay", "train_images", "validate", "seed")
 
 
 def encode(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -92,6 +97,8 @@ def run(data: Path | str, **settings: object) -> Result:
     """
     given = replace(Settings(), **settings)
     arrays = read(Path(data))
+    if given.validate:
+        arrays = _validation(arrays)
     images, labels = _first(arrays.train_images, arrays.train_labels, given.train_images)
     test = _first(arrays.test_images, arrays.test_labels, given.test_images)
     model = network(given.hidden, given.seed)
@@ -109,6 +116,18 @@ def run(data: Path | str, **settings: object) -> Result:
         evaluate=lambda: accuracy(model, *test),
     )
     return result | {"train_images": len(labels), "test_images": len(test[1])}
+
+
+def _validation(arrays: Arrays) -> Arrays:
+    """The last training images as test images.
+
+    Raises:
+        ValueError: If no others are left for training.
+    """
+    images, labels = arrays.train_images, arrays.train_labels
+    if len(labels) <= VALIDATION:
+        raise ValueError(f"--validate needs more than {VALIDATION:,} training images, got {len(labels):,}.")
+    return Arrays(images[:-VALIDATION], labels[:-VALIDATION], images[-VALIDATION:], labels[-VALIDATION:])
 
 
 def _first(images: np.ndarray, labels: np.ndarray, count: int) -> tuple[Tensor, Tensor]:
