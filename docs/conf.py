@@ -379,9 +379,7 @@ myst_substitutions = {
     "decoders": autodoc_all(decode),
     "models": autodoc_all(models),
     "receptive_fields": autodoc_all(receptive_fields),
-    "online": "\n\n".join(
-        autodoc_all(learning, part) for part in ("online", "rules", "reward", "_state", "_traces")
-    ),
+    "online": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "reward", "_state", "_traces")),
     "nir": autodoc_all(nir),
     "continual": "\n\n".join(autodoc_all(learning, part) for part in ("metaplastic", "consolidation", "benna_fusi")),
     "learning_to_learn": "\n\n".join(

@@ -120,5 +120,5 @@ class SpikingLTCCell(SpikingLTC):
         x = unwrap_output(type(self).__name__, xs)
         if x.dim() != 2:
             raise ValueError(f"{type(self).__name__} expected input of shape (batch, features), got {tuple(x.shape)}.")
-        zs, state = super().forward(x[None], state)
-        return zs[0], state
+        zs, after = super().forward(x[None], state)
+        return zs[0], after

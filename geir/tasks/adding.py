@@ -112,8 +112,8 @@ class Adder(nn.Module):
         Returns:
             The answer after the last step, shape (batch,), and the state.
         """
-        _, state = self.layer(xs, state)
-        return self.readout(state.v)[:, 0], state
+        _, after = self.layer(xs, state)
+        return self.readout(after.v)[:, 0], after
 
 
 def mean_squared_error(model: Adder, sequences: Sequences) -> float:
