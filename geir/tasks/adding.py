@@ -1,4 +1,4 @@
-r"""Add two numbers that are far apart in time, by FPTT: `python -m geir.tasks.adding --method fptt`.
+r"""Add two numbers that are far apart in time, by FPTT: `python -m geir.tasks.adding`.
 
 The first input is a random number in (0, 1) at every step. The second marks one step of the first half and one of the
 second half; after the last step, the output must be the sum of the two marked numbers. Over 1,000 steps, gradients of
