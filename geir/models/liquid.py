@@ -33,7 +33,7 @@ class SpikingLTC(GatedLayer):
         z_t &= \Theta\left(u_t - v_\text{th} - \beta b_t\right), & v_t &= (1 - z_t) \odot u_t
 
     The gate :math:`g = \Delta t / \tau_\text{mem}` opens and closes the membrane, :math:`r` is the decay of the
-    adaptation in one step. A closed gate keeps a potential, and its gradient, for any time.
+    adaptation in one step. A closed gate keeps a potential, and away from the threshold its gradient, for any time.
 
     The gates of a neuron depend on the potentials of all, by the matrices :math:`A_v` and :math:`R_b`. The step is
     therefore not elementwise: it is no `geir.Neuron`, has no kernel, and steps through time in a loop of PyTorch's
