@@ -365,14 +365,13 @@ myst_substitutions = {
     "decoders": autodoc_all(decode),
     "models": autodoc_all(models),
     "receptive_fields": autodoc_all(receptive_fields),
-    "online": "\n\n".join(
-        autodoc_all(learning, part) for part in ("online", "rules", "fptt", "reward", "_state", "_traces")
-    ),
+    "online": "\n\n".join(autodoc_all(learning, part) for part in ("online", "rules", "reward", "_state", "_traces")),
     "nir": autodoc_all(nir),
     "continual": "\n\n".join(autodoc_all(learning, part) for part in ("metaplastic", "consolidation", "benna_fusi")),
     "learning_to_learn": "\n\n".join(
         [*(autodoc_all(learning, part) for part in ("maml", "hebbian")), autodoc("geir.learning.second_derivatives")]
     ),
+    "fptt": autodoc_all(learning, "fptt"),
     "spike_times": autodoc_all(learning, "spike_time"),
     "hardware": "\n\n".join(
         autodoc_all(hardware, part)

@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn, Tensor
 from torch.nn import functional
+from torch.nn.utils.parametrize import is_parametrized, type_before_parametrizations
 
+from .._util.parametrized import without_parametrizations
 from ..containers import Lift, SequentialState
 from ..containers.constant_input import is_modified
 from ..core.neuron import Dynamics
@@ -28,7 +30,8 @@ class Layer(NamedTuple):
 
     name: str  # of the neurons in the model
     neuron: Dynamics
-    connection: nn.Linear | nn.Conv2d | None  # None: a recurrent layer, which has its weights
+    # With the weights of this moment if these are parametrized. None: a recurrent layer, which has its weights.
+    connection: nn.Linear | nn.Conv2d | None
     before: list[nn.Module]  # modules without parameters before the weights
 
     @property
@@ -152,8 +155,9 @@ def parse(model: SequentialState, rule: OnlineRule) -> Plan:
         problem = _problem(module, previous)
         if problem is None and isinstance(module, Dynamics):
             recurrent = isinstance(module, RecurrentMixin)
-            connection: Any = None if recurrent else pending.pop()
-            layers.append(Layer(name, module, connection, pending))
+            connection: Any = None if recurrent else without_parametrizations(pending.pop())
+            neuron: Any = without_parametrizations(module)
+            layers.append(Layer(name, neuron, connection, pending))
             problem = _neuron_problem(layers[-1], rule)
             pending = []
         else:
@@ -184,6 +188,12 @@ def _problem(module: nn.Module, previous: nn.Module | None) -> str | None:
                 "it is around a recurrent layer; make the wrapper recurrent instead, as in "
                 "Recurrent(Refractory(LIF()), 4, 4)."
             )
+        parametrized = [name for name, part in module.named_modules() if name and is_parametrized(part)]
+        if parametrized:
+            return (
+                f"its part {parametrized[0]} is parametrized; remove that with "
+                "torch.nn.utils.parametrize.remove_parametrizations, or parametrize weights of the neurons themselves."
+            )
         own = [name for name in ("forward", "transform_input") if _overrides(type(module), name)]
         if own:
             return f"it defines {own[0]}, which a step would not call; define only `step`."
@@ -192,9 +202,7 @@ def _problem(module: nn.Module, previous: nn.Module | None) -> str | None:
         if isinstance(module, RecurrentMixin) or _is_connection(previous):
             return None
         return "neurons must come directly after torch.nn.Linear or torch.nn.Conv2d, which holds their weights."
-    if type(module) in (nn.Linear, nn.Conv2d):
-        return None
-    if type(module) in (*LINEAR, *OTHER):
+    if _is_connection(module) or type(module) in (*LINEAR, *OTHER):
         return None
     return (
         "expected torch.nn.Linear or torch.nn.Conv2d, directly after it elementwise neurons, recurrent neurons, "
@@ -209,7 +217,7 @@ def _overrides(kind: type[Dynamics], name: str) -> bool:
 
 
 def _is_connection(module: nn.Module | None) -> bool:
-    return type(module) in (nn.Linear, nn.Conv2d)
+    return module is not None and type_before_parametrizations(module) in (nn.Linear, nn.Conv2d)
 
 
 def _neuron_problem(layer: Layer, rule: OnlineRule) -> str | None:

@@ -42,7 +42,7 @@ class Online(nn.Module):
     Args:
         model: A `SequentialState` of `torch.nn.Linear` or `torch.nn.Conv2d` (with or without `Lift`), each directly
             followed by elementwise neurons, or at the end; recurrent neurons such as `LIFRecurrent`; pooling,
-            `Flatten` and `Dropout`.
+            `Flatten` and `Dropout`. Weights may be parametrized by `torch.nn.utils.parametrize`.
         rule: `EProp()`, `OSTL()`, `OTTT()`, `SLTT()` or `DECOLLE(...)`.
 
     Raises:

@@ -26,6 +26,11 @@ from .gated import (
     SpikingLSTM as SpikingLSTM,
     SpikingLSTMState as SpikingLSTMState,
 )
+from .liquid import (
+    SpikingLTC as SpikingLTC,
+    SpikingLTCCell as SpikingLTCCell,
+    SpikingLTCState as SpikingLTCState,
+)
 from .mobilenet import InvertedResidual as InvertedResidual, mobilenet_v2 as mobilenet_v2, MobileNetV2 as MobileNetV2
 from .msresnet import (
     ms_resnet18 as ms_resnet18,

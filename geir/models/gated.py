@@ -32,7 +32,7 @@ class SpikingGRUState(NamedTuple):
     h: Tensor  # output
 
 
-class _Gated(nn.Module, ABC):
+class GatedLayer(nn.Module, ABC):
     """A layer with gates. Its input weights are applied to all steps at once, its recurrent weights step by step.
 
     Args:
@@ -63,7 +63,7 @@ class _Gated(nn.Module, ABC):
     def _step(self, x: Tensor, state: Any) -> Any:
         """From the weighted input and the state to the next state."""
 
-    def time_role(self) -> Literal["time"]:
+    def time_role(self) -> Literal["time", "step"]:
         """It takes all steps."""
         return "time"
 
@@ -104,7 +104,7 @@ class _Gated(nn.Module, ABC):
         return torch.cat(outputs), state
 
 
-class _GatedLSTM(_Gated):
+class _GatedLSTM(GatedLayer):
     state = SpikingLSTMState
 
     def _step(self, x: Tensor, state: SpikingLSTMState) -> SpikingLSTMState:
@@ -182,7 +182,7 @@ class SpikingConvLSTM(_GatedLSTM):
         )
 
 
-class SpikingGRU(_Gated):
+class SpikingGRU(GatedLayer):
     r"""Gated recurrent unit whose gates and outputs are spikes.
 
     .. math::

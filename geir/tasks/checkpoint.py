@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,15 +28,12 @@ from torch.distributed.checkpoint.state_dict import (
 from torch.distributed.checkpoint.state_dict_loader import load as load_state
 from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
+from ..learning._optimizer_wrapper import OptimizerWrapper
 from .command_line import flag_name
 from .files import write_atomically
 
-
-class EpochResult(TypedDict):
-    """Result of one epoch."""
-
-    loss: float  # mean over the batches
-    test_accuracy: float  # in [0, 1]
+# Results of one epoch by name: `loss`, the mean over the batches, and in most tasks `test_accuracy` in [0, 1].
+EpochResult = dict[str, float]
 
 
 @dataclass
@@ -55,7 +52,7 @@ def save_checkpoint(
     task: str,
     fixed_settings: Mapping[str, object],
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | OptimizerWrapper,
     progress: Progress,
     first: bool = True,
     barrier: Callable[[], None] = lambda: None,
@@ -97,7 +94,7 @@ def load_checkpoint(
     task: str,
     fixed_settings: Mapping[str, object],
     model: nn.Module,
-    optimizer: torch.optim.Optimizer,
+    optimizer: torch.optim.Optimizer | OptimizerWrapper,
 ) -> Progress:
     """Restore model and optimizer in place from a checkpoint; all processes of the run call this.
 
@@ -146,13 +143,23 @@ def load_checkpoint(
     # Not an `Exception` in PyTorch.
     except (Exception, CheckpointException) as error:
         raise _unreadable(path, error) from error
-    set_state_dict(model, optimizer, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+    inner = _inner(optimizer)
+    set_state_dict(model, inner, model_state_dict=state["model"], optim_state_dict=state["optimizer"])
+    if isinstance(optimizer, OptimizerWrapper):
+        optimizer.load_state_dict(state["wrapper"] | {"optimizer": inner.state_dict()})
     return progress
 
 
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer) -> dict[str, Any]:
-    model_state, optimizer_state = get_state_dict(model, optimizer)
-    return {"model": model_state, "optimizer": optimizer_state}
+def _state(model: nn.Module, optimizer: torch.optim.Optimizer | OptimizerWrapper) -> dict[str, Any]:
+    model_state, optimizer_state = get_state_dict(model, _inner(optimizer))
+    state = {"model": model_state, "optimizer": optimizer_state}
+    if isinstance(optimizer, OptimizerWrapper):
+        state["wrapper"] = {name: part for name, part in optimizer.state_dict().items() if name != "optimizer"}
+    return state
+
+
+def _inner(optimizer: torch.optim.Optimizer | OptimizerWrapper) -> torch.optim.Optimizer:
+    return optimizer.optimizer if isinstance(optimizer, OptimizerWrapper) else optimizer
 
 
 def _unreadable(path: Path, error: BaseException) -> ValueError:

@@ -16,8 +16,6 @@ from ..neurons import LIF
 TAU_MEM, TAU_SYN = 20e-3, 5e-3
 # In the loss: time scales in seconds, and the time that stands for a missing spike.
 TAU, TAU_LATE, ALPHA, MISSING = 0.5e-3, 6.4e-3, 3e-3, 60e-3
-# A silent unit of the label has no spike to move: its highest potential rises instead, with this weight.
-WAKE = 10.0
 # Gradients grow without bound where a potential grazes its threshold.
 MAX_GRADIENT = 1.0
 
@@ -33,14 +31,22 @@ class FirstSpikeClassifier(nn.ModuleList):
         weights: Initial weights of both layers.
         earliest: Time before which nothing happens, in seconds.
         seed: Seed of the weights.
+        wake: A silent unit of the label has no spike to move: its highest potential rises instead, with this weight.
     """
 
-    def __init__(self, sizes: tuple[int, int, int], weights: tuple[Weights, Weights], earliest: float, seed: int):
+    def __init__(
+        self,
+        sizes: tuple[int, int, int],
+        weights: tuple[Weights, Weights],
+        earliest: float,
+        seed: int,
+        wake: float = 10.0,
+    ):
         super().__init__()
-        self.classes, self.earliest = sizes[-1], earliest
+        self.classes, self.earliest, self.wake = sizes[-1], earliest, wake
         generator = torch.Generator().manual_seed(seed)
         for n_in, n_out, (mean, std) in zip(sizes[:-1], sizes[1:], weights, strict=True):
-            layer = SpikeTimeLayer(n_in, n_out, LIF(tau_mem=TAU_MEM, tau_syn=TAU_SYN), max_spikes=4 * n_out + 256)
+            layer = SpikeTimeLayer(n_in, n_out, LIF(tau_mem=TAU_MEM, tau_syn=TAU_SYN), max_spikes=4 * n_out + 1024)
             nn.init.normal_(layer.weight, mean, std, generator=generator)
             self.append(layer)
 
@@ -62,7 +68,7 @@ class FirstSpikeClassifier(nn.ModuleList):
         states = output.run(spikes.times[silent], spikes.units[silent], at=readings).states
         unit = labels[silent].view(-1, 1, 1).expand(-1, len(readings), 1)
         highest = states.v.gather(2, unit)[..., 0].amax(1)
-        return loss + WAKE * (1 - highest).sum() / len(labels)
+        return loss + self.wake * (1 - highest).sum() / len(labels)
 
     def update(self, optimizer: torch.optim.Optimizer, times: Tensor, units: Tensor, labels: Tensor) -> float:
         """Take one step of an optimizer, with clipped gradients; returns the loss."""

@@ -220,6 +220,7 @@ CASES = {
         EProp(), [LINEAR, geir.Refractory(geir.LIFRecurrent(4, 4))], "1, Refractory: it is around a recurrent layer"),
     "forward": (EProp(), [LINEAR, OwnForward()], "1, OwnForward: it defines forward"),
     "input": (EProp(), [LINEAR, OwnInput()], "1, OwnInput: it defines transform_input"),
+    "receptors": (EProp(), [LINEAR, geir.neurons.ReceptorLIF()], "1, ReceptorLIF: it has several receptors"),
     "between": (EProp(), [LINEAR, nn.ReLU(), geir.LIF()], "2, LIF: neurons must come directly after"),
     "two connections": (EProp(), [LINEAR, nn.Linear(4, 4), geir.LIF()], "the Linear before module 2, LIF"),
     "shared": (EProp(), [LINEAR, geir.LIF(), LINEAR, geir.LIF()], "2, Linear: it shares a parameter with module 0"),

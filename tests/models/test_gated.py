@@ -10,7 +10,7 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import geir
-from geir.models import SpikingConvLSTM, SpikingGRU, SpikingLSTM
+from geir.models import SpikingConvLSTM, SpikingGRU, SpikingLSTM, SpikingLTC
 from geir.models.gated import SpikingGRUState, SpikingLSTMState
 
 STEPS, BATCH, INPUTS, HIDDEN = 15, 3, 4, 5
@@ -141,6 +141,7 @@ RESTING_AT_ZERO = {
     "SpikingLSTM": LAYERS["LSTM"],
     "SpikingGRU": LAYERS["GRU"],
     "SpikingConvLSTM": LAYERS["ConvLSTM"],
+    "SpikingLTC": (partial(SpikingLTC, INPUTS, HIDDEN), (INPUTS,)),
     "StateSpaceNeuron": (partial(geir.neurons.StateSpaceNeuron, 8, shape=(INPUTS,)), (INPUTS,)),
     "SlidingParallelSpikingNeuron": (
         partial(geir.SlidingParallelSpikingNeuron, BATCH + 1, surrogate=torch.sigmoid),

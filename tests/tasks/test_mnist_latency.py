@@ -52,6 +52,25 @@ def test_the_numbers_of_images_and_the_seed_decide_the_run(data, tmp_path):
     assert not torch.equal(weights[0], weights[2])
 
 
+def test_validation_leaves_out_the_last_training_images_and_tests_on_them(data, tmp_path, monkeypatch):
+    monkeypatch.setattr(task, "VALIDATION", 50)
+    seen, evaluate = [], task.accuracy
+
+    def watched(model, images, labels):
+        seen.append(images)
+        return evaluate(model, images, labels)
+
+    monkeypatch.setattr(task, "accuracy", watched)
+    result = task.run(data, **QUICK, validate=True, out=tmp_path)
+    assert (result["train_images"], result["test_images"]) == (150, 50)
+    with np.load(data) as arrays:
+        expected = torch.from_numpy(arrays["train_images"][150:]).flatten(1)
+    assert torch.equal(seen[0], expected)
+    monkeypatch.setattr(task, "VALIDATION", 200)
+    with pytest.raises(ValueError, match="--validate needs more than 200 training images, got 200"):
+        task.run(data, **QUICK, validate=True, out=tmp_path)
+
+
 def test_a_run_is_resumed(data, tmp_path):
     whole = task.run(data, **QUICK | {"epochs": 2}, out=tmp_path / "whole")
     task.run(data, **QUICK, out=tmp_path / "parts")

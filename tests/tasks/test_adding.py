@@ -1,0 +1,88 @@
+"""The adding problem by FPTT and by backpropagation through time: `geir.tasks.adding`."""
+
+import json
+import runpy
+import sys
+
+import pytest
+import torch
+
+from geir.tasks import adding as task
+
+QUICK = {"steps": 20, "chunk": 7, "iterations": 3, "batch_size": 4, "hidden": 5, "test_sequences": 10}
+
+
+def test_one_number_of_each_half_is_marked_and_the_mean_has_the_stated_error():
+    xs, sums = task.draw_sequences(4000, 9, torch.Generator().manual_seed(0))
+    numbers, marks = xs.unbind(-1)
+    assert torch.equal(marks[:4].sum(0), torch.ones(4000))
+    assert torch.equal(marks[4:].sum(0), torch.ones(4000))
+    assert (marks.sum(1) > 600).all()
+    torch.testing.assert_close(sums, torch.stack([n[m > 0].sum() for n, m in zip(numbers.T, marks.T, strict=True)]))
+    assert (sums - 1).square().mean().item() == pytest.approx(task.BASELINE, rel=0.05)
+
+
+@pytest.mark.parametrize("method", ["fptt", "bptt"])
+def test_updates_are_those_of_the_method(method, tmp_path, monkeypatch):
+    lengths, forward = [], task.Adder.forward
+
+    def watched(self, xs, state=None):
+        if torch.is_grad_enabled():
+            lengths.append((len(xs), state is None))
+            assert state is None or not state.v.requires_grad
+        return forward(self, xs, state)
+
+    monkeypatch.setattr(task.Adder, "forward", watched)
+    result = task.run(**QUICK | {"iterations": 2}, method=method, out=tmp_path)
+    assert lengths == 2 * ([(7, True), (7, False), (6, False)] if method == "fptt" else [(20, True)])
+    assert (result["method"], result["epochs"], result["interrupted"]) == (method, 1, False)
+    assert result["test_error"] == pytest.approx(6 * result["test_mse"])
+    assert result["baseline_mse"] == 1 / 6
+
+
+def test_a_short_problem_is_learned(tmp_path):
+    settings = {"steps": 6, "chunk": 3, "iterations": 100, "batch_size": 64, "hidden": 20, "learning_rate": 1e-2}
+    assert task.run(**settings, out=tmp_path)["test_error"] < 0.5
+
+
+@pytest.mark.parametrize("method", ["fptt", "bptt"])
+def test_a_run_is_resumed_with_the_state_of_its_optimizer(method, tmp_path, monkeypatch):
+    monkeypatch.setattr(task, "EPOCH", 2)
+    whole, parts = (QUICK | {"method": method, "iterations": 4, "out": tmp_path / name} for name in ("whole", "parts"))
+    expected = task.run(**whole)
+    evaluate, calls = task.mean_squared_error, []
+
+    def interrupt(*arguments):
+        calls.append(None)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        return evaluate(*arguments)
+
+    monkeypatch.setattr(task, "mean_squared_error", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        task.run(**parts)
+    monkeypatch.setattr(task, "mean_squared_error", evaluate)
+    resumed = task.run(**parts, resume=True)
+    assert resumed["test_mse"] == expected["test_mse"]
+    weights = [torch.load(run["weights"], weights_only=True) for run in (expected, resumed)]
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_the_last_line_of_the_command_is_the_result(monkeypatch, capsys, tmp_path):
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]
+    monkeypatch.setattr(sys, "argv", ["adding", *flags, "--method", "bptt", "--out", str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "geir.tasks.adding")
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("geir.tasks.adding", run_name="__main__")
+    assert stopped.value.code == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[-1])["task"] == "adding"
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [({"method": "BPTT"}, "--method must be one of fptt, bptt, got 'BPTT'"), ({"steps": 1}, "--steps must be at least"),
+     ({"chunk": 0}, "--chunk must be positive, got 0")],
+)  # fmt: skip
+def test_settings_out_of_range_are_refused(settings, message, tmp_path):
+    with pytest.raises(ValueError, match=message):
+        task.run(**settings, out=tmp_path)
