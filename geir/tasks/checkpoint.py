@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, TypedDict
+from typing import Any
 
 import torch
 from torch import nn
@@ -31,12 +31,8 @@ from torch.distributed.checkpoint.state_dict_saver import save as save_state
 from .command_line import flag_name
 from .files import write_atomically
 
-
-class EpochResult(TypedDict):
-    """Result of one epoch."""
-
-    loss: float  # mean over the batches
-    test_accuracy: float  # in [0, 1]
+# Results of one epoch by name: `loss`, the mean over the batches, and in most tasks `test_accuracy` in [0, 1].
+EpochResult = dict[str, float]
 
 
 @dataclass

@@ -2,7 +2,7 @@
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
 from itertools import islice
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -47,7 +47,8 @@ def train_epochs(
     learning_rate: Callable[[int], float],
     batches: Callable[[int], Iterable[Batch]],
     update: Callable[[Batch], float],
-    evaluate: Callable[[], float],
+    evaluate: Callable[[], float | Mapping[str, float]],
+    finish: Callable[[Sequence[EpochResult]], Result] = lambda history: {},
 ) -> Result:
     """Train for a number of epochs, with a checkpoint after each.
 
@@ -62,10 +63,11 @@ def train_epochs(
         batches: The batches of an epoch. They must be the same each time they are drawn; the global random generator
             is seeded before.
         update: Changes the weights by one batch; returns its loss.
-        evaluate: Accuracy in [0, 1] on the test samples.
+        evaluate: Accuracy in [0, 1] on the test samples; or several results of an epoch by name.
+        finish: Called after the last epoch with the results of all; what it returns is added to the result.
 
     Returns:
-        The result, including `test_accuracy` after the last epoch.
+        The result, including `test_accuracy`, or the results by name, of the last epoch.
 
     Raises:
         FileNotFoundError: If `settings.resume` is set and there is no checkpoint.
@@ -106,9 +108,10 @@ def train_epochs(
         print(f"Stopped and saved to {checkpoint}. To continue, run the same command with --resume.", file=sys.stderr)
     weights = settings.out / "weights.pt"
     write_atomically(weights, lambda file: torch.save(model.state_dict(), file))
-    return {
+    last = progress.history[-1] if progress.history else {"test_accuracy": None}
+    result: Result = {
         "task": task,
-        "test_accuracy": progress.history[-1]["test_accuracy"] if progress.history else None,
+        **{name: value for name, value in last.items() if name != "loss"},
         "seconds": round(progress.seconds, 1),
         "epochs": progress.epoch,
         "seed": settings.seed,
@@ -117,12 +120,18 @@ def train_epochs(
         "checkpoint": str(checkpoint),
         "weights": str(weights),
     }
+    return result if interrupted else result | finish(progress.history)
 
 
-def _finish_epoch(progress: Progress, accuracy: float, epochs: int) -> None:
+def _finish_epoch(progress: Progress, found: float | Mapping[str, float], epochs: int) -> None:
+    results = found if isinstance(found, Mapping) else {"test_accuracy": found}
     loss = progress.loss / max(progress.batch, 1)
-    progress.history.append(EpochResult(loss=loss, test_accuracy=accuracy))
+    progress.history.append({"loss": loss, **results})
     progress.epoch += 1
     progress.batch, progress.loss = 0, 0.0
-    line = f"epoch {progress.epoch}/{epochs}  loss {loss:.4f}  test accuracy {100 * accuracy:.2f} %"
-    tqdm.write(line, file=sys.stderr)
+    shown = "  ".join(f"{name.replace('_', ' ')} {_shown(name, value)}" for name, value in results.items())
+    tqdm.write(f"epoch {progress.epoch}/{epochs}  loss {loss:.4f}  {shown}", file=sys.stderr)
+
+
+def _shown(name: str, value: float) -> str:
+    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.6g}"
