@@ -1,8 +1,9 @@
 """Balance a pole, or swing up a pendulum of two links, with a spiking actor-critic:
 `python -m geir.tasks.control --environment CartPole-v1`.
 
-One layer of `LIF`, and leaky integrators whose potentials give the probabilities of the actions and predict the reward.
-An observation is a constant current for some steps. `--method ppo` learns by backpropagation through time in many
+One layer of `ALIF`, and leaky integrators whose potentials give the probabilities of the actions and predict the reward.
+An observation is a constant current for some steps. Thresholds adapt with time constants from 50 to 500 ms, by which
+spikes tell of changes. `--method ppo` learns by backpropagation through time in many
 environments at once, `--method e-prop` online in one of them, without backpropagation over time: reward-modulated
 e-prop, where the error of the predicted reward multiplies eligibility traces at every step.
 
@@ -29,7 +30,7 @@ from torch import nn, Tensor
 
 from .. import plot
 from ..containers import SequentialState
-from ..neurons import LI, LIF
+from ..neurons import ALIF, LI
 from ..surrogates import SuperSpike
 from .checkpoint import EpochResult
 from .command_line import build_parser, check_positive_settings, main, Result
@@ -40,7 +41,9 @@ from .ppo import ActorCritic, respond
 from .reward_eprop import OnlineActorCritic
 
 METHODS = ("ppo", "e-prop")
-DT, TAU_MEM, TAU_SYN = 5e-3, 20e-3, 5e-3
+DT, TAU_MEM, TAU_SYN, BETA = 5e-3, 20e-3, 5e-3, 0.3
+# Range of the time constants of adaptation.
+TAU_ADAPT = 50e-3, 500e-3
 # Standard deviations of the initial weights and biases of the neurons, at which they spike.
 WEIGHT, BIAS = 3.0, 1.5
 # Initial weights of the readout relative to PyTorch's, so that actions are equally probable at first.
@@ -108,7 +111,9 @@ def network(observation: int, neurons: int, actions: int) -> SequentialState:
     with torch.no_grad():
         outputs.weight.mul_(READOUT_WEIGHT)
     nn.init.zeros_(outputs.bias)
-    neuron = LIF(dt=DT, tau_mem=TAU_MEM, tau_syn=TAU_SYN, surrogate=SuperSpike(alpha=10.0))
+    tau_adapt = torch.logspace(*(math.log10(tau) for tau in TAU_ADAPT), neurons)
+    surrogate = SuperSpike(alpha=10.0)
+    neuron = ALIF(dt=DT, tau_mem=TAU_MEM, tau_syn=TAU_SYN, tau_adapt=tau_adapt, beta=BETA, surrogate=surrogate)
     return SequentialState(inputs, neuron, outputs, LI(dt=DT, tau_mem=TAU_MEM, tau_syn=TAU_SYN))
 
 

@@ -224,5 +224,5 @@ class ActorCritic(nn.Module):
 def shuffle(fragments: Fragments, generator: torch.Generator) -> Iterator[Fragments]:
     """Minibatches of fragments, in random order."""
     order = torch.randperm(len(fragments.first), generator=generator)
-    for chosen in order.tensor_split(MINIBATCHES):
+    for chosen in order.tensor_split(min(MINIBATCHES, len(order))):
         yield Fragments(*(part[chosen] for part in fragments))
