@@ -1,11 +1,11 @@
 """Balance a pole, or swing up a pendulum of two links, with a spiking actor-critic:
 `python -m geir.tasks.control --environment CartPole-v1`.
 
-One layer of `ALIF`, and leaky integrators whose potentials give the probabilities of the actions and predict the reward.
-An observation is a constant current for some steps. Thresholds adapt with time constants from 50 to 500 ms, by which
-spikes tell of changes. `--method ppo` learns by backpropagation through time in many
-environments at once, `--method e-prop` online in one of them, without backpropagation over time: reward-modulated
-e-prop, where the error of the predicted reward multiplies eligibility traces at every step.
+One layer of `ALIF` neurons, and leaky integrators whose potentials are the logits of the actions and the predicted
+reward. An observation is a constant current for some steps. Thresholds adapt with time constants from 50 to 500 ms, so
+that spikes depend on changes of the observation. `--method ppo` learns by backpropagation through time in several
+environments at once; `--method e-prop` learns online in one of them, without backpropagation over time: at every step,
+the error of the predicted reward multiplies the eligibility traces.
 
 Neurons keep their state over an episode, or with `--reset-state` begin every step of the environment at rest. With
 `--mask-velocities` only positions are observed, so that the network needs memory.

@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from geir.tasks import control as task
+from geir.tasks.environments import Environments
 
-pytest.importorskip("gymnasium", reason="the tasks of control need gymnasium")
+pytest.importorskip("gymnasium", reason="the environments are those of gymnasium")
 
 QUICK = {"updates": 2, "environments": 2, "rollout": 24, "neurons": 8, "steps": 2, "test_episodes": 3}
 every_method = pytest.mark.parametrize("method", task.METHODS)
@@ -84,8 +85,6 @@ def test_every_variant_runs(tmp_path, settings):
 
 @pytest.mark.parametrize("keeps_state", [True, False])
 def test_a_test_plays_one_whole_episode_of_each_seed(keeps_state):
-    from geir.tasks.environments import Environments
-
     torch.manual_seed(2)
     model = task.network(4, 8, 2)
     seeds = torch.tensor([11, 12, 13])
@@ -97,8 +96,6 @@ def test_a_test_plays_one_whole_episode_of_each_seed(keeps_state):
 
 
 def test_the_network_keeps_its_state_over_an_episode_only():
-    from geir.tasks.environments import Environments
-
     # A neuron that counts its steps: after four, its output changes the action.
     given = []
 

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-gymnasium = pytest.importorskip("gymnasium", reason="the tasks of control need gymnasium")
-
 from geir.tasks.environments import draw_seeds, Environments, OBSERVATIONS, TRAINING_SEEDS
+
+gymnasium = pytest.importorskip("gymnasium", reason="the environments are those of gymnasium")
 
 every_environment = pytest.mark.parametrize("name", OBSERVATIONS)
 

@@ -1,15 +1,16 @@
 """Proximal policy optimization with neurons that keep their state: `geir.tasks.ppo`."""
 
+from itertools import pairwise
+
 import pytest
 import torch
 
-import geir
 from geir.tasks import ppo
 from geir.tasks.control import network
-
-pytest.importorskip("gymnasium", reason="the tasks of control need gymnasium")
-
 from geir.tasks.environments import Environments
+
+pytest.importorskip("gymnasium", reason="the environments are those of gymnasium")
+
 
 STEPS = 3
 
@@ -72,7 +73,7 @@ def test_a_rollout_is_what_the_network_does_alone_in_each_episode(keeps_state):
     episodes = 0
     for k in range(3):
         first = [*starts[:, k].nonzero()[:, 0].tolist(), len(starts)]
-        for begin, end in zip(first[:-1], first[1:], strict=True):
+        for begin, end in pairwise(first):
             # A fresh network, at rest.
             response, _ = ppo.respond(agent.network, observations[begin:end, k, None], None, STEPS)
             expected = response.logits[:, 0].log_softmax(-1).gather(-1, actions[begin:end, k, None])[:, 0]

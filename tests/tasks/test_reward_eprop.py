@@ -5,11 +5,11 @@ import torch
 
 from geir.tasks import ppo
 from geir.tasks.control import network
+from geir.tasks.environments import draw_seeds, Environments
 from geir.tasks.reward_eprop import GAMMA, LAMBDA, OnlineActorCritic, REWARD_SCALE, VALUE
 
-pytest.importorskip("gymnasium", reason="the tasks of control need gymnasium")
+pytest.importorskip("gymnasium", reason="the environments are those of gymnasium")
 
-from geir.tasks.environments import draw_seeds, Environments
 
 STEPS = 2
 
@@ -21,12 +21,10 @@ def agent(keeps_state=True, name="CartPole-v1"):
     return OnlineActorCritic(model, environments, STEPS, keeps_state)
 
 
-def expected_change(model, environments, keeps_state, generator):
-    r"""The sum of all updates of one episode with unchanged weights, by backpropagation over the episode.
+def policy_gradient(model, environments, keeps_state, generator):
+    """The gradient of an episode by backpropagation over time, and the number of its steps.
 
-    With :math:`\ell_t` the loss of a step, :math:`\sum_t \delta_t \sum_{s \le t} (\gamma \lambda)^{t - s} \nabla
-    \ell_s`, the gradient of a sum of losses in which each has the weight :math:`\sum_{t \ge s} (\gamma \lambda)^{t - s}
-    \delta_t`: the advantage.
+    Traces of losses times the later errors, summed over an episode, are losses times advantages.
     """
     environments.start(draw_seeds(1, generator))
     observations, actions, rewards = [], [], []
@@ -60,27 +58,29 @@ def expected_change(model, environments, keeps_state, generator):
     return torch.autograd.grad(loss, list(model.parameters())), len(actions)
 
 
+class Recorder(torch.optim.Optimizer):
+    """Adds up the gradients that it is given, and leaves the weights as they are."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters, {})
+        self.sums = [torch.zeros_like(p) for p in self.param_groups[0]["params"]]
+
+    def step(self, closure=None):
+        for total, p in zip(self.sums, self.param_groups[0]["params"], strict=True):
+            total += p.grad
+
+
 @pytest.mark.parametrize("keeps_state", [True, False])
 @pytest.mark.parametrize("time_limit", [6, 500])
 def test_updates_of_an_episode_add_up_to_the_policy_gradient(keeps_state, time_limit):
     learner = agent(keeps_state)
-    learner.double()
-    learner.environments.float()
-    learner = learner.float()
     learner.environments.time_limit = time_limit
     model = learner.learner.model
-    gradients, length = expected_change(model, learner.environments, keeps_state, torch.Generator().manual_seed(3))
-    before = [p.detach().clone() for p in model.parameters()]
-    # So small that the weights stay the same during the episode, up to rounding.
-    rate = 1e-2
-    updates = [torch.zeros_like(p) for p in before]
-
-    class Collect(torch.optim.SGD):
-        def step(self, closure=None):
-            for update, p in zip(updates, model.parameters(), strict=True):
-                update.sub_(p.grad)
-
-    learner.play(Collect(model.parameters(), lr=rate), torch.Generator().manual_seed(3))
+    generator = torch.Generator().manual_seed(3)
+    expected, length = policy_gradient(model, learner.environments, keeps_state, generator)
     assert (length == 6) == (time_limit == 6)
-    for update, gradient in zip(updates, gradients, strict=True):
-        torch.testing.assert_close(-update, gradient, rtol=1e-3, atol=1e-5)
+    recorder = Recorder(model.parameters())
+    learner.play(recorder, generator.manual_seed(3))
+    for total, gradient in zip(recorder.sums, expected, strict=True):
+        assert gradient.abs().max() > 0
+        torch.testing.assert_close(total, gradient, rtol=1e-3, atol=1e-5)
