@@ -111,7 +111,7 @@ def network(observation: int, neurons: int, actions: int) -> SequentialState:
     with torch.no_grad():
         outputs.weight.mul_(READOUT_WEIGHT)
     nn.init.zeros_(outputs.bias)
-    tau_adapt = torch.logspace(*(math.log10(tau) for tau in TAU_ADAPT), neurons)
+    tau_adapt = torch.logspace(math.log10(TAU_ADAPT[0]), math.log10(TAU_ADAPT[1]), neurons)
     surrogate = SuperSpike(alpha=10.0)
     neuron = ALIF(dt=DT, tau_mem=TAU_MEM, tau_syn=TAU_SYN, tau_adapt=tau_adapt, beta=BETA, surrogate=surrogate)
     return SequentialState(inputs, neuron, outputs, LI(dt=DT, tau_mem=TAU_MEM, tau_syn=TAU_SYN))

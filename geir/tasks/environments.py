@@ -126,7 +126,8 @@ class Environments(nn.Module):
         """The steps taken until now, and the mean reward of the episodes that have ended since the last report."""
         number, total = self.finished.tolist()
         self.finished = torch.zeros_like(self.finished)
-        return {"environment_steps": int(self.taken)} | ({"reward": total / number} if number else {})
+        report: dict[str, float] = {"environment_steps": int(self.taken)}
+        return report | {"reward": total / number} if number else report
 
     def save_states(self) -> None:
         """Write the states of the environments to the buffer."""

@@ -58,7 +58,8 @@ class OnlineActorCritic(nn.Module):
 
     def _respond(self, state: Any) -> tuple[Response, Any]:
         """The response to the current observation, shown for some steps."""
-        state = state if self.keeps_state else None
-        for _ in range(self.steps):
-            y, state = self.learner(self.environments.observation, state)
+        observation = self.environments.observation
+        y, state = self.learner(observation, state if self.keeps_state else None)
+        for _ in range(self.steps - 1):
+            y, state = self.learner(observation, state)
         return Response(y[:, :-1], y[:, -1]), state
