@@ -162,7 +162,7 @@ def run(**settings: object) -> Result:
         figure = given.out / "control.png"
         draw_rewards(history, given.environment, figure)
         return {
-            "test_reward": rewards.mean().item(),
+            "test_reward": rewards.double().mean().item(),
             "lowest_test_reward": rewards.min().item(),
             "test_episodes": given.test_episodes,
             "figure": str(figure),

@@ -100,25 +100,29 @@ def test_replaying_a_rollout_gives_the_same_responses(keeps_state):
     assert torch.equal(count, torch.ones_like(count))
 
 
-def test_an_episode_at_its_time_limit_is_continued_by_the_predicted_reward(monkeypatch):
-    agent = actor_critic(number=1)
+@pytest.mark.parametrize("keeps_state", [True, False])
+def test_an_episode_at_its_time_limit_is_continued_by_the_predicted_reward(monkeypatch, keeps_state):
+    agent = actor_critic(number=1, keeps_state=keeps_state)
     agent.environments.time_limit = 5
-    # Constant prediction of 0.5: the readout has a bias only, held until the potential is constant.
-    constant = 0.5
+    shown = []
 
     def respond(network, observations, state, steps):
-        response, state = ppo_respond(network, observations, state, steps)
-        return response._replace(values=torch.full_like(response.values, constant)), state
+        shown.append(observations[0])
+        return ppo_respond(network, observations, state, steps)
 
     ppo_respond = ppo.respond
     monkeypatch.setattr(ppo, "respond", respond)
     rollout = agent.collect(7, generator())
-    assert rollout.starts[:, 0].tolist() == [True, False, False, False, False, True, False]
-    # r + gamma V - V at every step, with the same V after the limit.
-    error = ppo.REWARD_SCALE + ppo.GAMMA * constant - constant
-    assert rollout.advantages[4, 0].item() == pytest.approx(error)
-    decay = ppo.GAMMA * ppo.LAMBDA
-    assert rollout.advantages[0, 0].item() == pytest.approx(error * sum(decay**k for k in range(5)))
+    assert agent.environments.age.item() == 2
+    # Five steps, the observation after them, and three of the next episode.
+    assert len(shown) == 9
+    xs = torch.stack(shown[:6]) if keeps_state else torch.stack(shown[:6], 1)
+    with torch.no_grad():
+        response, _ = ppo_respond(agent.network, xs, None, STEPS)
+    values = response.values.flatten()
+    assert values.std() > 1e-3
+    expected = ppo.REWARD_SCALE + ppo.GAMMA * values[5] - values[4]
+    torch.testing.assert_close(rollout.advantages[4, 0], expected)
 
 
 def test_a_final_state_is_followed_by_no_rewards(monkeypatch):
