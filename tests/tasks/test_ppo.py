@@ -84,6 +84,16 @@ def test_a_rollout_is_what_the_network_does_alone_in_each_episode(keeps_state):
     assert not rollouts[1].starts[0].all() or not keeps_state
 
 
+def test_two_rollouts_are_one_of_twice_the_length():
+    together, parted = actor_critic(), actor_critic()
+    whole = together.collect(30, generator())
+    continued = generator()
+    parts = [parted.collect(15, continued) for _ in range(2)]
+    assert not parts[1].starts[0].all()
+    for name in ("observations", "starts", "actions", "log_probabilities"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name))
+
+
 @pytest.mark.parametrize("keeps_state", [True, False])
 def test_replaying_a_rollout_gives_the_same_responses(keeps_state):
     agent = actor_critic(keeps_state=keeps_state)
