@@ -12,7 +12,7 @@ import torch
 from geir.tasks import control as task
 from geir.tasks.environments import Environments
 
-pytest.importorskip("gymnasium", reason="the environments are those of gymnasium")
+gymnasium = pytest.importorskip("gymnasium", reason="the environments are those of gymnasium")
 
 QUICK = {"updates": 2, "environments": 2, "rollout": 24, "neurons": 8, "steps": 2, "test_episodes": 3}
 every_method = pytest.mark.parametrize("method", task.METHODS)
@@ -48,23 +48,23 @@ def test_an_interrupted_and_resumed_run_equals_one_that_was_not(tmp_path, monkey
     settings = QUICK | {"updates": 5, "method": method}
     whole = task.run(**settings, out=tmp_path / "whole")
     assert whole["epochs"] == 2
-    count = 0
+    updates = []
     seed_of_epoch = task.seed_of_epoch
 
     def interrupt(seed, number):
-        nonlocal count
-        count += 1
-        if count == stop:
+        updates.append(number)
+        if len(updates) == stop:
             os.kill(os.getpid(), signal.SIGINT)
         return seed_of_epoch(seed, number)
 
     monkeypatch.setattr(task, "seed_of_epoch", interrupt)
     stopped = task.run(**settings, out=tmp_path / "parts")
     assert stopped["interrupted"]
-    assert count == stop
+    assert len(updates) == stop
     assert "test_reward" not in stopped
     resumed = task.run(**settings, out=tmp_path / "parts", resume=True)
-    assert count == 5
+    # Each has random numbers of its own.
+    assert updates == [0, 1, 2, 3, 4]
     expected, actual = weights(whole), weights(resumed)
     assert all(torch.equal(expected[name], actual[name]) for name in expected)
     same = ("test_reward", "lowest_test_reward", "environment_steps", "reward")
@@ -93,6 +93,22 @@ def test_a_test_plays_one_whole_episode_of_each_seed(keeps_state):
     assert together.tolist() == alone
     assert len(set(alone)) > 1
     assert all(5 < reward < 500 for reward in alone)
+
+
+def test_only_the_first_episode_of_an_environment_counts():
+    # The second environment is balanced. In the first, the cart is pushed to the left at first, later to both sides.
+    def model(xs, state):
+        count = 0 if state is None else state
+        right = xs[..., 2] + xs[..., 3] > 0
+        right[:, 0] = count > 20 and count % 2
+        score = torch.where(right, 1.0, -1.0)
+        return torch.stack((-score, score, score), -1), count + 1
+
+    rewards = task.play(model, Environments("CartPole-v1", 2), torch.tensor([1, 2]), 1, True)
+    alone = gymnasium.make("CartPole-v1")
+    alone.reset(seed=1)
+    pushes = next(k for k in range(1, 500) if alone.step(0)[2])
+    assert rewards.tolist() == [pushes, 500]
 
 
 def test_the_network_keeps_its_state_over_an_episode_only():
