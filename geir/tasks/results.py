@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from .catalog import all_tasks, Published, Task
 
 # Entries of results that are compared where a task does not say which.
-MEASURES = ("test_accuracy", "test_error")
+MEASURES = ("test_accuracy", "test_error", "test_reward")
 _HEADER = """\
 # Results
 
@@ -96,12 +96,13 @@ def page(experiments: Sequence[Experiment]) -> str:
     for experiment in experiments:
         measure = _measure(experiment)
         values = [run[measure] for run in experiment.runs]
+        shown = [_number(measure, value) for value in (statistics.median(values), min(values), max(values))]
         seconds = statistics.median(run["seconds"] for run in experiment.runs)
         cells = [
             experiment.task.name,
             measure.replace("_", " "),
             experiment.published.value if experiment.published else "–",
-            f"{_number(statistics.median(values))} ({_number(min(values))} to {_number(max(values))})",
+            f"{shown[0]} ({shown[1]} to {shown[2]})",
             str(len(values)),
             _time(seconds),
             "; ".join(sorted({run["machine"] for run in experiment.runs})),
@@ -115,7 +116,7 @@ def page(experiments: Sequence[Experiment]) -> str:
                 lines += ["", f"Published: {experiment.published.value}, {experiment.published.source}."]
             previous = experiment.task
         measure = _measure(experiment)
-        seeds = ", ".join(f"{run['seed']}: {_number(run[measure])}" for run in experiment.runs)
+        seeds = ", ".join(f"{run['seed']}: {_number(measure, run[measure])}" for run in experiment.runs)
         lines += ["", "```bash", experiment.command, "```", "", f"With `--seed`: {seeds}."]
     return "\n".join(lines) + "\n"
 
@@ -126,11 +127,11 @@ def _measure(experiment: Experiment) -> str:
     for measure in MEASURES:
         if all(measure in run for run in experiment.runs):
             return measure
-    raise ValueError(f"Results of `{experiment.command}` have neither {' nor '.join(MEASURES)}.")
+    raise ValueError(f"Results of `{experiment.command}` have none of {', '.join(MEASURES)}.")
 
 
-def _number(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _number(measure: str, value: float) -> str:
+    return f"{value:.1f}" if measure == "test_reward" else f"{100 * value:.1f} %"
 
 
 def _time(seconds: float) -> str:

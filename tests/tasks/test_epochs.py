@@ -100,6 +100,33 @@ def test_each_epoch_and_seed_draws_other_batches(tmp_path):
     assert drawn[0] != drawn[1]
 
 
+def test_an_epoch_may_have_several_results_which_finish_is_given(tmp_path, capsys):
+    histories = []
+
+    def finish(history):
+        histories.append(list(history))
+        return {"best": max(epoch["reward"] for epoch in history)}
+
+    rewards = iter([3.0, 250.5, 7.0])
+    result = train_epochs(
+        "play",
+        3,
+        Settings(tmp_path),
+        {},
+        model := nn.Linear(1, 1),
+        torch.optim.SGD(model.parameters(), lr=0.1),
+        learning_rate=lambda _: 0.1,
+        batches=lambda _: [1.0, 2.0],
+        update=lambda loss: loss,
+        evaluate=lambda: {"reward": next(rewards), "played": 4},
+        finish=finish,
+    )
+    assert histories == [[{"loss": 1.5, "reward": reward, "played": 4} for reward in (3.0, 250.5, 7.0)]]
+    assert (result["reward"], result["played"], result["best"]) == (7.0, 4, 250.5)
+    assert "test_accuracy" not in result
+    assert "epoch 2/3  loss 1.5000  reward 250.5  played 4" in capsys.readouterr().err
+
+
 def test_resuming_needs_a_checkpoint(tmp_path):
     with pytest.raises(FileNotFoundError, match="start without --resume"):
         fit_line(Settings(tmp_path, resume=True))

@@ -79,6 +79,12 @@ def test_runs_with_other_settings_have_a_row_of_their_own(tmp_path):
     assert [len(experiment.runs) for experiment in experiments] == [1, 1]
 
 
+def test_rewards_are_not_shown_as_shares(tmp_path):
+    rewards = LINE | {"task": "control", "test_reward": -84.25}
+    del rewards["test_accuracy"]
+    assert "| control | test reward | – | -84.2 (-84.2 to -84.2) |" in page(group([rewards]))
+
+
 @pytest.mark.parametrize(
     ("results", "message"),
     [
