@@ -18,7 +18,7 @@ V_TH = 0.3
 # Learning rate of gradient descent within an episode, and its steps in training and in testing.
 INNER_RATE, INNER_STEPS, TEST_INNER_STEPS = 0.4, 1, 3
 # Of the plastic layer before training: rate of the trace, plastic weights, and current of a label.
-ETA, ALPHA, LABEL_CURRENT = 0.01, 1.0, 3.0
+ETA, ALPHA, LABEL_CURRENT = 0.01, 3.0, 3.0
 
 
 def _block(inputs: int, channels: int, running_stats: bool) -> list[nn.Module]:
