@@ -21,10 +21,26 @@ INNER_RATE, INNER_STEPS, TEST_INNER_STEPS = 0.4, 1, 3
 ETA, ALPHA, LABEL_CURRENT = 0.01, 3.0, 3.0
 
 
+class BatchNorm(nn.BatchNorm2d):
+    """Batch normalization without running statistics, with the right second derivative.
+
+    Under `torch.vmap`, that of `torch.nn.BatchNorm2d` is wrong: issue 534 of pytorch/functorch, seen in PyTorch 2.13.
+    """
+
+    def __init__(self, channels: int) -> None:
+        super().__init__(channels, track_running_stats=False)
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Normalize images, shape (batch, channels, height, width)."""
+        variance, mean = torch.var_mean(input, (0, 2, 3), correction=0, keepdim=True)
+        scale, shift = self.weight[:, None, None], self.bias[:, None, None]
+        return (input - mean) * torch.rsqrt(variance + self.eps) * scale + shift
+
+
 def _block(inputs: int, channels: int, running_stats: bool) -> list[nn.Module]:
     return [
         Lift(nn.Conv2d(inputs, channels, 3, stride=2, padding=1, bias=False)),
-        Lift(nn.BatchNorm2d(channels, track_running_stats=running_stats)),
+        Lift(nn.BatchNorm2d(channels) if running_stats else BatchNorm(channels)),
     ]
 
 
