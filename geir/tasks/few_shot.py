@@ -24,7 +24,7 @@ ETA, ALPHA, LABEL_CURRENT = 0.01, 3.0, 3.0
 class BatchNorm(nn.BatchNorm2d):
     """Batch normalization without running statistics, with the right second derivative.
 
-    Under `torch.vmap`, that of `torch.nn.BatchNorm2d` is wrong: issue 534 of pytorch/functorch, seen in PyTorch 2.13.
+    Under `torch.vmap`, that of `torch.nn.BatchNorm2d` is wrong (issue 534 of pytorch/functorch, seen in PyTorch 2.13).
     """
 
     def __init__(self, channels: int) -> None:

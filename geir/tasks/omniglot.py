@@ -140,6 +140,15 @@ def run(data: Path | str, **settings: object) -> Result:
         update=update,
         evaluate=lambda: accuracy(model, test),
     )
+    result |= {
+        "method": given.method,
+        "neuron": given.neuron,
+        "train_characters": len(drawings.train),
+        "test_characters": len(drawings.test),
+        "test_episodes": given.test_episodes,
+    }
+    if result["interrupted"]:
+        return result
     figure = given.out / "omniglot.png"
     shown = Episodes._make(part[:1] for part in test)
     with torch.no_grad():
@@ -147,14 +156,7 @@ def run(data: Path | str, **settings: object) -> Result:
     # One drawing of each character.
     drawn = slice(None, None, QUERIES)
     draw_episode(shown.support[0, :, 0], shown.labels[0], shown.queries[0, drawn, 0], probabilities[drawn], figure)
-    return result | {
-        "method": given.method,
-        "neuron": given.neuron,
-        "train_characters": len(drawings.train),
-        "test_characters": len(drawings.test),
-        "test_episodes": given.test_episodes,
-        "figure": str(figure),
-    }
+    return result | {"figure": str(figure)}
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from PIL import Image
 from sklearn.model_selection import train_test_split
 from torch import Tensor
 from torch.nn.functional import adaptive_avg_pool2d
@@ -87,17 +88,22 @@ def draw_episodes(drawings: Tensor, count: int, queries: int, generator: torch.G
 
 
 def _read_folder(path: Path) -> Tensor:
-    from matplotlib.image import imread
-
     folders = sorted({file.parent for file in path.glob("*/*/*.png")})
     if not folders:
         raise FileNotFoundError(
             f"There are no drawings {path}/<alphabet>/<character>/*.png; give --data the folder images_background of "
             "Omniglot, or an .npz file of it."
         )
-    # Ink is black in the original.
-    characters = [np.stack([imread(file) == 0 for file in sorted(folder.glob("*.png"))]) for folder in folders]
+    characters = [np.stack([_read_ink(file) for file in sorted(folder.glob("*.png"))]) for folder in folders]
     return _by_character(path, np.concatenate(characters), [len(images) for images in characters])
+
+
+def _read_ink(file: Path) -> np.ndarray:
+    try:
+        with Image.open(file) as image:
+            return np.asarray(image.convert("L")) < 128
+    except OSError as error:
+        raise ValueError(f"{file} is not a readable image: {error}") from error
 
 
 def _read_arrays(path: Path) -> Tensor:

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 import torch
-from matplotlib.image import imsave
+from PIL import Image
 
 from geir.tasks.omniglot_data import draw_episodes, load, with_rotations
 
@@ -57,7 +57,8 @@ def test_folders_and_arrays_hold_the_same(tmp_path, packed):
         folder = tmp_path / "images_background" / f"alphabet{k // 10}" / f"character{k % 10:02}"
         folder.mkdir(parents=True)
         for n, drawing in enumerate(drawings):
-            imsave(folder / f"{k:04}_{n:02}.png", np.repeat(255 * (1 - drawing)[..., None], 3, -1))
+            # Ink is black.
+            Image.fromarray(drawing == 0).save(folder / f"{k:04}_{n:02}.png")
     # Arrays need not be sorted.
     order = np.random.default_rng(0).permutation(60)
     unpacked = images.reshape(-1, 105, 105)[order]
@@ -119,6 +120,10 @@ def test_missing_and_broken_data_raise(tmp_path):
     with pytest.raises(FileNotFoundError, match="There is no file .*; give --data an .npz file of Omniglot"):
         load(tmp_path / "omniglot.npz")
     with pytest.raises(FileNotFoundError, match="There are no drawings .*; give --data the folder images_background"):
+        load(tmp_path)
+    (tmp_path / "alphabet" / "character").mkdir(parents=True)
+    (tmp_path / "alphabet" / "character" / "1.png").write_bytes(b"not an image")
+    with pytest.raises(ValueError, match=r"1\.png is not a readable image"):
         load(tmp_path)
     np.savez(tmp_path / "omniglot.npz", images=np.zeros(3))
     with pytest.raises(ValueError, match="must have the arrays images, characters; it has only images"):
