@@ -31,7 +31,8 @@ def adapt(
     (`second_derivatives`).
 
     The second derivative of a spike is the derivative of its surrogate derivative, so smooth surrogates such as
-    `geir.surrogates.Gaussian` suit best.
+    `geir.surrogates.Gaussian` suit best. Under `torch.vmap`, PyTorch's batch, layer and instance normalization with a
+    learned scale have wrong second derivatives (issue 534 of pytorch/functorch, seen in PyTorch 2.13).
 
     References: C. Finn, P. Abbeel & S. Levine, *Model-agnostic meta-learning for fast adaptation of deep networks*,
     2017; K. Stewart & E. Neftci, *Meta-learning spiking neural networks with surrogate gradient descent*, 2022.

@@ -1,6 +1,6 @@
 """Figures of trained networks."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
@@ -102,3 +102,53 @@ def draw_fields(fields: Tensor, path: Path) -> None:
         figure = Figure(figsize=(8, 8))
         plot.weights(fields, figure.subplots(), cmap="gray_r", vmin=0).set_title(f"Weights of {len(fields)} neurons")
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=160))
+
+
+def draw_errors(errors: Mapping[str, Tensor], path: Path) -> None:
+    """Draw errors within an episode as PNG.
+
+    Args:
+        errors: Of each network, the error of each example, shape (examples,), relative to that of predicting zero.
+        path: The file to write.
+    """
+    with plot.style():
+        figure = Figure(figsize=(4.8, 3))
+        axes = figure.subplots()
+        for (name, values), marker in zip(errors.items(), "osv^", strict=False):
+            axes.plot(range(1, len(values) + 1), values, f"{marker}-", markersize=3, label=name)
+        axes.axhline(1, color=plot.GRAY, linestyle="--", label="always zero")
+        axes.set(xlabel="example", ylabel="relative squared error", ylim=(0, None))
+        axes.legend()
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=180))
+
+
+def draw_episode(support: Tensor, labels: Tensor, queries: Tensor, probabilities: Tensor, path: Path) -> None:
+    """Draw an episode of few-shot learning as PNG: labeled images, and the probabilities of labels of the others.
+
+    Args:
+        support: Labeled images, shape (classes, height, width).
+        labels: Their labels, shape (classes,), each once.
+        queries: Other images, shape (images, height, width).
+        probabilities: Of their labels, shape (images, classes).
+        path: The file to write.
+    """
+    with plot.style():
+        figure = Figure(figsize=(5, 0.6 + 0.6 * len(queries)))
+        left, right = figure.subfigures(1, 2, width_ratios=(1, 2.5))
+        classes = left.subplots(len(support), 1)
+        for axes, image in zip(classes, support[labels.argsort()], strict=True):
+            axes.imshow(image.numpy(), cmap="gray_r")
+        pictures, bars = right.subplots(len(queries), 2, width_ratios=(1, 3)).T
+        for axes, image, bar, row in zip(pictures, queries, bars, probabilities, strict=True):
+            axes.imshow(image.numpy(), cmap="gray_r")
+            bar.bar(range(len(row)), row.numpy(), color=plot.BLUE)
+            bar.set(ylim=(0, 1), xticks=[], yticks=[])
+        for label, axes in enumerate(classes):
+            axes.set_ylabel(str(label), rotation=0, va="center", labelpad=8)
+        for axes in (*classes, *pictures):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(True)
+        classes[0].set_title("label")
+        bars[0].set_title("probability of each label")
+        bars[-1].set_xticks(range(probabilities.shape[1]))
+        write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=120))

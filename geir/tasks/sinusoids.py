@@ -1,0 +1,222 @@
+r"""Learn sinusoids from examples without changing a weight: `python -m geir.tasks.sinusoids`.
+
+In an episode a recurrent network sees 20 examples of a sinusoid :math:`y = A \sin(x + \varphi)` of random amplitude
+and phase: with each :math:`x`, the :math:`y` of the previous example. It predicts :math:`y` at the new :math:`x`. Its
+weights are the same in all episodes, so that it can learn a sinusoid in nothing but its state. Backpropagation through
+time trains the weights on many episodes. In half of the neurons, spikes raise the threshold for a time. Two other
+networks are trained in the same way on the same episodes: one in which no threshold adapts, and one that has no
+recurrent connections either, and so no memory beyond that of single neurons.
+
+Reference: G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking neurons*, 2018. The
+size of the networks, their input and their training are ours.
+"""
+
+import math
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import NamedTuple
+
+import torch
+from torch import nn, Tensor
+
+from ..neurons import ALIFRecurrent
+from ..surrogates import Triangle
+from .command_line import build_parser, check_positive_settings, main, Result
+from .epochs import seed_of_epoch, train_epochs
+from .figure import draw_errors
+
+EXAMPLES = 20
+# Sinusoids, and the range of x.
+A_MIN, A_MAX, X_MAX = 0.1, 10.0, 5.0
+# Neurons of the input for each of x and y, and the width of their tuning curves, relative to the range's half.
+TUNED, WIDTH = 20, 0.1
+# In seconds: steps and time constants.
+DT = 2e-3
+TAU_MEM, TAU_SYN, TAU_ADAPT, BETA = 20e-3, 5e-3, 0.5, 0.1
+# Steps of an example; the prediction is read in the second half.
+STEPS = 10
+# Standard deviations of weights, before they are divided by the root of the number of inputs.
+INPUT_GAIN, RECURRENT_GAIN = 6.0, 1.0
+# Weight updates between two tests.
+EPOCH = 100
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Settings of a run. Each field is a flag of the command line."""
+
+    iterations: int = field(default=2000, metadata={"help": "number of weight updates"})
+    batch_size: int = field(default=32, metadata={"help": "episodes per update"})
+    neurons: int = field(default=100, metadata={"help": "number of neurons, half of them with adaptive threshold"})
+    learning_rate: float = field(default=2e-2, metadata={"help": "learning rate of Adam in the first iteration"})
+    decay: float = field(default=0.1, metadata={"help": "learning rate of the last iteration, relative to the first"})
+    test_episodes: int = field(default=1000, metadata={"help": "number of test episodes"})
+    seed: int = field(default=0, metadata={"help": "seed of weights and episodes; runs are reproducible"})
+    out: Path = field(
+        default=Path("runs/sinusoids"), metadata={"help": "folder for checkpoint and figure, created if missing"}
+    )
+    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
+
+    def __post_init__(self) -> None:
+        check_positive_settings(
+            self, ("iterations", "batch_size", "neurons", "learning_rate", "decay", "test_episodes")
+        )
+
+
+# Settings that must agree with the checkpoint when a run is resumed.
+FIXED_SETTINGS = ("iterations", "batch_size", "neurons", "learning_rate", "decay", "seed")
+
+
+class Episodes(NamedTuple):
+    """Episodes, each with examples of one sinusoid."""
+
+    x: Tensor  # (examples, episodes), within -X_MAX and X_MAX
+    y: Tensor  # (examples, episodes), within -A_MAX and A_MAX
+
+
+def draw_episodes(count: int, generator: torch.Generator) -> Episodes:
+    """Draw episodes."""
+    amplitude = A_MIN + (A_MAX - A_MIN) * torch.rand(count, generator=generator)
+    phase = 2 * math.pi * torch.rand(count, generator=generator)
+    x = X_MAX * (2 * torch.rand(EXAMPLES, count, generator=generator) - 1)
+    return Episodes(x, amplitude * torch.sin(x + phase))
+
+
+def encode(episodes: Episodes) -> Tensor:
+    """Constant currents during each example: of neurons tuned to its x, and of others tuned to the previous y.
+
+    Returns:
+        Shape (time, episodes, 2 * TUNED). In the first example the currents of y are zero.
+    """
+    centers = torch.linspace(-1, 1, TUNED)
+    values = torch.stack([episodes.x / X_MAX, episodes.y.roll(1, 0) / A_MAX], -1)
+    currents = torch.exp(-(((values.unsqueeze(-1) - centers) / WIDTH) ** 2) / 2)
+    currents[0, :, 1] = 0
+    return currents.flatten(-2).repeat_interleave(STEPS, 0)
+
+
+class Predictor(nn.Module):
+    """A layer of neurons and a linear readout of their rates.
+
+    Args:
+        neurons: Number of neurons.
+        adaptive: Whether the thresholds of the second half of them adapt.
+        recurrent: Whether there are recurrent connections.
+        generator: Source of the weights.
+    """
+
+    def __init__(self, neurons: int, adaptive: bool, recurrent: bool, generator: torch.Generator) -> None:
+        super().__init__()
+        beta = torch.zeros(neurons)
+        if adaptive:
+            beta[neurons // 2 :] = BETA
+        inputs = INPUT_GAIN * torch.randn(neurons, 2 * TUNED, generator=generator) / (2 * TUNED) ** 0.5
+        feedback = RECURRENT_GAIN * torch.randn(neurons, neurons, generator=generator) / neurons**0.5
+        readout = torch.randn(1, neurons, generator=generator) / neurons**0.5
+        self.layer = ALIFRecurrent(
+            2 * TUNED,
+            neurons,
+            dt=DT,
+            tau_mem=TAU_MEM,
+            tau_syn=TAU_SYN,
+            tau_adapt=TAU_ADAPT,
+            beta=beta,
+            input_weights=nn.Parameter(inputs),
+            recurrent_weights=nn.Parameter(feedback.fill_diagonal_(0) * recurrent, requires_grad=recurrent),
+            surrogate=Triangle(gamma=0.3, width=1.0),
+        )
+        self.readout = nn.Linear(neurons, 1)
+        self.readout.weight.data.copy_(readout)
+        nn.init.zeros_(self.readout.bias)
+
+    def forward(self, xs: Tensor) -> Tensor:
+        """Predictions of y, shape (examples, episodes), from currents of `encode`."""
+        zs, _ = self.layer(xs)
+        rates = zs.unflatten(0, (EXAMPLES, STEPS))[:, STEPS // 2 :].mean(1)
+        return A_MAX * self.readout(rates).squeeze(-1)
+
+
+def relative_errors(model: Predictor, episodes: Episodes) -> Tensor:
+    """Mean squared error of each example, shape (examples,), relative to that of always predicting zero."""
+    with torch.no_grad():
+        parts = zip(episodes.x.split(250, 1), episodes.y.split(250, 1), strict=True)
+        predictions = torch.cat([model(encode(Episodes(x, y))) for x, y in parts], 1)
+    return ((predictions - episodes.y) ** 2).mean(1) / (episodes.y**2).mean()
+
+
+def learned_error(model: Predictor, episodes: Episodes) -> float:
+    """The relative error of the second half of an episode."""
+    return relative_errors(model, episodes)[EXAMPLES // 2 :].mean().item()
+
+
+def run(**settings: object) -> Result:
+    """Train and evaluate.
+
+    Args:
+        **settings: Settings by name, as on the command line, with underscores.
+
+    Returns:
+        The result, including `test_error`, the mean squared error in the second half of an episode relative to that of
+        always predicting zero, `test_error_lif` without adaptation, and `test_error_feedforward` without recurrence
+        either.
+    """
+    given = replace(Settings(), **settings)
+    # The test episodes are the same for all seeds.
+    test = draw_episodes(given.test_episodes, torch.Generator().manual_seed(1_000_003))
+    adaptive, lif, feedforward = (
+        Predictor(given.neurons, *kind, torch.Generator().manual_seed(given.seed))
+        for kind in ((True, True), (False, True), (False, False))
+    )
+    model = nn.ModuleDict({"adaptive": adaptive, "lif": lif, "feedforward": feedforward})
+    # Adam scales the gradient of every weight by itself, so the networks do not affect one another.
+    optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
+
+    def draw_batches(epoch: int) -> Iterator[Episodes]:
+        generator = torch.Generator().manual_seed(seed_of_epoch(given.seed, epoch))
+        for _ in range(min(EPOCH, given.iterations - epoch * EPOCH)):
+            yield draw_episodes(given.batch_size, generator)
+
+    def update(episodes: Episodes) -> float:
+        xs = encode(episodes)
+        losses = [nn.functional.mse_loss(network(xs), episodes.y) / A_MAX**2 for network in model.values()]
+        optimizer.zero_grad()
+        torch.stack(losses).sum().backward()
+        optimizer.step()
+        return losses[0].item()
+
+    result = train_epochs(
+        "sinusoids",
+        math.ceil(given.iterations / EPOCH),
+        given,
+        {name: getattr(given, name) for name in FIXED_SETTINGS},
+        model,
+        optimizer,
+        learning_rate=lambda epoch: given.learning_rate * given.decay ** (epoch * EPOCH / given.iterations),
+        batches=draw_batches,
+        update=update,
+        # The share of the variance that is predicted.
+        evaluate=lambda: 1 - learned_error(adaptive, test),
+    )
+    result |= {
+        "test_error": learned_error(adaptive, test),
+        "test_error_lif": learned_error(lif, test),
+        "test_error_feedforward": learned_error(feedforward, test),
+        "test_episodes": given.test_episodes,
+    }
+    del result["test_accuracy"]
+    if result["interrupted"]:
+        return result
+    figure = given.out / "sinusoids.png"
+    names = {"adaptive thresholds": adaptive, "LIF": lif, "LIF, not recurrent": feedforward}
+    draw_errors({name: relative_errors(network, test) for name, network in names.items()}, figure)
+    return result | {"figure": str(figure)}
+
+
+if __name__ == "__main__":
+    description = (
+        "Train a recurrent network to learn sinusoids from examples within its state, beside one without adaptation. "
+        "Prints the result as a JSON object on the last line."
+    )
+    sys.exit(main(build_parser("sinusoids", description, Settings()), run))

@@ -1,0 +1,188 @@
+"""Learning sinusoids in the state of a network: `geir.tasks.sinusoids`."""
+
+import json
+import runpy
+import sys
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from geir.tasks import sinusoids as task
+
+QUICK = {"iterations": 3, "batch_size": 4, "neurons": 20, "test_episodes": 20}
+NETWORKS = ("adaptive", "lif", "feedforward")
+
+
+def seeded(seed=0):
+    return torch.Generator().manual_seed(seed)
+
+
+def predictor(adaptive=True, recurrent=True):
+    return task.Predictor(20, adaptive, recurrent, seeded())
+
+
+def train_alone(model, updates, batch):
+    """Train one network as the task does in its first 100 updates with seed 0."""
+    optimizer = torch.optim.Adam(model.parameters(), lr=2e-2)
+    generator = seeded(0)
+    for _ in range(updates):
+        episodes = task.draw_episodes(batch, generator)
+        loss = ((model(task.encode(episodes)) / 10 - episodes.y / 10) ** 2).mean()
+        optimizer.zero_grad()
+        loss.backward()
+        optimizer.step()
+
+
+def test_every_episode_has_examples_of_one_sinusoid():
+    x, y = (part.double().numpy() for part in task.draw_episodes(300, seeded()))
+    assert x.shape == y.shape == (20, 300)
+    assert -5 <= x.min() < -4.9
+    assert 4.9 < x.max() <= 5
+    amplitudes, phases = [], []
+    for k in range(300):
+        # A sin(x + phi) = A cos(phi) sin(x) + A sin(phi) cos(x)
+        waves = np.stack([np.sin(x[:, k]), np.cos(x[:, k])], 1)
+        (a, b), *_ = np.linalg.lstsq(waves, y[:, k], rcond=None)
+        np.testing.assert_allclose(waves @ (a, b), y[:, k], atol=1e-4)
+        amplitudes.append(np.hypot(a, b))
+        phases.append(np.arctan2(b, a) % (2 * np.pi))
+    assert 0.1 <= min(amplitudes) < 0.3
+    assert 9.7 < max(amplitudes) <= 10.001
+    assert np.mean(amplitudes) == pytest.approx(5.05, abs=0.5)
+    assert np.mean(phases) == pytest.approx(np.pi, abs=0.35)
+
+
+def test_currents_are_tuned_to_x_and_to_the_previous_y():
+    centers = np.linspace(-1, 1, 20)
+    x = torch.full((20, 1), 5.0 * centers[3])
+    y = torch.full((20, 1), 10.0 * centers[12])
+    y[7] = 10.0 * centers[16]
+    xs = task.encode(task.Episodes(x, y)).unflatten(0, (20, 10))
+    assert xs.shape == (20, 10, 1, 40)
+    assert torch.equal(xs, xs[:, :1].expand_as(xs))
+    of_x, of_y = xs[:, 0, 0, :20], xs[:, 0, 0, 20:]
+    tuned = np.exp(-((centers - centers[3]) ** 2) / (2 * 0.1**2))
+    np.testing.assert_allclose(of_x, np.tile(tuned, (20, 1)), atol=1e-5)
+    assert not of_y[0].any()
+    assert of_y[1:].argmax(-1).tolist() == [12] * 7 + [16] + [12] * 11
+    torch.testing.assert_close(of_y[1:].amax(-1), torch.ones(19), rtol=0, atol=1e-5)
+
+
+@pytest.mark.parametrize(("adaptive", "recurrent"), [(True, True), (False, True), (False, False)])
+def test_a_prediction_depends_on_earlier_answers_only(adaptive, recurrent):
+    model = predictor(adaptive, recurrent)
+    x, y = task.draw_episodes(8, seeded())
+    changed = y.clone()
+    changed[5] = -y[5]
+    before, after = (model(task.encode(task.Episodes(x, values))) for values in (y, changed))
+    assert before.shape == (20, 8)
+    assert torch.equal(before[:6], after[:6])
+    assert not torch.equal(before[6], after[6])
+
+
+def test_the_networks_start_with_the_same_weights_apart_from_what_they_lack():
+    networks = [predictor(*kind) for kind in ((True, True), (False, True), (False, False))]
+    for model in networks[1:]:
+        assert torch.equal(model.layer.input_weights, networks[0].layer.input_weights)
+        assert torch.equal(model.readout.weight, networks[0].readout.weight)
+    recurrent = [model.layer.recurrent_weights for model in networks]
+    assert torch.equal(recurrent[0], recurrent[1])
+    assert recurrent[0].any()
+    assert not recurrent[0].diagonal().any()
+    assert not recurrent[2].any()
+    betas = [model.layer.beta for model in networks]
+    assert betas[0].tolist() == pytest.approx([0.0] * 10 + [0.1] * 10)
+    assert not betas[1].any()
+    assert not betas[2].any()
+
+
+def test_the_error_is_relative_to_that_of_predicting_zero():
+    episodes = task.draw_episodes(300, seeded())
+
+    class AlwaysOne(nn.Module):
+        def forward(self, xs):
+            return torch.ones(20, xs.shape[1])
+
+    y = episodes.y.double()
+    expected = ((1 - y) ** 2).mean(1) / (y**2).mean()
+    errors = task.relative_errors(AlwaysOne(), episodes)
+    torch.testing.assert_close(errors.double(), expected, rtol=1e-5, atol=1e-5)
+    assert task.learned_error(AlwaysOne(), episodes) == pytest.approx(expected[10:].mean().item(), rel=1e-5)
+
+
+def test_all_weights_learn_but_absent_connections_stay_absent(tmp_path):
+    result = task.run(**QUICK, out=tmp_path)
+    trained = torch.load(result["weights"], weights_only=True)
+    for name, kind in zip(NETWORKS, ((True, True), (False, True), (False, False)), strict=True):
+        for key, before in task.Predictor(20, *kind, seeded()).state_dict().items():
+            after = trained[f"{name}.{key}"]
+            learned = key.startswith("readout.") or key == "layer.input_weights"
+            learned |= key == "layer.recurrent_weights" and kind[1]
+            assert torch.equal(before, after) != learned, key
+    assert not trained["adaptive.layer.recurrent_weights"].diagonal().any()
+    assert (tmp_path / "sinusoids.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_network_is_trained_beside_others_as_it_is_alone(tmp_path):
+    result = task.run(**QUICK, out=tmp_path)
+    trained = torch.load(result["weights"], weights_only=True)
+    alone = predictor(adaptive=False)
+    train_alone(alone, 3, 4)
+    for key in ("layer.input_weights", "layer.recurrent_weights", "readout.weight"):
+        torch.testing.assert_close(trained[f"lif.{key}"], alone.state_dict()[key], rtol=1e-3, atol=1e-5)
+
+
+def test_a_recurrent_network_learns_within_an_episode():
+    model = task.Predictor(100, False, True, seeded())
+    train_alone(model, 100, 32)
+    errors = task.relative_errors(model, task.draw_episodes(200, seeded(5)))
+    # Nothing is known in the first example.
+    assert errors[0] > 0.9
+    assert errors[1:].mean() < 0.8
+
+
+def test_runs_are_determined_by_their_seed(tmp_path):
+    results = [task.run(**QUICK, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2))]
+    errors = [[result[key] for key in ("test_error", "test_error_lif", "test_error_feedforward")] for result in results]
+    assert errors[0] == errors[1]
+    assert errors[0] != errors[2]
+
+
+def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
+    monkeypatch.setattr(task, "EPOCH", 2)
+    whole = task.run(**QUICK, out=tmp_path / "whole")
+    assert whole["epochs"] == 2
+    learned_error = task.learned_error
+
+    def fail(model, episodes):
+        if (tmp_path / "parts" / "checkpoint.json").exists():
+            raise InterruptedError
+        return learned_error(model, episodes)
+
+    monkeypatch.setattr(task, "learned_error", fail)
+    with pytest.raises(InterruptedError):
+        task.run(**QUICK, out=tmp_path / "parts")
+    monkeypatch.setattr(task, "learned_error", learned_error)
+    resumed = task.run(**QUICK, out=tmp_path / "parts", resume=True)
+    models = [torch.load(result["weights"], weights_only=True) for result in (whole, resumed)]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
+    assert resumed["test_error"] == whole["test_error"]
+
+
+def test_the_last_line_of_the_command_is_the_result(monkeypatch, capsys, tmp_path):
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]
+    monkeypatch.setattr(sys, "argv", ["sinusoids", *flags, f"--out={tmp_path}"])
+    monkeypatch.delitem(sys.modules, "geir.tasks.sinusoids")
+    with pytest.raises(SystemExit) as stopped:
+        runpy.run_module("geir.tasks.sinusoids", run_name="__main__")
+    assert stopped.value.code == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert result["task"] == "sinusoids"
+    assert "test_accuracy" not in result
+
+
+def test_bad_settings_are_refused():
+    with pytest.raises(ValueError, match="--neurons must be positive, got 0"):
+        task.run(neurons=0)
