@@ -125,8 +125,10 @@ def _records(path: Path, xs: np.ndarray, labels: np.ndarray, counts: np.ndarray)
             f"{path}: expected inputs of shape (records, steps, {CHANNELS}) and labels and mask of shape (records, "
             f"steps), got {xs.shape}, {labels.shape} and {counts.shape}."
         )
-    if labels.min() < 0 or labels.max() >= CLASSES:
+    if labels.size and (labels.min() < 0 or labels.max() >= CLASSES):
         raise ValueError(f"{path}: expected labels from 0 to {CLASSES - 1}, got {labels.min()} to {labels.max()}.")
+    if not counts.any():
+        raise ValueError(f"{path}: expected steps with a label, but the mask is set for none of {counts.size:,} steps.")
     targets = np.where(counts.astype(bool), labels.astype(np.int64), UNKNOWN)
     return TensorDataset(torch.from_numpy(xs.astype(np.float32)), torch.from_numpy(targets))
 

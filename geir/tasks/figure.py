@@ -1,5 +1,6 @@
 """Figures of trained networks."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +14,8 @@ from ..containers import SequentialState
 from ..core.neuron import Dynamics
 from .checkpoint import EpochResult
 from .files import write_atomically
+
+RASTERS_IN_A_ROW = 3
 
 
 def draw_run(model: SequentialState, xs: Tensor, label: Tensor, history: Sequence[EpochResult], path: Path) -> None:
@@ -35,8 +38,9 @@ def draw_run(model: SequentialState, xs: Tensor, label: Tensor, history: Sequenc
     readout_dt = next(module.dt for module in reversed(model) if isinstance(module, Dynamics))
 
     with plot.style():
-        figure = Figure(figsize=(8, 5))
-        top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.3), hspace=0.05)[:, 0]
+        rows = math.ceil(len(spikes) / RASTERS_IN_A_ROW)
+        figure = Figure(figsize=(8, 2.2 + 2.8 * rows))
+        top, bottom = figure.subfigures(2, 1, squeeze=False, height_ratios=(1, 1.3 * rows), hspace=0.05)[:, 0]
         curves, image, readout = top.subplots(1, 3)
         _draw_learning(curves, history)
         if label.ndim:
@@ -45,8 +49,10 @@ def draw_run(model: SequentialState, xs: Tensor, label: Tensor, history: Sequenc
         else:
             _draw_input(image, xs, f"Input of class {label}", readout_dt)
             _draw_readout(readout, outputs[-1], int(label), readout_dt)
-        rasters = bottom.subplots(1, len(spikes), squeeze=False)[0]
-        for number, (axes, (zs, dt)) in enumerate(zip(rasters, spikes, strict=True), 1):
+        rasters = bottom.subplots(rows, min(len(spikes), RASTERS_IN_A_ROW), squeeze=False).ravel()
+        for axes in rasters[len(spikes) :]:
+            axes.remove()
+        for number, (axes, (zs, dt)) in enumerate(zip(rasters, spikes, strict=False), 1):
             plot.raster(zs, axes, dt=dt, sample=0)
             rate = zs[:, 0].float().mean() / dt
             axes.set_title(f"Spikes of layer {number}: {zs[0, 0].numel()} neurons, {rate:.0f} Hz")

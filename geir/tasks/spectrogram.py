@@ -1,5 +1,7 @@
 """Spectrograms on the mel scale, as the ear resolves frequencies."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -21,8 +23,8 @@ def mel_filters(bands: int, window: int, rate: float, lowest: float = 100.0) -> 
     Returns:
         Shape (bands, window // 2 + 1).
     """
-    ends = 2595 * torch.log10(1 + torch.tensor([lowest, rate / 2], dtype=torch.float64) / 700)
-    mels = torch.linspace(*ends.tolist(), bands + 2, dtype=torch.float64)
+    low_mel, high_mel = (2595 * math.log10(1 + frequency / 700) for frequency in (lowest, rate / 2))
+    mels = torch.linspace(low_mel, high_mel, bands + 2, dtype=torch.float64)
     edges = 700 * (10 ** (mels / 2595) - 1)
     low, center, high = (edges[k : bands + k, None] for k in range(3))
     frequencies = torch.fft.rfftfreq(window, 1 / rate, dtype=torch.float64)

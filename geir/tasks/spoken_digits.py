@@ -1,8 +1,9 @@
 """Recognize spoken digits with a recurrent network: `python -m geir.tasks.spoken_digits --data FILE`.
 
-The input are recordings of speakers who say the digits from zero to nine. The power in bands of the mel scale, on a
-logarithmic scale, is the input current of a layer of LIF neurons, with one step for each frame of 10 ms; a recurrent
-layer and a leaky readout follow. Training recordings are randomly shifted and stretched, in time and in frequency.
+The input is recordings of speakers who say the digits from zero to nine. The logarithm of the power in bands of the mel
+scale, relative to its mean over the recording, is the input current of a layer of LIF neurons, with one step for each
+frame of 10 ms. A recurrent layer and a leaky readout follow. Training recordings are randomly shifted and stretched, in
+time and in frequency.
 
 The first five recordings of each speaker and digit are for testing, as usual for these data. With `--unseen-speaker`,
 all recordings of one speaker are, and the network is trained on those of the others. `--validate` tests on a part of
@@ -67,7 +68,7 @@ def network(hidden: int) -> SequentialState:
     )
 
 
-class Augmented(Dataset[tuple[Tensor, Tensor]]):
+class Augmented(Dataset[tuple[Tensor, ...]]):
     """Spectrograms with their labels, moved and stretched at random, anew on every access.
 
     Args:
@@ -105,7 +106,7 @@ class Augmented(Dataset[tuple[Tensor, Tensor]]):
 
 def load(
     path: Path, steps: int, augment: bool = True, unseen_speaker: str = "", validate: bool = False
-) -> Data[Dataset[tuple[Tensor, Tensor]]]:
+) -> Data[Dataset[tuple[Tensor, ...]]]:
     """Load the recordings as spectrograms, and split them into training and test recordings.
 
     Args:
@@ -130,13 +131,14 @@ def load(
     filters = mel_filters(BANDS, WINDOW, RATE)
     xs = torch.zeros(len(labels), steps, BANDS)
     for x, begin, end in zip(xs, offsets[:-1], offsets[1:], strict=True):
-        # Microphones and speakers differ in loudness, so the loudest sample of each recording is 1.
+        # Recordings differ in loudness and in their average spectrum, so the loudest sample of each is 1, and the mean
+        # of each band over the recording is 0, like the steps after its end.
         samples = torch.from_numpy(audio[begin:end].astype(np.float32))
-        frames = log_mel(samples / samples.abs().max().clamp(min=1), filters, HOP, floor=1e-2)[:steps]
-        x[: len(frames)] = frames
+        frames = log_mel(samples / samples.abs().max().clamp(min=1), filters, HOP, floor=1e-2)
+        x[: len(frames)] = (frames - frames.mean(0))[:steps]
     targets = torch.from_numpy(labels.astype(np.int64))
     train_arrays, test_arrays = ((xs[part], targets[part]) for part in (train_part, test_part))
-    return Data[Dataset[tuple[Tensor, Tensor]]](
+    return Data[Dataset[tuple[Tensor, ...]]](
         Augmented(*train_arrays) if augment else TensorDataset(*train_arrays),
         TensorDataset(*test_arrays),
         encode=time_first,
@@ -164,7 +166,7 @@ def _check(
     if offsets[0] < 0 or offsets[-1] > len(audio) or (np.diff(offsets.astype(np.int64)) <= 0).any():
         raise ValueError(f"{path}: expected increasing offsets from 0 to {len(audio)}, the number of samples.")
     for what, values, count in (("labels", labels, DIGITS), ("speakers", speakers, len(speaker_names))):
-        if values.min() < 0 or values.max() >= count:
+        if len(values) and (values.min() < 0 or values.max() >= count):
             raise ValueError(f"{path}: expected {what} from 0 to {count - 1}, got {values.min()} to {values.max()}.")
 
 

@@ -87,6 +87,11 @@ def test_test_records_are_used_neither_for_training_nor_for_validation(tmp_path,
         ),
         ({"test_mask": np.ones((8, 59), bool)}, r"got \(8, 60, 4\), \(8, 60\) and \(8, 59\)"),
         ({"train_y": np.full((32, 60), 6, np.uint8)}, "expected labels from 0 to 5, got 6 to 6"),
+        ({"test_mask": np.zeros((8, 60), bool)}, "the mask is set for none of 480 steps"),
+        (
+            {f"test_{part}": np.zeros((0, 60, *shape), bool) for part, shape in (("x", (4,)), ("y", ()), ("mask", ()))},
+            "the mask is set for none of 0 steps",
+        ),
     ],
 )
 def test_other_arrays_raise(tmp_path, records, change, message):

@@ -84,16 +84,18 @@ def test_an_unseen_speaker_is_used_neither_for_training_nor_for_validation(tmp_p
     assert used(path, unseen_speaker="eve", validate=True) == [by_speaker["bob"], by_speaker["ann"]]
 
 
-def test_loudness_does_not_matter_and_short_recordings_are_padded_with_silence(tmp_path, recordings):
+def test_loudness_does_not_matter_and_each_band_has_the_mean_zero(tmp_path, recordings):
     louder = recordings | {"audio": recordings["audio"] * 2}
     xs, doubled = (
         spoken_digits.load(write(tmp_path, arrays), 60, augment=False).train.tensors[0]
         for arrays in (recordings, louder)
     )
     torch.testing.assert_close(xs, doubled)
-    # Recordings of at most 3,200 samples have 41 frames, the last of which is centered at the end.
     assert xs.shape == (90, 60, BANDS)
-    assert xs[:, :20].amax((1, 2)).min() > 1
+    torch.testing.assert_close(xs.sum(1), torch.zeros(90, BANDS), atol=1e-3, rtol=0)
+    # The band of the tone differs between the beginning and the fainter end of its frames, and from silence.
+    assert xs.abs().amax((1, 2)).min() > 1
+    # Recordings of at most 3,200 samples have 41 frames, the last of which is centered at the end.
     assert not xs[:, 3200 // HOP + 1 :].any()
 
 
@@ -135,6 +137,7 @@ def test_augmentation_delays_stretches_and_shifts():
         ({"speakers": np.full(135, 3)}, "expected speakers from 0 to 2, got 3 to 3"),
         ({"offsets": np.zeros(136, int)}, "expected increasing offsets from 0 to"),
         ({"index": np.full(135, 7)}, "has no test recordings"),
+        ({"index": np.full(135, 0)}, "has no training recordings"),
     ],
 )
 def test_other_arrays_raise(tmp_path, recordings, change, message):
