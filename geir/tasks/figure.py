@@ -55,7 +55,7 @@ def draw_run(model: SequentialState, xs: Tensor, label: Tensor, history: Sequenc
         for number, (axes, (zs, dt)) in enumerate(zip(rasters, spikes, strict=False), 1):
             plot.raster(zs, axes, dt=dt, sample=0)
             rate = zs[:, 0].float().mean() / dt
-            axes.set_title(f"Spikes of layer {number}: {zs[0, 0].numel()} neurons, {rate:.0f} Hz")
+            axes.set_title(f"Layer {number}: {zs[0, 0].numel()} neurons, {rate:.0f} Hz")
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=180))
 
 
