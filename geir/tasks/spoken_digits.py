@@ -2,8 +2,8 @@
 
 The input is recordings of speakers who say the digits from zero to nine. The logarithm of the power in bands of the mel
 scale, relative to its mean over the recording, is the input current of a layer of LIF neurons, with one step for each
-frame of 10 ms. A recurrent layer and a leaky readout follow. Training recordings are randomly shifted and stretched, in
-time and in frequency.
+frame of 10 ms. A recurrent layer and a leaky readout follow; membrane time constants are learned like the weights.
+Training recordings are randomly shifted and stretched, in time and in frequency.
 
 The first five recordings of each speaker and digit are for testing, as usual for these data. With `--unseen-speaker`,
 all recordings of one speaker are, and the network is trained on those of the others. `--validate` tests on a part of
@@ -23,6 +23,7 @@ from torch.nn import functional
 from torch.utils.data import Dataset, TensorDataset
 
 from ..containers import Lift, SequentialState
+from ..core import learnable
 from ..neurons import LI, LIF, LIFRecurrent
 from ..surrogates import SuperSpike
 from .command_line import add_data_argument, build_parser, main, Result
@@ -45,24 +46,25 @@ class SpokenDigitsSettings(Settings):
     """Settings of a training run on spoken digits."""
 
     steps: int = field(default=100, metadata={"help": "number of 10 ms steps; the rest of a recording is dropped"})
-    hidden: int = field(default=128, metadata={"help": "number of neurons in each of the two layers"})
+    hidden: int = field(default=256, metadata={"help": "number of neurons in each of the two layers"})
     augment: int = field(default=1, metadata={"help": "1 to augment the training recordings, 0 to use them unchanged"})
     unseen_speaker: str = field(default="", metadata={"help": "name of a speaker to test on and not to train on"})
     validate: bool = field(default=False, metadata={"help": "test on a part of the training recordings instead"})
 
 
 DEFAULTS = SpokenDigitsSettings(
-    epochs=40, batch_size=32, learning_rate=5e-3, decay=0.94, out=Path("runs/spoken_digits")
+    epochs=40, batch_size=32, learning_rate=5e-3, decay=0.93, max_gradient_norm=1.0, out=Path("runs/spoken_digits")
 )
 
 
 def network(hidden: int) -> SequentialState:
-    """A layer of LIF neurons, a recurrent one, and a leaky readout."""
-    neuron = {"dt": DT, "tau_mem": 50e-3, "tau_syn": 10e-3, "surrogate": SuperSpike(alpha=10)}
+    """A layer of LIF neurons, a recurrent one, and a leaky readout. Time constants of membranes are learned."""
+    tau_mem = learnable(torch.full((hidden,), 50e-3))
+    surrogate = SuperSpike(alpha=10)
     return SequentialState(
         Lift(nn.Linear(BANDS, hidden)),
-        LIF(**neuron),
-        LIFRecurrent(hidden, hidden, **neuron),
+        LIF(dt=DT, tau_mem=tau_mem, tau_syn=10e-3, surrogate=surrogate),
+        LIFRecurrent(hidden, hidden, dt=DT, tau_mem=tau_mem, tau_syn=10e-3, surrogate=surrogate),
         Lift(nn.Linear(hidden, DIGITS)),
         LI(dt=DT, tau_mem=100e-3, tau_syn=10e-3),
     )
