@@ -4,8 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import torch
 from torch import Tensor
 from torch.utils.data import Dataset
+
+from ..decode import max_potential, max_potential_loss
 
 
 def repeat_over_time(x: Tensor, steps: int) -> Tensor:
@@ -16,6 +19,12 @@ def repeat_over_time(x: Tensor, steps: int) -> Tensor:
 def time_first(xs: Tensor, steps: int) -> Tensor:
     """The first steps of a batch of sequences, shape (batch, time, ...), as input over time, (steps, batch, ...)."""
     return xs.transpose(0, 1)[:steps]
+
+
+def recognized(vs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """For each sample, whether the class with the largest potential over time is the right one, of 1 answer."""
+    right = max_potential(vs).argmax(-1) == labels
+    return right, torch.ones_like(right)
 
 
 SampleSet = TypeVar("SampleSet", bound=Dataset[Any])  # each task has its own type of samples
@@ -31,6 +40,10 @@ class Data(Generic[SampleSet]):
         collate: Makes a batch from a list of samples. Default: that of `DataLoader`.
         encode: Makes input currents, shape (time, batch, ...), from a batch and the number of steps.
             Default: every sample is a constant current.
+        loss: Loss of potentials, shape (time, batch, classes), and labels: a mean over samples, so that it is also the
+            mean of those of several processes. Default: cross entropy of the largest potentials over time.
+        count_answers: From potentials and labels, the numbers of right answers and of all answers of each sample,
+            each of shape (batch,). The accuracy is their ratio over all samples. Default: one answer for each sample.
         sample_noun: Plural noun for the samples; it names entries of the result.
     """
 
@@ -38,4 +51,6 @@ class Data(Generic[SampleSet]):
     test: SampleSet
     collate: Callable[[list[tuple[Tensor, int]]], tuple[Tensor, Tensor]] | None = None
     encode: Callable[[Tensor, int], Tensor] = repeat_over_time
+    loss: Callable[[Tensor, Tensor], Tensor] = max_potential_loss
+    count_answers: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] = recognized
     sample_noun: str = "images"

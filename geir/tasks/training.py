@@ -14,7 +14,6 @@ from torch.utils.data import DataLoader, Dataset, default_collate, DistributedSa
 from tqdm import tqdm
 
 from ..containers import SequentialState
-from ..decode import max_potential, max_potential_loss
 from .checkpoint import EpochResult, load_checkpoint, Progress, save_checkpoint, whole_state
 from .command_line import check_positive_settings, Result, stop_on_interrupt
 from .data import Data
@@ -34,6 +33,9 @@ class Settings:
     batch_size: int = field(default=64, metadata={"help": "samples per training step, over all processes"})
     learning_rate: float = field(default=2e-3, metadata={"help": "learning rate of Adam in the first epoch"})
     decay: float = field(default=0.8, metadata={"help": "factor applied to the learning rate after every epoch"})
+    max_gradient_norm: float = field(
+        default=0.0, metadata={"help": "norm to which larger gradients of a step are scaled down; 0 for no limit"}
+    )
     steps: int = field(default=32, metadata={"help": "time steps of 1 ms for which an image is shown"})
     seed: int = field(default=0, metadata={"help": "seed of the weights and the sample order; runs are reproducible"})
     device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto uses a GPU if there is one"})
@@ -45,10 +47,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         check_positive_settings(self, ("epochs", "batch_size", "steps", "learning_rate", "decay"))
+        if not self.max_gradient_norm >= 0:
+            raise ValueError(f"--max-gradient-norm must not be negative, got {self.max_gradient_norm}.")
 
 
-# Settings that must agree with the checkpoint when a run is resumed.
-FIXED_SETTINGS = ("batch_size", "learning_rate", "decay", "steps", "seed", "precision")
+# Settings that may change when a run is resumed. All others, of every task, must agree with the checkpoint.
+FREE_SETTINGS = ("epochs", "device", "strategy", "logger", "out", "resume")
 
 
 def _sized(dataset: Dataset[Any]) -> Sized:
@@ -90,7 +94,7 @@ def train(task: str, network: Callable[[], SequentialState], data: Data[Any], se
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
     run = _Run(fabric, wrapped, cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer)), data, settings)
     settings.out.mkdir(parents=True, exist_ok=True)
-    fixed = {name: getattr(settings, name) for name in FIXED_SETTINGS}
+    fixed = {name: value for name, value in vars(settings).items() if name not in FREE_SETTINGS}
     checkpoint = settings.out / "checkpoint.json"
     progress = load_checkpoint(checkpoint, task, fixed, model, optimizer) if settings.resume else Progress()
     seconds_before = progress.seconds
@@ -131,7 +135,7 @@ def train(task: str, network: Callable[[], SequentialState], data: Data[Any], se
         trained = network()
         trained.load_state_dict(state)
         x, label = (data.collate or default_collate)([data.test[0]])
-        draw_run(trained, data.encode(x, settings.steps), int(label), progress.history, figure)
+        draw_run(trained, data.encode(x, settings.steps), label[0], progress.history, figure)
     return result | {"weights": str(weights), "figure": str(figure)}
 
 
@@ -145,16 +149,13 @@ class _Classifier(nn.Module):
         self.steps = steps
 
     def forward(self, x: Tensor, labels: Tensor, share: "_Share") -> Tensor:
-        """The loss of a share of a batch; in evaluation mode, how many of its samples are recognized.
-
-        The predicted class is the one with the largest membrane potential over time.
-        """
+        """The loss of a share of a batch; in evaluation mode, its numbers of right answers and of all answers."""
         vs, _ = self.model(self.data.encode(x, self.steps))
         if not self.training:
-            return (max_potential(vs).argmax(-1) == labels)[: share.own].sum()
+            return torch.stack([counts[: share.own].sum() for counts in self.data.count_answers(vs, labels)])
         # Without a sample, another one is needed to take part in the backward pass.
         counted = max(share.own, 1)
-        loss = max_potential_loss(vs[:, :counted], labels[:counted])
+        loss = self.data.loss(vs[:, :counted], labels[:counted])
         return loss if share.weight == 1 else share.weight * loss
 
 
@@ -207,6 +208,8 @@ class _Run:
                 loss = self.model(fabric.to_device(x), fabric.to_device(labels), share)
                 self.optimizer.zero_grad()
                 fabric.backward(loss)
+                if settings.max_gradient_norm:
+                    fabric.clip_gradients(self.model, self.optimizer, max_norm=settings.max_gradient_norm)
                 self.optimizer.step()
                 mean_loss, stop = self._mean(loss.item(), float(asked_to_stop()))
                 fabric.log("loss", mean_loss, progress.epoch * len(loader) + progress.batch)
@@ -236,13 +239,13 @@ class _Run:
         self.model.eval()
         test, fabric = self.data.test, self.fabric
         size = 4 * self.settings.batch_size
-        recognized = 0
+        counts = torch.zeros(2, dtype=torch.int64)
         with torch.inference_mode():
             for number, (x, labels) in enumerate(self._loader(test, self._sampler(test, shuffle=False), size)):
                 share = self._share(test, number, size)
-                recognized += int(self.model(fabric.to_device(x), fabric.to_device(labels), share))
-        (mean,) = self._mean(recognized)
-        return mean * fabric.world_size / len(_sized(test))
+                counts += self.model(fabric.to_device(x), fabric.to_device(labels), share).cpu()
+        right, answers = self._mean(*counts.tolist())
+        return right / answers
 
     def _sampler(self, samples: Dataset[Any], shuffle: bool, seed: int = 0) -> DistributedSampler[Any]:
         return DistributedSampler(samples, self.fabric.world_size, self.fabric.global_rank, shuffle=shuffle, seed=seed)

@@ -3,6 +3,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from geir.tasks import digits, training
@@ -86,3 +87,41 @@ def test_finished_run_can_be_trained_for_more_epochs(tmp_path, run):
 def test_settings_out_of_range_raise(name):
     with pytest.raises(ValueError, match=f"--{name.replace('_', '-')} must be positive, got 0"):
         digits.run(**{name: 0})
+
+
+def test_gradients_are_scaled_down_to_the_largest_norm(tmp_path, run):
+    # Adam divides by the size of the gradient plus 1e-8, so that far smaller gradients hardly change a weight.
+    run(tmp_path, epochs=1, max_gradient_norm=1e-12)
+    torch.manual_seed(0)
+    initial = digits.network().state_dict()
+    torch.testing.assert_close(weights(tmp_path), dict(initial), rtol=0, atol=2e-5)
+
+
+def test_a_negative_gradient_norm_raises():
+    with pytest.raises(ValueError, match="--max-gradient-norm must not be negative, got -1.0"):
+        digits.run(max_gradient_norm=-1.0)
+
+
+def test_loss_and_accuracy_are_those_of_the_data(tmp_path, small_data):
+    """Of the last potentials; of the two answers to each sample, the second is always right."""
+
+    def last_loss(vs, labels):
+        return functional.cross_entropy(vs[-1], labels)
+
+    def two_answers(vs, labels):
+        return (vs[-1].argmax(-1) == labels) + 1, torch.full_like(labels, 2)
+
+    data = replace(small_data, loss=last_loss, count_answers=two_answers)
+    settings = replace(digits.DEFAULTS, epochs=1, steps=8, batch_size=320, device="cpu", out=tmp_path)
+    result = training.train("digits", digits.network, data, settings)
+    torch.manual_seed(0)
+    initial, trained = digits.network(), digits.network()
+    trained.load_state_dict(weights(tmp_path))
+    with torch.inference_mode():
+        first = initial(data.encode(data.train.tensors[0], 8))[0][-1]
+        last = trained(data.encode(data.test.tensors[0], 8))[0][-1]
+    history = json.loads((tmp_path / "checkpoint.json").read_text())["progress"]["history"]
+    expected = functional.cross_entropy(first, data.train.tensors[1]).item()
+    assert history[0]["loss"] == pytest.approx(expected, rel=1e-5)
+    recognized = (last.argmax(-1) == data.test.tensors[1]).double().mean().item()
+    assert result["test_accuracy"] == pytest.approx((recognized + 1) / 2)
