@@ -167,6 +167,20 @@ class SparseLinear(_PartlyConnected, SynapticConnection):
             layer.bias = nn.Parameter(bias.detach().clone())
         return layer
 
+    @classmethod
+    def from_synapses(cls, weights: Tensor, starts: Tensor, targets: Tensor, out_features: int) -> "SparseLinear":
+        """A layer without bias that keeps these tensors, without a copy.
+
+        Args:
+            weights: Weights, ordered by input, shape (connections,).
+            starts: The first connection of each input, and the number of connections, shape (in_features + 1,).
+            targets: The output of each connection, 32-bit integers, shape (connections,).
+            out_features: Number of outputs.
+        """
+        layer = cls(len(starts) - 1, out_features, bias=False, connection_probability=0)
+        layer.weight, layer.starts, layer.targets = nn.Parameter(weights), starts, targets
+        return layer
+
     def dense(self) -> Tensor:
         """The matrix of weights, shape (out_features, in_features), differentiable."""
         return sparse.dense(self.weight, self.starts, self.targets, self.out_features)
