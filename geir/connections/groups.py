@@ -127,7 +127,8 @@ class Groups:
         100
         """
         for projection in projections:
-            _ = self[projection.source], self[projection.target]
+            for name in (projection.source, projection.target):
+                _ = self[name]  # raises if there is no such group
         return _join(projections, self._slices, self._slices, dt, interpolation, generator)
 
     def project(

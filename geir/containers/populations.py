@@ -44,7 +44,7 @@ class Populations(nn.Module):
 
     Raises:
         TypeError: If neurons are no layer over time, or a connection is no module.
-        ValueError: If a connection names a population that does not exist, or steps `dt` differ.
+        ValueError: If a connection names a population that does not exist, steps `dt` differ, or states are recorded.
 
     >>> from geir import AdEx, LIF
     >>> network = Populations(
@@ -63,6 +63,11 @@ class Populations(nn.Module):
                     f"Populations expected for {name!r} a layer of neurons over time, such as LIF(), got "
                     f"{type(layer).__name__}."
                 )
+            if layer.record_states:
+                raise ValueError(
+                    f"Populations: {name!r} records its states, but populations advance step by step; set "
+                    "record_states to False."
+                )
             if isinstance(layer, RecurrentMixin):
                 raise TypeError(
                     f"Populations: {name!r} is a {type(layer).__name__}, which is recurrent by itself; use its neuron, "
@@ -77,9 +82,8 @@ class Populations(nn.Module):
                     )
             if not isinstance(connection, nn.Module):
                 raise TypeError(f"Populations: the connection {ends} must be a module, got {connection!r}.")
-        steps = {name: layer.dt for name, layer in neurons.items()} | {
-            str(ends): connection.dt for ends, connection in connections.items() if hasattr(connection, "dt")
-        }
+        modules = {**neurons, **{str(ends): connection for ends, connection in connections.items()}}
+        steps = {name: module.dt for name, module in modules.items() if hasattr(module, "dt")}
         if len(set(steps.values())) > 1:
             given = ", ".join(f"{name}: {dt:g}" for name, dt in steps.items())
             raise ValueError(f"Populations must have the same step dt everywhere, got {given}.")
@@ -166,7 +170,8 @@ class Populations(nn.Module):
                 f"the neurons, got {given}."
             )
         for name, x in inputs.items():
-            check_input_type(f"Populations: {name!r}", x, self.neurons[name].input_types)
+            layer: Any = self.neurons[name]
+            check_input_type(f"Populations: {name!r}", x, layer.input_types)
         for (source, target), connection in zip(self.ends, self.connections, strict=True):
             size = getattr(connection, "in_features", shapes[source][-1])
             if size != shapes[source][-1]:
@@ -183,5 +188,6 @@ class Populations(nn.Module):
             connection.initial_state(zeros[source]) if isinstance(connection, DelayedConnection) else ()
             for (source, _), connection in zip(self.ends, self.connections, strict=True)
         )
-        neurons = (layer.initial_state(zeros[name]) for name, layer in self.neurons.items())
+        layers: Any = self.neurons
+        neurons = (layers[name].initial_state(z) for name, z in zeros.items())
         return PopulationsState(tuple(neurons), tuple(zeros.values()), tuple(connections))

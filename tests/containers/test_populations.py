@@ -168,6 +168,11 @@ BAD_INPUT = {
         TypeError,
         r"'a' is a LIFRecurrent, which is recurrent by itself; .* connection \('a', 'a'\)",
     ),
+    "recorded states": (
+        lambda: geir.Populations(lifs(record_states=True), {}),
+        ValueError,
+        "'a' records its states, but populations advance step by step",
+    ),
     "missing group": (
         lambda: geir.Populations(lifs(), {("a", "x"): nn.Linear(5, 3)}),
         ValueError,
