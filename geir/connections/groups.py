@@ -93,7 +93,7 @@ class Groups:
             expected, given = ", ".join(self._slices), ", ".join(values)
             raise ValueError(f"Groups.values takes one value for each of the groups {expected}, got {given}.")
         return torch.cat(
-            [_expand(values[name], s.stop - s.start, f"values: {name}") for name, s in self._slices.items()]
+            [_expand(values[name], s.stop - s.start, f"Groups.values: {name}") for name, s in self._slices.items()]
         )
 
     def connect(
@@ -224,13 +224,13 @@ def _join(
     free = starts[:-1].clone()
     drawn.reverse()
     for projection in projections:
-        each = drawn.pop()
-        name, count = f"{projection.source} to {projection.target}", len(each.targets)
+        each = drawn.pop()  # and frees the one before
+        name, count = f"of the projection from {projection.source} to {projection.target}", len(each.targets)
         places = (free - each.counts.cumsum(0) + each.counts).repeat_interleave(each.counts)
         places += torch.arange(count)
         postsynaptic[places] = each.targets
-        weights[places] = _expand(projection.weight, count, f"connect: weight from {name}")
-        delays[places] = _expand(projection.delay, count, f"connect: delay from {name}")
+        weights[places] = _expand(projection.weight, count, f"Groups: the weight {name}")
+        delays[places] = _expand(projection.delay, count, f"Groups: the delay {name}")
         free += each.counts
     layer = SparseLinear.from_synapses(weights, starts, postsynaptic, _size(targets))
     if not bool(delays.any()):
@@ -243,5 +243,5 @@ def _expand(values: Values, count: int, name: str) -> Tensor:
     """One value for each of `count` neurons or synapses."""
     given = torch.as_tensor(values(count) if callable(values) else values, dtype=torch.get_default_dtype())
     if given.dim() and given.shape != (count,):
-        raise ValueError(f"Groups.{name} must be a number or have shape ({count},), got {tuple(given.shape)}.")
+        raise ValueError(f"{name} must be a number or have shape ({count},), got {tuple(given.shape)}.")
     return given.expand(count)

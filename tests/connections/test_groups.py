@@ -111,7 +111,7 @@ BAD_INPUT = {
     "weights": (
         lambda: GROUPS.connect(Projection("e", "i", torch.ones(3), number=5)),
         ValueError,
-        r"connect: weight from e to i must be a number or have shape \(5,\), got \(3,\)",
+        r"the weight of the projection from e to i must be a number or have shape \(5,\), got \(3,\)",
     ),
     "probability": (lambda: GROUPS.connect(Projection("e", "i", 1.0, 1.2)), ValueError, r"in \[0, 1\], got 1.2"),
     "delay": (lambda: GROUPS.connect(Projection("e", "i", 1.0, 1.0, delay=-1e-3)), ValueError, "delay must be >= 0"),
