@@ -1,16 +1,19 @@
 """The cortical microcircuit of Potjans & Diesmann (2014): a square millimeter of cortex, in eight populations.
 
-    python -m benchmarks.microcircuit --scale 0.1 --seconds 5
+    python -m benchmarks.microcircuit --scale 0.1 --indegree 1 --seconds 5
 
-Scaled down, it has this fraction of the neurons and of the synapses of each; weights and a constant current make up for
-the missing synapses, as in the reference implementation. At a tenth (3 s, seed 0) rates are 10 to 30 % below those of
-the full network, and that of L23E, the lowest, is half of it.
+Scaled down, it has a fraction of the neurons, `--scale`, and a fraction of the synapses of each, `--indegree`. Larger
+weights and a constant current make up for missing synapses, as in the reference implementation. They keep mean and
+variance of a neuron's input, not its higher moments: the fewer the synapses, the more it deviates from a normal
+distribution, towards inhibition, and rates fall: `--independent` shows it in single neurons. docs/populations.md has
+figures.
 
 Reference: T. Potjans & M. Diesmann, *The cell-type specific cortical microcircuit: relating structure and activity in a
 full-scale spiking network model*, 2014. Parameters and rates are those of its implementation for NEST.
 """
 
 import argparse
+import resource
 import time
 
 import torch
@@ -20,6 +23,7 @@ import geir
 from geir.connections import Groups, NearestStep, Projection
 
 from .report import format_table
+from .timing import show_progress
 
 DT = 1e-4
 NAMES = ("L23E", "L23I", "L4E", "L4I", "L5E", "L5I", "L6E", "L6I")
@@ -69,8 +73,15 @@ def synapse_counts() -> Tensor:
     return torch.log1p(-PROBABILITIES) / torch.log1p(-1 / pairs)
 
 
-def make_network(scale: float, generator: torch.Generator) -> tuple[geir.Recurrent, Groups]:
-    """The recurrent network."""
+def resting_potentials(indegree: float) -> Tensor:
+    """The resting potential of each population in mV, shifted by a constant current in place of missing synapses."""
+    inputs = mean_weights() * synapse_counts() / SIZES[:, None]
+    missing = (inputs * RATES).sum(1) + WEIGHT * EXTERNAL * EXTERNAL_RATE
+    return -65.0 + TAU_SYN * (1 - indegree**0.5) * missing
+
+
+def make_network(scale: float, indegree: float, generator: torch.Generator) -> tuple[geir.Recurrent, Groups]:
+    """The recurrent network with a fraction of the neurons, and of the synapses of each."""
     groups = Groups(**{name: max(1, round(float(size) * scale)) for name, size in zip(NAMES, SIZES, strict=True)})
     counts, means = synapse_counts(), mean_weights()
 
@@ -78,14 +89,14 @@ def make_network(scale: float, generator: torch.Generator) -> tuple[geir.Recurre
         return mean + spread * torch.randn(count, generator=generator)
 
     def project(source: int, target: int) -> Projection:
-        mean = means[target, source].item() / scale**0.5
+        mean = means[target, source].item() / indegree**0.5
         inhibitory = source % 2
         sign, delay = (-1 if inhibitory else 1), DELAYS[inhibitory]
         return Projection(
             NAMES[source],
             NAMES[target],
             lambda count: sign * draw(count, abs(mean), WEIGHT_SPREAD * abs(mean)).clamp(min=0),
-            number=round(counts[target, source].item() * scale**2),
+            number=round(counts[target, source].item() * scale * indegree),
             delay=lambda count: draw(count, delay, delay / 2).clamp(min=DT),
         )
 
@@ -95,54 +106,78 @@ def make_network(scale: float, generator: torch.Generator) -> tuple[geir.Recurre
         interpolation=NearestStep(),
         generator=generator,
     )
-    # A constant current in place of the missing synapses, which shifts the resting potential.
-    missing = (means * counts / SIZES[:, None] * RATES).sum(1) + WEIGHT * EXTERNAL * EXTERNAL_RATE
-    shift = TAU_SYN * (1 - scale**0.5) * missing
-    neuron = geir.LIF(
-        dt=DT,
-        tau_mem=TAU_MEM,
-        tau_syn=TAU_SYN,
-        v_rest=groups.values(**{name: -65.0 + shift[k].item() for k, name in enumerate(NAMES)}),
-        v_th=-50.0,
-        v_reset=-65.0,
-    )
+    rest = resting_potentials(indegree)
+    neuron = make_neuron(groups.values(**{name: rest[k].item() for k, name in enumerate(NAMES)}))
     size = groups.size
-    refractory = geir.Refractory(neuron, period=REFRACTORY)
-    return geir.Recurrent(refractory, size, size, input_weights=nn.Identity(), recurrent_weights=synapses), groups
+    return geir.Recurrent(neuron, size, size, input_weights=nn.Identity(), recurrent_weights=synapses), groups
+
+
+def make_neuron(rest: Tensor) -> geir.Refractory:
+    """Neurons with these resting potentials."""
+    neuron = geir.LIF(dt=DT, tau_mem=TAU_MEM, tau_syn=TAU_SYN, v_rest=rest, v_th=-50.0, v_reset=-65.0)
+    return geir.Refractory(neuron, period=REFRACTORY)
 
 
 @torch.no_grad()
-def simulate(scale: float, seconds: float, seed: int, warm_up: float = 0.5) -> str:
+def independent_rates(indegree: float, seconds: float, seed: int, copies: int = 500, warm_up: float = 0.2) -> Tensor:
+    """The rates of neurons that get independent Poisson spikes at the published rates, without a network."""
+    generator = torch.Generator().manual_seed(seed)
+    means, expected = mean_weights(), synapse_counts() / SIZES[:, None] * RATES * (indegree * DT)
+    # The expected number of spikes of each weight in a step, for each population.
+    of_weight = {weight: (expected * (means == weight)).sum(1) for weight in means.unique().tolist()}
+    of_weight[WEIGHT] = of_weight[WEIGHT] + EXTERNAL * (EXTERNAL_RATE * indegree * DT)
+    neuron = make_neuron(resting_potentials(indegree).float()[:, None])
+    state, spikes, steps = None, torch.zeros(8), 500
+    begin, end = -round(warm_up / DT), round(seconds / DT)
+    for first in range(begin, end, steps):
+        xs = torch.zeros(min(steps, end - first), 8, copies)
+        for weight, number in of_weight.items():
+            arriving = torch.poisson(number.float()[:, None].expand_as(xs), generator=generator)
+            xs += arriving.mul_(weight / indegree**0.5)
+        zs, state = neuron(xs, state)
+        if first >= 0:
+            spikes += zs.sum((0, 2))
+    return spikes / copies / seconds
+
+
+@torch.no_grad()
+def simulate(scale: float, indegree: float, seconds: float, seed: int, warm_up: float = 0.5) -> str:
     """The rates of the populations beside the published ones, and the time that a simulated second takes."""
     generator = torch.Generator().manual_seed(seed)
-    started = time.perf_counter()
-    network, groups = make_network(scale, generator)
-    made = time.perf_counter() - started
+    started = time.process_time()
+    network, groups = make_network(scale, indegree, generator)
+    made = time.process_time() - started
+    connection = network.recurrent_weights
+    assert isinstance(connection, geir.connections.DelayedSparseLinear)
+    print(f"{groups.size:,} neurons, {len(connection.connection.weight):,} synapses", flush=True)
 
     def values(of_population: Tensor) -> Tensor:
         return groups.values(**{name: value.item() for name, value in zip(NAMES, of_population, strict=True)})
 
-    expected = values(EXTERNAL * scale * EXTERNAL_RATE * DT)
-    steps = max(20, 4_000_000 // groups.size)
+    expected = values(EXTERNAL * indegree * EXTERNAL_RATE * DT)
+    # Every call rounds all delays to steps, and its input and output need memory.
+    steps = max(1000, 4_000_000 // groups.size)
     state = geir.initial_state(network, torch.zeros(1, 1, groups.size))
     noise = torch.randn(groups.size, generator=generator)
     state = geir.replace_parts(state, v=values(START) + values(START_SPREAD) * noise)
     spikes, elapsed = torch.zeros(groups.size), 0.0
-    for first in range(-round(warm_up / DT), round(seconds / DT), steps):
-        xs = WEIGHT / scale**0.5 * torch.poisson(expected.expand(steps, 1, -1), generator=generator)
+    begin, end = -round(warm_up / DT), round(seconds / DT)
+    for first in range(begin, end, steps):
+        count = min(steps, end - first)
+        xs = torch.poisson(expected.expand(count, 1, -1), generator=generator).mul_(WEIGHT / indegree**0.5)
         started = time.process_time()
         zs, state = network(xs, state)
         elapsed += time.process_time() - started
         spikes += zs[max(0, -first) :].sum((0, 1))
-    total = -(-round((seconds + warm_up) / DT) // steps) * steps * DT
+        show_progress(".", end="")
+    show_progress("")
     rows = [
-        (name, spikes[groups[name]].mean().item() / (total - warm_up), RATES[k].item()) for k, name in enumerate(NAMES)
+        (name, f"{spikes[groups[name]].mean().item() / seconds:.2f}", f"{RATES[k].item():.2f}")
+        for k, name in enumerate(NAMES)
     ]
-    connection = network.recurrent_weights
-    assert isinstance(connection, geir.connections.DelayedSparseLinear)
     return (
-        f"{groups.size:,} neurons, {len(connection.connection.weight):,} synapses, made in {made:.1f} s; a simulated "
-        f"second takes {elapsed / total:.2f} s of processor time\n\n"
+        f"Made in {made:.0f} s; a simulated second takes {elapsed / (seconds + warm_up):.2f} s of processor time; "
+        f"at most {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.1f} GiB of memory\n\n"
         + format_table(("population", "rate in Hz", "full network"), rows)
     )
 
@@ -150,12 +185,22 @@ def simulate(scale: float, seconds: float, seed: int, warm_up: float = 0.5) -> s
 def main() -> None:
     """Simulate from the command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--scale", type=float, default=0.1, help="fraction of neurons and of synapses of each")
+    parser.add_argument("--scale", type=float, default=0.1, help="fraction of the neurons")
+    parser.add_argument("--indegree", type=float, default=1.0, help="fraction of the synapses of each neuron")
     parser.add_argument("--seconds", type=float, default=5.0, help="simulated time, after half a second")
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--independent", action="store_true", help="single neurons with independent input instead")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
-    print(simulate(arguments.scale, arguments.seconds, arguments.seed))
+    if arguments.independent:
+        rates = independent_rates(arguments.indegree, arguments.seconds, arguments.seed).tolist()
+        rows = [
+            (name, f"{rate:.2f}", f"{RATES[k].item():.2f}")
+            for k, (name, rate) in enumerate(zip(NAMES, rates, strict=True))
+        ]
+        print(format_table(("population", "rate in Hz", "full network"), rows))
+        return
+    print(simulate(arguments.scale, arguments.indegree, arguments.seconds, arguments.seed))
 
 
 if __name__ == "__main__":

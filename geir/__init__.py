@@ -56,6 +56,7 @@ from .containers import (
     Lift as Lift,
     move_state as move_state,
     Network as Network,
+    Populations as Populations,
     RecurrentSequential as RecurrentSequential,
     replace_parts as replace_parts,
     reset as reset,

@@ -134,7 +134,11 @@ class _DelayBase(Declared, DelayedConnection, ABC):
         Returns:
             Steps and weights, each of shape (taps, *shape).
         """
-        delay = widen(self.delay).expand(self.delay.shape if shape is None else shape) / self.dt
+        return self.taps_of(self.delay.expand(self.delay.shape if shape is None else shape))
+
+    def taps_of(self, delay: Tensor) -> Taps:
+        """The same for other delays, in seconds."""
+        delay = widen(delay) / self.dt
         # A delay that is a whole number of steps up to rounding is made exact; otherwise, interpolation would spread
         # each spike over two steps. Training can move a delay out of the buffer. It is then clamped to the end of the
         # buffer in the forward pass only, so that its gradient can bring it back.

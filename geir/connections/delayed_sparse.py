@@ -10,8 +10,11 @@ from .._util.validation import check_broadcastable
 from ..core.parameters import setting
 from ._synapses import is_traced, whole_steps
 from .delay import _DelayBase, _DelayCellMixin
-from .interpolation import Taps
+from .interpolation import NearestStep, Taps
 from .sparse import SparseLinear
+
+# Delays that are rounded at once.
+_AT_ONCE = 2**20
 
 
 class DelayedSparseLinear(_DelayBase, SynapticConnection):
@@ -58,6 +61,13 @@ class DelayedSparseLinear(_DelayBase, SynapticConnection):
 
     def synapses(self) -> Synapses:
         layer = self.connection
+        if isinstance(self.interpolation, NearestStep) and not is_traced():
+            # Part by part: there may be hundreds of millions of synapses, and little memory besides.
+            seconds = self.delay.detach().reshape(-1)
+            delays = torch.empty(len(seconds), dtype=torch.int32, device=seconds.device)
+            for given, steps in zip(seconds.split(_AT_ONCE), delays.split(_AT_ONCE), strict=True):
+                steps.copy_(self.taps_of(given).steps[0])
+            return Synapses(widen(layer.weight), layer.starts, layer.targets, delays, layer.bias)
         steps, weights = self.taps()
         taps = Taps(steps.reshape(len(steps), -1), weights.reshape(len(weights), -1))
         return whole_steps(widen(layer.weight), layer.starts, layer.targets, taps, layer.bias)

@@ -1,7 +1,8 @@
 """Groups of neurons in one layer, and the connections between them."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -92,7 +93,7 @@ class Groups:
             expected, given = ", ".join(self._slices), ", ".join(values)
             raise ValueError(f"Groups.values takes one value for each of the groups {expected}, got {given}.")
         return torch.cat(
-            [_expand(values[name], s.stop - s.start, f"values: {name}") for name, s in self._slices.items()]
+            [_expand(values[name], s.stop - s.start, f"Groups.values: {name}") for name, s in self._slices.items()]
         )
 
     def connect(
@@ -125,44 +126,122 @@ class Groups:
         ... ).in_features
         100
         """
-        made = [self._make(projection, generator) for projection in projections]
-        sources, targets, weights, delays = (
-            (torch.cat(parts) for parts in zip(*made, strict=True))
-            if made
-            else (torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.long), torch.zeros(0), torch.zeros(0))
-        )
-        sources, order = sources.sort(stable=True)
-        layer = SparseLinear(self.size, self.size, bias=False, pairs=Pairs(sources, targets[order]))
-        with torch.no_grad():
-            layer.weight.copy_(weights[order])
-        if not bool(delays.any()):
-            return layer
-        shared = bool((delays == delays[0]).all())
-        return DelayedSparseLinear(
-            layer, delay=delays[0] if shared else delays[order], dt=dt, interpolation=interpolation
+        for projection in projections:
+            for name in (projection.source, projection.target):
+                _ = self[name]  # raises if there is no such group
+        return _join(projections, self._slices, self._slices, dt, interpolation, generator)
+
+    def project(
+        self,
+        *projections: Projection,
+        dt: float = 1e-3,
+        interpolation: Interpolation = _LINEAR,
+        generator: torch.Generator | None = None,
+    ) -> SparseLinear | DelayedSparseLinear:
+        """The connections from one group to another, for `geir.Populations`, whose groups are separate layers.
+
+        Args:
+            *projections: Connections, all from the same group to the same group.
+            dt, interpolation, generator: As those of `connect`.
+
+        Returns:
+            A layer from the neurons of the one group to those of the other.
+
+        Raises:
+            KeyError: If there is no group of this name.
+            ValueError: If the projections are between different groups, or as for `connect`.
+
+        >>> groups = Groups(excitatory=80, inhibitory=20)
+        >>> groups.project(Projection("excitatory", "inhibitory", weight=0.1, probability=0.2, delay=1e-3)).out_features
+        20
+        """
+        ends = {(projection.source, projection.target) for projection in projections}
+        if len(ends) != 1:
+            raise ValueError(
+                f"Groups.project takes projections from one group to one group, got {sorted(ends)}; use it once for "
+                "each."
+            )
+        ((source, target),) = ends
+        sizes = [self[name].stop - self[name].start for name in (source, target)]
+        return _join(
+            projections, {source: slice(0, sizes[0])}, {target: slice(0, sizes[1])}, dt, interpolation, generator
         )
 
-    def _make(self, projection: Projection, generator: torch.Generator | None) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-        """Sources, targets, weights and delays of a projection."""
-        source, target = self[projection.source], self[projection.target]
-        sizes = source.stop - source.start, target.stop - target.start
-        pairs = projection.pairs
-        if pairs is None:
-            same = projection.autapses or source != target
-            pairs = random_pairs(
-                *sizes, projection.probability, number=projection.number, autapses=same, generator=generator
-            )
-        else:
-            pairs.check(*sizes)
-        name, count = f"{projection.source} to {projection.target}", len(pairs.sources)
-        weights = _expand(projection.weight, count, f"connect: weight from {name}")
-        delays = _expand(projection.delay, count, f"connect: delay from {name}")
-        return pairs.sources + source.start, pairs.targets + target.start, weights, delays
+
+class _Drawn(NamedTuple):
+    """The synapses of a projection, ordered by source, in half the memory of pairs."""
+
+    counts: Tensor  # number of synapses of each presynaptic neuron of the layer
+    targets: Tensor  # their postsynaptic neurons in the layer
+
+
+def _draw(
+    projection: Projection,
+    sources: Mapping[str, slice],
+    targets: Mapping[str, slice],
+    generator: torch.Generator | None,
+) -> _Drawn:
+    """The synapses of a projection."""
+    source, target = sources[projection.source], targets[projection.target]
+    sizes = source.stop - source.start, target.stop - target.start
+    pairs = projection.pairs
+    if pairs is None:
+        autapses = projection.autapses or projection.source != projection.target
+        pairs = random_pairs(
+            *sizes, projection.probability, number=projection.number, autapses=autapses, generator=generator
+        )
+    else:
+        pairs.check(*sizes)
+    counts = torch.zeros(_size(sources), dtype=torch.long)
+    counts[source] = torch.bincount(pairs.sources, minlength=sizes[0])
+    return _Drawn(counts, pairs.targets.to(torch.int32) + target.start)
+
+
+def _size(groups: Mapping[str, slice]) -> int:
+    return max((group.stop for group in groups.values()), default=0)
+
+
+def _join(
+    projections: Sequence[Projection],
+    sources: Mapping[str, slice],
+    targets: Mapping[str, slice],
+    dt: float,
+    interpolation: Interpolation,
+    generator: torch.Generator | None,
+) -> SparseLinear | DelayedSparseLinear:
+    """The layer of projections between groups of these places.
+
+    A network may have hundreds of millions of synapses. So there is one projection at a time in memory besides the
+    result, and of the others only the targets.
+    """
+    drawn = [_draw(projection, sources, targets, generator) for projection in projections]
+    counts = sum((each.counts for each in drawn), torch.zeros(_size(sources), dtype=torch.long))
+    starts = torch.cat([counts.new_zeros(1), counts.cumsum(0)])
+    number = int(starts[-1])
+    postsynaptic = torch.empty(number, dtype=torch.int32)
+    weights, delays = torch.empty(number), torch.empty(number)
+    # Of each neuron, the place of its next synapse: those of a projection follow those of the projections before.
+    free = starts[:-1].clone()
+    drawn.reverse()
+    for projection in projections:
+        each = drawn.pop()  # and frees the one before
+        name, count = f"of the projection from {projection.source} to {projection.target}", len(each.targets)
+        places = (free - each.counts.cumsum(0) + each.counts).repeat_interleave(each.counts)
+        places += torch.arange(count)
+        postsynaptic[places] = each.targets
+        weights[places] = _expand(projection.weight, count, f"Groups: the weight {name}")
+        delays[places] = _expand(projection.delay, count, f"Groups: the delay {name}")
+        free += each.counts
+    layer = SparseLinear.from_synapses(weights, starts, postsynaptic, _size(targets))
+    if not bool(delays.any()):
+        return layer
+    shared = bool((delays == delays[0]).all())
+    return DelayedSparseLinear(layer, delay=delays[0] if shared else delays, dt=dt, interpolation=interpolation)
 
 
 def _expand(values: Values, count: int, name: str) -> Tensor:
     """One value for each of `count` neurons or synapses."""
     given = torch.as_tensor(values(count) if callable(values) else values, dtype=torch.get_default_dtype())
     if given.dim() and given.shape != (count,):
-        raise ValueError(f"Groups.{name} must be a number or have shape ({count},), got {tuple(given.shape)}.")
+        raise ValueError(f"{name} must be a number or have shape ({count},), got {tuple(given.shape)}.")
     return given.expand(count)

@@ -70,13 +70,26 @@ def random_pairs(
         if not isinstance(probability, int | float) or not 0 <= probability <= 1:
             raise ValueError(f"random_pairs: probability must be in [0, 1], got {probability!r}.")
         places = _random_places(sources * row, float(probability), generator)
+        pairs = Pairs(places // max(1, row), places % max(1, row))
     else:
         assert number is not None
         if not isinstance(number, int) or number < 0 or (number and sources * row < 1):
             raise ValueError(f"random_pairs: number must be >= 0, of {sources * row} possible pairs, got {number!r}.")
-        places = torch.randint(max(1, sources * row), (number,), generator=generator).sort().values
-    pairs = Pairs(places // max(1, row), places % max(1, row))
+        pairs = _random_number(sources, row, number, generator)
     return pairs if autapses else pairs._replace(targets=pairs.targets + (pairs.targets >= pairs.sources))
+
+
+def _random_number(sources: int, targets: int, number: int, generator: torch.Generator | None) -> Pairs:
+    """So many pairs, each drawn independently.
+
+    The targets are independent of the sources, so that the sources, in order, follow from how often each is drawn.
+    """
+    counts = torch.zeros(max(1, sources), dtype=torch.long)
+    for first in range(0, number, _MAX_AT_ONCE):
+        drawn = torch.randint(len(counts), (min(_MAX_AT_ONCE, number - first),), generator=generator)
+        counts += torch.bincount(drawn, minlength=len(counts))
+    drawn_targets = torch.randint(max(1, targets), (number,), generator=generator)
+    return Pairs(torch.repeat_interleave(counts), drawn_targets)
 
 
 def _random_places(count: int, probability: float, generator: torch.Generator | None) -> Tensor:

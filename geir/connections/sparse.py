@@ -167,6 +167,39 @@ class SparseLinear(_PartlyConnected, SynapticConnection):
             layer.bias = nn.Parameter(bias.detach().clone())
         return layer
 
+    @classmethod
+    def from_synapses(cls, weights: Tensor, starts: Tensor, targets: Tensor, out_features: int) -> "SparseLinear":
+        """A layer without bias that keeps these tensors, without a copy.
+
+        Args:
+            weights: Weights, ordered by input, shape (connections,).
+            starts: The first connection of each input, and the number of connections, shape (in_features + 1,).
+            targets: The output of each connection, 32-bit integers, shape (connections,).
+            out_features: Number of outputs.
+
+        Raises:
+            ValueError: If the tensors do not describe connections, or an output does not exist.
+        """
+        count = len(weights)
+        if not (targets.dtype == torch.int32 and targets.shape == weights.shape == (count,)):
+            raise ValueError(
+                f"{cls.__name__}.from_synapses takes weights of shape (connections,) and for each a 32-bit target, got "
+                f"{tuple(weights.shape)} and {tuple(targets.shape)}, {targets.dtype}."
+            )
+        if starts.dim() != 1 or not len(starts) or starts[0] != 0 or starts[-1] != count or (starts.diff() < 0).any():
+            raise ValueError(
+                f"{cls.__name__}.from_synapses takes the first connection of each input, in order, and their number, "
+                f"{count}, got {starts.tolist() if len(starts) < 5 else starts}."
+            )
+        if count and not 0 <= int(targets.min()) <= int(targets.max()) < out_features:
+            raise ValueError(
+                f"{cls.__name__}.from_synapses takes targets from 0 to {out_features - 1}, got {int(targets.min())} to "
+                f"{int(targets.max())}."
+            )
+        layer = cls(len(starts) - 1, out_features, bias=False, connection_probability=0)
+        layer.weight, layer.starts, layer.targets = nn.Parameter(weights), starts, targets
+        return layer
+
     def dense(self) -> Tensor:
         """The matrix of weights, shape (out_features, in_features), differentiable."""
         return sparse.dense(self.weight, self.starts, self.targets, self.out_features)

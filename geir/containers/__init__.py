@@ -5,6 +5,7 @@ from .diagnosis_report import Diagnosis as Diagnosis, Finding as Finding, LayerA
 from .initialization import init_weights as init_weights
 from .lift import Lift as Lift
 from .network import Network as Network, StateThread as StateThread
+from .populations import Populations as Populations, PopulationsState as PopulationsState
 from .recurrent import RecurrentSequential as RecurrentSequential, RecurrentSequentialState as RecurrentSequentialState
 from .response import threshold_weight as threshold_weight
 from .sequential import SequentialState as SequentialState

@@ -14,6 +14,7 @@ from ..core.neuron import Dynamics
 from ..neurons import SlidingState
 from .lift import is_container_state, is_stateful, Lift
 from .network import Network
+from .populations import Populations, PopulationsState
 from .recurrent import RecurrentSequential, RecurrentSequentialState
 from .sequential import SequentialState
 from .time_axis import role
@@ -52,14 +53,15 @@ def reset(model: nn.Module, state: Any, samples: Tensor, *, rest: Any = None) ->
 
 
 @torch.no_grad()
-def initial_state(model: nn.Module, xs: Tensor) -> Any:
+def initial_state(model: nn.Module, xs: Any) -> Any:
     """The state of a neuron or network at rest, for input like this.
 
     The model runs one step to find the shapes of its states; its buffers and random numbers are left as they are.
 
     Args:
         model: The neuron or network.
-        xs: Input, shape (time, batch, ...) with at least one step; one step for a cell or a network of cells.
+        xs: Input, as the model takes it, shape (time, batch, ...) with at least one step; one step for a cell or a
+            network of cells.
 
     Returns:
         The state, as a call of the model returns it.
@@ -76,7 +78,7 @@ def initial_state(model: nn.Module, xs: Tensor) -> Any:
         raise TypeError(f"initial_state expected a neuron or a network with state, got {type(model).__name__}.")
     buffers = {name: buffer.clone() for name, buffer in model.named_buffers()}
     with torch.random.fork_rng():
-        _, state = model(xs if role(model) == "step" else xs[:1])
+        _, state = model(xs if role(model) == "step" else pytree.tree_map_only(Tensor, lambda part: part[:1], xs))
     for name, buffer in model.named_buffers():
         # Not those that stayed the same: a write would invalidate what depends on them.
         if not torch.equal(buffer, buffers[name]):
@@ -159,6 +161,14 @@ def _reset(module: nn.Module, state: Any, samples: Tensor | None, rest: Any) -> 
         cache = torch.zeros_like(state.cache) if rest is None else rest.cache
         inner = _reset(module.modules_in_sequence, state.state, samples, None if rest is None else rest.state)
         return RecurrentSequentialState(_choose(state.cache, cache, samples), inner)
+    if isinstance(module, Populations):
+        if not isinstance(state, PopulationsState):
+            raise TypeError(f"reset expected a PopulationsState, got {type(state).__name__}.")
+        silent = pytree.tree_map_only(Tensor, torch.zeros_like, state) if rest is None else rest
+        rests = (None,) * len(state.neurons) if rest is None else rest.neurons
+        layers = zip(module.neurons.values(), state.neurons, rests, strict=True)
+        neurons = tuple(_reset(layer, part, samples, of) for layer, part, of in layers)
+        return PopulationsState(neurons, *_choose(state[1:], silent[1:], samples))
     if isinstance(module, Dynamics):
         module.check_state_type(state)
         if rest is None:

@@ -4,7 +4,15 @@ import pytest
 import torch
 
 import geir
-from geir.connections import DelayedLinear, DelayedSparseLinear, DelayedSparseLinearCell, SparseLinear
+from geir.connections import (
+    delayed_sparse,
+    DelayedLinear,
+    DelayedSparseLinear,
+    DelayedSparseLinearCell,
+    NearestStep,
+    random_pairs,
+    SparseLinear,
+)
 from geir.testing import close
 
 
@@ -84,3 +92,14 @@ BAD_INPUT = {
 def test_bad_input_raises(call, error, message):
     with pytest.raises(error, match=message):
         call()
+
+
+@pytest.mark.parametrize("delay", [torch.tensor(2.6e-3), 9e-3 * torch.rand(50)], ids=["one delay", "a delay each"])
+def test_delays_are_rounded_part_by_part_without_copies_of_the_synapses(monkeypatch, delay):
+    monkeypatch.setattr(delayed_sparse, "_AT_ONCE", 7)
+    layer = SparseLinear(20, 20, pairs=random_pairs(20, 20, number=50))
+    synapses = DelayedSparseLinear(layer, delay=delay, interpolation=NearestStep()).synapses()
+    assert synapses.delays.dtype == torch.int32
+    assert synapses.delays.tolist() == [round(1e3 * d) for d in delay.reshape(-1).tolist()]
+    assert synapses.weights.data_ptr() == layer.weight.data_ptr()
+    assert synapses.targets.data_ptr() == layer.targets.data_ptr()

@@ -40,6 +40,37 @@ def test_projections_add_up_with_their_weights_and_delays():
     assert weights[:500][~to_i].tolist() == list(range(1, 101))
 
 
+def test_every_synapse_keeps_its_ends_its_weight_and_its_delay():
+    generator = torch.Generator().manual_seed(0)
+    expected, projections = [], []
+    for source, target, count in [("e", "e", 90), ("i", "e", 30), ("e", "i", 0), ("e", "i", 70), ("i", "i", 25)]:
+        sizes = [GROUPS[name].stop - GROUPS[name].start for name in (source, target)]
+        pairs = Pairs(
+            torch.randint(sizes[0], (count,), generator=generator).sort().values,
+            torch.randint(sizes[1], (count,), generator=generator),
+        )
+        weights, delays = torch.rand(2, count, generator=generator)
+        projections.append(Projection(source, target, weights, pairs=pairs, delay=delays))
+        ends = (pairs.sources + GROUPS[source].start).tolist(), (pairs.targets + GROUPS[target].start).tolist()
+        expected += zip(*ends, weights.tolist(), delays.tolist(), strict=True)
+    layer = GROUPS.connect(*projections)
+    sources = torch.repeat_interleave(layer.connection.starts.diff())
+    columns = sources, layer.connection.targets, layer.connection.weight, layer.delay
+    # Ordered by source, else as they were given.
+    assert list(zip(*(column.tolist() for column in columns), strict=True)) == sorted(expected, key=lambda row: row[0])
+
+
+def test_projections_between_two_groups_are_a_layer_of_their_sizes():
+    weights = torch.arange(100.0)
+    layer = GROUPS.project(
+        Projection("i", "e", weights[:60], number=60, delay=2e-3), Projection("i", "e", weights[60:], number=40)
+    )
+    assert layer.connection.dense().shape == (40, 10)
+    assert layer.connection.weight.sort().values.tolist() == weights.tolist()
+    assert (layer.delay[layer.connection.weight < 60] == 2e-3).all()
+    assert (layer.delay[layer.connection.weight >= 60] == 0).all()
+
+
 def test_groups_without_autapses():
     layer = GROUPS.connect(
         Projection("e", "e", weight=1.0, probability=0.9, autapses=False),
@@ -80,7 +111,7 @@ BAD_INPUT = {
     "weights": (
         lambda: GROUPS.connect(Projection("e", "i", torch.ones(3), number=5)),
         ValueError,
-        r"connect: weight from e to i must be a number or have shape \(5,\), got \(3,\)",
+        r"the weight of the projection from e to i must be a number or have shape \(5,\), got \(3,\)",
     ),
     "probability": (lambda: GROUPS.connect(Projection("e", "i", 1.0, 1.2)), ValueError, r"in \[0, 1\], got 1.2"),
     "delay": (lambda: GROUPS.connect(Projection("e", "i", 1.0, 1.0, delay=-1e-3)), ValueError, "delay must be >= 0"),

@@ -101,6 +101,13 @@ def test_a_masked_layer_is_a_linear_layer():
     assert isinstance(MaskedLinear(5, 4, connection_probability=0.5), nn.Linear)
 
 
+def test_a_layer_keeps_the_synapses_that_it_is_made_of():
+    weights, targets = torch.tensor([1.0, 2.0, 3.0]), torch.tensor([2, 0, 2]).int()
+    layer = SparseLinear.from_synapses(weights, torch.tensor([0, 2, 2, 3]), targets, 4)
+    assert layer.dense().tolist() == [[2, 0, 0], [0, 0, 0], [1, 0, 3], [0, 0, 0]]
+    assert layer.weight.data_ptr() == weights.data_ptr()
+
+
 INVALID = {
     "a probability above one": (
         lambda: SparseLinear(3, 4, connection_probability=1.5),
@@ -136,6 +143,26 @@ INVALID = {
         lambda: SparseLinear.from_weights(torch.ones(3)),
         ValueError,
         r"SparseLinear.from_weights takes a matrix \(out_features, in_features\), got shape \(3,\)",
+    ),
+    "synapses with 64-bit targets": (
+        lambda: SparseLinear.from_synapses(torch.ones(2), torch.tensor([0, 2]), torch.tensor([0, 1]), 3),
+        ValueError,
+        r"for each a 32-bit target, got \(2,\) and \(2,\), torch.int64",
+    ),
+    "synapses whose number is another": (
+        lambda: SparseLinear.from_synapses(torch.ones(2), torch.tensor([0, 3]), torch.tensor([0, 1]).int(), 3),
+        ValueError,
+        r"first connection of each input, in order, and their number, 2, got \[0, 3\]",
+    ),
+    "synapses out of order": (
+        lambda: SparseLinear.from_synapses(torch.ones(2), torch.tensor([0, 5, 2]), torch.tensor([0, 1]).int(), 3),
+        ValueError,
+        r"in order, and their number, 2, got \[0, 5, 2\]",
+    ),
+    "synapses to an output that does not exist": (
+        lambda: SparseLinear.from_synapses(torch.ones(2), torch.tensor([0, 2]), torch.tensor([0, 3]).int(), 3),
+        ValueError,
+        "takes targets from 0 to 2, got 0 to 3",
     ),
     "another number of inputs": (
         lambda: SparseLinear(5, 4, connection_probability=0.5)(torch.rand(10, 4, 3)),

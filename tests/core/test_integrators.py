@@ -131,6 +131,45 @@ def test_exact_solves_larger_groups_by_the_matrix_exponential(dt):
     np.testing.assert_allclose(torch.cat(list(states), 1), expected, rtol=1e-10, atol=1e-11)
 
 
+class TwoCurrentsState(NamedTuple):
+    v: Tensor
+    fast: Tensor
+    slow: Tensor
+
+
+class TwoCurrents(geir.ODE[TwoCurrentsState], affine=True):
+    """Two currents that drive a potential, which has a constant drive; the second drives the first, too."""
+
+    rate: geir.Parameter = geir.parameter(default=50.0)
+
+    def rest(self):
+        return TwoCurrentsState(*torch.zeros(3))
+
+    def derivative(self, x, state):
+        return TwoCurrentsState(
+            self.rate * (3 - state.v + state.fast + state.slow),
+            4 * self.rate * (state.slow - state.fast),
+            2 * self.rate * (x - state.slow),
+        )
+
+    def step(self, x, state, coefficients):
+        state = self.advance(x, state, coefficients)
+        return state.v, state
+
+
+def test_exact_has_no_terms_between_parts_that_do_not_influence_each_other():
+    model = TwoCurrents(dt=2e-3, record_states=True).double()
+    coefficients = model.integrator.prepare(model)
+    sources = {"v": {"v", "fast", "slow"}, "fast": {"fast", "slow"}, "slow": {"slow"}}
+    assert coefficients.propagator.keys() == {(part, source) for part in sources for source in sources[part]}
+    assert coefficients.forcing.keys() == {("v", "constant"), ("v", "input"), ("fast", "input"), ("slow", "input")}
+    start = (0.3, -0.6, 1.0)
+    _, states = model(torch.full((9, 1), 0.4, dtype=DOUBLE), TwoCurrentsState(*(exactly([s]) for s in start)))
+    matrix = np.array([[-50, 50, 50], [0, -200, 200], [0, 0, -100]])
+    expected = by_matrix_exponential(matrix, [150, 0, 40], start, 2e-3, 9)
+    np.testing.assert_allclose(torch.cat(list(states), 1), expected, rtol=1e-10, atol=1e-11)
+
+
 def test_exact_accepts_parameters_per_neuron():
     taus = torch.tensor([2e-3, 5e-3, 10e-3], dtype=DOUBLE)
     together = geir.LIF(tau_mem=taus, tau_syn=exactly(5e-3))(torch.ones(30, 3, dtype=DOUBLE))[0]

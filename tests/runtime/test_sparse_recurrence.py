@@ -248,6 +248,33 @@ def test_hooks_of_the_connection_are_called():
     assert len(calls) == 20
 
 
+@pytest.mark.parametrize("delay", [0.0, 3e-3], ids=["no delay", "a delay"])
+def test_a_network_of_many_blocks_is_the_reference_to_the_last_bit_of_its_spikes(delay, only_kernels):
+    # A thread takes at most 1024 neurons at a time; a result of more than 4 MiB is stored past the caches.
+    size, steps = 2500, 220
+    synapses = SparseLinear(size, size, connection_probability=0.004)
+    net = geir.Recurrent(
+        geir.LIFRefrac(),
+        size,
+        size,
+        input_weights=nn.Identity(),
+        recurrent_weights=DelayedSparseLinear(synapses, delay=delay, max_delay=5e-3),
+    ).double()
+    xs = (0.5 + 2 * torch.rand(1, 1, size, dtype=torch.float64)).expand(steps, 1, size)
+    with torch.no_grad():
+        synapses.weight.mul_(6)
+        zs, state = net(xs)
+        parts = [net(xs[:97])]
+        parts.append(net(xs[97:], parts[0][1]))
+        expected = with_reference(net)(xs)
+    assert zs.sum() > 10_000
+    assert all(part.any() for part in zs.split(100, dim=-1)), "neurons of every block fire"
+    torch.testing.assert_close(zs, expected[0], rtol=0, atol=0)
+    close(state, expected[1])
+    torch.testing.assert_close(torch.cat([part[0] for part in parts]), zs, rtol=0, atol=0)
+    torch.testing.assert_close(parts[-1][1], state, rtol=0, atol=0)
+
+
 def test_the_samples_may_lie_in_several_dimensions():
     net = network(CONNECTIONS["a delay in each synapse"])
     xs = torch.rand(30, 2, 3, 5, dtype=torch.float64)

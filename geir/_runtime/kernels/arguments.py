@@ -39,6 +39,7 @@ SYNAPSES = (
     Pointer("weights", "real", "(synapses)"),
     Pointer("past_output", "real", "(past, stride), the outputs before the first step, the last one last"),
     Pointer("given", "real", "input without feedback, (steps, stride), or one row for all steps"),
+    Pointer("recent_output", "real", "(least_delay + 1, stride), memory for outputs to deliver", optional=True),
     Pointer("output", "real", "(steps, stride)", optional=True),
     Pointer("grad_input", "real", "(steps, stride)", optional=True),
     Pointer("grad_output", "real", "(stride), memory for the gradient of one output", optional=True),

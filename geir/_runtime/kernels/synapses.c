@@ -27,6 +27,9 @@ static void deliver(const synapses *s, const real *z, int64_t t, real *buffer) {
   const int64_t shared_arrival = t + 1 + s->least_delay;
   if (shared_arrival >= s->steps || (!s->delay_stride && shared_arrival < 0)) return;
   real *const shared_row = s->delay_stride ? 0 : buffer + buffer_row(s, shared_arrival) * s->stride;
+  // The row of the first step of the buffer's present turn. No delay is longer than a turn, so that the row of an arrival
+  // follows without a division.
+  const int64_t turn = t + 1 < 0 ? 0 : (t + 1) / s->rows * s->rows;
   for (int64_t first = 0; first < s->neurons; first += CHUNK) {
     if (first + CHUNK <= s->neurons && is_silent(z + first)) continue;
     int32_t fired[CHUNK + 1];
@@ -39,8 +42,9 @@ static void deliver(const synapses *s, const real *z, int64_t t, real *buffer) {
       else
         for (int64_t c = s->starts[fired[k]]; c < end; c++) {
           const int64_t arrival = t + 1 + s->delays[c];
-          if (arrival >= 0 && arrival < s->steps)
-            buffer[buffer_row(s, arrival) * s->stride + s->targets[c]] += output * s->weights[c];
+          if (arrival < 0 || arrival >= s->steps) continue;
+          const int64_t row = arrival - turn < s->rows ? arrival - turn : arrival - turn - s->rows;
+          buffer[row * s->stride + s->targets[c]] += output * s->weights[c];
         }
     }
   }
@@ -80,33 +84,43 @@ void synapse_gradients(job *j) {
   }
 }
 
-// The output feeds back: sparse connections deliver the outputs of as many steps at once as no spike arrives in. A thread
-// takes some samples, of `width` neurons each, through all steps.
+// The output feeds back: sparse connections deliver the outputs of as many steps at once as no spike arrives in, from
+// a copy that stays in cache. A thread takes some samples, of `width` neurons each, through all steps.
 void forward_sparse(job *j) {
   const forward_arguments *args = j->arguments;
   const synapses *const sparse = args->connections;
   const int64_t steps = args->steps, neurons = args->neurons, width = args->width, past = sparse->past;
-  real *const input = (real *)args->input;
-  const real *const output = (const real *)args->output;
+  const int streaming = steps * neurons * sizeof(real) > LARGE_BYTES;
+  real *const input = (real *)args->input, *const outputs = sparse->recent_output;
   const state_rows rows = rows_of(args);
   BLOCKS(neurons) {
-    const int64_t end = MIN(neurons, o + j->block);
+    const int64_t end = MIN(neurons, o + j->block), blocks = (end - o + BLOCK - 1) / BLOCK;
+    int backward = 0;
     forward_arguments of_rows = *args;
     for (int64_t t = 0; t < sparse->window; t++) fill_row(sparse, t, o, end - o, input);
     for (int64_t t = -past; t < 0; t++)
       for (int64_t sample = o; sample < end; sample += width)
         deliver(sparse, sparse->past_output + (t + past) * neurons + sample, t, input + sample);
-    for (int64_t t = 0, next; t < steps; t = next) {
+    for (int64_t t = 0, next; t < steps; t = next, backward = !backward) {
       next = MIN(t + 1 + sparse->least_delay, steps);
       of_rows.input = (in_t *)(input + (buffer_row(sparse, t) - t) * neurons);
-      for (int64_t first = o; first < end; first += BLOCK)
-        run_steps(&of_rows, &rows, first, MIN(end - first, BLOCK), t, next, 0);
+      of_rows.output = (out_t *)(outputs - t * neurons);
+      // Back and forth: the state of the blocks that came last is still in cache.
+      for (int64_t k = 0; k < blocks; k++) {
+        const int64_t first = o + (backward ? blocks - 1 - k : k) * BLOCK, count = MIN(end - first, BLOCK);
+        run_steps(&of_rows, &rows, first, count, t, next, 0);
+        for (int64_t step = t; step < next; step++) {
+          store_row((char *)(args->output + step * neurons + first),
+                    (char *)(outputs + (step - t) * neurons + first), count * sizeof(real), streaming);
+          fill_row(sparse, step + sparse->window, first, count, input);
+        }
+      }
       for (int64_t step = t; step < next; step++)
         for (int64_t sample = o; sample < end; sample += width)
-          deliver(sparse, output + step * neurons + sample, step, input + sample);
-      for (int64_t step = t; step < next; step++) fill_row(sparse, step + sparse->window, o, end - o, input);
+          deliver(sparse, outputs + (step - t) * neurons + sample, step, input + sample);
     }
   }
+  fence();
 }
 
 // Go backward through one chunk of the steps of a run with sparse connections: the gradient of an output has a second

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from .. import memory
-from ..arguments import ctypes_structure, fill_structure
+from ..arguments import ctypes_structure, fill_structure, update_structure, Value
 from . import arguments as declared, feedforward
 from .feedforward import allocate, allocate_gradients, contiguous, find_kernel, forward_arguments, layout_constants
 from .plan import BackwardTensors, Feedback, Gradients, Outcome, Plan, SavedFeedback, Structure, Tensors
@@ -30,8 +30,12 @@ def forward(plan: Plan, tensors: Tensors[Tensor], feedback: Feedback[Tensor]) ->
     window = -(-(at_once + len(feedback.z)) // at_once) * at_once
     rows = len(xs) if plan.keeps_inputs else min(len(xs), window)
     inputs = memory.empty([rows, *xs.shape[1:]], xs)
-    connections.struct.given_stride = 0 if repeats else connections.struct.stride
-    connections.struct.rows, connections.struct.window = rows, window
+    connections.add(
+        recent_output=memory.empty([min(at_once, len(xs)), *xs.shape[1:]], xs),
+        given_stride=0 if repeats else connections.struct.stride,
+        rows=rows,
+        window=window,
+    )
     assert kernel.forward_recurrent is not None
     kernel.forward_recurrent(
         {
@@ -120,7 +124,7 @@ class _Connections:
 
     def __init__(self, structure: Structure[Tensor], weights: Tensor, past: Tensor, inputs: Tensor, **others: Tensor):
         delays = structure.delays.to(torch.int32).contiguous()
-        self.values = {
+        self.values: dict[str, Value] = {
             "starts": structure.starts.contiguous(),
             "targets": structure.targets.to(torch.int32).contiguous(),
             "delays": delays,
@@ -136,3 +140,8 @@ class _Connections:
         }
         self.struct = fill_structure(_STRUCTURE, self.values)
         self.address = ctypes.addressof(self.struct)
+
+    def add(self, **values: Value) -> None:
+        """Add values to the struct, by name."""
+        self.values |= values
+        update_structure(self.struct, values)

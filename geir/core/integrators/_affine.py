@@ -116,3 +116,14 @@ def connected_groups(structure: Structure, parts: int) -> list[list[int]]:
         if j >= 0 and group[k] != group[j]:
             group = [group[j] if g == group[k] else g for g in group]
     return [[k for k in range(parts) if group[k] == g] for g in sorted(set(group))]
+
+
+def influences(rates: Terms, group: list[int]) -> set[tuple[int, int]]:
+    """The pairs of parts of a group of which the second influences the first, directly, through others, or as itself.
+
+    All other terms of the matrix exponential are zero.
+    """
+    found = {(k, j) for k in group for j in group if k == j or (k, j) in rates}
+    for between in group:
+        found |= {(k, j) for k in group for j in group if (k, between) in found and (between, j) in found}
+    return found

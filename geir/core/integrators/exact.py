@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ..._util.inputs import AnyInput
 from ..._util.state import AnyState, working_dtype
-from ._affine import connected_groups, linear_system, Terms
+from ._affine import connected_groups, influences, linear_system, Terms
 from ._phi import divided_difference, phi1, second_divided_difference
 from .base import Flow, input_names, Integrator
 
@@ -91,7 +91,9 @@ class Exact(Integrator):
         identity = torch.eye(size, dtype=matrix.dtype, device=matrix.device).expand_as(matrix)
         upper = torch.cat([matrix, identity], -1)
         solved = torch.matrix_exp(torch.cat([upper, torch.zeros_like(upper)], -2))
-        pairs = [(m, n) for m in range(size) for n in range(size)]
+        # A zero would cost the kernels a product and a sum.
+        related = influences(rates, group)
+        pairs = [(m, n) for m in range(size) for n in range(size) if (group[m], group[n]) in related]
         propagator = {(group[m], group[n]): solved[..., m, n] for m, n in pairs}
         integral = {(group[m], group[n]): solved[..., m, size + n] for m, n in pairs if group[n] in driven}
         return propagator, integral
