@@ -12,17 +12,24 @@ from .._util.validation import check_one_receptor
 from ..connections import Receptors
 from ..core.neuron import Dynamics
 from ..wrappers import RecurrentMixin
-from .response import Activity, check_materialized, Response, SingleNeuron
+from .response import Activity, check_materialized, Pooling, Response, SingleNeuron
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_MAX_POOLS = (nn.MaxPool1d, nn.MaxPool2d, nn.MaxPool3d)
+_AVERAGE_POOLS = (nn.AvgPool1d, nn.AvgPool2d, nn.AvgPool3d)
 _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
+# Input that is assumed if none is given: rate of spikes in Hz, and mean square of images at every step.
+_SPIKE_RATE = 50.0
+_IMAGE_POWER = 0.15
 # Share of the drive of a recurrent layer that comes from the layer before.
 _FEEDFORWARD_SHARE = 0.9
 
 
 @torch.no_grad()
-def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50.0, xi: float = 0.7) -> nn.Module:
+def init_weights(
+    model: nn.Module, xs: Tensor | None = None, *, rate: float | None = None, xi: float = 0.7
+) -> nn.Module:
     r"""Initialize the weights of a network so that all of its layers fire: fluctuation-driven initialization.
 
     The weights of a layer with :math:`n` inputs that fire at the rate :math:`\nu` are drawn from a normal distribution
@@ -44,7 +51,9 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
     :math:`\mu_U = 0`. Biases are zero.
 
     :math:`\nu` is `rate` for the first layer, whose inputs are assumed to differ by a standard deviation of the same
-    size. For every other layer it is the rate of the layer before, which is measured on 256 neurons.
+    size. For every other layer it is the rate of the layer before, which is measured on 256 neurons. Pooling between
+    the two is part of the measurement, as if neurons fired independently: after the maximum over four neurons, spikes
+    are up to four times as frequent; after the mean, fluctuations have a quarter of the variance.
 
     Layers are taken in the order of ``model.modules()``: those with weights belong to the next spiking neuron. If a
     normalization follows the weights, these preserve variance, and the normalization scales its output such that
@@ -57,8 +66,12 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
     Args:
         model: The network; its weights are changed in place.
         xs: Typical input over time, spikes or currents. Its mean square, divided by `dt`, is used as `rate`. Needed for
-            input that is much stronger than spikes, such as images in [0, 1] shown as currents.
-        rate: Rate of the input spikes, in Hz, if `xs` is not given.
+            input that is much stronger or weaker than the default of `rate` supposes, such as images shown as currents
+            to a network whose first layer is linear.
+        rate: Rate of the input spikes, in Hz, if `xs` is not given. Default: 50 Hz, or, if the first layer is a
+            convolution of one or three channels, images with values in [0, 1], whose mean square at every step is
+            assumed to be 0.15. It is lower where images are encoded as spikes, and for many images that are shown as
+            currents it is about 0.1 (MNIST) to 0.3 (photographs).
         xi: Distance to threshold in standard deviations of the potential, :math:`\xi`. Smaller values make the layers
             fire more.
 
@@ -78,6 +91,8 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
     if not isinstance(model, nn.Module):
         raise TypeError(f"init_weights expected a module, got {model!r}.")
     for name, number in (("rate", rate), ("xi", xi)):
+        if number is None and name == "rate":
+            continue
         if not (isinstance(number, int | float) and 0 < number < math.inf):
             raise ValueError(f"init_weights: {name} must be positive and finite, got {number!r}.")
     if any(isinstance(module, Receptors) for module in model.modules()):
@@ -101,14 +116,23 @@ def init_weights(model: nn.Module, xs: Tensor | None = None, *, rate: float = 50
         _check_weights(group)
     if xs is not None:
         rate = _mean_square(xs) / float(groups[0].neuron.dt)
+    elif rate is None:
+        rate = _IMAGE_POWER / float(groups[0].neuron.dt) if _takes_images(groups[0]) else _SPIKE_RATE
     measurements = _Measurements(xi)
     activity = Activity(rate, 2 * rate**2)
-    for group in groups:
-        drive, following = measurements.drive(group.neuron, activity)
-        _draw(group, drive, activity, following)
+    for group, following in zip(groups, [*groups[1:], None], strict=True):
+        pooling = following.pooling if following else Pooling()
+        drive, own, pooled = measurements.drive(group.neuron, activity, pooling)
+        _draw(group, drive, activity, own)
         # A layer that hardly fires is assumed to fire at 1 Hz, or its weights would have no limit.
-        activity = following if following.rate >= 1.0 else Activity(1.0, 1.0)
+        activity = pooled if pooled.rate >= 1.0 else Activity(1.0, 1.0, pooled.averaged)
     return model
+
+
+def _takes_images(group: "_Group") -> bool:
+    """Whether the first layer is a convolution in two dimensions of one or three channels."""
+    first: Any = next(iter(group.weighted), None)
+    return isinstance(first, nn.Conv2d) and first.in_channels in (1, 3)
 
 
 def _mean_square(xs: object) -> float:
@@ -128,6 +152,7 @@ class _Group:
 
     neuron: Dynamics
     layers: list[nn.Module]
+    pooling: Pooling  # of the spikes that reach these layers
 
     @property
     def weighted(self) -> list[nn.Module]:
@@ -167,10 +192,10 @@ class _Measurements:
     def __init__(self, xi: float):
         self._xi = xi
         self._responses: dict[str, tuple[SingleNeuron, Response]] = {}
-        self._activities: dict[tuple[str, int], Activity] = {}
+        self._activities: dict[tuple[str, int, Pooling], tuple[Activity, Activity]] = {}
 
-    def drive(self, neuron: Dynamics, before: Activity) -> tuple[_Drive, Activity]:
-        """The drive of a neuron after a layer with this activity, and the activity that results."""
+    def drive(self, neuron: Dynamics, before: Activity, pooling: Pooling) -> tuple[_Drive, Activity, Activity]:
+        """The drive of a neuron after a layer with this activity, and the activity that results, also after pooling."""
         check_materialized(neuron)
         key = f"{neuron!r}{[(name, value.detach().double().mean().item()) for name, value in _values(neuron)]}"
         # The measurements have their own random numbers: `torch.manual_seed` decides about the weights only.
@@ -183,17 +208,17 @@ class _Measurements:
             # The weights' exact mean removes the part of the mean input that is the same for all neurons.
             variance = max(before.squared - forgets * (2 - forgets) * before.rate**2, 0.01 * before.rate**2)
             # Relative to that of the fluctuations; rounded to 20 %, to measure few cases.
-            level = round(math.log(single.dt * variance / before.rate, 1.2))
+            level = round(math.log(single.dt * variance * before.averaged / before.rate, 1.2))
             spread = 1.2**level
             energy = response.energy + forgets * spread * response.area**2
             noise = (1 + forgets) * response.unit / (self._xi * math.sqrt(energy))
             normalized = response.unit / (self._xi * math.sqrt(response.energy))
             drive = _Drive(-forgets * response.unit / response.area, noise, normalized, forgets, single.dt)
-            if (key, level) not in self._activities:
+            if (key, level, pooling) not in self._activities:
                 generator = torch.Generator().manual_seed(0)
-                activity = single.fire(drive.mean, noise, noise * math.sqrt(spread), generator)
-                self._activities[key, level] = activity
-            return drive, self._activities[key, level]
+                activities = single.fire(drive.mean, noise, noise * math.sqrt(spread), pooling, generator)
+                self._activities[key, level, pooling] = activities
+            return drive, *self._activities[key, level, pooling]
 
 
 def _values(neuron: Dynamics) -> Iterator[tuple[str, Tensor]]:
@@ -206,13 +231,24 @@ def _values(neuron: Dynamics) -> Iterator[tuple[str, Tensor]]:
 def _group(model: nn.Module) -> Iterator[_Group]:
     """The spiking neurons of a model in order, each with the layers before it."""
     layers: list[nn.Module] = []
+    pooling = Pooling()
     for module in _outer_modules(model):
         if isinstance(module, Dynamics):
             if module.spiking:
-                yield _Group(module, layers)
-            layers = []
+                yield _Group(module, layers, pooling)
+            layers, pooling = [], Pooling()
+        elif isinstance(module, _MAX_POOLS) and not layers:
+            pooling = pooling._replace(maximum=pooling.maximum * _window(module))
+        elif isinstance(module, _AVERAGE_POOLS) and not layers:
+            pooling = pooling._replace(average=pooling.average * _window(module))
         elif isinstance(module, _NORMS) or _is_weighted(module):
             layers.append(module)
+
+
+def _window(pool: Any) -> int:
+    """Number of values that a pooling layer combines."""
+    size, dimensions = pool.kernel_size, int(type(pool).__name__[-2])  # `MaxPool2d`
+    return math.prod(size) if isinstance(size, tuple) else size**dimensions
 
 
 def _outer_modules(module: nn.Module) -> Iterator[nn.Module]:
@@ -303,14 +339,15 @@ def _draw_weights(module: Any, drive: _Drive, before: Activity | None, share: fl
         share: Part of the drive that comes from this layer.
     """
     fan_in = _fan_in(module)
-    # Mean square of an input at every step.
-    power = 1.0 if before is None else min(1.0, max(before.rate, 1.0) * drive.dt)
+    # Mean of an input, and its variance over time.
+    mean = 1.0 if before is None else min(1.0, max(before.rate, 1.0) * drive.dt)
+    power = mean if before is None else mean / before.averaged
     nn.init.normal_(module.weight, std=drive.noise * math.sqrt(share / power / fan_in))
     mask = getattr(module, "mask", None)
     if module.weight.dim() > 1 and not isinstance(module, _TRANSPOSED) and mask is None:
         inputs = tuple(range(1, module.weight.dim()))
         module.weight.sub_(drive.centered * module.weight.mean(inputs, keepdim=True))
-    module.weight.add_(share * drive.mean / power / fan_in)
+    module.weight.add_(share * drive.mean / mean / fan_in)
     if isinstance(mask, Tensor):
         module.weight.mul_(mask)
     if isinstance(module.bias, Tensor):

@@ -4,7 +4,7 @@ import copy
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -43,10 +43,24 @@ class Response:
 
 @dataclass(frozen=True)
 class Activity:
-    """Firing of a layer: mean of the firing rates of its neurons, and mean of their squares, in Hz and Hz²."""
+    """Output of a layer.
+
+    Args:
+        rate: Mean of the firing rates, in Hz.
+        squared: Mean of their squares, in Hz².
+        averaged: Number of spikes of which each number is the mean, after average pooling.
+    """
 
     rate: float
     squared: float
+    averaged: int = 1
+
+
+class Pooling(NamedTuple):
+    """Pooling of spikes: the maximum over some neurons, then the mean over some of these maxima."""
+
+    maximum: int = 1
+    average: int = 1
 
 
 class SingleNeuron:
@@ -145,27 +159,37 @@ class SingleNeuron:
                 break
         return torch.stack(changes) if changes else torch.zeros(0)
 
-    def fire(self, mean: float, noise: float, spread: float, generator: torch.Generator) -> Activity:
-        """Activity of a population of these neurons for Gaussian input.
+    def fire(
+        self, mean: float, noise: float, spread: float, pooling: Pooling, generator: torch.Generator
+    ) -> tuple[Activity, Activity]:
+        """Activity of a population of these neurons for Gaussian input, before and after pooling.
 
         Args:
+            mean: Mean of the input.
             noise: Standard deviation of the input over time, at every step.
-            mean: Standard deviation over the population of the mean of the input over time.
+            spread: Standard deviation over the population of the mean of the input over time.
+            pooling: Pooling of neurons that fire independently.
             generator: Random number generator.
         """
-        neurons = 256
+        pooled = math.prod(pooling)
+        neurons = max(256 // pooled, 16) * pooled
         steps = min(max(100, math.ceil(200e-3 / self.dt)), _MAX_STEPS)
         means = mean + spread * torch.randn(neurons, generator=generator)
         inputs = (means + noise * torch.randn(neurons, generator=generator) for _ in range(steps))
-        counts = torch.zeros(neurons)
+        counts, pooled_counts = torch.zeros(neurons), torch.zeros(neurons // pooled)
         for z in self.run(inputs):
             counts += z
+            pooled_counts += z.reshape(-1, pooling.average, pooling.maximum).amax(2).mean(1)
         seconds = steps * self.dt
-        rates = counts / seconds
-        # The variance of the counts themselves is no difference between neurons.
-        squared = (rates.square().mean() - rates.mean() / seconds).item()
-        rate = rates.mean().item()
-        return Activity(rate, max(squared, rate**2))
+        return _activity(counts, seconds, 1), _activity(pooled_counts, seconds, pooling.average)
+
+
+def _activity(counts: Tensor, seconds: float, averaged: int) -> Activity:
+    rates = counts / seconds
+    # The variance of the counts themselves is no difference between neurons.
+    squared = (rates.square().mean() - rates.mean() / averaged / seconds).item()
+    rate = rates.mean().item()
+    return Activity(rate, max(squared, rate**2), averaged)
 
 
 def check_materialized(neuron: Dynamics) -> None:

@@ -21,8 +21,8 @@ _BY_DIMENSION = (nn.Softmax, nn.LogSoftmax, nn.Softmin)
 
 # Dimensions of one step with a batch.
 _STEP_DIMENSIONS: dict[type[nn.Module], int] = {
-    nn.Linear: 2,
-    nn.BatchNorm1d: 2,
+    **dict.fromkeys((nn.Linear, nn.BatchNorm1d), 2),
+    **dict.fromkeys((nn.TransformerEncoderLayer, nn.TransformerEncoder), 3),
     nn.BatchNorm2d: 4,
     nn.BatchNorm3d: 5,
     **dict.fromkeys((nn.Conv1d, nn.ConvTranspose1d), 3),
@@ -61,6 +61,34 @@ def check_lifted(module: nn.Module) -> None:
             f"runs over time itself: lifted, it would take the batch for time and mix its samples. Use {name} without "
             "Lift."
         )
+    check_stateless(module)
+
+
+def check_stateless(module: nn.Module) -> None:
+    """Raise `TypeError` if a module to which all steps are given as one batch would mix the samples of the batch."""
+    for name, part in _in_sequence("", module):
+        kind = type(part).__name__
+        if name and role(part) is not None:
+            raise TypeError(
+                f"{type(module).__name__} over time has {describe(name.removeprefix('.'), part)}, whose state it would "
+                "drop; use SequentialState instead of torch.nn.Sequential."
+            )
+        if type(part).__module__.startswith("torch.nn.") and any(
+            isinstance(inner, nn.MultiheadAttention) and not inner.batch_first for inner in part.modules()
+        ):
+            raise TypeError(
+                f"{kind} takes the first dimension for the sequence, which over time is time and batch together: it "
+                f"would mix the samples. Use {kind}(..., batch_first=True) on input (time, batch, sequence, features)."
+            )
+
+
+def _in_sequence(name: str, module: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """The modules of nested `torch.nn.Sequential`s."""
+    if type(module) is not nn.Sequential:
+        yield name, module
+        return
+    for key, child in module.named_children():
+        yield from _in_sequence(f"{name}.{key}", child)
 
 
 def check_sequence(container: str, modules: Iterable[tuple[str, nn.Module]], lift: bool) -> tuple[Role, str | None]:
@@ -90,6 +118,10 @@ def check_sequence(container: str, modules: Iterable[tuple[str, nn.Module]], lif
             f"all steps for one. Use {kind.removesuffix('Cell') or kind}, or Lift({kind}(...)), which steps the cell "
             "through time."
         )
+    if lift:
+        for _, module in entries:
+            if role(module) is None:
+                check_stateless(module)
     if over_time and not lift:
         lifts = [entry for entry in over_time if type(entry[1]).__name__ == "Lift"]
         for name, module in _unlifted(entries):

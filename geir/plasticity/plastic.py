@@ -1,15 +1,16 @@
 """A connection that learns while the network runs."""
 
-from collections.abc import Sequence
 from typing import Any, cast, NamedTuple
 
 import torch
 from torch import nn, Tensor
 
+from .._runtime.memo import Memo
 from .._util.state import state_type
 from .._util.time_distributed import fold_time
 from ..core.neuron import Dynamics
 from ..wrappers import CellMixin
+from ._fused import Activity, Inner, run_fused, step_of_synapse, StepState
 from .intrinsic import IntrinsicPlasticity
 from .rule import AnyRule, Rule
 
@@ -44,6 +45,7 @@ class _PlasticBase(nn.Module):
         self.rule = rule
         self.intrinsic = intrinsic
         rule.check_weight(self.weight)
+        self._memo = Memo()
 
     def _check_parts(self, connection: object, neuron: object, rule: object, intrinsic: object) -> None:
         caller = type(self).__name__
@@ -89,22 +91,26 @@ class _PlasticBase(nn.Module):
         return PlasticState(neuron=None, rule=None) if state is None else state
 
     @torch.no_grad()
-    def _learn(self, xs: Sequence[Tensor], state: PlasticState) -> tuple[list[Tensor], PlasticState]:
-        """Run over at least one step; after each, update the weight and the thresholds in place."""
+    def _learn(self, xs: Tensor, state: PlasticState) -> tuple[Tensor, PlasticState]:
+        """Run over at least one step; after each, update the weight and the thresholds in place.
+
+        The loop defines the result. One sample runs inside a kernel, if its step can become one.
+        """
         neuron, rule, weight = self.neuron, self.rule, self.weight
         # Again, because the module may have been converted since.
         rule.check_precision(weight)
-        neuron_state, rule_state = state
+        # The first step's input determines the shapes and the precision of the states.
+        current = self._current(xs[0])
+        dtype = neuron.state_dtype(current)
+        neuron_state = neuron.start_state(current, state.neuron, dtype)
+        rule_state = rule.start_state(xs[0], current, weight, state.rule)
+        if (result := run_fused(self, xs, PlasticState(neuron_state, rule_state))) is not None:
+            return result
         prepared = neuron.prepare()
-        dtype = weight.dtype
         zs: list[Tensor] = []
-        for x in xs:
-            current = neuron.transform_input(neuron.check_input(self.connection(x)), over_time=False)
-            if not zs:
-                # The first step's input determines the shapes and the precision of the states.
-                dtype = neuron.state_dtype(current)
-                neuron_state = neuron.start_state(current, neuron_state, dtype)
-                rule_state = rule.start_state(x, current, weight, rule_state)
+        for x in xs.unbind(0):
+            # That of the first step is known.
+            current = self._current(x) if zs else current
             z, neuron_state = neuron.step(current.to(dtype), neuron_state, *prepared)
             rule_state = rule.update_(x, z, weight, rule_state, self.connection)
             if self.intrinsic is not None:
@@ -113,7 +119,14 @@ class _PlasticBase(nn.Module):
                 # Values computed from the parameters may depend on the threshold.
                 prepared = neuron.prepare()
             zs.append(z.to(current.dtype))
-        return zs, PlasticState(neuron_state, rule_state)
+        return torch.stack(zs), PlasticState(neuron_state, rule_state)
+
+    def _current(self, x: Tensor) -> Tensor:
+        """The input of the neurons' step."""
+        return self.neuron.transform_input(self.neuron.check_input(self.connection(x)), over_time=False)
+
+    def _step_of_synapse(self, x: Activity, state: StepState, prepared: Inner) -> tuple[Tensor, StepState]:
+        return step_of_synapse(self, x, state, prepared)
 
 
 class Plastic(_PlasticBase):
@@ -172,8 +185,7 @@ class Plastic(_PlasticBase):
         if not self.training:
             zs, neuron_state = self.neuron(fold_time(self.connection, checked_xs), state.neuron)
             return zs, state._replace(neuron=neuron_state)
-        steps, state = self._learn(checked_xs.unbind(0), state)
-        return torch.stack(steps), state
+        return self._learn(checked_xs, state)
 
 
 class PlasticCell(_PlasticBase):
@@ -202,5 +214,5 @@ class PlasticCell(_PlasticBase):
         if not self.training:
             zs, neuron_state = self.neuron(self.connection(checked_x).unsqueeze(0), state.neuron)
             return zs[0], state._replace(neuron=neuron_state)
-        (z,), state = self._learn((checked_x,), state)
-        return z, state
+        zs, state = self._learn(checked_x[None], state)
+        return zs[0], state

@@ -140,6 +140,32 @@ def test_layers_of_every_kind_are_initialized():
     assert max(rates) < 150, rates
 
 
+def test_pooled_spikes_drive_the_next_layer_as_spikes_do():
+    """Rates of the second layer after pooling are close to those without it, where the weights allow for it."""
+    rates = {}
+    for pool in (nn.Identity(), nn.MaxPool1d(4), nn.AvgPool1d(4), nn.Sequential(nn.MaxPool1d(2), nn.AvgPool1d(2))):
+        torch.manual_seed(0)
+        count = 200 if isinstance(pool, nn.Identity) else 50
+        model = SequentialState(nn.Linear(100, 200), LIF(), pool, nn.Linear(count, 300), LIF(), lift=True)
+        xs = geir.encode.poisson(torch.ones(8, 100), steps=300, f_max=50.0)
+        rates[str(pool)] = rates_of_layers(geir.init_weights(model), xs)[1]
+    plain, *pooled = rates.values()
+    assert plain == pytest.approx(25, rel=0.4)
+    assert pooled == pytest.approx([plain] * 3, rel=0.3), rates
+
+
+def test_a_first_convolution_of_one_or_three_channels_is_for_images_and_a_rate_for_spikes():
+    def std(channels, **arguments):
+        torch.manual_seed(0)
+        model = geir.init_weights(SequentialState(nn.Conv2d(channels, 50, 3), LIF(), lift=True), **arguments)
+        return model[0].weight.std().item()
+
+    for channels in (1, 3):
+        assert std(channels) == std(channels, rate=150.0)
+        assert std(channels) < 0.8 * std(channels, rate=50.0)
+    assert std(2) == std(2, rate=50.0), "frames of an event camera are spikes"
+
+
 def test_the_seed_decides_about_the_weights_and_about_nothing_else():
     torch.manual_seed(3)
     first = geir.init_weights(deep_network(LIF, depth=2))[0].weight.detach()

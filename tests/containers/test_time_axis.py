@@ -105,6 +105,22 @@ def test_a_module_over_time_cannot_be_lifted(module):
         Lift(module)
 
 
+@pytest.mark.parametrize("lift", [Lift, lambda module: SequentialState(module, LIF(), lift=True)], ids=["Lift", "lift"])
+def test_modules_with_state_and_attention_over_samples_are_refused_inside_a_lifted_module(lift):
+    for inner in (nn.LSTM(5, 2), LIF(), LIFCell()):
+        with pytest.raises(TypeError, match=rf"{type(inner).__name__} \(module 1\.0\), whose state it would drop"):
+            lift(nn.Sequential(nn.Linear(5, 5), nn.Sequential(inner)))
+    for make in (nn.TransformerEncoderLayer, nn.MultiheadAttention):
+        with pytest.raises(TypeError, match=rf"would mix the samples. Use {make.__name__}\(..., batch_first=True\)"):
+            lift(nn.Sequential(nn.Linear(8, 8), make(8, 2)))
+    lifted = lift(nn.Sequential(nn.TransformerEncoderLayer(8, 2, batch_first=True))).eval()
+    xs = torch.rand(4, 3, 6, 8)
+    together, alone = (ys if isinstance(ys, torch.Tensor) else ys[0] for ys in (lifted(xs), lifted(xs[:, :1])))
+    torch.testing.assert_close(together[:, :1], alone)
+    with pytest.raises(ValueError, match="with 4 dimensions, got shape .*, without a batch"):
+        lifted(xs[:, 0])
+
+
 def test_lifting_a_lifted_layer_folds_another_axis():
     xs = torch.rand(4, 3, 2, 5)
     linear = nn.Linear(5, 6)

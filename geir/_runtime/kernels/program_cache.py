@@ -102,12 +102,27 @@ def prepare_run(stepper: Stepper, state: AnyState, input_type: type = Tensor) ->
     Raises:
         NotFusableError: If the step cannot become a program.
     """
-    names, tensors = _constants_of(stepper)
     parts = [leaf for _, leaf in leaves(state)]
     if not parts:
         raise NotFusableError("it has no state")
     stacked = torch.stack(parts)
-    dtype = stacked.dtype
+    text, constants, numbers = find_program(stepper, state, stacked.dtype, stacked.device, input_type)
+    return PreparedRun(text, stacked, constants, numbers)
+
+
+class FoundProgram(NamedTuple):
+    """A program and its constants."""
+
+    program: str
+    constants: list[Tensor]  # those that the program uses, in its dtype
+    numbers: int  # how many of them, from the end, are numbers among the settings
+
+
+def find_program(
+    stepper: Stepper, state: AnyState, dtype: torch.dtype, device: torch.device, input_type: type = Tensor
+) -> FoundProgram:
+    """Find the program of a step; see `prepare_run`."""
+    names, tensors = _constants_of(stepper)
     if torch.compiler.is_compiling():
         guard_on_settings(stepper.module)
         program = _program_for_compile(stepper.module, dtype, input_type)
@@ -115,8 +130,8 @@ def prepare_run(stepper: Stepper, state: AnyState, input_type: type = Tensor) ->
         program = _cached_program(stepper, state, names, tuple(t.dtype for t in tensors), dtype, input_type)
     traced = program.traced
     constants = [tensors[k] if tensors[k].dtype == dtype else tensors[k].to(dtype) for k in traced.used]
-    constants += [make_constant(number, dtype, stacked.device) for number in program.numbers]
-    return PreparedRun(traced.program, stacked, constants, len(program.numbers))
+    constants += [make_constant(number, dtype, device) for number in program.numbers]
+    return FoundProgram(traced.program, constants, len(program.numbers))
 
 
 def make_constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
