@@ -246,3 +246,11 @@ def spike_steps(zs: Tensor, count: int) -> Tensor:
     row = torch.where(spiked & (rank < count), rank, count)
     steps = row.new_full((count + 1, *zs.shape[1:]), len(zs))
     return steps.scatter(0, row, time_indices(len(zs), zs[0]).expand(zs.shape))[:count]
+
+
+def check_nested_state(caller: str, state: object) -> None:
+    """Raise `TypeError` if a value is neither a state, however nested, nor None."""
+    if not isinstance(state, tuple | list | dict | Tensor | None):
+        raise TypeError(
+            f"{caller} expected a state, such as the second result of a model, or None, got {type(state).__name__}."
+        )

@@ -20,8 +20,8 @@ _SATURATED_SHARE = 0.1
 # Gradients below this part of those of the last layer do not train.
 _VANISHED = 1e-6
 
-_MORE_ACTIVITY = "Call geir.init_weights(model), make the input stronger, or lower v_th."
-_LESS_ACTIVITY = "Call geir.init_weights(model), or make the input or the weights smaller."
+_MORE_ACTIVITY = "Call geir.init_weights(model, xs), make the input stronger, or lower v_th."
+_LESS_ACTIVITY = "Call geir.init_weights(model, xs), or make the input or the weights smaller."
 
 
 def diagnose(model: nn.Module, xs: Tensor, state: Any = None) -> Diagnosis:

@@ -21,7 +21,7 @@ _NORMS = (nn.modules.batchnorm._BatchNorm, nn.GroupNorm, nn.LayerNorm)
 
 # Input that is assumed if none is given: rate of spikes in Hz, and mean square of images at every step.
 _SPIKE_RATE = 50.0
-_IMAGE_POWER = 0.15
+_IMAGE_POWER = 0.25
 # Share of the drive of a recurrent layer that comes from the layer before.
 _FEEDFORWARD_SHARE = 0.9
 
@@ -66,12 +66,11 @@ def init_weights(
     Args:
         model: The network; its weights are changed in place.
         xs: Typical input over time, spikes or currents. Its mean square, divided by `dt`, is used as `rate`. Needed for
-            input that is much stronger or weaker than the default of `rate` supposes, such as images shown as currents
-            to a network whose first layer is linear.
-        rate: Rate of the input spikes, in Hz, if `xs` is not given. Default: 50 Hz, or, if the first layer is a
-            convolution of one or three channels, images with values in [0, 1], whose mean square at every step is
-            assumed to be 0.15. It is lower where images are encoded as spikes, and for many images that are shown as
-            currents it is about 0.1 (MNIST) to 0.3 (photographs).
+            input that is much stronger or weaker than `rate` supposes by default, such as images shown as currents to a
+            network whose first layer is linear.
+        rate: Rate of the input spikes, in Hz, if `xs` is not given. Default: 50 Hz; but if the first layer is a
+            convolution of one or three channels, its input is assumed to be images with values in [0, 1], shown as
+            currents, with a mean square of 1/4 at every step. If they are encoded as spikes instead, give their rate.
         xi: Distance to threshold in standard deviations of the potential, :math:`\xi`. Smaller values make the layers
             fire more.
 

@@ -8,6 +8,7 @@ from torch import nn, Tensor
 from torch.utils import _pytree as pytree
 
 from .._util.state import AnyState, leaves
+from .._util.validation import check_nested_state
 from ..connections import Delay, DelayedLinear
 from ..connections.delay import DelayState
 from ..core.neuron import Dynamics
@@ -123,11 +124,16 @@ def move_state(state: Any, device: torch.device | str | None = None, dtype: torc
         device: Where to move it. Default: where it is.
         dtype: Floating-point dtype. Default: as it is.
 
+    Raises:
+        TypeError: If `state` is no state, such as a model.
+
     >>> import geir
     >>> _, state = geir.LIF()(torch.rand(20, 2, 3))
     >>> geir.move_state(state, dtype=torch.float64).v.dtype
     torch.float64
     """
+
+    check_nested_state("move_state", state)
 
     def move(part: Tensor) -> Tensor:
         return part.to(device=device, dtype=dtype if part.is_floating_point() else None)

@@ -10,6 +10,7 @@ from torch.autograd.graph import saved_tensors_hooks
 from torch.utils import _pytree as pytree, checkpoint as torch_checkpoint
 
 from .._runtime import bits
+from .._util.validation import check_nested_state
 from .lift import call_module, is_stateful
 
 # Packing smaller tensors takes longer than it is worth.
@@ -25,12 +26,16 @@ def detach(state: Any) -> Any:
     Returns:
         A state of the same structure whose tensors share their memory with the given one.
 
+    Raises:
+        TypeError: If `state` is no state, such as a model.
+
     >>> import geir
     >>> model = geir.SequentialState(nn.Linear(3, 4), geir.LIF(), lift=True)
     >>> _, state = model(torch.ones(5, 2, 3))
     >>> state[1].v.requires_grad, detach(state)[1].v.requires_grad
     (True, False)
     """
+    check_nested_state("detach", state)
     return pytree.tree_map_only(Tensor, torch.detach, state)
 
 

@@ -117,7 +117,7 @@ def _is_possible(layer: "_PlasticBase", xs: Tensor, state: "PlasticState") -> bo
         of_rule += tensors_of(layer.intrinsic).values()
         if v_th.shape != weight.shape[:1] or not v_th.is_contiguous():
             return False
-    if any(tensor.numel() != 1 for tensor in of_rule) or not math.isfinite(xs.sum()):
+    if any(tensor.numel() != 1 for tensor in of_rule) or not all(math.isfinite(tensor.sum()) for tensor in numbers):
         return False
     # Where all is finite, a product with zero is zero; and weights within their bounds stay where they do not change.
     low, high = weight.aminmax()
@@ -219,6 +219,8 @@ def _layout(layer: "_PlasticBase", program: Program, constants: Sequence[Tensor]
             return None
         axes[name] = kernel.SHARED if constant.numel() == 1 else kernel.NEURON
         if layer.intrinsic is not None and constant is layer.neuron.v_th:
+            if moving is not None:  # another part of the neuron has the same threshold
+                return None
             moving = name
     if layer.intrinsic is not None:
         if moving is None:

@@ -138,8 +138,10 @@ class Plastic(_PlasticBase):
     is fixed. The states of the neurons and of the rule belong to one run: they go in and come out. To
     treat the weight as state too, call the rule: ``rule(pre, post, weight, state)``.
 
-    In `train()` mode the output has no gradient. In `eval()` mode the layer is differentiable and runs
-    on the kernels, as any other layer, and returns the state of the rule unchanged.
+    In `train()` mode the output has no gradient. One sample and a dense connection run in one kernel on the
+    CPU, derived from the step of the neurons and the change of an elementwise rule; everything else runs
+    step by step, with the same result. In `eval()` mode the layer is differentiable and runs on the
+    kernels, as any other layer, and returns the state of the rule unchanged.
 
     Args:
         connection: A module that is linear in its `weight`, such as `nn.Linear` or `nn.Conv2d`. Its

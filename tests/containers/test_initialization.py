@@ -161,7 +161,7 @@ def test_a_first_convolution_of_one_or_three_channels_is_for_images_and_a_rate_f
         return model[0].weight.std().item()
 
     for channels in (1, 3):
-        assert std(channels) == std(channels, rate=150.0)
+        assert std(channels) == std(channels, rate=250.0)
         assert std(channels) < 0.8 * std(channels, rate=50.0)
     assert std(2) == std(2, rate=50.0), "frames of an event camera are spikes"
 

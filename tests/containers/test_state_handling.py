@@ -142,6 +142,8 @@ STATE = LIF()(torch.rand(20, 3, 2))[1]
             "resting state of shape",
         ),
         (lambda: geir.initial_state(nn.Linear(3, 3), torch.rand(20, 3)), TypeError, "with state, got Linear"),
+        (lambda: geir.detach(LIF()), TypeError, "detach expected a state, .* got LIF"),
+        (lambda: geir.move_state(LIF(), "cpu"), TypeError, "move_state expected a state, .* got LIF"),
         (lambda: geir.replace_parts(STATE, w=0.0), ValueError, "no part 'w'. It has: i, v"),
         (
             lambda: geir.replace_parts(STATE, v=torch.ones(7)),

@@ -222,6 +222,17 @@ def test_the_loop_runs_where_the_kernel_cannot(change, kernel_runs):
     assert not kernel_runs
 
 
+def test_the_loop_continues_from_states_that_are_not_finite(kernel_runs):
+    layer = layer_of(STDP(a_plus=0.02), geir.LIF(v_th=0.15))
+    _, state = layer(spikes())
+    state.rule.pre[0, 0] = torch.inf
+    reference = copy.deepcopy(layer)
+    reference.neuron.unroll = geir.reference
+    torch.testing.assert_close(layer(spikes(), state), reference(spikes(), state), rtol=0, atol=0, equal_nan=True)
+    torch.testing.assert_close(layer.weight, reference.weight, rtol=0, atol=0, equal_nan=True)
+    assert len(kernel_runs) == 1
+
+
 def test_the_kernel_tells_autograd_that_it_changes_the_weight(kernel_runs):
     layer = layer_of(STDP(a_plus=0.02), geir.LIF(v_th=0.15))
     product = (layer.weight * layer.weight).sum()
