@@ -3,8 +3,8 @@
     python -m benchmarks.microcircuit --scale 0.1 --seconds 5
 
 Scaled down, it has this fraction of the neurons and of the synapses of each; weights and a constant current make up for
-the missing synapses, as in the reference implementation. At a tenth (3 s, seed 0) rates are 10 to 30 % below those of
-the full network, and that of L23E, the lowest, is half of it.
+the missing synapses, as in the reference implementation. At a tenth (3 s, seed 0) rates are 9 to 28 % below those
+of the full network, and that of L23E, the lowest, is 43 % below.
 
 Reference: T. Potjans & M. Diesmann, *The cell-type specific cortical microcircuit: relating structure and activity in a
 full-scale spiking network model*, 2014. Parameters and rates are those of its implementation for NEST.
