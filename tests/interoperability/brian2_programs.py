@@ -15,9 +15,17 @@ import numpy as np
 DOCS = Path(__file__).parents[2] / "docs"
 OUTPUTS = DOCS / "brian2.npz"
 NAMES = ("current", "equations", "synapses")
-PAGE = (DOCS / "from_brian2.md").read_text().partition("## Side by side")[2]
-BRIAN2 = dict(zip(NAMES, re.findall(r"```python\n(.*?)```", PAGE, re.S), strict=True))
-GEIR = dict(zip(NAMES, re.findall(r"```{code-cell} ipython3\n(?!:tags)(.*?)```", PAGE, re.S), strict=True))
+PAGE = DOCS / "from_brian2.md"
+
+
+def programs(pattern):
+    """The programs on the page by name; none in the source distribution, which has no documentation."""
+    text = PAGE.read_text().partition("## Side by side")[2] if PAGE.exists() else ""
+    return dict(zip(NAMES, re.findall(pattern, text, re.S), strict=PAGE.exists()))
+
+
+BRIAN2 = programs(r"```python\n(.*?)```")
+GEIR = programs(r"```{code-cell} ipython3\n(?!:tags)(.*?)```")
 
 
 def run_brian2(name):

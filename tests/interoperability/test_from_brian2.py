@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 import torch
 
+if not brian2_programs.PAGE.exists():
+    pytest.skip("the documentation is not part of the source distribution", allow_module_level=True)
 STORED = np.load(brian2_programs.OUTPUTS)
 with_brian2 = pytest.mark.skipif(not find_spec("brian2"), reason="Brian2 is not installed: pip install 'geir[brian2]'")
 
