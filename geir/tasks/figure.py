@@ -134,7 +134,7 @@ def draw_episode(support: Tensor, labels: Tensor, queries: Tensor, probabilities
     """
     with plot.style():
         figure = Figure(figsize=(5, 0.6 + 0.6 * len(queries)))
-        left, right = figure.subfigures(1, 2, width_ratios=(1, 2.5))
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 2.5))[0]
         classes = left.subplots(len(support), 1)
         for axes, image in zip(classes, support[labels.argsort()], strict=True):
             axes.imshow(image.numpy(), cmap="gray_r")
