@@ -6,6 +6,7 @@ from pathlib import Path
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from .. import plot
@@ -118,6 +119,7 @@ def draw_errors(errors: Mapping[str, Tensor], path: Path) -> None:
             axes.plot(range(1, len(values) + 1), values, f"{marker}-", markersize=3, label=name)
         axes.axhline(1, color=plot.GRAY, linestyle="--", label="always zero")
         axes.set(xlabel="example", ylabel="relative squared error", ylim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=180))
 
