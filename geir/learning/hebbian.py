@@ -91,7 +91,6 @@ class HebbianLayer(Declared):
     )
     recurrent: bool = False
     rule: HebbianRule = setting(default=hebb, accepts=Callable, expected="a rule, such as geir.learning.oja")
-    alpha: Tensor
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -104,7 +103,8 @@ class HebbianLayer(Declared):
             raise ValueError(
                 f"HebbianLayer: a recurrent connection must be square, got {n_in} inputs and {n_out} outputs."
             )
-        self.register_parameter("alpha", nn.Parameter(0.01 * torch.randn(n_out, n_in)))
+        # Declared here: an annotation in the class would be an argument to type checkers.
+        self.alpha = nn.Parameter(0.01 * torch.randn(n_out, n_in))
 
     def initial_state(self, x: Tensor) -> HebbianState:
         """The state before the first step.

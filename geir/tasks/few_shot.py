@@ -73,7 +73,8 @@ class GradientLearner(nn.Module):
 
     def __init__(self, neuron: str, channels: int, steps: int) -> None:
         super().__init__()
-        self.steps = steps
+        # The mean over time of rectifiers is that of one step.
+        self.steps = steps if neuron == "lif" else 1
         readout = nn.Linear(4 * channels, WAYS)
         self.network = SequentialState(*_blocks(4, neuron, channels), Lift(nn.Flatten()), Lift(readout))
 
@@ -116,6 +117,8 @@ class PlasticLearner(nn.Module):
     def __init__(self, neuron: str, channels: int, steps: int) -> None:
         super().__init__()
         self.steps = steps
+        # Features of rectifiers are the same in all steps, and computed once.
+        self.embedding_steps = steps if neuron == "lif" else 1
         self.embedding = SequentialState(
             *_blocks(3, neuron, channels, running_stats=True),
             *_block(channels, channels, running_stats=True),
@@ -134,7 +137,8 @@ class PlasticLearner(nn.Module):
         images = torch.cat([episodes.support, episodes.queries], 1)
         count, number = images.shape[:2]
         flat = images.flatten(0, 1)
-        features, _ = self.embedding(flat.expand(self.steps, *flat.shape))
+        features, _ = self.embedding(flat.expand(self.embedding_steps, *flat.shape))
+        features = features.expand(self.steps, -1, -1)
         shown = episodes.support.shape[1]
         currents = one_hot(episodes.labels, WAYS).to(features)
         currents = torch.cat([currents, currents.new_zeros(count, number - shown, WAYS)], 1)

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from torch import Tensor
 
 from .. import plot
@@ -142,6 +143,7 @@ def draw_errors(errors: Mapping[str, Tensor], path: Path) -> None:
             axes.plot(range(1, len(values) + 1), values, f"{marker}-", markersize=3, label=name)
         axes.axhline(1, color=plot.GRAY, linestyle="--", label="always zero")
         axes.set(xlabel="example", ylabel="relative squared error", ylim=(0, None))
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
         axes.legend()
         write_atomically(path, lambda file: figure.savefig(file, format="png", dpi=180))
 
@@ -158,7 +160,7 @@ def draw_episode(support: Tensor, labels: Tensor, queries: Tensor, probabilities
     """
     with plot.style():
         figure = Figure(figsize=(5, 0.6 + 0.6 * len(queries)))
-        left, right = figure.subfigures(1, 2, width_ratios=(1, 2.5))
+        left, right = figure.subfigures(1, 2, squeeze=False, width_ratios=(1, 2.5))[0]
         classes = left.subplots(len(support), 1)
         for axes, image in zip(classes, support[labels.argsort()], strict=True):
             axes.imshow(image.numpy(), cmap="gray_r")

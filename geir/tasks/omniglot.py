@@ -3,8 +3,7 @@
 An episode shows five characters that the network has never seen, a labeled drawing of each, and then others to be
 recognized: 5-way 1-shot classification. `--method maml` takes steps of gradient descent on the labeled drawings, from a
 start from which they suffice (`geir.learning.adapt`); `--method plasticity` has weights that change with the activity
-(`geir.learning.HebbianLayer`). `--neuron relu` is the same network with rectifiers, trained in the same way, whose
-drawings are shown for a single step.
+(`geir.learning.HebbianLayer`). `--neuron relu` is the same network with rectifiers, trained in the same way.
 
 A quarter of the characters is for testing. The others and their rotations by multiples of 90 degrees, as further
 characters, are for training; `--validate` tests on a quarter of them instead. Drawings are reduced to 28 x 28 pixels.
@@ -54,7 +53,7 @@ class Settings:
     iterations: int = field(default=1000, metadata={"help": "number of weight updates"})
     batch_size: int = field(default=8, metadata={"help": "episodes per update"})
     channels: int = field(default=16, metadata={"help": "channels of each convolutional layer"})
-    steps: int = field(default=5, metadata={"help": "time steps of 1 ms for which spiking neurons see a drawing"})
+    steps: int = field(default=5, metadata={"help": "time steps of 1 ms for which a drawing is shown"})
     learning_rate: float = field(default=5e-3, metadata={"help": "learning rate of Adam in the first iteration"})
     decay: float = field(default=0.1, metadata={"help": "learning rate of the last iteration, relative to the first"})
     test_episodes: int = field(default=400, metadata={"help": "number of test episodes"})
@@ -83,8 +82,7 @@ FIXED_SETTINGS = (
 
 def network(settings: Settings) -> GradientLearner | PlasticLearner:
     """A network that learns within an episode by the method of the settings."""
-    steps = settings.steps if settings.neuron == "lif" else 1
-    return METHODS[settings.method](settings.neuron, settings.channels, steps)
+    return METHODS[settings.method](settings.neuron, settings.channels, settings.steps)
 
 
 def accuracy(model: torch.nn.Module, episodes: Episodes) -> float:
