@@ -9,7 +9,8 @@ By `geir.learning.FPTT`, weights change after every chunk of steps, by the gradi
 running average; the loss of a chunk, the error that its end would have as the answer, has a weight that grows with
 time. By backpropagation, they change once for each batch. The network is the same: one layer of
 `geir.models.SpikingLTC` with a constant threshold, whose time constants depend on input and potential, and a linear
-readout of its potentials.
+readout of its potentials. Training is not steady, so what is tested are the weights with the smallest error on
+validation sequences.
 
 References: S. Hochreiter & J. Schmidhuber, *Long short-term memory*, 1997; A. Kag & V. Saligrama, *Training recurrent
 neural networks via forward propagation through time*, 2021; B. Yin, F. Corradi & S. Bohté, *Accurate online training of
@@ -17,6 +18,7 @@ dynamical spiking neural networks through Forward Propagation Through Time*, 202
 penalty these are, with half as many neurons and sequences in a batch. There, the last chunk has no loss.
 """
 
+import copy
 import math
 import sys
 from collections.abc import Iterator
@@ -42,7 +44,7 @@ V_TH = 0.5
 # Norm to which gradients are clipped, and the strength of the penalty of FPTT.
 MAX_GRADIENT, ALPHA = 1.0, 0.5
 # Weight updates of backpropagation, or sequences of updates of FPTT, between two tests.
-EPOCH = 30
+EPOCH = 20
 
 
 @dataclass(frozen=True)
@@ -57,7 +59,9 @@ class Settings:
     hidden: int = field(default=64, metadata={"help": "number of neurons"})
     learning_rate: float = field(default=3e-3, metadata={"help": "learning rate of Adam in the first batch"})
     decay: float = field(default=0.2, metadata={"help": "learning rate of the last batch, relative to the first"})
-    test_sequences: int = field(default=500, metadata={"help": "number of test sequences"})
+    test_sequences: int = field(
+        default=500, metadata={"help": "number of sequences of the test, and as many of the validation"}
+    )
     seed: int = field(default=0, metadata={"help": "seed of weights and sequences; runs are reproducible"})
     out: Path = field(default=Path("runs/adding"), metadata={"help": "folder for the checkpoint, created if missing"})
     resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
@@ -124,6 +128,29 @@ def mean_squared_error(model: Adder, sequences: Sequences) -> float:
         return nn.functional.mse_loss(model(sequences.xs)[0], sequences.sums).item()
 
 
+class Best(nn.Module):
+    """A network, and its weights at the time of the smallest error on validation sequences.
+
+    Args:
+        model: The network.
+    """
+
+    error: Tensor
+
+    def __init__(self, model: Adder):
+        super().__init__()
+        self.model, self.kept = model, copy.deepcopy(model).requires_grad_(False)
+        self.register_buffer("error", torch.tensor(math.inf))
+
+    def compare(self, sequences: Sequences) -> float:
+        """Keep the present weights if their error is the smallest; returns their error."""
+        error = mean_squared_error(self.model, sequences)
+        if error < self.error:
+            self.error.fill_(error)
+            self.kept.load_state_dict(self.model.state_dict())
+        return error
+
+
 def run(**settings: object) -> Result:
     """Train and evaluate.
 
@@ -131,17 +158,19 @@ def run(**settings: object) -> Result:
         **settings: Settings by name, as on the command line, with underscores.
 
     Returns:
-        The result, including `test_mse` and `test_error` after the last batch, and `baseline_mse`, the mean squared
-        error of the mean.
+        The result, including `validation_mse` after the last batch, `test_mse` and `test_error` of the weights with
+        the smallest error on validation sequences, and `baseline_mse`, the mean squared error of the mean.
     """
     given = replace(Settings(), **settings)
     torch.manual_seed(given.seed)
-    model = Adder(given.hidden)
+    best = Best(model := Adder(given.hidden))
     adam = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
     online = given.method == "fptt"
     optimizer = FPTT(adam, alpha=ALPHA) if online else adam
     chunks = math.ceil(given.steps / given.chunk) if online else 1
-    test = draw_sequences(given.test_sequences, given.steps, torch.Generator().manual_seed(1_000_003))
+    validation, test = (
+        draw_sequences(given.test_sequences, given.steps, torch.Generator().manual_seed(1_000_003 + k)) for k in (0, 1)
+    )
 
     def draw_batches(epoch: int) -> Iterator[Sequences]:
         generator = torch.Generator().manual_seed(seed_of_epoch(given.seed, epoch))
@@ -160,8 +189,8 @@ def run(**settings: object) -> Result:
             state, error = detach(state), loss.item()
         return error
 
-    def evaluate() -> dict[str, float]:
-        error = mean_squared_error(model, test)
+    def finish(_: object) -> Result:
+        error = mean_squared_error(best.kept, test)
         return {"test_mse": error, "test_error": error / BASELINE}
 
     result = train_epochs(
@@ -169,14 +198,16 @@ def run(**settings: object) -> Result:
         math.ceil(given.iterations / EPOCH),
         given,
         {name: getattr(given, name) for name in FIXED_SETTINGS},
-        model,
+        best,
         optimizer,
         learning_rate=lambda epoch: given.learning_rate * given.decay ** (epoch * EPOCH / given.iterations),
         batches=draw_batches,
         update=update,
-        evaluate=evaluate,
+        evaluate=lambda: {"validation_mse": best.compare(validation)},
+        finish=finish,
     )
-    return result | {"method": given.method, "steps": given.steps, "baseline_mse": BASELINE}
+    count = sum(p.numel() for p in model.parameters())
+    return result | {"method": given.method, "steps": given.steps, "baseline_mse": BASELINE, "parameters": count}
 
 
 if __name__ == "__main__":

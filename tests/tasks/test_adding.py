@@ -40,6 +40,23 @@ def test_updates_are_those_of_the_method(method, tmp_path, monkeypatch):
     assert result["baseline_mse"] == 1 / 6
 
 
+def test_the_weights_with_the_smallest_validation_error_are_tested(tmp_path, monkeypatch):
+    monkeypatch.setattr(task, "EPOCH", 1)
+    errors, seen = iter([0.5, 0.1, 0.3]), []
+
+    def error(model, sequences):
+        seen.append([p.detach().clone() for p in model.parameters()])
+        return next(errors, 0.2)
+
+    monkeypatch.setattr(task, "mean_squared_error", error)
+    result = task.run(**QUICK, out=tmp_path)
+    assert (result["validation_mse"], result["test_mse"]) == (0.3, 0.2)
+    assert len(seen) == 4
+    assert all(torch.equal(a, b) for a, b in zip(seen[3], seen[1], strict=True))
+    assert not all(torch.equal(a, b) for a, b in zip(seen[3], seen[2], strict=True))
+    assert result["parameters"] == sum(p.numel() for p in seen[0])
+
+
 def test_a_short_problem_is_learned(tmp_path):
     settings = {"steps": 6, "chunk": 3, "iterations": 100, "batch_size": 64, "hidden": 20, "learning_rate": 1e-2}
     assert task.run(**settings, out=tmp_path)["test_error"] < 0.5
@@ -50,18 +67,18 @@ def test_a_run_is_resumed_with_the_state_of_its_optimizer(method, tmp_path, monk
     monkeypatch.setattr(task, "EPOCH", 2)
     whole, parts = (QUICK | {"method": method, "iterations": 4, "out": tmp_path / name} for name in ("whole", "parts"))
     expected = task.run(**whole)
-    evaluate, calls = task.mean_squared_error, []
+    compare, calls = task.Best.compare, []
 
     def interrupt(*arguments):
         calls.append(None)
         if len(calls) == 2:
             raise KeyboardInterrupt
-        return evaluate(*arguments)
+        return compare(*arguments)
 
-    monkeypatch.setattr(task, "mean_squared_error", interrupt)
+    monkeypatch.setattr(task.Best, "compare", interrupt)
     with pytest.raises(KeyboardInterrupt):
         task.run(**parts)
-    monkeypatch.setattr(task, "mean_squared_error", evaluate)
+    monkeypatch.setattr(task.Best, "compare", compare)
     resumed = task.run(**parts, resume=True)
     assert resumed["test_mse"] == expected["test_mse"]
     weights = [torch.load(run["weights"], weights_only=True) for run in (expected, resumed)]
