@@ -55,7 +55,7 @@ def draw_run(model: SequentialState, xs: Tensor, label: Tensor, history: Sequenc
         rasters = bottom.subplots(rows, min(len(spikes), RASTERS_IN_A_ROW), squeeze=False).ravel()
         for axes in rasters[len(spikes) :]:
             axes.remove()
-        for number, (axes, (zs, dt)) in enumerate(zip(rasters, spikes, strict=False), 1):
+        for number, (axes, (zs, dt)) in enumerate(zip(rasters[: len(spikes)], spikes, strict=True), 1):
             plot.raster(zs, axes, dt=dt, sample=0)
             rate = zs[:, 0].float().mean() / dt
             axes.set_title(f"Layer {number}: {zs[0, 0].numel()} neurons, {rate:.0f} Hz")

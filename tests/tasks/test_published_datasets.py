@@ -168,3 +168,9 @@ def test_the_command_line_has_the_defaults_of_the_data_set_and_names_it(tmp_path
     assert main(command_line(flags), published_datasets.run, flags) == 1
     expected = "error: --dataset must be one of shd, ssc, dvs-gesture, cifar10-dvs, cifar10, got 'mnist'."
     assert capsys.readouterr().err.strip() == expected
+
+
+def test_an_abbreviated_data_set_is_refused_because_its_defaults_would_not_be_found(capsys):
+    with pytest.raises(SystemExit):
+        command_line(["--dat", "ssc"]).parse_args(["--dat", "ssc", "--data", "x"])
+    assert "unrecognized arguments: --dat ssc" in capsys.readouterr().err
