@@ -86,16 +86,19 @@ def deploy(model: SequentialState) -> SequentialState:
     Raises:
         ValueError: If the weights are not ternary.
     """
-    deployed = network(real=True).eval().requires_grad_(False)
+    deployed = network(real=True)
+    state = deployed.state_dict()
     for k in CONNECTIONS:
-        layer = cast(Lift, model[k]).module
-        if not parametrize.is_parametrized(layer, "weight"):
+        weight = cast(nn.Linear | nn.Conv2d, cast(Lift, model[k]).module).weight.detach()
+        thresholds = cast(Tensor, cast(IAF, model[k + 1]).v_th).detach()
+        scale = weight.abs().max()
+        integers = weight / scale
+        if not torch.equal(integers, integers.round()):
             raise ValueError("deploy expected ternary weights, got real ones; train without --real.")
-        scale = cast(Ternary, layer.parametrizations["weight"][0]).scale
-        with torch.no_grad():
-            cast(Lift, deployed[k]).module.weight.copy_((layer.weight / scale).round())
-            # A multiple of the scale exceeds the threshold where its factor exceeds the integer below.
-            cast(IAF, deployed[k + 1]).v_th.copy_((cast(IAF, model[k + 1]).v_th / scale).floor())
+        state[f"{k}.module.weight"] = integers
+        # A multiple of the scale exceeds the threshold where its factor exceeds the integer below.
+        state[f"{k + 1}.v_th"] = (thresholds / scale).floor()
+    deployed.load_state_dict(state)
     return deployed
 
 
