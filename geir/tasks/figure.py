@@ -24,7 +24,7 @@ def draw_run(model: SequentialState, xs: Tensor, label: Tensor, history: Sequenc
     Args:
         model: The trained network.
         xs: Input of one sample, shape (time, 1, channels) or (time, 1, channels, height, width). Of two channels of
-            images, the difference is shown.
+            images, the difference is shown. Spikes of shape (time, 1, channels) are drawn as a raster.
         label: Class of the sample, shape (), or of each of its steps, shape (time,), -1 where it is unknown.
         history: Results of all epochs.
         path: The file to write.
@@ -49,6 +49,8 @@ def draw_run(model: SequentialState, xs: Tensor, label: Tensor, history: Sequenc
         else:
             _draw_input(image, xs, f"Input of class {label}", readout_dt)
             _draw_readout(readout, outputs[-1], int(label), readout_dt)
+            if not isinstance(model[-1], Dynamics):
+                readout.set(title="Output", ylabel="")
         rasters = bottom.subplots(rows, min(len(spikes), RASTERS_IN_A_ROW), squeeze=False).ravel()
         for axes in rasters[len(spikes) :]:
             axes.remove()
@@ -83,9 +85,13 @@ def _draw_learning(axes: Axes, history: Sequence[EpochResult]) -> None:
 
 
 def _draw_input(axes: Axes, xs: Tensor, title: str, dt: float) -> None:
-    if xs.ndim == 3:
-        plot.traces(xs, axes, dt=dt, sample=0)
-        axes.set(title=title, ylabel="")
+    if xs.ndim == 3 or xs.shape[-2:] == (1, 1):
+        if bool(((xs == 0) | (xs == 1)).all()):
+            plot.raster(xs, axes, dt=dt, sample=0)
+            axes.set(title=title)
+        else:
+            plot.traces(xs.flatten(2), axes, dt=dt, sample=0)
+            axes.set(title=title, ylabel="")
         return
     channels = xs.mean(0)[0]
     picture = channels[-1] - channels[-2] if len(channels) > 1 else channels[0]

@@ -2,9 +2,11 @@ r"""Regression: a membrane potential that follows a curve: `python -m geir.tasks
 
 The input is a current that grows linearly from 0 to a random end in (0, 1); the potential of the output neuron must
 follow its square root. Two layers of spiking neurons, whose thresholds differ and whose decays are learned, drive the
-output neuron, which does not spike. Nothing is downloaded: the curves are drawn. `test_error` is the relative error of
-all test curves together, :math:`\lVert v - y \rVert / \lVert y \rVert`, and `linear_error` that of the best linear
-function :math:`a + b x` of the input at the same step, which a network must beat to have learned more than a scale.
+output neuron, which does not spike. Nothing is downloaded: the curves are drawn.
+
+``test_error`` is the relative error of all test curves together, :math:`\lVert v - y \rVert / \lVert y \rVert`, and
+``linear_error`` that of the best linear function :math:`a + b x` of the input at the same step, which a network must
+beat to have learned more than a scale.
 
 References: A. Henkes, J. Eshraghian & H. Wessels, *Spiking neural networks for nonlinear regression*, 2022; the first
 tutorial of snnTorch on regression, with this network, which learns a single curve instead of all.
