@@ -1,4 +1,4 @@
-"""Recognize MNIST digits as sequences with an adaptive network: `python -m geir.tasks.sequential_mnist --data FILE`.
+"""Recognize MNIST digits as sequences of 56 steps: `python -m geir.tasks.sequential_mnist --data FILE`.
 
 The 784 pixels of an image arrive row by row as currents, a few of them in each step, and the potentials after the last
 step tell the digit. There is one recurrent layer: half of its neurons have a constant threshold (LIF), and half an
@@ -36,7 +36,7 @@ from .training import Settings, train
 PUBLISHED = Published(
     "test_accuracy",
     "above 96 %; permuted 94.7 %",
-    "G. Bellec et al., 2018; permuted: B. Yin et al., 2021; both in 784 steps",
+    "G. Bellec et al., 2018; permuted: B. Yin et al., 2021; both in 784 steps, not 56",
 )
 PIXELS, CLASSES = 28 * 28, 10
 # Images at the end of the training set that `--validate` tests on.

@@ -82,6 +82,11 @@ def test_a_core_sees_the_spikes_of_its_window():
     assert torch.equal(counts, expected)
 
 
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_images_are_encoded_on_their_device(device):
+    assert task.encode(torch.zeros(2, 784, device=device), 8).device.type == device
+
+
 def test_the_class_whose_neurons_spike_most_is_the_answer(path):
     shares = torch.zeros(2, 2, 10)
     shares[0, 0, 3], shares[:, 0, 4] = 0.8, 0.6
