@@ -21,9 +21,15 @@ def time_first(xs: Tensor, steps: int) -> Tensor:
     return xs.transpose(0, 1)[:steps]
 
 
-def recognized(vs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """For each sample, whether the class with the largest potential over time is the right one, of 1 answer."""
-    right = max_potential(vs).argmax(-1) == labels
+def recognized(ys: Tensor, labels: Tensor, decode: Callable[[Tensor], Tensor] = max_potential) -> tuple[Tensor, Tensor]:
+    """For each sample, whether the class with the largest score is the right one, of 1 answer.
+
+    Args:
+        ys: Outputs, shape (time, batch, classes).
+        labels: Classes, shape (batch,).
+        decode: A decoder of `geir.decode`, which returns the scores. Default: the largest potentials over time.
+    """
+    right = decode(ys).argmax(-1) == labels
     return right, torch.ones_like(right)
 
 

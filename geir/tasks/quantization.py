@@ -98,7 +98,7 @@ def _pixels(images: Any, labels: Any) -> TensorDataset:
 
 def encode(pixels: Tensor, steps: int) -> Tensor:
     """Pixels in [0, 1] as evenly spaced spikes, shape (steps, ...)."""
-    counts = torch.floor(torch.arange(steps + 1).view(-1, 1, 1) * pixels + 1e-6)
+    counts = torch.floor(torch.arange(steps + 1, device=pixels.device).view(-1, 1, 1) * pixels + 1e-6)
     return counts.diff(dim=0)
 
 

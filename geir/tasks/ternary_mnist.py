@@ -32,7 +32,7 @@ from ..surrogates import ATan
 from . import quantization
 from .catalog import Published
 from .command_line import add_mnist_argument, build_parser, main, Result
-from .data import Data
+from .data import Data, recognized
 from .training import Settings, train
 
 PUBLISHED = Published(
@@ -113,7 +113,8 @@ def load(path: Path) -> Data[TensorDataset]:
         ValueError: If a file does not hold MNIST.
     """
     images = quantization.load(path)
-    return Data(images.train, images.test, encode=encode, loss=vote_loss, count_answers=recognized)
+    count = partial(recognized, decode=rate)
+    return Data(images.train, images.test, encode=encode, loss=vote_loss, count_answers=count)
 
 
 def encode(pixels: Tensor, steps: int) -> Tensor:
@@ -125,12 +126,6 @@ def encode(pixels: Tensor, steps: int) -> Tensor:
 def vote_loss(shares: Tensor, labels: Tensor) -> Tensor:
     """Cross entropy of the rates, shape (time, batch, classes)."""
     return functional.cross_entropy(GAIN * rate(shares), labels)
-
-
-def recognized(shares: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
-    """For each sample, whether the class whose neurons spike most is the right one, of 1 answer."""
-    right = rate(shares).argmax(-1) == labels
-    return right, torch.ones_like(right)
 
 
 def run(data: Path | str, **settings: object) -> Result:

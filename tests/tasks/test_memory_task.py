@@ -52,8 +52,9 @@ def test_answers_are_mean_outputs_in_periods_of_recall():
 
 
 def test_training_learns_to_recall(tmp_path):
-    result = task.run(**QUICK, epochs=4, sequences=600, test_sequences=100, hidden=40, out=tmp_path)
-    assert result["test_accuracy"] > 0.75
+    small = {"epochs": 8, "batch_size": 25, "decay": 1.0, "sequences": 600, "test_sequences": 100, "hidden": 40}
+    result = task.run(**QUICK, **small, out=tmp_path)
+    assert result["test_accuracy"] > 0.9
     assert (result["train_sequences"], result["test_sequences"]) == (600, 100)
     assert (tmp_path / "memory.png").exists()
 

@@ -82,11 +82,16 @@ def test_a_core_sees_the_spikes_of_its_window():
     assert torch.equal(counts, expected)
 
 
-def test_the_class_whose_neurons_spike_most_is_the_answer():
+@pytest.mark.parametrize("device", ["meta", "cpu"])
+def test_images_are_encoded_on_their_device(device):
+    assert task.encode(torch.zeros(2, 784, device=device), 8).device.type == device
+
+
+def test_the_class_whose_neurons_spike_most_is_the_answer(path):
     shares = torch.zeros(2, 2, 10)
     shares[0, 0, 3], shares[:, 0, 4] = 0.8, 0.6
     shares[0, 1, 7] = 0.2
-    right, answers = task.recognized(shares, torch.tensor([4, 6]))
+    right, answers = task.load(path).count_answers(shares, torch.tensor([4, 6]))
     assert right.tolist() == [True, False]
     assert answers.tolist() == [1, 1]
     # Rates of 0.6 and 0.4 beside eight of 0, and of 0.1 beside nine of 0 and for a wrong class.
