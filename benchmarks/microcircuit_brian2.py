@@ -43,7 +43,7 @@ def simulate(scale: float, indegree: float, seconds: float, folder: str) -> list
     means, counts = circuit.mean_weights().numpy(), circuit.synapse_counts().numpy()
     ends, weights, delays = [], [], []
     for source, target in np.ndindex(8, 8):
-        count = round(counts[target, source] * scale * indegree)
+        count = round(float(counts[target, source]) * scale * indegree)
         pairs = [first[k] + random.integers(sizes[k], size=count) for k in (source, target)]
         mean, delay = means[target, source] / root, circuit.DELAYS[source % 2]
         ends.append(pairs)
