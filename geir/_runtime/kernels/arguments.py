@@ -40,6 +40,7 @@ SYNAPSES = (
     Pointer("past_output", "real", "(past, stride), the outputs before the first step, the last one last"),
     Pointer("given", "real", "input without feedback, (steps, stride), or one row for all steps"),
     Pointer("recent_output", "real", "(least_delay + 1, stride), memory for outputs to deliver", optional=True),
+    Pointer("active", "uint8_t", "(least_delay + 1, stride), whether the chunk from here on fired", optional=True),
     Pointer("output", "real", "(steps, stride)", optional=True),
     Pointer("grad_input", "real", "(steps, stride)", optional=True),
     Pointer("grad_output", "real", "(stride), memory for the gradient of one output", optional=True),

@@ -21,32 +21,30 @@ static inline int is_silent(const real *z) {
   return !any;
 }
 
-// Add what the output z of step t contributes to the inputs of later steps, reading only the synapses of neurons that
-// fired.
-static void deliver(const synapses *s, const real *z, int64_t t, real *buffer) {
+// Add what the outputs z of step t, those of the neurons first ... end - 1 of all samples, at most CHUNK, contribute to the
+// inputs of later steps, reading only the synapses of neurons that fired.
+static void deliver(const synapses *s, const real *z, int64_t first, int64_t end, int64_t t, real *buffer) {
   const int64_t shared_arrival = t + 1 + s->least_delay;
   if (shared_arrival >= s->steps || (!s->delay_stride && shared_arrival < 0)) return;
-  real *const shared_row = s->delay_stride ? 0 : buffer + buffer_row(s, shared_arrival) * s->stride;
   // The row of the first step of the buffer's present turn. No delay is longer than a turn, so that the row of an arrival
   // follows without a division.
   const int64_t turn = t + 1 < 0 ? 0 : (t + 1) / s->rows * s->rows;
-  for (int64_t first = 0; first < s->neurons; first += CHUNK) {
-    if (first + CHUNK <= s->neurons && is_silent(z + first)) continue;
-    int32_t fired[CHUNK + 1];
-    const int32_t count = find_fired(z, first, s->neurons, fired);
-    for (int32_t k = 0; k < count; k++) {
-      const real output = z[fired[k]];
-      const int64_t end = s->starts[fired[k] + 1];
-      if (!s->delay_stride)
-        for (int64_t c = s->starts[fired[k]]; c < end; c++) shared_row[s->targets[c]] += output * s->weights[c];
-      else
-        for (int64_t c = s->starts[fired[k]]; c < end; c++) {
-          const int64_t arrival = t + 1 + s->delays[c];
-          if (arrival < 0 || arrival >= s->steps) continue;
-          const int64_t row = arrival - turn < s->rows ? arrival - turn : arrival - turn - s->rows;
-          buffer[row * s->stride + s->targets[c]] += output * s->weights[c];
-        }
-    }
+  int32_t fired[CHUNK + 1];
+  const int32_t count = find_fired(z + first, 0, end - first, fired);
+  for (int32_t k = 0; k < count; k++) {
+    const int64_t neuron = (first + fired[k]) % s->neurons, sample = first + fired[k] - neuron;
+    const int64_t end_synapse = s->starts[neuron + 1];
+    const real output = z[first + fired[k]];
+    if (!s->delay_stride) {
+      real *const row = buffer + buffer_row(s, shared_arrival) * s->stride + sample;
+      for (int64_t c = s->starts[neuron]; c < end_synapse; c++) row[s->targets[c]] += output * s->weights[c];
+    } else
+      for (int64_t c = s->starts[neuron]; c < end_synapse; c++) {
+        const int64_t arrival = t + 1 + s->delays[c];
+        if (arrival < 0 || arrival >= s->steps) continue;
+        const int64_t row = arrival - turn < s->rows ? arrival - turn : arrival - turn - s->rows;
+        buffer[row * s->stride + sample + s->targets[c]] += output * s->weights[c];
+      }
   }
 }
 
@@ -85,13 +83,14 @@ void synapse_gradients(job *j) {
 }
 
 // The output feeds back: sparse connections deliver the outputs of as many steps at once as no spike arrives in, from
-// a copy that stays in cache. A thread takes some samples, of `width` neurons each, through all steps.
+// a copy that stays in cache. A thread takes some samples through all steps.
 void forward_sparse(job *j) {
   const forward_arguments *args = j->arguments;
   const synapses *const sparse = args->connections;
-  const int64_t steps = args->steps, neurons = args->neurons, width = args->width, past = sparse->past;
+  const int64_t steps = args->steps, neurons = args->neurons, past = sparse->past;
   const int streaming = steps * neurons * sizeof(real) > LARGE_BYTES;
   real *const input = (real *)args->input, *const outputs = sparse->recent_output;
+  uint8_t *const active = sparse->active;
   const state_rows rows = rows_of(args);
   BLOCKS(neurons) {
     const int64_t end = MIN(neurons, o + j->block), blocks = (end - o + BLOCK - 1) / BLOCK;
@@ -99,8 +98,8 @@ void forward_sparse(job *j) {
     forward_arguments of_rows = *args;
     for (int64_t t = 0; t < sparse->window; t++) fill_row(sparse, t, o, end - o, input);
     for (int64_t t = -past; t < 0; t++)
-      for (int64_t sample = o; sample < end; sample += width)
-        deliver(sparse, sparse->past_output + (t + past) * neurons + sample, t, input + sample);
+      for (int64_t chunk = o; chunk < end; chunk += CHUNK)
+        deliver(sparse, sparse->past_output + (t + past) * neurons, chunk, MIN(chunk + CHUNK, end), t, input);
     for (int64_t t = 0, next; t < steps; t = next, backward = !backward) {
       next = MIN(t + 1 + sparse->least_delay, steps);
       of_rows.input = (in_t *)(input + (buffer_row(sparse, t) - t) * neurons);
@@ -110,14 +109,20 @@ void forward_sparse(job *j) {
         const int64_t first = o + (backward ? blocks - 1 - k : k) * BLOCK, count = MIN(end - first, BLOCK);
         run_steps(&of_rows, &rows, first, count, t, next, 0);
         for (int64_t step = t; step < next; step++) {
-          store_row((char *)(args->output + step * neurons + first),
-                    (char *)(outputs + (step - t) * neurons + first), count * sizeof(real), streaming);
+          const real *z = outputs + (step - t) * neurons;
+          store_row((char *)(args->output + step * neurons + first), (char *)(z + first), count * sizeof(real),
+                    streaming);
           fill_row(sparse, step + sparse->window, first, count, input);
+          // Noted while the outputs are in the first cache; few chunks have to be read again.
+          for (int64_t chunk = first; chunk < first + count; chunk += CHUNK)
+            active[(step - t) * neurons + chunk] = chunk + CHUNK > first + count || !is_silent(z + chunk);
         }
       }
       for (int64_t step = t; step < next; step++)
-        for (int64_t sample = o; sample < end; sample += width)
-          deliver(sparse, outputs + (step - t) * neurons + sample, step, input + sample);
+        for (int64_t first = o; first < end; first += BLOCK)
+          for (int64_t chunk = first, last = MIN(first + BLOCK, end); chunk < last; chunk += CHUNK)
+            if (active[(step - t) * neurons + chunk])
+              deliver(sparse, outputs + (step - t) * neurons, chunk, MIN(chunk + CHUNK, last), step, input);
     }
   }
   fence();

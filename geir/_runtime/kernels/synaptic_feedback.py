@@ -30,8 +30,10 @@ def forward(plan: Plan, tensors: Tensors[Tensor], feedback: Feedback[Tensor]) ->
     window = -(-(at_once + len(feedback.z)) // at_once) * at_once
     rows = len(xs) if plan.keeps_inputs else min(len(xs), window)
     inputs = memory.empty([rows, *xs.shape[1:]], xs)
+    recent = [min(at_once, len(xs)), *xs.shape[1:]]
     connections.add(
-        recent_output=memory.empty([min(at_once, len(xs)), *xs.shape[1:]], xs),
+        recent_output=memory.empty(recent, xs),
+        active=memory.empty(recent, xs, torch.uint8),
         given_stride=0 if repeats else connections.struct.stride,
         rows=rows,
         window=window,
