@@ -14,6 +14,8 @@ from torch.nn.modules import module as torch_module
 hooks_of = attrgetter(
     "_compiled_call_impl", "_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks"
 )
+# Not in the stubs of PyTorch.
+_profiler_enabled = torch._C._autograd._profiler_enabled  # pyright: ignore[reportAttributeAccessIssue]
 _GLOBAL_HOOKS = (
     torch_module._global_backward_hooks,
     torch_module._global_backward_pre_hooks,
@@ -28,7 +30,7 @@ def is_call_unobserved() -> bool:
         torch.compiler.is_compiling()
         or any(_GLOBAL_HOOKS)
         or torch._C._get_tracing_state()
-        or torch._C._autograd._profiler_enabled()  # it names modules by the frames of their calls
+        or _profiler_enabled()  # it names modules by the frames of their calls
         # By the globals: a function that wraps another has its name and its module.
         or nn.Module.__call__.__globals__ is not vars(torch_module)
         or nn.Module._call_impl.__globals__ is not vars(torch_module)
