@@ -155,9 +155,15 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, data, method, monke
     resumed = task.run(**settings, out=tmp_path / "parts", resume=True)
     models = [torch.load(result["weights"], weights_only=True) for result in (whole, resumed)]
     assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
-    other = task.run(**settings, seed=1, out=tmp_path / "other")
-    weights = torch.load(other["weights"], weights_only=True)
-    assert any(not torch.equal(weights[name], models[0][name]) for name in weights)
+
+
+def test_the_seed_decides_the_weights_before_training(tmp_path, data):
+    settings = {**QUICK, "data": data, "method": "plasticity", "iterations": 1, "learning_rate": 1e-9}
+    results = [task.run(**settings, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2))]
+    models = [torch.load(result["weights"], weights_only=True) for result in results]
+    kernels = [model["embedding.0.module.weight"] for model in models]
+    assert torch.equal(kernels[0], kernels[1])
+    assert (kernels[0] - kernels[2]).abs().max() > 1e-3
 
 
 def test_the_accuracy_is_the_share_of_recognized_drawings():
