@@ -7,6 +7,7 @@ from the tasks.
 import argparse
 import importlib
 import json
+import re
 import statistics
 import sys
 from collections.abc import Iterable, Sequence
@@ -99,7 +100,7 @@ def page(experiments: Sequence[Experiment]) -> str:
         shown = [_number(measure, value) for value in (statistics.median(values), min(values), max(values))]
         seconds = statistics.median(run["seconds"] for run in experiment.runs)
         cells = [
-            experiment.task.name,
+            f"{experiment.task.name} {_flags(experiment)}".strip(),
             measure.replace("_", " "),
             experiment.published.value if experiment.published else "–",
             f"{shown[0]} ({shown[1]} to {shown[2]})",
@@ -119,6 +120,13 @@ def page(experiments: Sequence[Experiment]) -> str:
         seeds = ", ".join(f"{run['seed']}: {_number(measure, run[measure])}" for run in experiment.runs)
         lines += ["", "```bash", experiment.command, "```", "", f"With `--seed`: {seeds}."]
     return "\n".join(lines) + "\n"
+
+
+def _flags(experiment: Experiment) -> str:
+    """The flags of the command, by which the experiments of a task differ, without the data."""
+    _, _, flags = experiment.command.partition(f"geir.tasks.{experiment.task.name}")
+    flags = re.sub(r" --data \S+", "", flags).strip()
+    return f"`{flags}`" if flags else ""
 
 
 def _measure(experiment: Experiment) -> str:
