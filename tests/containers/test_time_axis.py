@@ -117,7 +117,7 @@ def test_modules_with_state_and_attention_over_samples_are_refused_inside_a_lift
     xs = torch.rand(4, 3, 6, 8)
     together, alone = (ys if isinstance(ys, torch.Tensor) else ys[0] for ys in (lifted(xs), lifted(xs[:, :1])))
     torch.testing.assert_close(together[:, :1], alone)
-    with pytest.raises(ValueError, match="with 4 dimensions, got shape .*, without a batch"):
+    with pytest.raises(ValueError, match="with 4 dimensions, got shape .*Without a batch"):
         lifted(xs[:, 0])
 
 

@@ -252,7 +252,7 @@ def test_every_public_model_is_exported():
         if value.__module__ == f"geir.models.{module.name}" and not name.startswith("_")
     }
     assert len(public) > 30
-    assert public - set(vars(models)) == {"ImageNetwork", "conv_norm", "check_depths"}
+    assert public - set(vars(models)) == {"GatedLayer", "ImageNetwork", "conv_norm", "check_depths"}
 
 
 def make_silent_neuron():
