@@ -14,8 +14,10 @@ from torch.nn.modules import module as torch_module
 hooks_of = attrgetter(
     "_compiled_call_impl", "_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks"
 )
-# Not in the stubs of PyTorch.
-_profiler_enabled = torch._C._autograd._profiler_enabled  # pyright: ignore[reportAttributeAccessIssue]
+# Names looked up once: a call would look them up in memory that is in no cache.
+_profiler_enabled = torch._C._autograd._profiler_enabled  # pyright: ignore[reportAttributeAccessIssue]  (not in its stubs)
+_is_compiling, _tracing_state, _Module = torch.compiler.is_compiling, torch._C._get_tracing_state, nn.Module
+_NAMES_OF_TORCH = vars(torch_module)
 _GLOBAL_HOOKS = (
     torch_module._global_backward_hooks,
     torch_module._global_backward_pre_hooks,
@@ -27,11 +29,11 @@ _GLOBAL_HOOKS = (
 def is_call_unobserved() -> bool:
     """Whether nothing observes the calls of all modules: no global hook, tracing, profiler or patch; not compiling."""
     return not (
-        torch.compiler.is_compiling()
+        _is_compiling()
         or any(_GLOBAL_HOOKS)
-        or torch._C._get_tracing_state()
+        or _tracing_state()
         or _profiler_enabled()  # it names modules by the frames of their calls
         # By the globals: a function that wraps another has its name and its module.
-        or nn.Module.__call__.__globals__ is not vars(torch_module)
-        or nn.Module._call_impl.__globals__ is not vars(torch_module)
+        or _Module.__call__.__globals__ is not _NAMES_OF_TORCH
+        or _Module._call_impl.__globals__ is not _NAMES_OF_TORCH
     )

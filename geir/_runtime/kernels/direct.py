@@ -75,7 +75,6 @@ class PreparedCalls:
         self.watch = watch
         self.watched = watched
         self.tensors = [tensor for tensor, _ in watched]
-        self.kinds = kinds_of(self.tensors)
         self.arrays = [tensor for tensor in self.tensors if tensor.numel() > 1]  # a number is always contiguous
         self.structure = structure
         self.seen = deque(seen, MAX_CALLS)
@@ -118,17 +117,22 @@ def run_prepared(module: nn.Module, x: object, state: AnyState) -> Result | None
             return None
         call = prepared.calls[key]
     tensors = prepared.tensors
-    grad_enabled = torch.is_grad_enabled()
-    if kinds_of(tensors) != prepared.kinds or not all(map(is_contiguous, prepared.arrays)):
+    parts = call.rest if state is None else _flat(state, prepared.structure)
+    # Those of an initial state that is computed are checked when it is.
+    if parts is None and state is not None:
         return None
+    if kinds_of([*tensors, *(parts or call.parts)]) != call.kinds or not all(map(is_contiguous, prepared.arrays)):
+        return None
+    grad_enabled = torch.is_grad_enabled()
     if grad_enabled and any(tensor.requires_grad for tensor in tensors):
         return None
     addresses = [*map(data_ptr, tensors)]
-    parts = call.rest if state is None else _parts(state, prepared.structure, call.part_kinds)
     if parts is None:
-        parts = _start(module, x, prepared.structure, call, addresses) if state is None else None
+        parts = _start(module, x, prepared.structure, call, addresses)
         if parts is None:
             return None
+    elif not all(map(is_contiguous, parts)) or any(map(is_neg, parts)):
+        parts = [part.resolve_neg().contiguous() for part in parts]
     addresses += map(data_ptr, parts)
     if 0 in addresses:
         return None
@@ -199,7 +203,10 @@ def _start(
         return None
     shape = x.shape[1:] if call.over_time else x.shape
     state = cast(Untyped, module).start_state(x.new_empty(()).expand(shape), None, call.real.dtype)
-    return _parts(state, structure, call.part_kinds)
+    parts = _flat(state, structure)
+    if parts is None or kinds_of(parts) != kinds_of(call.parts):
+        return None
+    return [part.resolve_neg().contiguous() for part in parts]
 
 
 def has_saved_tensor_hooks() -> bool:
@@ -209,19 +216,13 @@ def has_saved_tensor_hooks() -> bool:
     return find is None or find(False) is not None
 
 
-def _parts(state: AnyState, structure: Any, kinds: list[object]) -> Sequence[Tensor] | None:
-    """The parts of a state, as they are in memory; None if it is another kind of state."""
+def _flat(state: AnyState, structure: Any) -> Sequence[Tensor] | None:
+    """The parts of a state; None if it is another kind of state."""
     kind, nested = structure
-    parts: Sequence[Tensor] = state
-    if nested is not None:
-        parts = list[Tensor]()
-        if not _flatten(state, structure, parts):
-            return None
-    if type(state) is not kind or kinds_of(parts) != kinds:
-        return None
-    if all(map(is_contiguous, parts)) and not any(map(is_neg, parts)):
-        return parts
-    return [part.resolve_neg().contiguous() for part in parts]
+    if nested is None:
+        return state if type(state) is kind else None
+    parts = list[Tensor]()
+    return parts if _flatten(state, structure, parts) else None
 
 
 def _flatten(state: AnyState, structure: Any, parts: list[Tensor]) -> bool:

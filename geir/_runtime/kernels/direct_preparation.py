@@ -15,7 +15,7 @@ from ..memo import Memo, memo_of
 from ..stepper import Steppable, Stepper
 from . import cpu
 from .direct import MAX_CALLS, PreparedCalls, WatchedTensor
-from .direct_run import describe, is_plain, kinds_of, PreparedCall
+from .direct_run import describe, is_plain, PreparedCall
 from .dispatch import is_special
 from .feedforward import layout_constants
 from .fingerprint import fingerprint_module, UnknownContentError
@@ -107,7 +107,7 @@ def prepare_call(
     comparisons = [len(prepared.watched)]
     for tensor, copy in prepared.watched:
         comparisons += [copy.data_ptr(), tensor.nbytes]
-    prepared.calls[key] = call.with_fields(comparisons, call.fields)
+    prepared.calls[key] = call.comparing(comparisons, prepared.tensors)
     memo.direct = prepared
 
 
@@ -183,7 +183,7 @@ def _make_call(
         plan=plan,
         output=output,
         parts=parts,
-        part_kinds=kinds_of(parts),
+        kinds=[],
         rest=rest,
         constants=constants,
         numbers=kernel.constants[len(kernel.constants) - run.numbers :],

@@ -8,6 +8,9 @@ from torch._C._functorch import peek_interpreter_stack
 
 from .differentiable import SECOND_DERIVATIVES
 
+# Looked up once: a call would look them up in memory that is in no cache.
+_dispatch_modes, _forward_ad = torch._C._len_torch_dispatch_stack, torch.autograd.forward_ad
+
 
 class Route(NamedTuple):
     """How to call a run."""
@@ -20,8 +23,8 @@ def is_special() -> bool:
     """Whether a transform, a dispatch mode, forward mode or `second_derivatives` is active; not while compiling."""
     return (
         peek_interpreter_stack() is not None
-        or torch._C._len_torch_dispatch_stack() > 0
-        or torch.autograd.forward_ad._current_level >= 0
+        or _dispatch_modes() > 0
+        or _forward_ad._current_level >= 0
         or SECOND_DERIVATIVES.get()
     )
 

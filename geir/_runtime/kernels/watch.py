@@ -10,6 +10,8 @@ from torch import Tensor
 from ..._util.class_edits import Edits
 from .same_items import find_items, Items
 
+_NO_ROOT = object()
+
 
 class _Setting(NamedTuple):
     """A module, or a setting in it, whose numbers may change."""
@@ -31,6 +33,7 @@ class _Found(NamedTuple):
     owners: list[object]
     mappings: list[Mapping[Any, object]]
     items: Items  # of the attributes of the owners, and of the mappings
+    root: object  # where the walk began; of no module if there are several or if not all is watched
 
 
 class Watch:
@@ -131,15 +134,13 @@ class Watch:
         found = self._found
         if found is None:
             self._found = found = self._arrange()
-        compare, number, items, _ = found.items
+        objects, types, owners, mappings, (compare, number, items, _), only_root = found
         return (
-            self.complete
-            and self._edits == Edits.count
-            and len(self._roots) == 1
-            and self._roots[0] is root
-            and all(map(is_, map(type, found.objects), found.types))
+            self._edits == Edits.count
+            and root is only_root
+            and all(map(is_, map(type, objects), types))
             # Of an owner the attributes, because its `__dict__` may be another object now.
-            and bool(compare((*map(vars, found.owners), *found.mappings), number, items))
+            and bool(compare((*map(vars, owners), *mappings), number, items))
             and (not self._readers or all(_same_objects(read(), before) for read, before in self._readers))
         )
 
@@ -154,6 +155,7 @@ class Watch:
             owners,
             mappings,
             find_items(keys, values, all(isinstance(mapping, dict) for mapping in mappings)),
+            self._roots[0] if self.complete and len(self._roots) == 1 else _NO_ROOT,
         )
 
 
