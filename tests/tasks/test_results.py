@@ -102,3 +102,9 @@ def test_lines_that_are_no_result_raise(tmp_path, results, message):
 
 def test_the_page_of_the_documentation_is_that_of_its_results():
     assert (DOCS / "results.md").read_text() == page(group(read_lines(sorted((DOCS / "results").glob("*.jsonl")))))
+
+
+def test_results_of_the_documentation_name_no_folder_of_a_machine():
+    for file in (DOCS / "results").glob("*.jsonl"):
+        for result in read_lines([file]):
+            assert not [text for text in result.values() if isinstance(text, str) and text.startswith("/")], file.name
