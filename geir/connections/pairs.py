@@ -18,7 +18,7 @@ class Pairs(NamedTuple):
     targets: Tensor  # postsynaptic neurons, shape (pairs,), integers
 
     def check(self, sources: int, targets: int) -> None:
-        """Raise `ValueError` if these are no pairs of so many neurons, ordered by source."""
+        """Raise `ValueError` unless these are pairs of existing neurons, sorted by source."""
         for name, neurons, size in (("sources", self.sources, sources), ("targets", self.targets, targets)):
             if neurons.dim() != 1 or len(neurons) != len(self.sources) or neurons.is_floating_point():
                 raise ValueError(

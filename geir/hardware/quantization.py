@@ -241,8 +241,8 @@ def quantize(
 
     The weights of a layer share one scale: its largest weight, or with `learn_scale` a learned number. A bias is the
     weight of an input that spikes in every step, or of several if it is larger than a weight. `AvgPool2d` becomes the
-    sum of its window, `Dropout` is left out. Layers see the spikes of the layer before in the same step; on a chip they
-    arrive one step later, so that the spikes of layer n are n steps late there.
+    sum over its window; `Dropout` is left out. A layer receives the spikes of the previous layer in the same step; on a
+    chip they arrive one step later, so the spikes of layer n are delayed by n steps.
 
     Args:
         model: A `geir.SequentialState` of connections, pooling and neurons over time.

@@ -104,7 +104,7 @@ class _Walk:
             known = ", ".join(sorted(self.library.rules))
             raise CannotConvertError(f"geir has no counterpart; there is one for {known}")
         raise CannotConvertError(
-            "it has a `forward` of its own, which is not looked into; pass its layers in order, as in "
+            "it defines its own `forward`, which cannot be converted; pass its layers in order, as in "
             f"from_{self.library.name}(torch.nn.Sequential(net.layer1, net.layer2))"
         )
 

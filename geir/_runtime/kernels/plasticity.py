@@ -51,7 +51,7 @@ _ZERO_WITH = {
 
 
 class Layout(NamedTuple):
-    """What the values belong to that a program is given, and which of its states the kernel treats itself."""
+    """The axes of a program's inputs, states and constants, and the states that the kernel handles specially."""
 
     axes: tuple[tuple[str, Axes], ...]  # of inputs, states and constants, by their names
     input: str  # name of the presynaptic spikes

@@ -72,7 +72,7 @@ class NCaltech101(EventDataset):
     Args:
         folder: The unpacked folder `Caltech101`, with one folder per class.
         split: ``"train"`` or ``"test"``.
-        partial: Whether recordings or classes may be missing. Labels are the positions among those that are there.
+        partial: Whether to accept missing recordings or classes. Labels number the classes that are present.
         options: Options of `EventDataset`: `prepare`, `cache`, `cache_key`, `transform` and `errors`.
 
     Raises:
@@ -112,7 +112,7 @@ class CIFAR10DVS(EventDataset):
     Args:
         folder: The folder with the unpacked folders `airplane` to `truck`.
         split: ``"train"`` or ``"test"``.
-        partial: Whether recordings may be missing. The training set is the first nine tenths of those that are there.
+        partial: Whether to accept missing recordings. The training set is the first 90 % of those present.
         options: Options of `EventDataset`: `prepare`, `cache`, `cache_key`, `transform` and `errors`.
 
     Raises:

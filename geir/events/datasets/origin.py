@@ -1,4 +1,4 @@
-"""What published data sets have in common: where they come from, and what to do if something is missing."""
+"""The origin of published data sets, and errors that explain how to obtain missing files."""
 
 import os
 from collections.abc import Callable
