@@ -91,7 +91,7 @@ class Net(nn.Module):
 @pytest.mark.parametrize(
     ("network", "message"),
     [
-        (Net, r"Net: it has a `forward` of its own.*torch.nn.Sequential\(net.layer1, net.layer2\)"),
+        (Net, r"Net: it defines its own `forward`.*torch.nn.Sequential\(net.layer1, net.layer2\)"),
         (lambda: snntorch.Leaky(beta=0.9, reset_delay=False), "subtracts again in the next step"),
         (lambda: snntorch.Synaptic(alpha=0.9, beta=0.9, reset_mechanism="zero"), "also drops the input"),
         (lambda: snntorch.RLeaky(beta=0.9, all_to_all=False), "no dense recurrent weights"),
