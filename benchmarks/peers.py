@@ -105,21 +105,22 @@ def norse_lif() -> nn.Module:
     return OutputOnly(norse.torch.LIF())
 
 
-def snntorch_settings() -> dict[str, object]:
-    """Settings of snnTorch's Synaptic.
+def _snntorch_membrane(threshold: float) -> dict[str, object]:
+    """Settings of a membrane of snnTorch.
 
-    Its membrane sums the current where the other libraries average it, so its threshold is higher. Its reset is by
-    subtraction, which is its default and its fastest.
+    It sums the current where the other libraries average it, so its threshold is higher. Its reset is by subtraction,
+    which is its default and its fastest.
     """
     import snntorch
 
     scale = 1 / (1 - BETA)
-    return {
-        "alpha": ALPHA,
-        "beta": BETA,
-        "threshold": scale,
-        "spike_grad": snntorch.surrogate.fast_sigmoid(slope=100 / scale),
-    }
+    surrogate = snntorch.surrogate.fast_sigmoid(slope=100 / scale)
+    return {"beta": BETA, "threshold": threshold * scale, "spike_grad": surrogate}
+
+
+def snntorch_settings() -> dict[str, object]:
+    """Settings of snnTorch's Synaptic."""
+    return {"alpha": ALPHA, **_snntorch_membrane(threshold=1.0)}
 
 
 def snntorch_synaptic() -> nn.Module:
@@ -127,6 +128,13 @@ def snntorch_synaptic() -> nn.Module:
     import snntorch
 
     return SnnTorch(snntorch.Synaptic(**snntorch_settings()))
+
+
+def snntorch_leaky() -> nn.Module:
+    """snnTorch's Leaky, which has no synaptic current; its threshold is as low as that of SpikingJelly's LIFNode."""
+    import snntorch
+
+    return SnnTorch(snntorch.Leaky(**_snntorch_membrane(threshold=1 - ALPHA)))
 
 
 def spikingjelly_node(step_mode: str = "m") -> nn.Module:

@@ -128,7 +128,7 @@ synaptic current, a membrane, and a reset to a fixed value that passes no gradie
 
 - Norse and sinabs: the same equations; Norse integrates them with Euler steps.
 - snnTorch's Synaptic: the same equations, but with its default reset by subtraction, which is
-  faster there.
+  faster there. Its Leaky is the same without the synaptic current, like geir's LIFBox.
 - SpikingJelly's LIFNode, multi-step ({spikingjelly_kernel}): no synaptic current, like geir's
   LIFBox. Its FlexSN runs geir's equations, written as a user-defined neuron.
 - JAX: the same equations, integrated exactly as by geir, in `jax.lax.scan` under `jax.jit`. Spyx's
