@@ -36,11 +36,11 @@ VALIDATION = 10_000
 class Settings:
     """Settings of a run. Each field is a flag of the command line."""
 
-    epochs: int = field(default=4, metadata={"help": "number of passes over the training images"})
+    epochs: int = field(default=12, metadata={"help": "number of passes over the training images"})
     batch_size: int = field(default=32, metadata={"help": "images per training step"})
     hidden: int = field(default=350, metadata={"help": "number of hidden neurons"})
     learning_rate: float = field(default=5e-3, metadata={"help": "learning rate of Adam in the first epoch"})
-    decay: float = field(default=0.4, metadata={"help": "factor applied to the learning rate after every epoch"})
+    decay: float = field(default=0.7, metadata={"help": "factor applied to the learning rate after every epoch"})
     train_images: int = field(default=60_000, metadata={"help": "number of training images, the first ones"})
     test_images: int = field(default=10_000, metadata={"help": "number of test images, the first ones"})
     validate: bool = field(
