@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn.modules import module as torch_module
 
 # Of a module: what its call runs besides its `forward`, or in its place.
-hooks_of = attrgetter(
+_hooks_of = attrgetter(
     "_compiled_call_impl", "_backward_hooks", "_backward_pre_hooks", "_forward_hooks", "_forward_pre_hooks"
 )
 # Names looked up once: a call would look them up in memory that is in no cache.
@@ -24,6 +24,11 @@ _GLOBAL_HOOKS = (
     torch_module._global_forward_hooks,
     torch_module._global_forward_pre_hooks,
 )
+
+
+def calls_forward_only(module: nn.Module) -> bool:
+    """Whether the call of a module whose class has the call of PyTorch only calls `forward`: no hooks, not compiled."""
+    return not any(_hooks_of(module)) and "_call_impl" not in module.__dict__
 
 
 def is_call_unobserved() -> bool:

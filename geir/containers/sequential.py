@@ -4,14 +4,13 @@ import warnings
 from collections import OrderedDict
 from collections.abc import Sequence
 from operator import is_
-from types import CodeType
 from typing import Any, NamedTuple, Self
 
 from torch import nn, Tensor
 
 from .._runtime.kernels import is_special, run_prepared
 from .._util.class_edits import Edits, Watched
-from .._util.module_calls import hooks_of, is_call_unobserved
+from .._util.module_calls import calls_forward_only, is_call_unobserved
 from ..core.neuron import Neuron
 from ..wrappers.cell import CellMixin
 from .lift import call_module, call_over_time, is_container_state, is_stateful, Lift, run_constant_input
@@ -26,14 +25,19 @@ class _Known(NamedTuple):
     kinds: list[type[nn.Module]]
     stateful: list[bool | None]  # None if it may change while module and class stay
     neurons: list[bool]  # whether they are neurons of geir, called as it defines it
+    plain: list[bool]  # whether they are other modules, called as PyTorch defines it
     edits: int  # of classes of geir
     classes: list[type[nn.Module]]  # each other class once
-    codes: list[CodeType | None]  # of their `forward`
+    definitions: list[object]  # of these classes
 
 
-def _codes_of(classes: list[type[nn.Module]]) -> list[CodeType | None]:
-    """The code of each class's `forward`; None of TorchScript, whose modules have none in Python."""
-    return [getattr(getattr(kind, "forward", None), "__code__", None) for kind in classes]
+def _definitions_of(classes: list[type[nn.Module]]) -> list[object]:
+    """How the modules of each class are called, and the code of `forward`; TorchScript has none in Python."""
+    definitions: list[object] = []
+    for kind in classes:
+        code = getattr(getattr(kind, "forward", None), "__code__", None)
+        definitions += (kind.__call__, kind._call_impl, code)
+    return definitions
 
 
 class SequentialState(nn.Sequential):
@@ -105,7 +109,7 @@ class SequentialState(nn.Sequential):
             or len(known.modules) != len(modules)
             or not all(map(is_, known.modules, modules))
             or not all(map(is_, known.kinds, map(type, modules)))
-            or not all(map(is_, known.codes, _codes_of(known.classes)))
+            or not all(map(is_, known.definitions, _definitions_of(known.classes)))
         ):
             self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
             self._known = known = _find(list(modules), self.lift)
@@ -153,28 +157,32 @@ class SequentialState(nn.Sequential):
         known = self._check_modules()
         if self._warning is not None:
             warnings.warn(self._warning, UserWarning, stacklevel=2)
-        modules, stateful, neurons = known.modules, known.stateful, known.neurons
+        modules, stateful, neurons, plain = known.modules, known.stateful, known.neurons, known.plain
         lift, return_hidden = known.lift, self.return_hidden
         states = state if type(state) is tuple and len(state) == len(modules) else self._check_state(state)
         count = 0
         # The outputs that `return_hidden` returns are ordinary tensors, so each `Lift` makes its own.
         if not return_hidden and (lift or Lift in known.kinds[:1]):
             x, count = run_constant_input(modules, x, lift)
-            modules, stateful, neurons = modules[count:], stateful[count:], neurons[count:]
-            states = states[count:]
+            modules, stateful, neurons, plain, states = (
+                part[count:] for part in (modules, stateful, neurons, plain, states)
+            )
         call = call_over_time if lift else call_module
         outputs: list[Tensor] = []
         next_states: list[object] = [()] * count
         module, result = None, None
         direct = is_call_unobserved() and not is_special()
         try:
-            for module, has_state, is_neuron, module_state in zip(modules, stateful, neurons, states, strict=True):
-                if direct and is_neuron and type(module_state) is not tuple and not any(hooks_of(module)):
+            for module, has_state, is_neuron, is_plain, module_state in zip(
+                modules, stateful, neurons, plain, states, strict=True
+            ):
+                if direct and is_neuron and type(module_state) is not tuple and calls_forward_only(module):
                     result = run_prepared(module, x, module_state)
                 if result is not None:
                     (x, next_state), result = result, None
                 elif has_state is False and not lift:
-                    x, next_state = module(x), ()
+                    to_forward = direct and is_plain and calls_forward_only(module)
+                    x, next_state = module.forward(x) if to_forward else module(x), ()
                 else:
                     x, next_state = call(module, x, module_state, has_state)
                 next_states.append(next_state)
@@ -233,13 +241,16 @@ class SequentialState(nn.Sequential):
 def _find(modules: list[nn.Module], lift: bool) -> _Known:
     kinds = list(map(type, modules))
     of_geir = [isinstance(kind, Watched) and kind.__module__.startswith("geir.") for kind in kinds]
+    calls = nn.Module.__call__, nn.Module._call_impl
+    as_torch = [(kind.__call__, kind._call_impl) == calls for kind in kinds]
     neurons = [
-        known and kind.forward in (Neuron.forward, CellMixin.forward) and kind.__call__ is nn.Module.__call__
-        for kind, known in zip(kinds, of_geir, strict=True)
+        known and called and kind.forward in (Neuron.forward, CellMixin.forward)
+        for kind, known, called in zip(kinds, of_geir, as_torch, strict=True)
     ]
+    plain = [called and not known for known, called in zip(of_geir, as_torch, strict=True)]
     classes = list(dict.fromkeys(kind for kind, known in zip(kinds, of_geir, strict=True) if not known))
     stateful = list(map(_has_state, modules))
-    return _Known(lift, modules, kinds, stateful, neurons, Edits.count, classes, _codes_of(classes))
+    return _Known(lift, modules, kinds, stateful, neurons, plain, Edits.count, classes, _definitions_of(classes))
 
 
 def _has_state(module: nn.Module) -> bool | None:

@@ -74,7 +74,7 @@ class EventColumns(NamedTuple):
         return EventColumns(*(column[first:last] for column in self))
 
     def pointers(self, first: int = 0) -> ColumnPointers:
-        """Return pointers to event `first` and those after it, for C. The columns must be kept alive while C uses them."""
+        """Return pointers to the events from `first` on, for C. The columns must be kept alive while C uses them."""
         t, x, y, p = self
         return ColumnPointers(
             t.data_ptr() + first * t.element_size(),

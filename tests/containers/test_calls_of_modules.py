@@ -1,4 +1,6 @@
-"""A container runs prepared neurons without `torch.nn.Module.__call__`; whatever takes part in that call still does."""
+"""A container runs modules without `torch.nn.Module.__call__`; whatever takes part in that call still does."""
+
+import sys
 
 import pytest
 import torch
@@ -101,6 +103,13 @@ def test_a_patched_call_of_all_modules_sees_a_prepared_neuron(network, name, mon
     assert model[1] in seen
 
 
+def test_a_call_of_the_instance_of_a_prepared_neuron_is_made(network):
+    model, call, _ = network
+    z, state = call()
+    model[1]._call_impl = lambda x, before: (z + 1, before)
+    torch.testing.assert_close(call()[0], z + 1)
+
+
 def test_a_compiled_neuron_is_called_in_its_compiled_form(network):
     model, call, _ = network
     expected, seen = call(), []
@@ -136,3 +145,115 @@ def test_a_state_of_another_kind_is_rejected_by_a_prepared_neuron(network):
     _, state = call()
     with pytest.raises(TypeError, match="state"):
         model(XS[:5] if model.lift else XS[0], (state[0], (1, 2)))
+
+
+class Witness(nn.Module):
+    """A module that notes the name of the function that called its `forward`."""
+
+    def __init__(self):
+        super().__init__()
+        self.callers = []
+
+    def forward(self, x):
+        self.callers.append(sys._getframe(1).f_code.co_qualname)
+        return x
+
+
+@pytest.fixture
+def witness():
+    """A stateless module, and a call of the network that it is part of."""
+    module = Witness()
+    model = SequentialState(nn.Linear(5, 6), module, LIFCell())
+    model(XS[0])
+    module.callers.clear()
+    return module, lambda: model(XS[0])
+
+
+def test_a_stateless_module_is_run_without_its_call(witness):
+    module, call = witness
+    call()
+    assert module.callers == ["SequentialState.forward"]
+
+
+@pytest.mark.parametrize("register", ["register_forward_hook", "register_forward_pre_hook"])
+def test_hooks_of_a_stateless_module_are_called(witness, register):
+    module, call = witness
+    seen = []
+    getattr(module, register)(lambda module, *_: seen.append(module))
+    call()
+    assert seen == [module]
+
+
+@pytest.mark.parametrize("register", [register_module_forward_hook, register_module_forward_pre_hook])
+def test_global_hooks_see_a_stateless_module(witness, register):
+    module, call = witness
+    seen = []
+    handle = register(lambda module, *_: seen.append(module))
+    try:
+        call()
+    finally:
+        handle.remove()
+    assert module in seen
+
+
+@pytest.mark.parametrize("owner", [nn.Module, Witness])
+@pytest.mark.parametrize("name", ["__call__", "_call_impl"])
+def test_a_patched_call_sees_a_stateless_module(witness, owner, name, monkeypatch):
+    module, call = witness
+    seen, original = [], getattr(owner, name)
+
+    def patched(module, *args, **kwargs):
+        seen.append(module)
+        return original(module, *args, **kwargs)
+
+    monkeypatch.setattr(owner, name, patched)
+    call()
+    assert module in seen
+    monkeypatch.undo()
+    module.callers.clear()
+    call()
+    assert module.callers == ["SequentialState.forward"]
+
+
+def test_a_call_of_the_instance_is_made(witness):
+    module, call = witness
+    seen = []
+    module._call_impl = lambda x: seen.append(x) or x
+    call()
+    assert len(seen) == 1
+    assert not module.callers
+
+
+def test_a_compiled_stateless_module_is_called_in_its_compiled_form(witness):
+    module, call = witness
+    seen = []
+    module._compiled_call_impl = lambda x: seen.append(x) or x
+    call()
+    assert len(seen) == 1
+    assert not module.callers
+
+
+def test_the_profiler_sees_a_stateless_module_by_name(witness):
+    _, call = witness
+    with torch.profiler.profile(with_stack=True) as profile:
+        call()
+    names = {frame for event in profile.events() for frame in event.stack or ()} | {e.name for e in profile.events()}
+    assert any("nn.Module: Witness" in name for name in names)
+
+
+def test_a_class_with_a_call_of_its_own_is_called_by_it():
+    class Doubling(nn.Module):
+        def forward(self, x):
+            return x
+
+        def __call__(self, x):
+            return 2 * super().__call__(x)
+
+    ys, _ = SequentialState(nn.Identity(), Doubling(), LIFCell(), return_hidden=True)(XS[0])
+    torch.testing.assert_close(ys[1], 2 * XS[0])
+
+
+def test_a_scripted_module_is_called():
+    scripted = torch.jit.script(nn.Linear(5, 6))
+    ys, _ = SequentialState(scripted, LIFCell(), return_hidden=True)(XS[0])
+    torch.testing.assert_close(ys[0], scripted(XS[0]))
