@@ -1,6 +1,6 @@
 """The programs of steps, cached for all models whose steps do the same.
 
-An entry is found by the fingerprint of the step (see `fingerprint.py`), the names of parameters and buffers,
+An entry is found by the fingerprint of the step (see `step_fingerprint.py`), the names of parameters and buffers,
 the number of prepared values, the dtype, and those numbers among the settings that the program has as literals (see
 `symbols.py`). The fingerprint is computed from everything that the step may read, so that any change of a setting, an
 object, a class or a function finds another entry, and the step is traced again. If it cannot be computed, the step is
@@ -26,9 +26,9 @@ from ..._util.state import AnyState, leaves, map_state, map_tensors, tensors_of
 from ..memo import memo_of
 from ..stepper import Steppable, Stepper
 from .dispatch import is_special
-from .fingerprint import fingerprint_module, fingerprint_prepared, UnknownContentError
 from .guards import guard_on_settings
 from .program import NotFusableError
+from .step_fingerprint import fingerprint_module, fingerprint_prepared, UnknownContentError
 from .symbols import evaluate, NumberNeededError, NumberPlace
 from .trace import trace, TracedProgram
 from .watch import Watch
