@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from geir._runtime import compiler
-from geir._runtime.kernels import batching, cpu, feedforward, program_cache
+from geir._runtime.kernels import batching, c_source, cpu, feedforward, program_cache
 from geir._runtime.kernels.program import Program
 
 pytestmark = [
@@ -109,9 +109,9 @@ PLANTS = {
         lambda run: run.transform == "direct_calls",
     ),
     "wrong checkpoint": (
-        cpu,
+        c_source,
         "render_template",
-        without_checkpoints(cpu.render_template),
+        without_checkpoints(c_source.render_template),
         lambda run: (
             run.checkpoint_every and run.steps > run.checkpoint_every and run.learn_input and run.outputs == "all"
         ),

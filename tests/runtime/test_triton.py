@@ -26,7 +26,7 @@ from torch import nn
 
 import geir
 from geir._runtime import compiler
-from geir._runtime.kernels import cpu, feedback, gpu
+from geir._runtime.kernels import cpu, feedback, gpu, triton_source
 from geir._runtime.kernels.feedforward import layout_constants
 from geir._runtime.kernels.operators import LOGIC, OPERATORS
 from geir._runtime.kernels.program import Line, Program
@@ -185,7 +185,7 @@ def test_outputs_of_uint8_are_converted_as_pytorch_does():
 
 def skip_without_interpreter(neuron, dtype):
     program = Program.loads(prepared(neuron, torch.zeros((), dtype=dtype)).program)
-    if "libdevice." in gpu.source(program, [], [], dtype, dtype):
+    if "libdevice." in triton_source.source(program, [], [], dtype, dtype):
         pytest.skip("the interpreter does not have libdevice")
 
 
@@ -337,7 +337,7 @@ def module_of(neuron, stored, output, shape=()):
     neuron = learnable_copy(copy.deepcopy(neuron), shape)
     program, _, constants, _ = prepared(neuron, torch.zeros(shape))
     shared, needs_grad = [t.numel() == 1 for t in constants], [True] * len(constants)
-    return gpu.load(gpu.source(Program.loads(program), shared, needs_grad, stored, output))
+    return gpu.load(triton_source.source(Program.loads(program), shared, needs_grad, stored, output))
 
 
 @pytest.mark.parametrize("neuron", MODELS + OTHER_MODELS, ids=repr)
@@ -361,7 +361,7 @@ def test_threads_have_the_registers_that_their_accumulators_need(neuron, tmp_pat
     text, _, constants, _ = prepared(neuron, torch.zeros(128))
     program, shared = Program.loads(text), [t.numel() == 1 for t in constants]
     needs_grad = [t.requires_grad for t in constants]
-    function = gpu.load(gpu.source(program, shared, needs_grad, torch.float32, torch.float32)).backward
+    function = gpu.load(triton_source.source(program, shared, needs_grad, torch.float32, torch.float32)).backward
     types = argument_types(function, torch.float32, torch.float32, torch.float32, ["grad_recorded_states_ptr"])
     source = tmp_path / "kernel.ptx"
     source.write_text(compiled(function, types, registers=gpu.most_registers(program, shared, needs_grad))["ptx"])
@@ -408,7 +408,7 @@ def test_the_real_compiler_accepts_every_operator(real):
     lines = [Line(name, operator, tuple(values)) for name, operator, *values in lines]
     program = Program(real, ["v"], ["a", "b"], lines, [last, 0.0], [0.5, last, "a", "grad_z"])
     dtype = getattr(torch, real)
-    module = gpu.load(gpu.source(program, [True, False], [True, True], torch.float32, torch.float32))
+    module = gpu.load(triton_source.source(program, [True, False], [True, True], torch.float32, torch.float32))
     for function in (module.forward, module.backward):
         code = compiled(function, argument_types(function, dtype, torch.float32, torch.float32))
         assert not re.search(r"(sqrt|sin|cos|lg2|tanh)\.approx|div\.(full|approx)", code["ptx"])
@@ -479,8 +479,8 @@ def test_more_than_two_to_the_31_elements_are_counted_in_64_bits(tmp_path, first
             **layout_constants(program.constants, constants, torch.Size([size])),
         }
         for function, declared, programs in (
-            (module.forward, gpu._forward_arguments(program), 4),
-            (module.backward, gpu._backward_arguments(program), 2),
+            (module.forward, triton_source.forward_arguments(program), 4),
+            (module.backward, triton_source.backward_arguments(program), 2),
         ):
             gpu.launch(function, programs, [values[argument.name] for argument in declared], 32, 1)
         assert workspace.isfinite().all(), "each of the two programs has a workspace"
@@ -510,7 +510,7 @@ def test_a_planted_error_is_caught(monkeypatch, kind):
         integrator=geir.Euler(), tau_mem=nn.Parameter(torch.tensor(8e-3)), v_th=nn.Parameter(torch.tensor(1.1))
     ).double()
     model.unroll = geir.Fused(checkpoint_every=3)
-    expect_caught(monkeypatch, gpu, plant(*PLANTED[kind]), model, wide_input(model))
+    expect_caught(monkeypatch, triton_source, gpu.kernel, plant(*PLANTED[kind]), model, wide_input(model))
 
 
 @pytest.mark.usefixtures("interpreted")
