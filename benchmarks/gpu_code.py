@@ -19,8 +19,8 @@ import torch
 
 import geir
 from geir._runtime.kernels import gpu, triton_source
+from geir._runtime.kernels.prepared_run import prepare_run
 from geir._runtime.kernels.program import NotFusableError, Program
-from geir._runtime.kernels.program_cache import prepare_run
 
 from .__main__ import RESULTS
 from .report import format_table

@@ -30,8 +30,8 @@ import geir
 from geir._runtime import compiler
 from geir._runtime.kernels import cpu
 from geir._runtime.kernels.operators import ROUNDED
+from geir._runtime.kernels.prepared_run import prepare_run
 from geir._runtime.kernels.program import NotFusableError, Program
-from geir._runtime.kernels.program_cache import prepare_run
 
 # A library stays in memory, and a process cannot map more than some thousands.
 PROGRAMS_OF_A_PROCESS = 1000

@@ -10,7 +10,7 @@ from model_table import MODELS as ALL_MODELS
 from torch import nn, Tensor
 
 import geir
-from geir._runtime.kernels.program_cache import prepare_run
+from geir._runtime.kernels.prepared_run import prepare_run
 from geir.testing import close, run
 
 # One model or more for every kind of step: with and without state coupling, reset by subtraction, transcendental functions, counters.

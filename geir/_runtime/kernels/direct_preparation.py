@@ -19,8 +19,8 @@ from .direct_run import describe, is_plain, PreparedCall
 from .dispatch import is_special
 from .feedforward import layout_constants
 from .plan import Plan
+from .prepared_run import prepare_run
 from .program import NotFusableError
-from .program_cache import prepare_run
 from .step_fingerprint import fingerprint_module, UnknownContentError
 from .watch import NoWatch, Watch
 

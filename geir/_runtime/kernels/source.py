@@ -7,8 +7,8 @@ from torch import Tensor
 
 from ..stepper import Steppable
 from . import c_source
+from .prepared_run import prepare_run
 from .program import Program
-from .program_cache import prepare_run
 
 
 class _Model(Steppable, Protocol):
