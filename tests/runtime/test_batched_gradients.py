@@ -12,7 +12,7 @@ import geir
 from geir._runtime.compiler import find_compiler
 from geir._runtime.kernels import direct
 from geir._util.state import leaves
-from geir.testing import _smooth, learnable_copy
+from geir.testing import learnable_copy, smooth_copy
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
 SIZE = 4
@@ -26,7 +26,7 @@ ON_KERNELS = [
 
 def function_of(model, record=False):
     """All outputs in one row, as a function of the input and all parameters; on kernels, where they exist."""
-    model = learnable_copy(_smooth(copy.deepcopy(model).double()), (SIZE,))
+    model = learnable_copy(smooth_copy(copy.deepcopy(model).double()), (SIZE,))
     if record:
         model.record_states = True
     parameters = dict(model.named_parameters())
