@@ -1,9 +1,10 @@
-"""Fixtures of the tests of direct calls."""
+"""Fixtures of several files of tests of the runtime."""
 
+import numpy as np
 import pytest
 import torch
 
-from geir._runtime.kernels import direct
+from geir._runtime.kernels import cpu, direct, gpu
 
 
 @pytest.fixture
@@ -27,3 +28,14 @@ def uses(monkeypatch):
     monkeypatch.setattr("geir.core.neuron.run_directly", counting)
     monkeypatch.setattr("geir.wrappers.cell.run_directly", counting)
     return used
+
+
+@pytest.fixture
+def interpreted(monkeypatch):
+    """Runs in Triton's interpreter instead of C."""
+    monkeypatch.setenv("TRITON_INTERPRET", "1")
+    monkeypatch.setattr(cpu, "kernel", gpu.kernel)
+    gpu.kernel.cache_clear()
+    with np.errstate(all="ignore"):
+        yield
+    gpu.kernel.cache_clear()
