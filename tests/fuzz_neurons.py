@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import torch
 from random_neurons import Generator, RandomNeuron
-from random_runs import build, Data, define, joined_reference, random_run, RandomRun, Results, results_of
+from random_results import build, Data, define, joined_reference, Results, results_of
+from random_runs import random_run, RandomRun
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
