@@ -177,34 +177,23 @@ class _Walk:
                 fingerprint.
             parent: Index in the watch of the module or setting that holds it; -1 of a module.
         """
-        kind = type(value)
-        attributes = getattr(value, "__dict__", None)
         index = -1
         if place is None:
             self.watch.add_type(value)
-            if attributes is not None:
-                self.watch.add_mapping(attributes)
+            if hasattr(value, "__dict__"):
+                self.watch.add_mapping(vars(value))
         else:
             index = self.watch.add_setting(value, parent, place.attributes[-1] if place.attributes else "")
-        if not is_trusted(kind.__module__):
-            slots = [name for base in kind.__mro__ for name in slots_of(base)]
-            if slots:
-                self.watch.add_reader(lambda: [getattr(value, name, None) for name in slots])
-            attributes = (attributes or {}) | {name: getattr(value, name) for name in slots if hasattr(value, name)}
-            if not hasattr(value, "__dict__") and not any("__slots__" in vars(base) for base in kind.__mro__):
-                attributes = None
-        if attributes is None and not isinstance(value, tuple):
-            raise UnknownContentError(f"an object of type {kind.__module__}.{kind.__qualname__}")
-        attributes = attributes or {}
+        attributes = self.attributes(value)
         submodules: Mapping[str, nn.Module | None] = {}
         if isinstance(value, nn.Module):
             attributes = {name: part for name, part in attributes.items() if name not in IGNORED_ATTRIBUTES}
             submodules = value._modules
             for tensors in (value._parameters, value._buffers, value._modules):
                 self.watch.add_mapping(tensors)
-        start = self.class_(kind), self.content(value)
+        start = self.class_(type(value)), self.content(value)
         if place is None:
-            return *start, *[(name, self.value(part)) for name, part in (attributes | submodules).items()]
+            return *start, *[(name, self.value(part)) for name, part in {**attributes, **submodules}.items()]
         modules, names = place
         return (
             *start,
@@ -218,6 +207,25 @@ class _Walk:
                 for name, part in submodules.items()
             ],
         )
+
+    def attributes(self, value: object) -> Mapping[str, object]:
+        """The attributes and the slots of an object.
+
+        Raises:
+            UnknownContentError: If it has none of them, so that its content is elsewhere.
+        """
+        kind = type(value)
+        attributes: Mapping[str, object] | None = getattr(value, "__dict__", None)
+        if not is_trusted(kind.__module__):
+            slots = [name for base in kind.__mro__ for name in slots_of(base)]
+            if slots:
+                self.watch.add_reader(lambda: [getattr(value, name, None) for name in slots])
+            has_none = attributes is None and not any("__slots__" in vars(base) for base in kind.__mro__)
+            in_slots = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+            attributes = None if has_none else {**(attributes or {}), **in_slots}
+        if attributes is None and not isinstance(value, tuple):
+            raise UnknownContentError(f"an object of type {kind.__module__}.{kind.__qualname__}")
+        return attributes or {}
 
     def content(self, value: object) -> Hashable:
         """The items or the value of an object whose class derives from a built-in container, number or string."""
