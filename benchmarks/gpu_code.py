@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 
 import geir
-from geir._runtime.kernels import gpu
+from geir._runtime.kernels import gpu, triton_source
+from geir._runtime.kernels.prepared_run import prepare_run
 from geir._runtime.kernels.program import NotFusableError, Program
-from geir._runtime.kernels.program_cache import prepare_run
 
 from .__main__ import RESULTS
 from .report import format_table
@@ -120,7 +120,7 @@ def measure(kind: type[geir.Neuron], architecture: int, learnable: bool) -> list
     shared = [constant.numel() == 1 for constant in prepared.constants]
     needs_grad = [constant.requires_grad for constant in prepared.constants]
     program = Program.loads(prepared.program)
-    module = gpu.load(gpu.source(program, shared, needs_grad, x.dtype, x.dtype))
+    module = gpu.load(triton_source.source(program, shared, needs_grad, x.dtype, x.dtype))
     registers = gpu.most_registers(program, shared, needs_grad)
     forward = compile_kernel(module.forward, architecture, "recorded_states_ptr", registers)
     backward = compile_kernel(module.backward, architecture, "grad_recorded_states_ptr", registers)

@@ -28,6 +28,20 @@ def pytest_collection_modifyitems(items):
     assert not unstable, f"the names of these tests differ from run to run; give `ids`: {unstable}"
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_make_collect_report(collector):
+    """A file that is imported must not draw from PyTorch's generator: what it makes would depend on the files before."""
+    before = torch.get_rng_state()
+    report = yield
+    if isinstance(collector, pytest.Module) and report.passed and not torch.equal(torch.get_rng_state(), before):
+        report.outcome = "failed"
+        report.longrepr = (
+            f"{collector.nodeid} draws random numbers while it is imported; draw them in a test or a fixture, with "
+            "`seeding.seeded`, or from a torch.Generator with a seed"
+        )
+    return report
+
+
 @pytest.fixture(autouse=True)
 def seed():
     torch.manual_seed(0)

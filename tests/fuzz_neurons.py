@@ -22,7 +22,8 @@ from typing import Any, NamedTuple
 
 import torch
 from random_neurons import Generator, RandomNeuron
-from random_runs import build, Data, define, joined_reference, random_run, RandomRun, Results, results_of
+from random_results import build, Data, define, joined_reference, Results, results_of
+from random_runs import random_run, RandomRun
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -30,8 +31,8 @@ import geir
 from geir._runtime import compiler
 from geir._runtime.kernels import cpu
 from geir._runtime.kernels.operators import ROUNDED
+from geir._runtime.kernels.prepared_run import prepare_run
 from geir._runtime.kernels.program import NotFusableError, Program
-from geir._runtime.kernels.program_cache import prepare_run
 
 # A library stays in memory, and a process cannot map more than some thousands.
 PROGRAMS_OF_A_PROCESS = 1000

@@ -9,7 +9,7 @@ from torch import nn
 import geir
 from geir import LIF, LIFCell, LIFRecurrent
 
-XS = torch.rand(10, 4, 5)
+XS = torch.rand(10, 4, 5, generator=torch.Generator().manual_seed(0))
 STATE = LIF()(XS)[1]
 
 CASES = {

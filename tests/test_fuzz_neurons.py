@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from geir._runtime import compiler
-from geir._runtime.kernels import batching, cpu, feedforward, program_cache
+from geir._runtime.kernels import batching, c_source, cpu, feedforward, prepared_run, program_cache
 from geir._runtime.kernels.program import Program
 
 pytestmark = [
@@ -84,7 +84,7 @@ def copy_as_it_lies(tensor):
 
 
 def remember_by_module(find):
-    """`_cached_program` that takes a module for unchanged, whatever has changed."""
+    """`cached_program` that takes a module for unchanged, whatever has changed."""
     programs = {}
 
     def remembered(stepper, *rest):
@@ -103,15 +103,15 @@ PLANTS = {
     "state not advanced": (cpu.Program, "loads", damaged_program(keep_state), lambda run: run.steps > 1),
     "wrong stride": (feedforward, "_repeat", lambda small, shape: 1, lambda run: len(run.shape) > 1),
     "stale program": (
-        program_cache,
-        "_cached_program",
-        remember_by_module(program_cache._cached_program),
+        prepared_run,
+        "cached_program",
+        remember_by_module(prepared_run.cached_program),
         lambda run: run.transform == "direct_calls",
     ),
     "wrong checkpoint": (
-        cpu,
+        c_source,
         "render_template",
-        without_checkpoints(cpu.render_template),
+        without_checkpoints(c_source.render_template),
         lambda run: (
             run.checkpoint_every and run.steps > run.checkpoint_every and run.learn_input and run.outputs == "all"
         ),

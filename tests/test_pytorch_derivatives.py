@@ -9,14 +9,14 @@ from torch import nn, Tensor
 
 import geir
 from geir._util.state import leaves
-from geir.testing import _smooth, learnable_copy
+from geir.testing import learnable_copy, smooth_copy
 
 SIZE = 4
 
 
 def smooth_model(model):
     """In float64, with a smooth spike and nothing detached, so that finite differences are right."""
-    model = learnable_copy(_smooth(copy.deepcopy(model).double()), (SIZE,))
+    model = learnable_copy(smooth_copy(copy.deepcopy(model).double()), (SIZE,))
     model.unroll = geir.reference
     return model
 

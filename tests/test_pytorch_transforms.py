@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from pytorch_versions import requires_compile
+from seeding import seeded
 from small_networks import cells, network, XS
 from torch import nn
 
@@ -79,7 +80,7 @@ def test_compile_runs_a_network_of_cells_without_graph_break():
 @requires_compile
 @pytest.mark.parametrize(
     "cell",
-    [geir.LIFRecurrentCell(5, 4), geir.ALIFRecurrentCell(5, 4), geir.LIFRefracCell(), geir.AdExCell()],
+    seeded(lambda: [geir.LIFRecurrentCell(5, 4), geir.ALIFRecurrentCell(5, 4), geir.LIFRefracCell(), geir.AdExCell()]),
     ids=lambda cell: type(cell).__name__,
 )
 def test_compile_runs_other_kinds_of_cells_without_graph_break(cell):
@@ -102,13 +103,15 @@ def test_export():
 @pytest.mark.parametrize("strict", [False, True])
 @pytest.mark.parametrize(
     "layer",
-    [
-        geir.LIF(),
-        geir.ALIF(tau_mem=geir.learnable(0.02)),
-        geir.Refractory(geir.LIF()),
-        geir.LIFRecurrent(4, 4, v_th=0.5),
-        geir.ALIFRecurrent(4, 4, tau_mem=geir.learnable(0.02)),
-    ],
+    seeded(
+        lambda: [
+            geir.LIF(),
+            geir.ALIF(tau_mem=geir.learnable(0.02)),
+            geir.Refractory(geir.LIF()),
+            geir.LIFRecurrent(4, 4, v_th=0.5),
+            geir.ALIFRecurrent(4, 4, tau_mem=geir.learnable(0.02)),
+        ]
+    ),
     ids=repr,
 )
 def test_a_layer_is_exported_for_any_number_of_steps(layer, strict):

@@ -6,7 +6,7 @@ from torch.nn import Conv2d, Flatten, Linear, MaxPool2d, Sequential
 
 from geir import AdexCell, IAFCell, LI, LICell, LIF, LIFCell, LIFRefracCell, Lift, SequentialState
 
-IMAGES = torch.rand(2, 1, 28, 28)
+IMAGES = torch.rand(2, 1, 28, 28, generator=torch.Generator().manual_seed(0))
 
 
 @pytest.mark.parametrize("Cell", [LIFCell, AdexCell, IAFCell])

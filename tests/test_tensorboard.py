@@ -175,10 +175,10 @@ def test_an_error_removes_all_hooks_and_outputs_are_unchanged(log):
             "log_activity expected a torch.utils.tensorboard.SummaryWriter, got str",
         ),
         (
-            (nn.Linear(2, 2), None),
+            (nn.ReLU(), None),
             {},
             ValueError,
-            r"log_activity found no spiking modules in Linear; pass a model that contains neurons such as geir.LIF\(\)",
+            r"log_activity found no spiking modules in ReLU; pass a model that contains neurons such as geir.LIF\(\)",
         ),
         (
             (geir.LIF(), None),

@@ -1,4 +1,4 @@
-"""Attributes of classes: properties that replace stored ones, and names without behavior."""
+"""Properties that replace stored attributes."""
 
 from collections.abc import Callable
 from typing import Any
@@ -21,27 +21,3 @@ def derived_attribute(getter: Callable[[Any], object]) -> Any:
     0.002
     """
     return property(getter)
-
-
-# Attributes of classes that hold no behavior: documentation, annotations and what Python derives from the others.
-BOOKKEEPING_ATTRIBUTES = frozenset(
-    {
-        "__abstractmethods__",
-        "__annotate__",
-        "__annotate_func__",
-        "__annotations__",
-        "__annotations_cache__",
-        "__conditional_annotations__",
-        "__dataclass_fields__",
-        "__dataclass_params__",
-        "__dict__",
-        "__doc__",
-        "__firstlineno__",
-        "__module__",
-        "__orig_bases__",
-        "__parameters__",
-        "__static_attributes__",
-        "__weakref__",
-        "_abc_impl",
-    }
-)

@@ -21,7 +21,7 @@ from .recording import (
     open_events as open_events,
     read_events as read_events,
     Recording as Recording,
-    write_events as write_events,
 )
 from .spike_trains import SpikeTrain as SpikeTrain, SpikeTrains as SpikeTrains
 from .store import Events as Events
+from .writing import write_events as write_events

@@ -15,9 +15,10 @@ from tqdm import tqdm
 from . import EventInput, FileInput, LiveInput, Stats, UDPInput, UDPOutput
 from .inputs import Pipe
 from .layouts import SPIF, T32, T64
-from .recording import describe, ERROR_MODES, ErrorMode, write_events
+from .recording import describe, ERROR_MODES, ErrorMode
 from .store import Events
 from .terminal import render
+from .writing import write_events
 
 LAYOUTS = {"spif": SPIF(), "spif-timed": SPIF(timestamps=True), "t32": T32(), "t64": T64()}
 SOURCE_HELP = "a file, - for stdin, or udp:PORT"

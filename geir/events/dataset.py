@@ -14,8 +14,9 @@ from torch.nn.utils.rnn import pad_sequence
 from torch.utils.data import DataLoader, Dataset
 
 from .cache import file_state, NotCachedError, read_cached, write_cached
+from .code_versions import geir_digest
 from .excerpt import Excerpt
-from .fingerprint import fingerprint, geir_digest, UnknownContentError
+from .fingerprint import fingerprint, UnknownContentError
 from .folders import find_recordings
 from .recording import check_error_mode, ErrorMode, read_events
 from .store import Events

@@ -1,20 +1,12 @@
 """Fingerprints of functions, modules and values, under which results are cached."""
 
-import builtins
-import collections
-import dis
 import enum
 import functools
 import hashlib
-import importlib
 import logging
 import os
 import struct
-import sys
 import types
-from collections.abc import Iterator, Mapping
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import PurePath
 from typing import Any, Final
 
@@ -22,48 +14,19 @@ import numpy
 import torch
 from torch import nn, Tensor
 
-from .._util.attributes import BOOKKEEPING_ATTRIBUTES
+from .._util.introspection import (
+    BOOKKEEPING_ATTRIBUTES,
+    C_DESCRIPTORS,
+    C_FUNCTIONS,
+    HEAP_TYPE,
+    slots_of,
+    TUPLE_GETTER,
+    UnknownContentError,
+)
+from .code_versions import library_version
+from .outside_variables import closure_variables, CONSTANTS, global_variables, is_constant, TORCH_CONSTANTS
 
-# Types whose values are described by `repr`, and cannot change.
-_CONSTANTS: Final = (type(None), bool, int, float, complex, str, bytes, type(...), type(NotImplemented), range, slice)
-_TORCH_CONSTANTS: Final = (torch.dtype, torch.device, torch.layout, torch.memory_format, torch.Size)
-# Functions of C and the like, which are identified by their names.
-_C_FUNCTIONS: Final = (
-    types.MethodDescriptorType,
-    types.WrapperDescriptorType,
-    types.ClassMethodDescriptorType,
-    types.GetSetDescriptorType,
-    types.MemberDescriptorType,
-    numpy.ufunc,
-)
-# Types whose objects cannot change, or only as the source of a program changes, when they are variables.
-_CONSTANT_KINDS: Final = (
-    *_CONSTANTS,
-    *_TORCH_CONSTANTS,
-    *_C_FUNCTIONS,
-    type,
-    types.FunctionType,
-    types.BuiltinFunctionType,
-    types.ModuleType,
-    types.GenericAlias,
-    types.UnionType,
-    enum.Enum,
-    PurePath,
-    numpy.generic,
-    numpy.dtype,
-    logging.Logger,
-)
-# The descriptors of the fields of named tuples.
-_TUPLE_GETTER: Final = type(vars(collections.namedtuple("_Example", "field"))["field"])
-# Flag of classes that are created while a program runs, as those of Python are.
-_HEAP_TYPE: Final = 1 << 9
 _POINTER_BYTES: Final = struct.calcsize("P")
-# Attributes of classes that say nothing about their behavior, or only repeat others.
-_GLOBAL_LOADS = ("LOAD_GLOBAL", "LOAD_NAME", "LOAD_FROM_DICT_OR_GLOBALS")
-
-
-class UnknownContentError(ValueError):
-    """An object has content that cannot be found out, so it has no fingerprint."""
 
 
 def fingerprint(*values: object) -> str:
@@ -95,10 +58,10 @@ class _Writer:
 
     def write(self, value: object, place: str) -> None:
         """Write any value."""
-        if isinstance(value, _CONSTANTS) and type(value) in _CONSTANTS:
+        if type(value) in CONSTANTS:
             self._tag(type(value).__name__, repr(value))
             return
-        if isinstance(value, _TORCH_CONSTANTS):
+        if isinstance(value, TORCH_CONSTANTS):
             self._tag("torch", repr(value))
             return
         # Whether two constants are one object may differ between processes.
@@ -186,11 +149,11 @@ class _Writer:
             if not isinstance(owner, types.ModuleType | type | None):
                 self.write(owner, f"{place}.__self__")
             self._tag("builtin", f"{value.__module__}.{value.__qualname__}")
-        elif isinstance(value, _C_FUNCTIONS):
+        elif isinstance(value, C_FUNCTIONS + C_DESCRIPTORS):
             self._tag("builtin", f"{type(value).__name__} {value!r}")
         elif isinstance(value, types.GenericAlias | types.UnionType) or type(value).__module__ == "typing":
             self._tag("type", repr(value))
-        elif isinstance(value, _TUPLE_GETTER):
+        elif isinstance(value, TUPLE_GETTER):
             self._tag("field", repr(value.__reduce__()[1][0]))
         elif isinstance(value, logging.Logger):
             self._tag("logger", value.name)
@@ -205,7 +168,7 @@ class _Writer:
         # Not `function.__module__`, which decorators set to that of the function that they wrap.
         if self._write_known(str(function.__globals__.get("__name__")), function.__qualname__):
             # The variables of a function that a library has made of another one.
-            for name, variable in _closure(function):
+            for name, variable in closure_variables(function):
                 self.write(variable, f"{place}, variable {name}")
             return
         if function.__name__ == "<lambda>":
@@ -218,15 +181,15 @@ class _Writer:
             # What decorators set repeats the closure.
             if name not in ("__wrapped__", "__signature__"):
                 self.write(value, f"{place}.{name}")
-        for name, value in _closure(function):
+        for name, value in closure_variables(function):
             self._write_variable(value, f"the variable {name} of {function.__qualname__}")
-        for name, value in _globals_of(function.__code__, function.__globals__):
+        for name, value in global_variables(function.__code__, function.__globals__):
             self._tag("global", name)
             self._write_variable(value, f"the global variable {name} of {function.__qualname__}")
 
     def _write_variable(self, value: object, place: str) -> None:
         """Write a variable outside of a function, which must not be able to change."""
-        if not _is_constant(value):
+        if not is_constant(value):
             raise UnknownContentError(
                 f"{place} is {_describe(value)}, which can change without notice; make it an attribute of an "
                 "nn.Module, an argument (functools.partial), or a constant such as a number or a tuple"
@@ -265,7 +228,7 @@ class _Writer:
 
     def _write_known(self, module: str | None, name: str) -> bool:
         """Write a function or class of geir or of an installed package by its name. Returns False if it is none."""
-        origin = _library(module or "")
+        origin = library_version(module or "")
         if origin is not None:
             self._tag("library", f"{origin} {module}.{name}")
         return origin is not None
@@ -283,8 +246,7 @@ class _Writer:
                 self.write(base(content), place)
         state: dict[str, object] = dict(vars(value)) if hasattr(value, "__dict__") else {}
         for base in cls.__mro__:
-            slots = base.__dict__.get("__slots__", ())
-            for name in (slots,) if isinstance(slots, str) else slots:
+            for name in slots_of(base):
                 if name not in ("__dict__", "__weakref__") and hasattr(value, name):
                     state[name] = getattr(value, name)
         for name, attribute in state.items():
@@ -305,113 +267,10 @@ def _is_defined_in_python(cls: type) -> bool:
     if cls in (tuple, list, dict) or cls.__module__ in ("abc", "typing"):
         return True
     content: Any = cls.__dict__
-    if "__module__" not in content or not cls.__flags__ & _HEAP_TYPE or cls.__base__ is None:
+    if "__module__" not in content or not cls.__flags__ & HEAP_TYPE or cls.__base__ is None:
         return False
     if isinstance(content.get("__new__"), types.BuiltinFunctionType):
         return False
     # Memory of an object beyond that of its base class and its slots belongs to C code.
-    slots = content.get("__slots__", ())
-    places = (1 if isinstance(slots, str) else len(tuple(slots))) + ("__dict__" in content) + ("__weakref__" in content)
+    places = len(slots_of(cls)) + ("__dict__" in content) + ("__weakref__" in content)
     return cls.__basicsize__ - cls.__base__.__basicsize__ <= places * _POINTER_BYTES
-
-
-def _is_constant(value: object) -> bool:
-    """Whether a variable cannot change, apart from being assigned again."""
-    if isinstance(value, tuple | frozenset):
-        return all(map(_is_constant, value))
-    if isinstance(value, functools.partial):
-        return all(map(_is_constant, (value.func, *value.args, *value.keywords.values())))
-    return (
-        isinstance(value, _CONSTANT_KINDS)
-        or type(value).__module__ == "typing"
-        or isinstance(getattr(value, "__wrapped__", None), types.FunctionType)
-    )
-
-
-def _closure(function: types.FunctionType) -> Iterator[tuple[str, object]]:
-    for name, cell in zip(function.__code__.co_freevars, function.__closure__ or (), strict=True):
-        try:
-            yield name, cell.cell_contents
-        except ValueError:  # not assigned yet
-            yield name, None
-
-
-def _globals_of(code: types.CodeType, namespace: Mapping[str, object]) -> Iterator[tuple[str, object]]:
-    """Yield the global variables that code uses, of modules only the members that it names."""
-    for name, *members in _global_names(code):
-        if name == "import":
-            try:
-                yield members[0], importlib.import_module(members[0])
-            except (ImportError, ValueError):
-                raise UnknownContentError(
-                    f"{code.co_qualname} imports {members[0] or 'a module of its package'}, which is not found; "
-                    "import it at the top of the module"
-                ) from None
-        elif name in namespace:
-            value = namespace[name]
-            for member in members:
-                if not isinstance(value, types.ModuleType) or not hasattr(value, member):
-                    break
-                name, value = f"{name}.{member}", getattr(value, member)
-            yield name, value
-        elif not hasattr(builtins, name):
-            yield name, None
-
-
-@functools.lru_cache(maxsize=1024)
-def _global_names(code: types.CodeType) -> tuple[tuple[str, ...], ...]:
-    """Return the names of the global variables in code, each with the attributes that are read from it.
-
-    A module that the code imports itself is named after "import".
-    """
-    found: dict[tuple[str, ...], None] = {}
-    path: tuple[str, ...] = ()
-    for instruction in dis.get_instructions(code):
-        if path and instruction.opname in ("LOAD_ATTR", "LOAD_METHOD"):
-            path += (str(instruction.argval),)
-            continue
-        if path:
-            found[path] = None
-        path = (str(instruction.argval),) if instruction.opname in _GLOBAL_LOADS else ()
-        if instruction.opname == "IMPORT_NAME":
-            found["import", str(instruction.argval)] = None
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            found |= dict.fromkeys(_global_names(constant))
-    return tuple(found)
-
-
-@functools.lru_cache(maxsize=1024)
-def _library(module: str) -> str | None:
-    """Return the version of the library that a module is of; None if it is not geir or an installed package."""
-    top = module.partition(".")[0]
-    if top == __name__.partition(".")[0]:
-        return f"geir {geir_digest()}"
-    if top in sys.stdlib_module_names and top != "__main__":
-        return f"Python {sys.version_info}"
-    loaded = sys.modules.get(module)
-    file = getattr(loaded, "__file__", None)
-    if file is None:
-        return None
-    # `pip install --target` installs packages into any folder, so those that geir requires count wherever they are.
-    if top not in ("torch", "numpy") and not {"site-packages", "dist-packages"} & set(PurePath(file).parts):
-        return None
-    status = os.stat(file)
-    version = getattr(sys.modules.get(top), "__version__", "unknown")
-    return f"version {version}, {status.st_size} {status.st_mtime_ns}"
-
-
-@functools.cache
-def geir_digest() -> str:
-    """Return a hash of the source of geir, which changes when its results may."""
-    content = hashlib.blake2b(digest_size=16)
-
-    def add(folder: Traversable) -> None:
-        for entry in sorted(folder.iterdir(), key=lambda entry: entry.name):
-            if entry.is_dir():
-                add(entry)
-            elif entry.name.endswith((".py", ".c", ".h")):
-                content.update(f"{entry.name}\n".encode() + entry.read_bytes())
-
-    add(files(__name__.partition(".")[0]))
-    return content.hexdigest()

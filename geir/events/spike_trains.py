@@ -13,8 +13,8 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from .errors import EventFileError
-from .formats.hdf5 import check_storage, H5PY_ERRORS, hard_member, load_h5py
 from .formats.hdf5_heaps import check_heaps
+from .formats.hdf5_storage import check_storage, H5PY_ERRORS, hard_member, load_h5py
 from .formats.source import Source
 from .recording import ErrorMode
 

@@ -13,7 +13,8 @@ from ..containers import SequentialState
 from ._advance import Advance
 from ._attach import Broadcast, Join
 from ._linearize import linearize, neuron_parameters, step_of
-from ._model import feedback_size, is_adaptive, parse, Plan
+from ._model import feedback_size, is_adaptive, Plan
+from ._parse import parse
 from ._sequence import run_sequence
 from ._state import OnlineLayerState, OnlineState
 from ._traces import Filter

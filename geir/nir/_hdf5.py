@@ -54,7 +54,7 @@ class _Reader:
     """Reads one file and counts what it has read."""
 
     def __init__(self, path: str, file: BinaryIO, max_bytes: int):
-        from ..events.formats.hdf5 import load_h5py
+        from ..events.formats.hdf5_storage import load_h5py
 
         self.h5py = load_h5py()
         self.path, self.file, self.max_bytes = path, file, max_bytes

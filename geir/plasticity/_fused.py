@@ -10,8 +10,8 @@ from torch import nn, Tensor
 from .._runtime.compiler import NoCompilerError
 from .._runtime.kernels import Fused, plasticity as kernel
 from .._runtime.kernels.dispatch import is_special
+from .._runtime.kernels.prepared_run import find_program
 from .._runtime.kernels.program import NotFusableError, Program
-from .._runtime.kernels.program_cache import find_program
 from .._runtime.stepper import Prepared, Stepper
 from .._util.state import AnyState, leaves, map_state, map_tensors, tensors_of
 from ..core.neuron import Dynamics

@@ -143,7 +143,7 @@ SETTINGS = {"delay": torch.tensor([0.0, 2.3e-3, 5e-3], dtype=DOUBLE), "max_delay
     ids=["Delay", "DelayedLinear"],
 )
 class TestDelayedStreams:
-    XS = torch.rand(20, 2, 3, dtype=DOUBLE)
+    XS = torch.rand(20, 2, 3, dtype=DOUBLE, generator=torch.Generator().manual_seed(0))
 
     @pytest.mark.parametrize("parts", [(10, 10), (3, 17), (1, 1, 18), (0, 20)])
     def test_a_run_in_parts_equals_one_run(self, layer, cell, parts):
@@ -193,7 +193,7 @@ class TestDelayedStreams:
         assert_close(model(self.XS[:, 0])[0], model(self.XS)[0][:, 0])
 
 
-XS = torch.rand(10, 4, 3)
+XS = torch.rand(10, 4, 3, generator=torch.Generator().manual_seed(0))
 INVALID = {
     "a delay longer than the buffer": (
         lambda: Delay(delay=6e-3, max_delay=5e-3),

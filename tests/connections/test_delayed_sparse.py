@@ -94,7 +94,11 @@ def test_bad_input_raises(call, error, message):
         call()
 
 
-@pytest.mark.parametrize("delay", [torch.tensor(2.6e-3), 9e-3 * torch.rand(50)], ids=["one delay", "a delay each"])
+@pytest.mark.parametrize(
+    "delay",
+    [torch.tensor(2.6e-3), 9e-3 * torch.rand(50, generator=torch.Generator().manual_seed(0))],
+    ids=["one delay", "a delay each"],
+)
 def test_delays_are_rounded_part_by_part_without_copies_of_the_synapses(monkeypatch, delay):
     monkeypatch.setattr(delayed_sparse, "_AT_ONCE", 7)
     layer = SparseLinear(20, 20, pairs=random_pairs(20, 20, number=50))

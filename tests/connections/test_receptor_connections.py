@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from seeding import seeded
 from torch import nn
 from torch.nn.utils import parametrize
 
@@ -44,7 +45,7 @@ def test_wrong_receptors_are_refused_with_the_cure():
         geir.init_weights(geir.SequentialState(receptors(), geir.CobaLIF(), lift=True))
 
 
-@pytest.mark.parametrize("module", [nn.Linear(4, 3), nn.Conv2d(4, 3, 2)], ids=repr)
+@pytest.mark.parametrize("module", seeded(lambda: [nn.Linear(4, 3), nn.Conv2d(4, 3, 2)]), ids=repr)
 def test_weights_keep_the_signs_of_their_presynaptic_neurons_while_they_learn(module):
     inhibitory = torch.tensor([False, True, False, True])
     magnitudes = module.weight.detach().abs()

@@ -87,7 +87,7 @@ def test_the_scale_follows_the_threshold_of_any_neuron():
 @pytest.mark.parametrize(
     "neuron",
     [
-        LIF(tau_mem=geir.learnable(20e-3), v_th=torch.rand(30) + 0.5),
+        LIF(tau_mem=geir.learnable(20e-3), v_th=torch.linspace(0.5, 1.5, 30)),
         geir.Refractory(LIF(), period=3e-3),
         geir.Noisy(LIF(), seed=1),
         geir.Compartments(LIF(), 30),

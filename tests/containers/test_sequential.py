@@ -8,6 +8,7 @@ from collections import OrderedDict
 import pytest
 import torch
 from container_helpers import run_steps, XS
+from seeding import seeded
 from torch import nn
 
 import geir
@@ -65,7 +66,9 @@ def test_nn_sequential_accepts_output_state_tuples_and_starts_at_rest_in_every_c
 
 
 @pytest.mark.parametrize(
-    "recurrent", [nn.RNN(5, 6), nn.GRU(5, 6, num_layers=2), nn.LSTM(5, 6)], ids=lambda m: type(m).__name__
+    "recurrent",
+    seeded(lambda: [nn.RNN(5, 6), nn.GRU(5, 6, num_layers=2), nn.LSTM(5, 6)]),
+    ids=lambda m: type(m).__name__,
 )
 def test_recurrent_layers_of_torch_keep_their_state(recurrent):
     model = SequentialState(recurrent, Lift(nn.Linear(6, 4)), LIF())
@@ -77,7 +80,7 @@ def test_recurrent_layers_of_torch_keep_their_state(recurrent):
 
 
 @pytest.mark.parametrize(
-    "cell", [nn.RNNCell(5, 6), nn.GRUCell(5, 6), nn.LSTMCell(5, 6)], ids=lambda m: type(m).__name__
+    "cell", seeded(lambda: [nn.RNNCell(5, 6), nn.GRUCell(5, 6), nn.LSTMCell(5, 6)]), ids=lambda m: type(m).__name__
 )
 def test_recurrent_cells_of_torch_keep_their_state(cell):
     ys, state = run_steps(SequentialState(cell, LIFCell()), XS)

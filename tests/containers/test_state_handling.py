@@ -113,7 +113,7 @@ def recorded():
     return LIF(record_states=True)(torch.rand(20, 3, 2))[1]
 
 
-STATE = LIF()(torch.rand(20, 3, 2))[1]
+STATE = LIF()(torch.rand(20, 3, 2, generator=torch.Generator().manual_seed(0)))[1]
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from container_helpers import XS
+from seeding import seeded
 from torch import nn
 
 import geir
@@ -99,7 +100,9 @@ def test_a_network_over_time_refuses_cells():
         Residual(LIFCell())(XS)
 
 
-@pytest.mark.parametrize("module", [nn.RNN(5, 2), geir.models.ConvNet(28), Residual(), geir.Recurrent(LIF(), 5, 5)])
+@pytest.mark.parametrize(
+    "module", seeded(lambda: [nn.RNN(5, 2), geir.models.ConvNet(28), Residual(), geir.Recurrent(LIF(), 5, 5)])
+)
 def test_a_module_over_time_cannot_be_lifted(module):
     with pytest.raises(TypeError, match=rf"got {type(module).__name__}, which runs over time itself"):
         Lift(module)

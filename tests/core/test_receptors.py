@@ -6,6 +6,7 @@ import math
 import pytest
 import torch
 from receptor_cases import CASES, Gated, GateInput, SomaInput, TwoCompartment
+from seeding import seeded
 from torch import nn
 
 import geir
@@ -198,20 +199,24 @@ WRONG = [
     (Gated(), GateInput(torch.zeros(5), torch.zeros(5).int()), TypeError, r"int32; convert it with .float\(\)"),
     (Gated(), GateInput(torch.zeros(5), torch.zeros(5).double()), TypeError, r"float64, but GateInput.current is"),
     (
-        geir.Recurrent(
-            Gated(),
-            2,
-            3,
-            input_weights=Receptors(GateInput, current=nn.Linear(2, 3), gate=nn.Linear(2, 4)),
-            recurrent_weights=nn.Identity(),
+        seeded(
+            lambda: geir.Recurrent(
+                Gated(),
+                2,
+                3,
+                input_weights=Receptors(GateInput, current=nn.Linear(2, 3), gate=nn.Linear(2, 4)),
+                recurrent_weights=nn.Identity(),
+            )
         ),
         torch.zeros(5, 1, 2),
         ValueError,
         r"GateInput.gate has shape \(5, 1, 4\), but GateInput.current has \(5, 1, 3\)",
     ),
     (
-        geir.neurons.CobaLIFRecurrent(
-            2, 3, input_weights=Receptors(geir.ConductanceInput, exc=nn.Linear(2, 3), inh=nn.Linear(2, 3))
+        seeded(
+            lambda: geir.neurons.CobaLIFRecurrent(
+                2, 3, input_weights=Receptors(geir.ConductanceInput, exc=nn.Linear(2, 3), inh=nn.Linear(2, 3))
+            )
         ),
         torch.zeros(5, 1, 2),
         TypeError,

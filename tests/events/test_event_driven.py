@@ -4,6 +4,7 @@ import math
 
 import pytest
 import torch
+from seeding import seeded
 from torch import nn
 
 from geir import LIF, LIFBox, Lift, ResetBySubtraction, SequentialState
@@ -72,7 +73,9 @@ NEURONS = {
     "LIFBox": neuron(LIFBox),
     "LIFBox reset by subtraction": neuron(LIFBox, reset_mechanism=ResetBySubtraction()),
 }
-CONVOLUTIONS = {"one to one": None, "5x5": convolution(), "5x5 with a stride": convolution(2, stride=2, padding=1)}
+CONVOLUTIONS = seeded(
+    lambda: {"one to one": None, "5x5": convolution(), "5x5 with a stride": convolution(2, stride=2, padding=1)}
+)
 
 
 @pytest.mark.parametrize("connection", CONVOLUTIONS)

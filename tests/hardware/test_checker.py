@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from seeding import seeded
 from torch import nn
 
 import geir
@@ -21,7 +22,7 @@ def findings(model, target, input_shape):
     return [(f.module, f.limit) for f in report.findings]
 
 
-FITTING = [
+FITTING = seeded(lambda: [
     pytest.param(
         network(nn.Linear(14, 100), geir.LIF(reset_mechanism=SUBTRACT), nn.Linear(100, 8, bias=False), geir.LI()),
         hardware.XYLO_AUDIO_2, (14,), id="Xylo",
@@ -44,7 +45,7 @@ FITTING = [
     ),
     pytest.param(network(nn.Linear(255, 300), geir.IAF()), hardware.TRUENORTH, (255,), id="TrueNorth"),
     pytest.param(network(nn.Linear(255, 300), geir.LIF()), hardware.SPINNAKER2, (255,), id="SpiNNaker2"),
-]  # fmt: skip
+])  # fmt: skip
 
 
 @pytest.mark.parametrize(("model", "target", "input_shape"), FITTING)
@@ -53,7 +54,7 @@ def test_a_network_that_fits_has_no_findings(model, target, input_shape):
 
 
 # One step beyond each limit.
-EXCEEDING = [
+EXCEEDING = seeded(lambda: [
     (network(nn.Linear(17, 9, bias=False), geir.LI()), hardware.XYLO_AUDIO_2, (17,),
      [("0", "input channels: at most 16"), ("1", "output neurons: at most 8")]),
     # the biases of a hidden layer are one more input
@@ -100,7 +101,7 @@ EXCEEDING = [
      [("1", "a spike where v crosses v_th")]),
     (network(nn.Linear(4, 4), geir.IAF(reset_mechanism=SUBTRACT, surrogate=GradedSpike())), hardware.LOIHI2, (4,),
      [("1", "a spike where v crosses v_th")]),
-]  # fmt: skip
+])  # fmt: skip
 
 
 @pytest.mark.parametrize(("model", "target", "input_shape", "expected"), EXCEEDING)

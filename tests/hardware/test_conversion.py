@@ -7,6 +7,7 @@ from collections import OrderedDict
 import numpy as np
 import pytest
 import torch
+from seeding import seeded
 from torch import nn
 from torch.nn import functional
 
@@ -286,8 +287,8 @@ class Branching(nn.Module):
         return self.function(self, self.relu(self.linear(x)))
 
 
-X = torch.randn(20, 4)
-IMAGES = torch.randn(20, 2, 8, 8)
+X = torch.randn(20, 4, generator=torch.Generator().manual_seed(0))
+IMAGES = torch.randn(20, 2, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
 def chain(*modules):
@@ -296,38 +297,46 @@ def chain(*modules):
 
 @pytest.mark.parametrize(
     ("model", "message"),
-    [
-        (chain(nn.MaxPool1d(2)), r"from_ann cannot convert 2 \(MaxPool1d\): .* use average pooling and train again"),
-        (chain(nn.Sequential(nn.Sigmoid())), r"cannot convert 2_0 \(Sigmoid\): .* use torch.nn.ReLU or .*QCFS"),
-        (chain(nn.LeakyReLU()), r"cannot convert 2 \(LeakyReLU\): rates of spikes follow a ReLU only"),
-        (chain(nn.Softmax(1)), r"cannot convert 2 \(Softmax\): remove it from the model and apply it to the"),
-        (chain(nn.LayerNorm(4)), r"cannot convert 2 \(LayerNorm\): .* use batch normalization"),
-        (
-            chain(nn.BatchNorm1d(4)),
-            r"2 \(BatchNorm1d\) does not directly follow a Linear or Conv layer that it alone reads; move it",
-        ),
-        (
-            nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.ReLU()),
-            r"cannot fold 1 \(BatchNorm1d\), which has no running statistics; build it with track_running_stats=True",
-        ),
-        (chain(geir.LIF()), r"cannot convert 2 \(LIF\): it has a state already; convert a network without time"),
-        (chain(nn.Flatten(0)), r"cannot convert 2 \(Flatten\(start_dim=0, end_dim=-1\)\): flatten all dimensions"),
-        (chain(nn.Bilinear(4, 4, 4)), "cannot"),
-        (chain(nn.Upsample(2)), r"cannot convert 2 \(Upsample\); it supports Linear, Conv1d to Conv3d"),
-        (chain(nn.ConstantPad1d(2, 1.0)), r"cannot convert 2 \(ConstantPad1d\); it supports Linear"),
-        (Branching(lambda model, x: x * 2), "cannot convert mul in the forward of the model; it supports modules, and"),
-        (Branching(lambda model, x: x + 1), "cannot convert add in the forward of the model"),
-        (Branching(lambda model, x: torch.add(x, x, alpha=2)), "cannot convert add in the forward"),
-        (Branching(lambda model, x: x.view(-1, 4)), "cannot convert view in the forward"),
-        (Branching(lambda model, x: torch.cat([x, x], 1)), "cannot convert cat in the forward"),
-        (
-            Branching(lambda model, x: x if x.sum() > 0 else -x),
-            "from_ann cannot read the layers of Branching: .* Write",
-        ),
-        (Branching(lambda model, x: (x, x)), "supports networks with one output, got tuple"),
-        (nn.Bilinear(4, 4, 4), "cannot"),
-        (torch.relu, "from_ann expected a module, got builtin_function_or_method"),
-    ],
+    seeded(
+        lambda: [
+            (
+                chain(nn.MaxPool1d(2)),
+                r"from_ann cannot convert 2 \(MaxPool1d\): .* use average pooling and train again",
+            ),
+            (chain(nn.Sequential(nn.Sigmoid())), r"cannot convert 2_0 \(Sigmoid\): .* use torch.nn.ReLU or .*QCFS"),
+            (chain(nn.LeakyReLU()), r"cannot convert 2 \(LeakyReLU\): rates of spikes follow a ReLU only"),
+            (chain(nn.Softmax(1)), r"cannot convert 2 \(Softmax\): remove it from the model and apply it to the"),
+            (chain(nn.LayerNorm(4)), r"cannot convert 2 \(LayerNorm\): .* use batch normalization"),
+            (
+                chain(nn.BatchNorm1d(4)),
+                r"2 \(BatchNorm1d\) does not directly follow a Linear or Conv layer that it alone reads; move it",
+            ),
+            (
+                nn.Sequential(nn.Linear(4, 4), nn.BatchNorm1d(4, track_running_stats=False), nn.ReLU()),
+                r"cannot fold 1 \(BatchNorm1d\), which has no running statistics; build it with track_running_stats=True",
+            ),
+            (chain(geir.LIF()), r"cannot convert 2 \(LIF\): it has a state already; convert a network without time"),
+            (chain(nn.Flatten(0)), r"cannot convert 2 \(Flatten\(start_dim=0, end_dim=-1\)\): flatten all dimensions"),
+            (chain(nn.Bilinear(4, 4, 4)), "cannot"),
+            (chain(nn.Upsample(2)), r"cannot convert 2 \(Upsample\); it supports Linear, Conv1d to Conv3d"),
+            (chain(nn.ConstantPad1d(2, 1.0)), r"cannot convert 2 \(ConstantPad1d\); it supports Linear"),
+            (
+                Branching(lambda model, x: x * 2),
+                "cannot convert mul in the forward of the model; it supports modules, and",
+            ),
+            (Branching(lambda model, x: x + 1), "cannot convert add in the forward of the model"),
+            (Branching(lambda model, x: torch.add(x, x, alpha=2)), "cannot convert add in the forward"),
+            (Branching(lambda model, x: x.view(-1, 4)), "cannot convert view in the forward"),
+            (Branching(lambda model, x: torch.cat([x, x], 1)), "cannot convert cat in the forward"),
+            (
+                Branching(lambda model, x: x if x.sum() > 0 else -x),
+                "from_ann cannot read the layers of Branching: .* Write",
+            ),
+            (Branching(lambda model, x: (x, x)), "supports networks with one output, got tuple"),
+            (nn.Bilinear(4, 4, 4), "cannot"),
+            (torch.relu, "from_ann expected a module, got builtin_function_or_method"),
+        ]
+    ),
 )
 def test_what_cannot_be_converted_is_refused_with_its_name_and_a_cure(model, message):
     with pytest.raises(TypeError, match=message):
@@ -369,7 +378,7 @@ def hooked():
     return model
 
 
-@pytest.mark.parametrize("model", [Branching(relu_in_place), Branching(add_in_place), hooked()])
+@pytest.mark.parametrize("model", seeded(lambda: [Branching(relu_in_place), Branching(add_in_place), hooked()]))
 def test_a_model_that_does_more_than_its_layers_is_refused(model):
     with pytest.raises(ValueError, match="whose output differs from the model's, by .* Remove hooks, and operations"):
         from_ann(model, X)
@@ -412,12 +421,14 @@ def test_a_subclass_with_its_own_forward_is_not_taken_for_its_base():
 
 @pytest.mark.parametrize(
     ("model", "data", "message"),
-    [
-        (chain(), [], "from_ann needs calibration_data to choose thresholds, got none; pass a few hundred inputs"),
-        (chain(), X[:0], "from_ann needs calibration_data to choose thresholds, got none"),
-        (chain(), torch.full_like(X, math.nan), "calibration_data contains NaN or infinity; remove these samples"),
-        (nn.Sequential(nn.Linear(4, 2)), X, "found no activation in the model, so nothing would spike; it needs"),
-    ],
+    seeded(
+        lambda: [
+            (chain(), [], "from_ann needs calibration_data to choose thresholds, got none; pass a few hundred inputs"),
+            (chain(), X[:0], "from_ann needs calibration_data to choose thresholds, got none"),
+            (chain(), torch.full_like(X, math.nan), "calibration_data contains NaN or infinity; remove these samples"),
+            (nn.Sequential(nn.Linear(4, 2)), X, "found no activation in the model, so nothing would spike; it needs"),
+        ]
+    ),
 )
 def test_bad_data_is_refused(model, data, message):
     with pytest.raises(ValueError, match=message):

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import pytest
 import torch
 from online_cases import error, gradients, inputs, learn, loss_of, OUTPUTS, run
+from seeding import seeded
 from torch import nn, Tensor
 from torch.utils._pytree import tree_flatten, tree_leaves, tree_map
 
@@ -209,9 +210,9 @@ class OwnInput(geir.LIF):
         return 2 * x
 
 
-LINEAR = nn.Linear(4, 4)
+LINEAR = seeded(lambda: nn.Linear(4, 4))
 WIDE_LI = geir.LI(tau_mem=torch.full((4,), 0.01))
-CASES = {
+CASES = seeded(lambda: {
     "unknown": (EProp(), [nn.Conv1d(4, 4, 1)], "0, Conv1d: expected torch.nn.Linear"),
     "no connection": (EProp(), [geir.LIF()], "0, LIF: neurons must come directly after torch.nn.Linear"),
     "batch normalization": (EProp(), [LINEAR, nn.BatchNorm1d(4), geir.LIF()], "1, BatchNorm1d: it needs statistics"),
@@ -239,7 +240,7 @@ CASES = {
         EProp(), [nn.Conv2d(1, 4, 3), geir.LIF(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(4, 2), geir.LI()], "5, LI, as readout: MaxPool2d"),
     "feedback to a convolution": (
         EProp(Random()), [nn.Conv2d(1, 4, 3), geir.LIF(), nn.Flatten(), nn.Linear(4, 2)], "cannot learn a convolution"),
-}  # fmt: skip
+})  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)

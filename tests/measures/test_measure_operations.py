@@ -4,6 +4,7 @@ import itertools
 
 import pytest
 import torch
+from seeding import seeded
 from spike_trains import random_spikes
 from torch import nn
 
@@ -32,12 +33,14 @@ def taps(conv, shape):
 
 @pytest.mark.parametrize(
     "conv",
-    [
-        nn.Conv2d(2, 3, 3),
-        nn.Conv2d(2, 4, 3, padding=1, bias=False),
-        nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2),
-        nn.Conv2d(2, 3, (2, 3), stride=(2, 1), padding=(0, 2), dilation=(1, 2)),
-    ],
+    seeded(
+        lambda: [
+            nn.Conv2d(2, 3, 3),
+            nn.Conv2d(2, 4, 3, padding=1, bias=False),
+            nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2),
+            nn.Conv2d(2, 3, (2, 3), stride=(2, 1), padding=(0, 2), dilation=(1, 2)),
+        ]
+    ),
     ids=repr,
 )
 def test_a_convolution_is_counted_like_its_loops(conv):
@@ -199,7 +202,7 @@ def fan_outs(module, x):
 
 @pytest.mark.parametrize(
     "module",
-    [nn.Linear(3, 4), nn.Conv2d(2, 3, 3, padding=1, stride=2), constrain_signs(nn.Linear(3, 4))],
+    seeded(lambda: [nn.Linear(3, 4), nn.Conv2d(2, 3, 3, padding=1, stride=2), constrain_signs(nn.Linear(3, 4))]),
     ids=["linear", "conv", "constrained"],
 )
 def test_recorded_operations_are_those_counted_and_their_gradient_is_the_fan_out(module):

@@ -203,7 +203,7 @@ def test_they_are_those_of_spikingjelly(name):
     torch.testing.assert_close(*results)
 
 
-XS = torch.rand(STEPS, BATCH, INPUTS)
+XS = torch.rand(STEPS, BATCH, INPUTS, generator=torch.Generator().manual_seed(0))
 CASES = {
     "no batch": (
         lambda: SpikingLSTM(INPUTS, HIDDEN)(XS[:, 0]),

@@ -163,7 +163,7 @@ def test_parallel_neurons_and_threshold_dependent_normalization_are_not_lifted_a
         geir.Lift(geir.ParallelSpikingNeuron(8))
 
 
-XS = torch.rand(STEPS, BATCH, CHANNELS, 5)
+XS = torch.rand(STEPS, BATCH, CHANNELS, 5, generator=torch.Generator().manual_seed(0))
 CASES = {
     "no batch": (
         lambda: ThresholdDependentBatchNorm(3)(torch.rand(6, 3)),

@@ -116,7 +116,7 @@ def test_klif_equals_the_formula_of_its_paper():
     assert 5 < zs.sum() < 95
 
 
-XS = torch.rand(10, 4, 5)
+XS = torch.rand(10, 4, 5, generator=torch.Generator().manual_seed(0))
 CASES = {
     "a gate out of range": (lambda: geir.GatedLIF(alpha=1.0), ValueError, "GatedLIF.alpha must be < 1.0, got 1.0"),
 }

@@ -121,7 +121,7 @@ def test_multiple_spikes_drive_recurrent_neurons_as_in_the_reference():
     torch.testing.assert_close(zs, with_reference(layer)(xs)[0])
 
 
-XS = torch.rand(10, 4, 5)
+XS = torch.rand(10, 4, 5, generator=torch.Generator().manual_seed(0))
 CASES = {
     "negative spikes and a reset to a value": (
         lambda: geir.LIF(surrogate=geir.surrogates.TernarySpike()),

@@ -55,7 +55,7 @@ def test_parallel_neurons_train_inside_a_network():
     assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in model[1:3].parameters())
 
 
-XS = torch.rand(10, 4, 5)
+XS = torch.rand(10, 4, 5, generator=torch.Generator().manual_seed(0))
 CASES = {
     "another number of steps": (
         lambda: geir.ParallelSpikingNeuron(8)(XS),

@@ -4,6 +4,7 @@ import matplotlib
 import numpy as np
 import pytest
 import torch
+from seeding import seeded
 
 matplotlib.use("agg")
 
@@ -35,8 +36,8 @@ def stdp(lag):
 
 
 # Input of the tests of errors.
-BATCH, XS = random_spikes(20, 4, 3), torch.rand(20, 3)
-STATES = run_recorded(geir.AdEx(), torch.rand(20, 1))[1]
+BATCH, XS = seeded(lambda: (random_spikes(20, 4, 3), torch.rand(20, 3)))
+STATES = seeded(lambda: run_recorded(geir.AdEx(), torch.rand(20, 1))[1])
 
 
 def check_rejected(call, kind, message):

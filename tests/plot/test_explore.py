@@ -15,6 +15,7 @@ import chromium
 import pytest
 import torch
 from model_table import MODELS
+from seeding import seeded
 from torch import Tensor
 
 import geir
@@ -336,10 +337,10 @@ class Fixed(geir.IAF):
     ("error", "message", "arguments"),
     [
         (ValueError, r"explore cannot show Reading: its step lets Python read the data of a tensor", [Reading()]),
-        (ValueError, "LIFRecurrent is recurrent", [geir.LIFRecurrent(2, 2)]),
+        (ValueError, "LIFRecurrent is recurrent", [seeded(lambda: geir.LIFRecurrent(2, 2))]),
         (ValueError, r"LIF.tau_mem has shape \(3,\)", [geir.LIF(tau_mem=torch.full((3,), 0.01))]),
         (TypeError, r"got the class LIF; pass LIF\(\)", [geir.LIF]),
-        (TypeError, r"expected a neuron such as LIF\(\), got Linear", [torch.nn.Linear(1, 1)]),
+        (TypeError, r"expected a neuron such as LIF\(\), got ReLU", [torch.nn.ReLU()]),
     ],
     ids=str,
 )

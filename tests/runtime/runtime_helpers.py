@@ -10,7 +10,7 @@ from model_table import MODELS as ALL_MODELS
 from torch import nn, Tensor
 
 import geir
-from geir._runtime.kernels.program_cache import prepare_run
+from geir._runtime.kernels.prepared_run import prepare_run
 from geir.testing import close, run
 
 # One model or more for every kind of step: with and without state coupling, reset by subtraction, transcendental functions, counters.
@@ -107,19 +107,19 @@ def plant(region, old, new):
     return damage
 
 
-def expect_caught(monkeypatch, device, damage, model, xs):
-    """Planted into the source that `device` (`cpu`, `gpu`) prints, an error must show in the results of the model."""
+def expect_caught(monkeypatch, printer, kernel, damage, model, xs):
+    """Planted into the source of kernels (`c_source`, `triton_source`), an error must show in the results of the model."""
     expected = run(with_reference(model), xs)
     close(run(model, xs), expected)
-    genuine = device.render_template
+    genuine = printer.render_template
 
     def damaged(template, regions):
         return genuine(*(damage(template, regions) if "step" in regions else (template, regions)))
 
-    monkeypatch.setattr(device, "render_template", damaged)
-    device.kernel.cache_clear()
+    monkeypatch.setattr(printer, "render_template", damaged)
+    kernel.cache_clear()
     try:
         with pytest.raises(AssertionError):
             close(run(model, xs), expected)
     finally:
-        device.kernel.cache_clear()
+        kernel.cache_clear()

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from model_table import MODELS
+from seeding import seeded
 from torch import Tensor
 from torch._vmap_internals import _vmap
 
@@ -12,21 +13,23 @@ import geir
 from geir._runtime.compiler import find_compiler
 from geir._runtime.kernels import direct
 from geir._util.state import leaves
-from geir.testing import _smooth, learnable_copy
+from geir.testing import learnable_copy, smooth_copy
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
 SIZE = 4
 # Those that run on kernels. The others use PyTorch's matrix products, whose batches are rounded in another way.
-ON_KERNELS = [
-    *(model for model in MODELS if model.elementwise),
-    geir.LIFRecurrent(SIZE, SIZE),
-    geir.Recurrent(geir.ALIF(), SIZE, SIZE, recurrent_weights=torch.randn(SIZE, SIZE)),
-]
+ON_KERNELS = seeded(
+    lambda: [
+        *(model for model in MODELS if model.elementwise),
+        geir.LIFRecurrent(SIZE, SIZE),
+        geir.Recurrent(geir.ALIF(), SIZE, SIZE, recurrent_weights=torch.randn(SIZE, SIZE)),
+    ]
+)
 
 
 def function_of(model, record=False):
     """All outputs in one row, as a function of the input and all parameters; on kernels, where they exist."""
-    model = learnable_copy(_smooth(copy.deepcopy(model).double()), (SIZE,))
+    model = learnable_copy(smooth_copy(copy.deepcopy(model).double()), (SIZE,))
     if record:
         model.record_states = True
     parameters = dict(model.named_parameters())
@@ -115,11 +118,13 @@ def spikes(*shape, share):
 
 @pytest.mark.parametrize(
     ("layer", "x"),
-    [
-        (geir.connections.SparseInputLinear(32, 8), spikes(6, 32, share=0.1)),
-        (geir.connections.SparseInputConv2d(3, 64, 3), spikes(2, 3, 12, 12, share=0.02)),
-        (geir.connections.SparseLinear(32, 8, connection_probability=0.2, bias=False), spikes(6, 32, share=0.5)),
-    ],
+    seeded(
+        lambda: [
+            (geir.connections.SparseInputLinear(32, 8), spikes(6, 32, share=0.1)),
+            (geir.connections.SparseInputConv2d(3, 64, 3), spikes(2, 3, 12, 12, share=0.02)),
+            (geir.connections.SparseLinear(32, 8, connection_probability=0.2, bias=False), spikes(6, 32, share=0.5)),
+        ]
+    ),
     ids=lambda part: type(part).__name__,
 )
 def test_sparse_products_take_a_batch_of_gradients(layer, x):

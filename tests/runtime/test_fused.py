@@ -11,7 +11,7 @@ from torch import nn
 
 import geir
 from geir._runtime import arguments, compiler, threads
-from geir._runtime.kernels import cpu
+from geir._runtime.kernels import c_source, cpu
 from geir._runtime.kernels.feedforward import layout_constants
 from geir._runtime.kernels.program import Program
 from geir.testing import close, learnable_copy, run, strong_input
@@ -136,8 +136,8 @@ def test_more_than_two_to_the_31_elements_are_counted_in_64_bits():
     lif, xs = geir.LIFBox(), 20 * torch.rand(1, 300)
     run_of = prepared(lif, xs[0])
     program, count = Program.loads(run_of.program), len(run_of.constants)
-    function = compiler.load(cpu.source(program, [True] * count, [False] * count, xs.dtype, xs.dtype)).forward
-    structure = arguments.ctypes_structure(cpu._forward_arguments(program))
+    function = compiler.load(c_source.source(program, [True] * count, [False] * count, xs.dtype, xs.dtype)).forward
+    structure = arguments.ctypes_structure(c_source.forward_arguments(program))
     initial = run_of.state.expand(1, 300).contiguous()
     results = []
     for first in (0, 2**33):  # the same memory, as the last neurons of very many
@@ -188,4 +188,4 @@ def test_a_planted_error_is_caught(monkeypatch, kind):
         v_th=nn.Parameter(torch.tensor(1.1)),
     ).double()
     xs = strong_input(model).repeat(1, 1, 33)[..., :129]
-    expect_caught(monkeypatch, cpu, plant(*PLANTED[kind]), model, xs)
+    expect_caught(monkeypatch, c_source, cpu.kernel, plant(*PLANTED[kind]), model, xs)

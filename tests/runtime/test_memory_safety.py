@@ -3,6 +3,7 @@
 import pytest
 import torch
 from runtime_helpers import with_reference
+from seeding import seeded
 from torch import nn
 from torch.testing._internal.two_tensor import TwoTensor
 
@@ -27,7 +28,7 @@ def models():
     ]
 
 
-@pytest.mark.parametrize("model", models(), ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("model", seeded(models), ids=lambda model: type(model).__name__)
 def test_jacobians_by_function_transforms_equal_the_reference(model):
     xs = 4 * torch.rand(10, 2, 4, dtype=torch.float64)
     assert model(xs)[0].sum() > 3, "the input is too weak for this test to see spikes"
@@ -56,7 +57,7 @@ def test_vmap_of_a_vector_jacobian_product_equals_the_reference():
     torch.testing.assert_close(actual, expected, rtol=1e-9, atol=1e-9)
 
 
-@pytest.mark.parametrize("model", models(), ids=lambda model: type(model).__name__)
+@pytest.mark.parametrize("model", seeded(models), ids=lambda model: type(model).__name__)
 def test_saved_tensors_may_come_back_with_other_strides(model):
     xs = 4 * torch.rand(10, 2, 4, dtype=torch.float64)
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from seeding import seeded
 
 import geir
 from geir._runtime.kernels.plan import BackwardTensors, Feedback, Outcome, Plan, SavedFeedback, Tensors
@@ -33,7 +34,9 @@ def test_flat_results_are_named_as_before(checkpoints, inputs):
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-@pytest.mark.parametrize("layer", [geir.LIF(), geir.Recurrent(geir.LIF(), 4, 4)], ids=["LIF", "Recurrent"])
+@pytest.mark.parametrize(
+    "layer", seeded(lambda: [geir.LIF(), geir.Recurrent(geir.LIF(), 4, 4)]), ids=["LIF", "Recurrent"]
+)
 def test_results_without_gradients_equal_those_with_gradients(mode, layer):
     xs = 3 * torch.rand(20, 2, 4)
     zs, state = layer(xs)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from runtime_helpers import with_reference
+from seeding import seeded
 from torch import nn
 
 import geir
@@ -62,12 +63,14 @@ class TestRecurrent:
 
     @pytest.mark.parametrize(
         "connection",
-        [
-            nn.Linear(6, 6),
-            nn.Linear(6, 6, bias=False),
-            nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 6)),
-            nn.Identity(),
-        ],
+        seeded(
+            lambda: [
+                nn.Linear(6, 6),
+                nn.Linear(6, 6, bias=False),
+                nn.Sequential(nn.Linear(6, 4), nn.Tanh(), nn.Linear(4, 6)),
+                nn.Identity(),
+            ]
+        ),
         ids=["Linear", "without bias", "Sequential", "Identity"],
     )
     def test_any_module_may_feed_back(self, connection):

@@ -8,7 +8,7 @@ from torch import nn
 
 import geir
 from geir._runtime import compiler
-from geir._runtime.kernels.program_cache import prepare_run
+from geir._runtime.kernels.prepared_run import prepare_run
 from geir.testing import close, strong_input
 
 pytestmark = pytest.mark.skipif(compiler.find_compiler() is None, reason="there is no C compiler")

@@ -5,6 +5,7 @@ import copy
 import pytest
 import torch
 from model_table import MODELS
+from seeding import seeded
 from torch import nn
 from torch.autograd import gradgradcheck
 from torch.func import functional_call, grad
@@ -90,7 +91,9 @@ def test_a_spike_has_the_derivative_of_its_surrogate_derivative():
 
 
 @pytest.mark.parametrize("calls", [1, 4], ids=["first call", "direct call"])
-@pytest.mark.parametrize("model", [geir.LIF(), geir.LIFRecurrent(4, 4), geir.Recurrent(geir.ALIF(), 4, 4)], ids=repr)
+@pytest.mark.parametrize(
+    "model", seeded(lambda: [geir.LIF(), geir.LIFRecurrent(4, 4), geir.Recurrent(geir.ALIF(), 4, 4)]), ids=repr
+)
 def test_without_the_context_kernels_raise(model, calls):
     xs = torch.rand(8, 4)
     for _ in range(calls):

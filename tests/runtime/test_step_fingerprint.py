@@ -17,7 +17,7 @@ from torch import Tensor
 import geir
 from geir._runtime.compiler import find_compiler
 from geir._runtime.kernels import program_cache
-from geir._runtime.kernels.fingerprint import fingerprint_step, UnknownContentError
+from geir._runtime.kernels.step_fingerprint import fingerprint_step, UnknownContentError
 
 pytestmark = pytest.mark.skipif(find_compiler() is None, reason="there is no C compiler")
 

@@ -1,51 +1,33 @@
-"""Kernels printed as Triton equal the reference loop in Triton's interpreter, and Triton's compiler takes them; neither needs a GPU."""
+"""Kernels printed as Triton equal the reference loop in Triton's interpreter, which needs no GPU."""
 
 import copy
 import importlib.util
 import itertools
-import re
-import subprocess
 
-import numpy as np
 import pytest
 import torch
 from runtime_helpers import (
     apply_in_step,
-    applying,
     every_model,
-    every_operation,
     expect_caught,
     MODELS,
     OTHER_MODELS,
     plant,
     prepared,
-    UState,
     with_reference,
 )
 from torch import nn
 
 import geir
 from geir._runtime import compiler
-from geir._runtime.kernels import cpu, feedback, gpu
+from geir._runtime.kernels import feedback, gpu, triton_source
 from geir._runtime.kernels.feedforward import layout_constants
-from geir._runtime.kernels.operators import LOGIC, OPERATORS
-from geir._runtime.kernels.program import Line, Program
+from geir._runtime.kernels.program import Program
 from geir.testing import close, learnable_copy, run, strong_input
 
-triton = pytest.importorskip("triton", reason="Triton is not installed")
+pytest.importorskip("triton", reason="Triton is not installed")
 
 STEPS = 7
-
-
-@pytest.fixture
-def interpreted(monkeypatch):
-    """Runs in Triton's interpreter instead of C."""
-    monkeypatch.setenv("TRITON_INTERPRET", "1")
-    monkeypatch.setattr(cpu, "kernel", gpu.kernel)
-    gpu.kernel.cache_clear()
-    with np.errstate(all="ignore"):
-        yield
-    gpu.kernel.cache_clear()
 
 
 def wide_input(neuron):
@@ -183,249 +165,6 @@ def test_outputs_of_uint8_are_converted_as_pytorch_does():
     assert zs.tolist() == xs.to(torch.uint8).tolist()
 
 
-def skip_without_interpreter(neuron, dtype):
-    program = Program.loads(prepared(neuron, torch.zeros((), dtype=dtype)).program)
-    if "libdevice." in gpu.source(program, [], [], dtype, dtype):
-        pytest.skip("the interpreter does not have libdevice")
-
-
-@every_operation
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.usefixtures("interpreted")
-def test_every_operator_equals_pytorch(operation, dtype):
-    skip_without_interpreter(applying(operation)(), dtype)
-    xs = torch.rand(4, 40, dtype=dtype) + 0.01
-    expected, actual = (run(applying(operation)(unroll=unroll), xs) for unroll in (geir.reference, geir.Fused()))
-    close(actual, expected, 1e-12 if dtype == torch.float64 else 1e-5)
-
-
-@pytest.mark.parametrize(
-    "operation",
-    [torch.exp, torch.expm1, torch.tanh, torch.sigmoid, torch.log, torch.log1p, torch.sqrt, torch.rsqrt, torch.reciprocal, torch.round, torch.trunc,
-     torch.floor, torch.relu, torch.sign, torch.abs, lambda x: torch.clamp(x, -1, 1), lambda x: torch.maximum(x, -x), lambda x: torch.minimum(1 / x, x)],
-)  # fmt: skip
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
-@pytest.mark.usefixtures("interpreted")
-def test_functions_of_extreme_numbers_equal_pytorch(operation, dtype):
-    numbers = [
-        0,
-        1e-45,
-        1e-40,
-        1e-30,
-        1e-7,
-        1e-3,
-        0.34,
-        0.35,
-        0.5,
-        1,
-        1.5,
-        2.5,
-        20,
-        87,
-        88.5,
-        88.72,
-        89,
-        100,
-        103,
-        104,
-        300,
-        709,
-        710,
-        745,
-        750,
-    ]
-    numbers += [
-        2.0**22 + 0.5,
-        2.0**23 - 0.5,
-        2.0**23 + 1,
-        1e10,
-        2.0**51 + 0.5,
-        2.0**52 + 1,
-        1e30,
-        3e38,
-        float("inf"),
-        float("nan"),
-    ]
-    xs = torch.tensor([sign * number for number in numbers for sign in (1, -1)], dtype=dtype)[None]
-    expected, actual = (apply_in_step(operation, xs, unroll=unroll) for unroll in (geir.reference, geir.Fused()))
-    torch.testing.assert_close(
-        actual, expected, rtol=1e-14 if dtype == torch.float64 else 5e-7, atol=1e-45, equal_nan=True
-    )
-
-
-def random_bits(size, dtype):
-    integers = torch.int32 if dtype == torch.float32 else torch.int64
-    limits = torch.iinfo(integers)
-    return torch.randint(limits.min, limits.max, (size,), dtype=integers).view(dtype)
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float32], ids=str)
-@pytest.mark.usefixtures("interpreted")
-def test_remainders_of_any_numbers_are_exact(dtype):
-    torch.manual_seed(0)
-    limits = torch.finfo(dtype)
-    special = [0.0, 1.0, 3.0, 0.1, torch.inf, torch.nan, limits.max, limits.tiny, limits.smallest_normal / 3]
-    special = torch.tensor([*special, *(-number for number in special)], dtype=dtype)
-    pairs = torch.cartesian_prod(special, special)
-    subnormal = limits.tiny * torch.randn(100, dtype=dtype)
-    x = torch.cat([random_bits(1000, dtype), random_bits(100, dtype), torch.randn(300, dtype=dtype), pairs[:, 0]])
-    y = torch.cat([random_bits(1000, dtype), subnormal, torch.randn(300, dtype=dtype), pairs[:, 1]])
-
-    class Remainder(geir.Dynamics[UState]):
-        def __init__(self):
-            super().__init__()
-            self.register_buffer("y", y)
-            self.register_buffer("shared", torch.tensor(7.3, dtype=dtype))
-
-        def rest(self):
-            return UState(torch.zeros(()))
-
-        def step(self, x, state):
-            return torch.fmod(x, self.y), UState(torch.fmod(self.shared, 0.7) * torch.ones_like(x))
-
-    actual, state = Remainder()(x[None])
-    expected = torch.from_numpy(np.fmod(x.numpy(), y.numpy()))
-    torch.testing.assert_close(actual[0], expected, rtol=0, atol=0, equal_nan=True)
-    assert (actual[0].signbit() == expected.signbit())[~expected.isnan()].all()
-    close(
-        state.v, torch.full_like(x, float(np.fmod(np.array(7.3, dtype=x.numpy().dtype), x.numpy().dtype.type(0.7)))), 0
-    )
-
-
-def compiled(function, arguments, warps=4, registers=128):
-    """The code that Triton makes of a kernel for an H100; an argument is a type, or a value that is known."""
-    from triton.backends.compiler import GPUTarget
-    from triton.compiler import ASTSource
-
-    known = {name: value for name, value in arguments.items() if not isinstance(value, str)}
-    signature = {name: "constexpr" if name in known else value for name, value in arguments.items()}
-    aligned = {
-        (k,): [["tt.divisibility", 16]]
-        for k, (name, value) in enumerate(signature.items())
-        if value[0] == "*" or name == "neurons"
-    }
-    options = {"num_warps": warps, **gpu.compile_options(registers)}
-    return triton.compile(
-        ASTSource(function, signature, known, aligned), target=GPUTarget("cuda", 90, 32), options=options
-    ).asm
-
-
-POINTER_TYPES = {
-    torch.float32: "*fp32",
-    torch.float64: "*fp64",
-    torch.bfloat16: "*bf16",
-    torch.bool: "*i1",
-    torch.uint8: "*u8",
-}
-
-
-def argument_types(function, real, stored, output, absent=(), block=128, integer="i32"):
-    """The types of a kernel's arguments; the pointers in `absent` are None."""
-    dtypes = {"input_ptr": stored, "grad_input_ptr": stored, "output_ptr": output, "grad_output_ptr": output}
-    types = {}
-    for name in function.arg_names:
-        if name == "BLOCK":
-            types[name] = block
-        elif not name.endswith("_ptr"):
-            types[name] = integer
-        else:
-            types[name] = None if name in absent else POINTER_TYPES[dtypes.get(name, real)]
-    return types
-
-
-def module_of(neuron, stored, output, shape=()):
-    neuron = learnable_copy(copy.deepcopy(neuron), shape)
-    program, _, constants, _ = prepared(neuron, torch.zeros(shape))
-    shared, needs_grad = [t.numel() == 1 for t in constants], [True] * len(constants)
-    return gpu.load(gpu.source(Program.loads(program), shared, needs_grad, stored, output))
-
-
-@pytest.mark.parametrize("neuron", MODELS + OTHER_MODELS, ids=repr)
-def test_the_real_compiler_accepts_every_model(neuron):
-    module = module_of(neuron, torch.float32, torch.float32)
-    for function, absent in (
-        (module.forward, ["recorded_states_ptr"]),
-        (module.backward, ["grad_recorded_states_ptr"]),
-    ):
-        code = compiled(function, argument_types(function, torch.float32, torch.float32, torch.float32, absent))
-        assert "cp.async" in code["ptx"], "the input of later steps is not loaded ahead"
-        assert "convert_layout" not in code["ttgir"], "values change threads"
-        assert not re.search(r"(sqrt|sin|cos|lg2|tanh)\.approx|div\.(full|approx)", code["ptx"])
-
-
-@pytest.mark.parametrize("neuron", [geir.LIF(), geir.ALIF(), geir.EIF(), geir.AlphaLIF(), geir.AdEx()], ids=repr)
-def test_threads_have_the_registers_that_their_accumulators_need(neuron, tmp_path):
-    from triton.backends.nvidia.compiler import get_ptxas
-
-    neuron = learnable_copy(neuron, (128,))
-    text, _, constants, _ = prepared(neuron, torch.zeros(128))
-    program, shared = Program.loads(text), [t.numel() == 1 for t in constants]
-    needs_grad = [t.requires_grad for t in constants]
-    function = gpu.load(gpu.source(program, shared, needs_grad, torch.float32, torch.float32)).backward
-    types = argument_types(function, torch.float32, torch.float32, torch.float32, ["grad_recorded_states_ptr"])
-    source = tmp_path / "kernel.ptx"
-    source.write_text(compiled(function, types, registers=gpu.most_registers(program, shared, needs_grad))["ptx"])
-    command = [get_ptxas(90).path, "-v", "-arch=sm_90a", source, "-o", tmp_path / "kernel"]
-    log = subprocess.run(command, capture_output=True, text=True, check=True).stderr
-    assert " 0 bytes spill stores, 0 bytes spill loads" in log
-
-
-@pytest.mark.parametrize(
-    ("stored", "output"),
-    [(torch.float32, torch.bool), (torch.bfloat16, torch.uint8), (torch.bfloat16, torch.bfloat16)],
-    ids=str,
-)
-@pytest.mark.parametrize(
-    ("integer", "absent"),
-    [("i32", ["checkpoints_ptr", "recorded_states_ptr", "grad_recorded_states_ptr"]), ("i64", [])],
-)
-def test_the_real_compiler_accepts_any_storage(stored, output, integer, absent):
-    module = module_of(geir.LIF(), stored, output, (3,))
-    for function in (module.forward, module.backward):
-        given = absent[1:] if function is module.backward else absent
-        code = compiled(function, argument_types(function, torch.float32, stored, output, given, 256, integer))
-        assert torch.bfloat16 not in (stored, output) or function is module.forward or "cvt.rn.bf16" in code["ptx"]
-        compiled(
-            function, argument_types(function, torch.float32, stored, output, given, 32, integer) | {"neurons": 1}, 1
-        )
-
-
-@pytest.mark.parametrize("real", ["float32", "float64"])
-def test_the_real_compiler_accepts_every_operator(real):
-    lines, last = [], "x"
-    for name in OPERATORS:
-        for values in (["x", "v", "a"], [0.3, "b", "a"]):
-            masks = [(f"m{len(lines)}_{k}", "gt", value, 0.1) for k, value in enumerate(values)]
-            takes_masks = {"and": 2, "or": 2, "xor": 2, "not": 1, "where": 1, "real": 1}.get(name, 0)
-            given = [masks[k][0] if k < takes_masks else value for k, value in enumerate(values)][
-                : len(set(re.findall(r"{\d}", OPERATORS[name][1])))
-            ]
-            lines += [*masks[:takes_masks], (f"y{len(lines)}", name, *given)]
-            if name in LOGIC:
-                lines.append((f"z{len(lines)}", "real", lines[-1][0]))
-            lines.append((f"a{len(lines)}", "add", last, lines[-1][0]))
-            last = lines[-1][0]
-    lines = [Line(name, operator, tuple(values)) for name, operator, *values in lines]
-    program = Program(real, ["v"], ["a", "b"], lines, [last, 0.0], [0.5, last, "a", "grad_z"])
-    dtype = getattr(torch, real)
-    module = gpu.load(gpu.source(program, [True, False], [True, True], torch.float32, torch.float32))
-    for function in (module.forward, module.backward):
-        code = compiled(function, argument_types(function, dtype, torch.float32, torch.float32))
-        assert not re.search(r"(sqrt|sin|cos|lg2|tanh)\.approx|div\.(full|approx)", code["ptx"])
-
-
-def test_the_real_compiler_counts_in_64_bits():
-    module = module_of(geir.ALIF(), torch.float32, torch.float32, (3,))
-    for function in (module.forward, module.backward):
-        code = compiled(function, argument_types(function, torch.float32, torch.float32, torch.float32))["ttir"]
-        code = re.sub(r" loc\(.*\)", "", code)
-        (lane,) = re.findall(r"(%\w+) = tt\.make_range", code)
-        offsets = re.findall(r"tt\.addptr %[\w#]+, (%[\w#]+) : .*, (\S+)", code)
-        assert len(offsets) > 20
-        assert {(name, kind) for name, kind in offsets if "i64" not in kind} == {(lane, "tensor<128xi32>")}
-        assert not re.search(r"arith.(muli|shli) .* : i32", code)
-
-
 # More elements than 2^31, and more neurons.
 @pytest.mark.parametrize("first", [2**30, 2**31])
 @pytest.mark.usefixtures("interpreted")
@@ -434,7 +173,7 @@ def test_more_than_two_to_the_31_elements_are_counted_in_64_bits(tmp_path, first
     run_of = prepared(geir.LIF(), torch.zeros(size))
     program, constants = Program.loads(run_of.program), [t.detach() for t in run_of.constants]
     parts, learned = len(run_of.state), len(constants)
-    text = gpu.source(program, [True] * learned, [True] * learned, dtype, torch.uint8)
+    text = triton_source.source(program, [True] * learned, [True] * learned, dtype, torch.uint8)
     # The first program takes the neurons from `first` on.
     late = text
     for old in ("tl.cast(tl.program_id(0)", "range(tl.program_id(0)"):
@@ -479,8 +218,8 @@ def test_more_than_two_to_the_31_elements_are_counted_in_64_bits(tmp_path, first
             **layout_constants(program.constants, constants, torch.Size([size])),
         }
         for function, declared, programs in (
-            (module.forward, gpu._forward_arguments(program), 4),
-            (module.backward, gpu._backward_arguments(program), 2),
+            (module.forward, triton_source.forward_arguments(program), 4),
+            (module.backward, triton_source.backward_arguments(program), 2),
         ):
             gpu.launch(function, programs, [values[argument.name] for argument in declared], 32, 1)
         assert workspace.isfinite().all(), "each of the two programs has a workspace"
@@ -510,7 +249,7 @@ def test_a_planted_error_is_caught(monkeypatch, kind):
         integrator=geir.Euler(), tau_mem=nn.Parameter(torch.tensor(8e-3)), v_th=nn.Parameter(torch.tensor(1.1))
     ).double()
     model.unroll = geir.Fused(checkpoint_every=3)
-    expect_caught(monkeypatch, gpu, plant(*PLANTED[kind]), model, wide_input(model))
+    expect_caught(monkeypatch, triton_source, gpu.kernel, plant(*PLANTED[kind]), model, wide_input(model))
 
 
 @pytest.mark.usefixtures("interpreted")

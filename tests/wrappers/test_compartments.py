@@ -113,7 +113,7 @@ def test_compartments_run_on_the_reference_loop_without_a_warning(make):
     assert coupling.grad.abs().sum() > 0
 
 
-XS = torch.rand(10, 4, 5)
+XS = torch.rand(10, 4, 5, generator=torch.Generator().manual_seed(0))
 CASES = {
     "coupling without a potential": (
         lambda: geir.Compartments(NoPotential(), 5),

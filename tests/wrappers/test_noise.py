@@ -158,7 +158,7 @@ def test_noisy_spikes_in_float32_equal_the_reference_up_to_rounding(model):
     assert all(torch.equal(part, other) for part, other in zip(state.generator, last.generator, strict=True))
 
 
-XS = torch.rand(10, 4, 5)
+XS = torch.rand(10, 4, 5, generator=torch.Generator().manual_seed(0))
 CASES = {
     "a negative seed": (
         lambda: geir.Noisy(geir.LIF(), seed=-1),

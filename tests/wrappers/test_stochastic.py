@@ -47,7 +47,7 @@ def test_gradients_average_to_those_of_the_probability():
     assert neuron.width.grad.item() == pytest.approx(-slope * d / width**2, rel=40 / n)
 
 
-XS = torch.rand(10, 4, 5)
+XS = torch.rand(10, 4, 5, generator=torch.Generator().manual_seed(0))
 CASES = {
     "escape from a step": (
         lambda: geir.Stochastic(geir.IAF()),

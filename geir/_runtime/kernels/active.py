@@ -13,7 +13,7 @@ from .. import compiler, memory, threads
 from ..arguments import Argument, c_struct, ctypes_structure, fill_structure, Number, Pointer, Value
 from ..sparse import _gate
 from ..template import render_template
-from . import cpu
+from . import c_source, cpu
 from .arguments import with_constants
 from .emit import emit, for_each, join_lines
 from .plan import Plan
@@ -80,18 +80,18 @@ def _load(
     """The compiled function, the structure of its arguments, and the number of neurons in a block."""
     program = Program.loads(text)
     library = compiler.load(source(program, shared, needs_grad))
-    return library.find_active, ctypes_structure(_arguments(program)), cpu.block_size(program, shared, needs_grad)
+    return library.find_active, ctypes_structure(_arguments(program)), c_source.block_size(program, shared, needs_grad)
 
 
 def source(program: Program, shared: Sequence[bool], needs_grad: Sequence[bool]) -> str:
-    """The C source for a program; see `cpu.source` for the arguments."""
-    code = emit(program, program.gradients(needs_grad), cpu.C_LANGUAGE, shared)
+    """The C source for a program; see `c_source.source` for the arguments."""
+    code = emit(program, program.gradients(needs_grad), c_source.C_LANGUAGE, shared)
     regions = {
         "double": str(int(program.real == "float64")),
         "arguments": c_struct("arguments", _arguments(program)),
-        "block": str(cpu.block_size(program, shared, needs_grad)),
+        "block": str(c_source.block_size(program, shared, needs_grad)),
         "states": str(len(program.states)),
-        **cpu.declare_constants(program, shared, code),
+        **c_source.declare_constants(program, shared, code),
         "state": for_each("const real {name} = states[{k} * neurons + lane];", program.states),
         "gradient_of_state": for_each("const real grad_{name} = 0;", program.states),
         "backward_step": join_lines(code.per_step),

@@ -38,7 +38,8 @@ from .direct_run import (
     run_with_gradients,
 )
 from .dispatch import is_special
-from .program_cache import LastProgram, make_constant
+from .prepared_run import make_constant
+from .program_cache import LastProgram
 from .watch import Watch
 
 Result = tuple[Tensor, AnyState]

@@ -18,10 +18,10 @@ from .direct import MAX_CALLS, PreparedCalls, WatchedTensor
 from .direct_run import describe, is_plain, PreparedCall
 from .dispatch import is_special
 from .feedforward import layout_constants
-from .fingerprint import fingerprint_module, UnknownContentError
 from .plan import Plan
+from .prepared_run import prepare_run
 from .program import NotFusableError
-from .program_cache import prepare_run
+from .step_fingerprint import fingerprint_module, UnknownContentError
 from .watch import NoWatch, Watch
 
 # Methods that are part of every call but not of the traced step. Those of geir depend on the module and its arguments

@@ -14,8 +14,8 @@ from ..stepper import Stepper
 from .autograd import run_differentiably
 from .differentiable import needs_second_derivatives
 from .plan import Plan, Tensors
+from .prepared_run import prepare_run, stack_receptors, unstack_state
 from .program import NotFusableError
-from .program_cache import prepare_run, stack_receptors, unstack_state
 from .recurrence import run_recurrent
 from .reference import reference
 

@@ -4,7 +4,7 @@ import dataclasses
 
 from torch import nn
 
-from .fingerprint import IGNORED_ATTRIBUTES
+from .step_fingerprint import IGNORED_ATTRIBUTES
 
 
 def guard_on_settings(module: nn.Module) -> None:

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from .. import compiler, threads
 from ..template import render_template
-from .cpu import C_LANGUAGE
+from .c_source import C_LANGUAGE
 from .emit import C, for_each, join_lines
 from .operators import LOGIC, OPERATORS
 from .program import Argument, Line, NotFusableError, Program

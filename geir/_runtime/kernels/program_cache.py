@@ -1,59 +1,29 @@
 """The programs of steps, cached for all models whose steps do the same.
 
-An entry is found by the fingerprint of the step (see `fingerprint.py`), the names of parameters and buffers,
-the number of prepared values, the dtype, and those numbers among the settings that the program has as literals (see
-`symbols.py`). The fingerprint is computed from everything that the step may read, so that any change of a setting, an
-object, a class or a function finds another entry, and the step is traced again. If it cannot be computed, the step is
-traced in every call.
+An entry is found by its `ProgramKey`: the fingerprint of the step (see `step_fingerprint.py`), names and dtypes of the
+constants, and those numbers among the settings that the program has as literals (see `symbols.py`). The fingerprint is
+computed from everything that the step may read, so that any change of a setting, an object, a class or a function finds
+another entry, and the step is traced again. If it cannot be computed, the step is traced in every call.
 
 The cache is bounded, and its entries hold no objects of the user. A module remembers its last entry, with a watch
 over what the fingerprint was computed from.
 """
 
-import functools
-import itertools
 import threading
 from collections import OrderedDict
 from collections.abc import Hashable, Iterable, Sequence
-from contextlib import suppress
 from typing import Any, NamedTuple
 
 import torch
-from torch import nn, Tensor
 
-from ..._util.inputs import AnyInput
-from ..._util.state import AnyState, leaves, map_state, map_tensors, tensors_of
+from ..._util.state import AnyState
 from ..memo import memo_of
-from ..stepper import Steppable, Stepper
-from .dispatch import is_special
-from .fingerprint import fingerprint_module, fingerprint_prepared, UnknownContentError
-from .guards import guard_on_settings
+from ..stepper import Stepper
 from .program import NotFusableError
+from .step_fingerprint import fingerprint_module, fingerprint_prepared, UnknownContentError
 from .symbols import evaluate, NumberNeededError, NumberPlace
 from .trace import trace, TracedProgram
 from .watch import Watch
-
-
-class PreparedRun(NamedTuple):
-    """Everything that a run needs but its input."""
-
-    program: str
-    state: Tensor  # the parts of the state, stacked
-    constants: list[Tensor]  # those that the program uses, in its dtype
-    numbers: int  # how many of them, from the end, are numbers among the settings
-
-    def checkpoint_every(self, given: int | None) -> int:
-        """The given number of steps between checkpoints, or one such that they are small compared with the input.
-
-        0, which stands for none, while a model is exported: it has no backward pass, and the number of checkpoints
-        would bound a dynamic number of steps.
-        """
-        return 0 if _is_exporting() else given or max(32, 8 * len(self.state))
-
-
-def _is_exporting() -> bool:
-    # PyTorch 2.6 does not say.
-    return hasattr(torch.compiler, "is_exporting") and torch.compiler.is_exporting()
 
 
 class ProgramKey(NamedTuple):
@@ -91,69 +61,6 @@ _literals: OrderedDict[ProgramKey, frozenset[int]] = OrderedDict()
 _lock = threading.Lock()
 
 
-def prepare_run(stepper: Stepper, state: AnyState, input_type: type = Tensor) -> PreparedRun:
-    """Find the program of a step, and arrange state and constants as it takes them.
-
-    Args:
-        stepper: The model.
-        state: The state that the step takes; of a recurrent model that of the inner model.
-        input_type: The type of one step of input: a named tuple if there are several receptors.
-
-    Raises:
-        NotFusableError: If the step cannot become a program.
-    """
-    parts = [leaf for _, leaf in leaves(state)]
-    if not parts:
-        raise NotFusableError("it has no state")
-    stacked = torch.stack(parts)
-    text, constants, numbers = find_program(stepper, state, stacked.dtype, stacked.device, input_type)
-    return PreparedRun(text, stacked, constants, numbers)
-
-
-class FoundProgram(NamedTuple):
-    """A program and its constants."""
-
-    program: str
-    constants: list[Tensor]  # those that the program uses, in its dtype
-    numbers: int  # how many of them, from the end, are numbers among the settings
-
-
-def find_program(
-    stepper: Stepper, state: AnyState, dtype: torch.dtype, device: torch.device, input_type: type = Tensor
-) -> FoundProgram:
-    """Find the program of a step; see `prepare_run`."""
-    names, tensors = _constants_of(stepper)
-    if torch.compiler.is_compiling():
-        guard_on_settings(stepper.module)
-        program = _program_for_compile(stepper.module, dtype, input_type)
-    else:
-        program = _cached_program(stepper, state, names, tuple(t.dtype for t in tensors), dtype, input_type)
-    traced = program.traced
-    constants = [tensors[k] if tensors[k].dtype == dtype else tensors[k].to(dtype) for k in traced.used]
-    constants += [make_constant(number, dtype, device) for number in program.numbers]
-    return FoundProgram(traced.program, constants, len(program.numbers))
-
-
-def make_constant(number: float, dtype: torch.dtype, device: torch.device) -> Tensor:
-    """A number as a tensor without dimensions."""
-    capturing = device.type == "cuda" and torch.cuda.is_current_stream_capturing()
-    if torch.compiler.is_compiling() or capturing or is_special():
-        return torch.full((), number, dtype=dtype, device=device)
-    return _cached_constant(repr(number), dtype, device)
-
-
-@functools.lru_cache(maxsize=1024)
-def _cached_constant(number: str, dtype: torch.dtype, device: torch.device) -> Tensor:
-    with torch.inference_mode(False):
-        # Not `torch.full`, which would be finished only in the stream that is current now.
-        return torch.tensor(float(number), dtype=dtype, device=device)
-
-
-def stack_receptors(xs: AnyInput) -> Tensor:
-    """The input as runs take it, shape (time, ...); of several receptors stacked, (time, receptors, ...)."""
-    return xs if isinstance(xs, Tensor) else torch.stack(tuple(xs), 1)
-
-
 def _receptors(input_type: type) -> Hashable:
     """The part of the input type that a program depends on. The types a model accepts are in its fingerprint."""
     if not issubclass(input_type, tuple):
@@ -162,42 +69,7 @@ def _receptors(input_type: type) -> Hashable:
     return kind.__module__, kind.__qualname__, kind._fields
 
 
-def unstack_state(like: AnyState, parts: Tensor) -> AnyState:
-    """Stacked parts as a state of the structure of another."""
-    # One by one, because the results of `unbind` may not be changed in place.
-    places = itertools.count()
-    return map_state(lambda _: parts[next(places)], like)
-
-
-@torch.compiler.assume_constant_result
-def _program_for_compile(module: nn.Module, dtype: torch.dtype, input_type: type) -> RunnableProgram:
-    """The program as a constant of code compiled by `torch.compile`."""
-    assert isinstance(module, Steppable)
-    stepper = module.stepper(dtype)
-    names, tensors = _constants_of(stepper)
-    state = _state_of_some_shape(module, tensors, dtype)
-    inner_state = state if stepper.feedback is None else state[0]
-    return _cached_program(stepper, inner_state, names, tuple(t.dtype for t in tensors), dtype, input_type)
-
-
-def _state_of_some_shape(module: Steppable, constants: Sequence[Tensor], dtype: torch.dtype) -> AnyState:
-    """A state without memory, of no particular shape: it must hold a resting state with a value for each neuron."""
-    for shape in (torch.Size(), *(constant.shape for constant in constants)):
-        with suppress(RuntimeError):
-            return module.initial_state(torch.empty(shape, device="meta"), dtype)
-    raise NotFusableError("its resting state does not have the shape of its parameters")
-
-
-def _constants_of(stepper: Stepper) -> tuple[list[str], list[Tensor]]:
-    """Names of parameters and buffers, and all constants of a step: these and then the tensors among the
-    prepared values."""
-    named = tensors_of(stepper.module)
-    constants = [*named.values()]
-    map_tensors(constants.append, (stepper.feedback or stepper).prepared)
-    return list(named), constants
-
-
-def _cached_program(
+def cached_program(
     stepper: Stepper,
     state: AnyState,
     names: Sequence[str],
@@ -225,15 +97,15 @@ def _cached_program(
             values, prepared = fingerprint_prepared(part.prepared, last.prepared if last else None)
         watch = last.watch.renewed() if last else None
         receptors = _receptors(input_type)
-        of_key = (values, constants, dtype, receptors)
-        if last is None or watch is None or last.key.of_call() != of_key:
+        of_call = (values, constants, dtype, receptors)
+        if last is None or watch is None or last.key.of_call() != of_call:
             fingerprint, places, watch = fingerprint_module(module, part.step)
             key = ProgramKey(fingerprint, values, tuple(names), constants, dtype, receptors)
-        elif watch is last.watch:
+        elif watch is last.watch:  # nothing has changed
             if memo and prepared is not last.prepared:
                 memo.program = last._replace(prepared=prepared)
             return last.program
-        else:
+        else:  # only numbers among the settings have changed
             key, places = last.key, last.places
     except UnknownContentError:
         traced = trace(module, part.step, state, names, part.prepared, constants, dtype, None, input_type)
@@ -288,7 +160,7 @@ def _find_program(
     state: AnyState,
     input_type: type,
 ) -> RunnableProgram:
-    """The program of a key without literals, from the cache or traced; see `_cached_program`.
+    """The program of a key without literals, from the cache or traced; see `cached_program`.
 
     It is traced with all numbers as arguments at first, and with those as literals that prove to be needed as such. If
     it cannot be traced, or if the arguments cannot be computed, then with all numbers as literals.

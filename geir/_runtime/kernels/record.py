@@ -1,10 +1,8 @@
 """Record the operations that PyTorch performs as lines of a program."""
 
 import inspect
-import re
 import sys
-from collections.abc import Callable, Collection, Mapping
-from math import copysign, inf
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +10,15 @@ import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from .lowerings import Lowering, LOWERINGS, Operand
-from .operators import LOGIC, OPERATORS
-from .program import Argument, Line, NotFusableError
+from .line_writer import is_integer, LineWriter, Operand
+from .lowerings import Lowering, LOWERINGS
+from .program import Argument, NotFusableError
 
 # PyTorch's operators, their arguments and results are not typed.
 Operator = Any
 Arguments = Mapping[str, Any]
 Keywords = Mapping[str, Any]
 Result = Any
-Operands = list[Operand]
 
 # Operators whose result has the values of their argument.
 _VIEWS = {
@@ -72,22 +69,7 @@ _SYNONYMS = {
     "clamp_min": "maximum",
     "clamp_max": "minimum",
 }
-# The same for masks, where arithmetic is logic.
-_LOGICAL_SYNONYMS = {"mul": "and", "minimum": "and", "add": "or", "maximum": "or"}
-# Operators that kernels apply to integers too, and the largest magnitude of their result given that of the arguments.
-_INTEGER_BOUNDS: dict[str, Callable[..., float]] = {
-    "add": lambda first, second: first + second,
-    "sub": lambda first, second: first + second,
-    "mul": lambda first, second: first * second,
-    "neg": lambda only: only,
-    "abs": lambda only: only,
-    "maximum": max,
-    "minimum": max,
-    "where": lambda _, first, second: max(first, second),
-}
 _COMPARISONS = {"gt", "ge", "lt", "le", "eq", "ne"}
-# The number of arguments that are masks, from the first on.
-_MASK_ARGUMENTS = {"and": 2, "or": 2, "xor": 2, "not": 1, "where": 1, "real": 1}
 
 
 class Recorder(TorchDispatchMode):
@@ -104,10 +86,7 @@ class Recorder(TorchDispatchMode):
         self.dtype = dtype
         self.exact = True  # whether a narrower dtype than that of the arithmetic is refused
         self.names: dict[int, Argument] = {}  # by address
-        self.lines: list[Line] = []
-        self.masks: set[Argument] = set()
-        self.bounds: dict[Argument, float] = {}  # of integers: the largest magnitude
-        self._known: dict[tuple[str, ...], str] = {}
+        self.writer = LineWriter(dtype)
         self._alive: list[object] = []  # so that no address is used twice
 
     @classmethod
@@ -142,7 +121,7 @@ class Recorder(TorchDispatchMode):
             )
         decomposed = self._decompose(func, args, kwargs)
         if decomposed is None:
-            if any(isinstance(t, Tensor) and _is_integer(t) for t in (result, *args)):
+            if any(isinstance(t, Tensor) and is_integer(t) for t in (result, *args)):
                 raise NotFusableError(
                     f"its step uses {func.overloadpacket} of integers{find_place()}, which may be large or wrap around;"
                     " convert them to floating-point numbers first, or compute the result in `prepare`"
@@ -175,10 +154,10 @@ class Recorder(TorchDispatchMode):
         value = self.size == 2 if dtype == torch.bool else self.size
         tensor = torch.full(shape, value, dtype=dtype, device="cpu")
         self._alive.append(tensor)
-        self.names[tensor.data_ptr()] = self.line("ne", name, 0.0) if dtype == torch.bool else name
+        self.names[tensor.data_ptr()] = self.writer.line("ne", name, 0.0) if dtype == torch.bool else name
         if not (dtype == torch.bool or dtype.is_complex):
             limits = torch.iinfo(dtype)
-            self.bounds[name] = max(limits.max, -limits.min)
+            self.writer.bounds[name] = max(limits.max, -limits.min)
         return tensor
 
     def _record(self, name: str, given: Arguments, result: Tensor) -> bool:
@@ -191,7 +170,7 @@ class Recorder(TorchDispatchMode):
         argument = self._argument(name, given, result)
         if argument is None:
             return False
-        if isinstance(argument, str) and not self._fits(argument, result.dtype):
+        if isinstance(argument, str) and not self.writer.fits(argument, result.dtype, self.exact):
             return False
         self.names[result.data_ptr()] = argument
         return True
@@ -201,28 +180,32 @@ class Recorder(TorchDispatchMode):
         if name in _FILLS:
             return _number(result)
         if name in _FILLS_WITH_ARGUMENT:
-            value = self.value(given[_FILLS_WITH_ARGUMENT[name]])
-            return _number(result) if isinstance(value, float) else self.cast(value, result)
+            return self._cast(given[_FILLS_WITH_ARGUMENT[name]], result)
         if name in ("lift_fresh", "lift_fresh_copy") and result.numel() == 1:  # torch.tensor(3.0) inside the step
             return _number(result)
         if name in _COPIES:
             return self.value(given["self"])
         if name == "copy":
-            return self.cast(self.value(given["src"]), result)
+            return self._cast(given["src"], result)
         if name in _CASTS:
-            return self.cast(self.value(given["a" if "a" in given else "self"]), result)
+            return self._cast(given["a" if "a" in given else "self"], result)
         name = _SYNONYMS.get(name, name)
         operands = {key: self._operand(value) for key, value in given.items()}
         tensors = [operands[key] for key, value in given.items() if isinstance(value, Tensor)]
         if name in LOWERINGS and result.dtype.is_floating_point:
             argument = self._lower(LOWERINGS[name], operands)
         else:
-            argument = self._operator(name, list(operands.values()), result)
-            if name in _COMPARISONS and not self._comparable(given.values(), operands.values()):
+            argument = self.writer.operator(name, list(operands.values()), result)
+            if name in _COMPARISONS and not self.writer.comparable(given.values(), operands.values()):
                 return None
         if argument is not None and not any(isinstance(operand, str) for operand in tensors):
             return _number(result)  # of numbers, as PyTorch rounds it
         return argument
+
+    def _cast(self, argument: object, result: Tensor) -> Argument | None:
+        """An argument converted to the dtype of a result, or None if that is not supported."""
+        value = self.value(argument)
+        return _number(result) if isinstance(value, float) else self.writer.cast(value, result.dtype)
 
     def _operand(self, argument: object) -> Operand:
         """A tensor or a number as an argument of a program; anything else as it is."""
@@ -233,45 +216,7 @@ class Recorder(TorchDispatchMode):
         named = {"x" if key == "self" else key: value for key, value in operands.items()}
         if not named.keys() <= inspect.signature(lowering).parameters.keys():
             return None
-        return lowering(self, **named)
-
-    def _operator(self, name: str, operands: Operands, result: Tensor) -> Argument | None:
-        """The result of an operator of programs, or None if it is not one, or takes other arguments."""
-        integers = _is_integer(result)
-        if integers and name not in _INTEGER_BOUNDS:
-            return None
-        if result.dtype == torch.bool:
-            name = _LOGICAL_SYNONYMS.get(name, name)
-        if name not in OPERATORS or (name in LOGIC) != (result.dtype == torch.bool):
-            return None
-        if len(operands) != _arity(name) or not all(isinstance(operand, str | float) for operand in operands):
-            return None
-        bound = _INTEGER_BOUNDS[name](*map(self._bound, operands)) if integers else 0
-        line = self.line(name, *operands)
-        if integers:
-            self.bounds[line] = bound
-        return line
-
-    def _comparable(self, given: Collection[Any], operands: Collection[Argument]) -> bool:
-        """Whether the kernels' arithmetic compares two numbers as PyTorch does, which converts them to one dtype."""
-        exact = 1 / torch.finfo(torch.float32).eps
-        return torch.result_type(*given) == self.dtype or all(self._bound(operand) <= exact for operand in operands)
-
-    def _bound(self, operand: Argument) -> float:
-        """The largest magnitude of an integer value: infinite if it is not known to be one."""
-        if isinstance(operand, float):
-            return abs(operand) if operand.is_integer() else inf
-        return 1 if operand in self.masks else self.bounds.get(operand, inf)
-
-    def _fits(self, name: str, dtype: torch.dtype) -> bool:
-        """Whether the kernels' arithmetic on a value equals PyTorch's in a dtype: integers must be exact and must not
-        wrap around."""
-        if dtype == torch.bool:
-            return name in self.masks
-        if dtype.is_floating_point or dtype.is_complex:
-            narrower = dtype.is_floating_point and dtype.itemsize < self.dtype.itemsize
-            return (dtype == self.dtype or (narrower and not self.exact)) and name not in self.masks
-        return dtype.is_signed and self._bound(name) <= min(torch.iinfo(dtype).max, 1 / torch.finfo(self.dtype).eps)
+        return lowering(self.writer, **named)
 
     def value(self, argument: object) -> Operand:
         """The name of a tensor, or a number as it is; None for anything else.
@@ -297,45 +242,7 @@ class Recorder(TorchDispatchMode):
         if tensor.numel() not in (1, self.size):
             raise NotFusableError(f"its step makes a tensor of another shape, {tuple(tensor.shape)}")
         value = self.value(tensor)
-        return self.line("real", value) if value in self.masks else value
-
-    def cast(self, value: Operand, result: Tensor) -> Argument | None:
-        """A value converted to the dtype of a result: mask, integer or real number; None for a real number to an
-        integer, because that of NaN, infinity and large numbers depends on the machine."""
-        if isinstance(value, float):
-            return _number(result)
-        if result.dtype == torch.bool:
-            return value if value in self.masks else self.line("ne", value, 0.0)
-        if value in self.masks:
-            line = self.line("real", value)
-            self.bounds[line] = 1
-            return line
-        return value if result.is_floating_point() or value in self.bounds else None
-
-    def line(self, operator: str, *arguments: Operand) -> Argument:
-        """Append a line, unless the same exists or it would do nothing, and return its name."""
-        mask_arguments = _MASK_ARGUMENTS.get(operator, 0)
-        values = []
-        for place, argument in enumerate(arguments):
-            if place < mask_arguments and argument not in self.masks and operator != "real":
-                argument = self.line("ne", argument, 0.0)
-            elif place >= mask_arguments and argument in self.masks:
-                argument = self.line("real", argument)
-            values.append(argument)
-        if (operator in ("mul", "div") and values[1] == 1.0) or (
-            operator in ("add", "sub") and _is_nothing(operator, values[1])
-        ):
-            return values[0]
-        if operator == "mul" and values[0] == 1.0:
-            return values[1]
-        key = (operator, *map(repr, values))  # 0.0 and -0.0 are equal
-        if key not in self._known:
-            name = f"t{len(self.lines)}"
-            self._known[key] = name
-            self.lines.append(Line(name, operator, tuple(values)))
-            if operator in LOGIC:
-                self.masks.add(name)
-        return self._known[key]
+        return self.writer.line("real", value) if value in self.writer.masks else value
 
 
 def _bind(func: Operator, args: tuple[Any, ...], kwargs: Keywords) -> Arguments:
@@ -355,24 +262,10 @@ def _name(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
 
 
-def _is_integer(tensor: Tensor) -> bool:
-    return not (tensor.is_floating_point() or tensor.is_complex() or tensor.dtype == torch.bool)
-
-
 def _number(result: Tensor) -> float | None:
     """The number that a result has everywhere; None if there is no such float."""
     number = result.detach().reshape(-1)[0].item()
     return float(number) if float(number) == number or number != number else None
-
-
-def _is_nothing(operator: str, number: Operand) -> bool:
-    """Whether adding or subtracting a number changes no number: `x + 0.0` turns -0.0 into 0.0."""
-    return isinstance(number, float) and number == 0 and (copysign(1, number) < 0) == (operator == "add")
-
-
-def _arity(operator: str) -> int:
-    """The number of arguments of an operator of programs."""
-    return 1 + max(int(place) for place in re.findall(r"\{(\d)\}", OPERATORS[operator][0]))
 
 
 def find_place() -> str:

@@ -17,7 +17,7 @@ from ..arguments import PLAIN_TENSORS
 from ..stepper import Feedback as Connection, Stepper, SynapticConnection
 from .autograd import run_differentiably
 from .plan import Feedback, Plan, Structure, Tensors
-from .program_cache import prepare_run, PreparedRun, stack_receptors, unstack_state
+from .prepared_run import prepare_run, PreparedRun, stack_receptors, unstack_state
 
 
 def run_recurrent(

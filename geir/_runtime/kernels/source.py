@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from ..stepper import Steppable
-from . import cpu
+from . import c_source
+from .prepared_run import prepare_run
 from .program import Program
-from .program_cache import prepare_run
 
 
 class _Model(Steppable, Protocol):
@@ -28,4 +28,4 @@ def source_of(neuron: _Model) -> str:
     prepared = prepare_run(stepper, state if stepper.feedback is None else state[0], neuron.input_types[0])
     shared = [constant.numel() == 1 for constant in prepared.constants]
     needs_grad = [constant.requires_grad for constant in prepared.constants]
-    return cpu.source(Program.loads(prepared.program), shared, needs_grad, x.dtype, x.dtype)
+    return c_source.source(Program.loads(prepared.program), shared, needs_grad, x.dtype, x.dtype)

@@ -7,7 +7,7 @@ from torch import nn, Tensor
 
 from ..._util.state import map_tensors, tensors_of
 from ..stepper import Prepared, Step
-from .fingerprint import fingerprint_module, fingerprint_prepared, UnknownContentError
+from .step_fingerprint import fingerprint_module, fingerprint_prepared, UnknownContentError
 from .symbols import find_number
 
 

@@ -213,7 +213,7 @@ def _trace_at(
     # Numbers never need a gradient.
     backward += [0.0] * len(identifiers)
     program = Program(
-        real, names.states, [*names.constants, *identifiers], recorder.lines, forward, backward, names.inputs
+        real, names.states, [*names.constants, *identifiers], recorder.writer.lines, forward, backward, names.inputs
     )
     return _prune(program.fuse_multiply_add(), symbols.constants)
 

@@ -6,11 +6,12 @@ in Python.
 
 from collections.abc import Callable
 
-from . import aedat4_writer, csv, dat, evt_writer, hdf5, npy, npz
+from . import aedat4_writer, csv, dat, evt_writer, hdf5_writer, npy, npz
 from .aedat2 import Aedat2
 from .aedat3 import Aedat3
 from .aedat4 import Aedat4
 from .evt import Evt2, Evt3, Evt21
+from .hdf5 import Hdf5
 from .nmnist import NMnist
 from .reader import Reader
 
@@ -23,7 +24,7 @@ FORMATS: tuple[type[Reader], ...] = (
     Evt2,
     Evt21,
     Evt3,
-    hdf5.Hdf5,
+    Hdf5,
     npz.Npz,
     npy.Npy,
     dat.Dat,
@@ -37,7 +38,7 @@ WRITERS: dict[type[Reader], Callable[..., None]] = {
     Evt2: evt_writer.write_evt2,
     Evt3: evt_writer.write_evt3,
     dat.Dat: dat.write,
-    hdf5.Hdf5: hdf5.write,
+    Hdf5: hdf5_writer.write,
     csv.Csv: csv.write,
     npz.Npz: npz.write,
 }

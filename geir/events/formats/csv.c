@@ -1,7 +1,7 @@
-// Decoder of lines of text. The Python decoder in csv.py does the same.
+// Decoder of lines of text. The Python decoder in csv_lines.py does the same.
 #include "decoder.h"
 
-// The same fields as `LineLayout` in csv.py.
+// The same fields as `LineLayout` in csv_lines.py.
 typedef struct {
   int64_t t_field, x_field, y_field, p_field;  // indices of the columns in a line, at most 15
   int64_t field_count;                         // fields that a line has at least

@@ -164,7 +164,7 @@ def test_small_backward_steps_of_time_are_allowed_and_large_ones_rejected(tmp_pa
     ):
         write_events(far, path)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("geir.events.recording.MAX_BACKWARD_STEP_US", 1 << 40)
+        patch.setattr("geir.events.writing.MAX_BACKWARD_STEP_US", 1 << 40)
         write_sample(tmp_path, name, far)
     with pytest.raises(
         EventFileError,

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from geir._runtime.native import NoCompilerError
 from geir.events import _native, read_events
-from geir.events.formats import aedat4, columns, csv, dat, decoder, evt, nmnist
+from geir.events.formats import aedat4, columns, csv_lines, dat, decoder, evt, nmnist
 from geir.events.formats.columns import EventColumns, MAX_ABS_TIME, valid_prefix
 from geir.events.formats.decoder import Decoder, DecoderState
 
@@ -134,7 +134,7 @@ def test_c_and_python_agree_on_any_records(name, seed):
 )
 def test_c_and_python_agree_on_any_text(lines, separator, exponent):
     text = np.frombuffer(b"".join(line.replace(b",", separator) + b"\n" for line in lines), np.uint8)
-    decode = csv.csv_decoder(csv.LineLayout(0, 1, 2, 3, 4, ord(separator), exponent, exponent != 0))
+    decode = csv_lines.csv_decoder(csv_lines.LineLayout(0, 1, 2, 3, 4, ord(separator), exponent, exponent != 0))
 
     def decode_all():
         state, columns = DecoderState(), zero_columns(20)
@@ -148,8 +148,8 @@ def test_c_and_python_agree_on_any_text(lines, separator, exponent):
 @needs_compiler
 def test_c_and_python_agree_on_the_order_of_fields_in_text():
     text = np.frombuffer(b"9,3,1,2,10\n9,4,0,3,11\n", np.uint8)
-    decode = csv.csv_decoder(
-        csv.LineLayout(t_field=4, x_field=3, y_field=1, p_field=2, field_count=5, separator=ord(","))
+    decode = csv_lines.csv_decoder(
+        csv_lines.LineLayout(t_field=4, x_field=3, y_field=1, p_field=2, field_count=5, separator=ord(","))
     )
 
     def decode_all():
@@ -191,7 +191,7 @@ def test_c_and_python_agree_on_the_valid_prefix(events):
         (DecoderState, "decoder.h", "DecoderState"),
         (columns.ColumnPointers, "decoder.h", "EventColumns"),
         (columns.ValidityLimits, "columns.c", "ValidityLimits"),
-        (csv.LineLayout, "csv.c", "LineLayout"),
+        (csv_lines.LineLayout, "csv.c", "LineLayout"),
         (aedat4.PacketPointer, "aedat4.c", "PacketRecords"),
     ],
 )

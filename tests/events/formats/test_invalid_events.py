@@ -119,7 +119,7 @@ def test_skip_leaves_out_events_outside_the_sensor_and_misplaced_in_time(tmp_pat
     late = Events([int(events.t[1500]) + 9_000_000], [2], [3], [1], SIZE)
     mixed = Events.cat([events[:700], outside, events[700:1200], early, events[1200:1500], late, events[1500:]])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("geir.events.recording.MAX_BACKWARD_STEP_US", 1 << 40)
+        patch.setattr("geir.events.writing.MAX_BACKWARD_STEP_US", 1 << 40)
         path = write_sample(tmp_path, name, mixed)
     read, messages = read_with_warnings(path, errors="skip", sensor_size=(300, 240))
     assert read.equal(sound)

@@ -8,7 +8,7 @@ from event_samples import read_outcome, rows, SIZE
 from hypothesis import given, strategies as st
 
 from geir.events import describe, EventFileError, open_events, read_events
-from geir.events.formats.csv import parse_number
+from geir.events.formats.csv_lines import parse_number
 
 EXPECTED = [(10, 1, 2, 1), (11, 3, 4, 0), (12, 5, 6, 1)]
 

@@ -19,40 +19,38 @@ it read and the objects that it found there. As long as these are the same objec
 """
 
 import functools
-import sys
 import types
-from collections.abc import Hashable, Iterator, Mapping
+from collections.abc import Hashable, Mapping
 from typing import Any, cast, NamedTuple
 
 import numpy as np
 import torch
 from torch import nn, Tensor
 
-from ..._util.attributes import BOOKKEEPING_ATTRIBUTES
 from ..._util.class_edits import edited, module_of_code
-from ..stepper import Feedback, Prepared, Step
+from ..._util.introspection import (
+    BOOKKEEPING_ATTRIBUTES,
+    C_DESCRIPTORS,
+    C_FUNCTIONS,
+    cell_content,
+    HEAP_TYPE,
+    slots_of,
+    TUPLE_GETTER,
+    UnknownContentError,
+)
+from ..stepper import Prepared, Step
+from .code_identity import is_found_by_name, is_trusted, look_up, names_in_code, variables_read
 from .symbols import NumberPlace
 from .watch import NoWatch, Watch
 
-# Code that does not change while a program runs, and is identified by its name.
-TRUSTED_PACKAGES = frozenset(
-    {"geir", "torch", "numpy", "builtins", "math", "functools", "typing", "abc", "collections", "enum"}
-)
 CONSTANTS = frozenset(
     {type(None), bool, int, complex, str, bytes, torch.dtype, torch.device, types.CodeType, type(...)}
 )
 CONTAINERS = frozenset({tuple, list, dict, set, frozenset})
 ARRAYS = (np.ndarray, np.generic)
-BUILTIN_FUNCTIONS = (
-    types.BuiltinFunctionType,
-    types.MethodDescriptorType,
-    types.ClassMethodDescriptorType,
-    types.WrapperDescriptorType,
-    np.ufunc,
-)
+BUILTIN_FUNCTIONS = (types.BuiltinFunctionType, *C_FUNCTIONS)
 # They give access to slots, attributes and fields of named tuples, which enter with the instances.
-TUPLE_GETTER = type(Feedback.step)
-DESCRIPTORS: tuple[type, ...] = (types.MemberDescriptorType, types.GetSetDescriptorType, TUPLE_GETTER)
+DESCRIPTORS: tuple[type, ...] = (*C_DESCRIPTORS, TUPLE_GETTER)
 # They do not act on the step: the runner, the attributes of `nn.Module` that hold tensors, submodules and hooks, and
 # the structure of an affine equation, which follows from the class.
 IGNORED_ATTRIBUTES = frozenset(vars(nn.Module())) - {"training"} | {
@@ -67,13 +65,7 @@ IGNORED_CLASS_ATTRIBUTES = BOOKKEEPING_ATTRIBUTES | {
     "_forwarded",
     "_own_declarations",
 }
-# Flag of classes that are defined in Python.
-HEAP_TYPE = 1 << 9
 MAX_ARRAY_BYTES = 1 << 16
-
-
-class UnknownContentError(Exception):
-    """A step depends on an object whose content cannot be found out."""
 
 
 def fingerprint_step(module: nn.Module, step: Step, prepared: Prepared) -> Hashable:
@@ -185,34 +177,23 @@ class _Walk:
                 fingerprint.
             parent: Index in the watch of the module or setting that holds it; -1 of a module.
         """
-        kind = type(value)
-        attributes = getattr(value, "__dict__", None)
         index = -1
         if place is None:
             self.watch.add_type(value)
-            if attributes is not None:
-                self.watch.add_mapping(attributes)
+            if hasattr(value, "__dict__"):
+                self.watch.add_mapping(vars(value))
         else:
             index = self.watch.add_setting(value, parent, place.attributes[-1] if place.attributes else "")
-        if not _is_trusted(kind.__module__):
-            slots = [name for base in kind.__mro__ for name in _slots(base)]
-            if slots:
-                self.watch.add_reader(lambda: [getattr(value, name, None) for name in slots])
-            attributes = (attributes or {}) | {name: getattr(value, name) for name in slots if hasattr(value, name)}
-            if not hasattr(value, "__dict__") and not any("__slots__" in vars(base) for base in kind.__mro__):
-                attributes = None
-        if attributes is None and not isinstance(value, tuple):
-            raise UnknownContentError(f"an object of type {kind.__module__}.{kind.__qualname__}")
-        attributes = attributes or {}
+        attributes = self.attributes(value)
         submodules: Mapping[str, nn.Module | None] = {}
         if isinstance(value, nn.Module):
             attributes = {name: part for name, part in attributes.items() if name not in IGNORED_ATTRIBUTES}
             submodules = value._modules
             for tensors in (value._parameters, value._buffers, value._modules):
                 self.watch.add_mapping(tensors)
-        start = self.class_(kind), self.content(value)
+        start = self.class_(type(value)), self.content(value)
         if place is None:
-            return *start, *[(name, self.value(part)) for name, part in (attributes | submodules).items()]
+            return *start, *[(name, self.value(part)) for name, part in {**attributes, **submodules}.items()]
         modules, names = place
         return (
             *start,
@@ -226,6 +207,25 @@ class _Walk:
                 for name, part in submodules.items()
             ],
         )
+
+    def attributes(self, value: object) -> Mapping[str, object]:
+        """The attributes and the slots of an object.
+
+        Raises:
+            UnknownContentError: If it has none of them, so that its content is elsewhere.
+        """
+        kind = type(value)
+        attributes: Mapping[str, object] | None = getattr(value, "__dict__", None)
+        if not is_trusted(kind.__module__):
+            slots = [name for base in kind.__mro__ for name in slots_of(base)]
+            if slots:
+                self.watch.add_reader(lambda: [getattr(value, name, None) for name in slots])
+            has_none = attributes is None and not any("__slots__" in vars(base) for base in kind.__mro__)
+            in_slots = {name: getattr(value, name) for name in slots if hasattr(value, name)}
+            attributes = None if has_none else {**(attributes or {}), **in_slots}
+        if attributes is None and not isinstance(value, tuple):
+            raise UnknownContentError(f"an object of type {kind.__module__}.{kind.__qualname__}")
+        return attributes or {}
 
     def content(self, value: object) -> Hashable:
         """The items or the value of an object whose class derives from a built-in container, number or string."""
@@ -257,20 +257,20 @@ class _Walk:
 
     def function(self, function: types.FunctionType) -> Hashable:
         # Not its `__module__`, which `functools.wraps` copies from another function.
-        trusted = _is_trusted(module_of_code(function))
+        trusted = is_trusted(module_of_code(function))
         # The name of a nested function or a lambda does not identify it.
-        if trusted and _is_found_by_name(function):
+        if trusted and is_found_by_name(function):
             return "function", function.__module__, function.__qualname__
-        cells = tuple(self.value(_content(cell)) for cell in function.__closure__ or ())
-        names = set[str]() if trusted else {*_names(function.__code__)}
-        self.watch.add_reader(lambda: _places(function, names))
+        cells = tuple(self.value(cell_content(cell)) for cell in function.__closure__ or ())
+        names = set[str]() if trusted else {*names_in_code(function.__code__)}
+        self.watch.add_reader(lambda: variables_read(function, names))
         variables = []
         for name in sorted(names & function.__globals__.keys()):
             variable = function.__globals__[name]
-            if isinstance(variable, types.ModuleType) and not _is_trusted(variable.__name__):
+            if isinstance(variable, types.ModuleType) and not is_trusted(variable.__name__):
                 # Which of its attributes the function reads; the names are those of all attributes in its code.
                 read = sorted(names & vars(variable).keys())
-                self.watch.add_reader(functools.partial(_look_up, vars(variable), names))
+                self.watch.add_reader(functools.partial(look_up, vars(variable), names))
                 variables.append((name, *((attribute, self.value(vars(variable)[attribute])) for attribute in read)))
             else:
                 variables.append((name, self.value(variable)))
@@ -280,8 +280,8 @@ class _Walk:
 
     def class_(self, kind: type) -> Hashable:
         """A class of the user by its content, another by its name."""
-        is_known = _is_trusted(kind.__module__) and kind not in edited
-        if is_known and (not kind.__flags__ & HEAP_TYPE or _is_found_by_name(kind)):
+        is_known = is_trusted(kind.__module__) and kind not in edited
+        if is_known and (not kind.__flags__ & HEAP_TYPE or is_found_by_name(kind)):
             return "class", kind.__module__, kind.__qualname__
         if id(kind) in self.seen:
             return "seen", self.seen[id(kind)]
@@ -305,46 +305,8 @@ def _is_frozen(value: object) -> bool:
         and parameters.frozen
         and kind.__new__ is object.__new__
         and hasattr(value, "__dict__")
-        and not any(_slots(base) for base in kind.__mro__)
+        and not any(slots_of(base) for base in kind.__mro__)
     )
-
-
-def _places(function: types.FunctionType, names: set[str]) -> list[object]:
-    """The objects that the behavior of a function depends on, at the places where they are found now."""
-    cells = map(_content, function.__closure__ or ())
-    own = (function.__code__, function.__defaults__, function.__kwdefaults__)
-    return [*own, *cells, *_look_up(function.__globals__, names)]
-
-
-def _look_up(variables: Mapping[str, object], names: set[str]) -> list[object]:
-    return [variables.get(name) for name in names]
-
-
-def _is_trusted(module: str | None) -> bool:
-    return module is not None and module.partition(".")[0] in TRUSTED_PACKAGES
-
-
-def _is_found_by_name(value: type | types.FunctionType) -> bool:
-    """Whether a class or function is what its name says.
-
-    A class that is made while the program runs, as that of a parametrized module, is not; neither is a lambda.
-    """
-    found: Any = sys.modules.get(value.__module__)
-    for name in value.__qualname__.split("."):
-        found = getattr(found, name, None)
-    return found is value
-
-
-def _slots(kind: type) -> tuple[str, ...]:
-    slots = vars(kind).get("__slots__", ())
-    return (slots,) if isinstance(slots, str) else tuple(slots)
-
-
-def _content(cell: types.CellType) -> object:
-    try:
-        return cell.cell_contents
-    except ValueError:  # a variable that has no value yet
-        return None
 
 
 def _unwrap(attribute: object) -> object:
@@ -356,11 +318,3 @@ def _unwrap(attribute: object) -> object:
     if isinstance(attribute, functools.cached_property):
         return attribute.func
     return attribute
-
-
-def _names(code: types.CodeType) -> Iterator[str]:
-    """The names of global variables and attributes in code and in the functions defined in it."""
-    yield from code.co_names
-    for constant in code.co_consts:
-        if isinstance(constant, types.CodeType):
-            yield from _names(constant)

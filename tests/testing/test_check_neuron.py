@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 
 import geir
-import geir.testing
-from geir.testing import check_neuron
+from geir.testing import check_neuron, contract
 
 
 class QIFState(NamedTuple):
@@ -91,8 +90,8 @@ def test_check_neuron_finds_a_false_declaration_of_affinity():
 
 
 def test_all_checks_are_listed():
-    functions = {f for name, f in vars(geir.testing).items() if name.startswith("check_") and name != "check_neuron"}
-    assert functions == {*geir.testing.CHECKS, geir.testing.check_compiles}
+    functions = {f for name, f in vars(contract).items() if name.startswith("check_") and name != "check_neuron"}
+    assert functions == {*contract.CHECKS, contract.check_compiles}
 
 
 @pytest.mark.parametrize(("given", "hint"), [(QIF, r"QIF'>; call it: QIF\(\)"), (3, "3"), (torch.nn.ReLU(), "ReLU")])

@@ -1,144 +1,23 @@
-"""Tests of the contract, for every model of the library and for your own.
-
->>> from geir import LIF
->>> check_neuron(LIF())
-"""
+"""The contract of neurons: one function for each promise, and `check_neuron`, which runs them all."""
 
 import copy
 import io
-import itertools
 import pickle
 import random
 from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn, Tensor
+from torch import Tensor
 from torch.func import functional_call, vmap
 
-from ._runtime.kernels import reference
-from ._util.inputs import AnyInput, first_receptor, map_input, unbind_time
-from ._util.state import AnyState, leaves, map_state
-from .core.integrators import Exact
-from .core.neuron import Dynamics, Neuron
-from .core.ode import ODE
-from .core.parameters import Declared
-from .core.resets import Reset
-
-STEPS, BATCH, SIZE = 60, 3, 4
-
-
-def check_neuron(neuron: Dynamics, compiled: bool = False) -> None:
-    """Raise `AssertionError` if a model breaks the contract, naming the broken promise.
-
-    It checks shapes and dtypes, that nothing is changed in place, that samples and neurons do not mix,
-    causality, that a run is the repeated step and can be split, gradients against finite differences, kernels
-    against the reference loop, saving, loading and copying, and function transforms.
-
-    Args:
-        neuron: A layer over time, with any parameters; it is not changed. A model with noise needs a seed.
-        compiled: Also compile its step without graph breaks, which takes seconds.
-
-    Raises:
-        AssertionError: If a check fails.
-        TypeError: If `neuron` is not a neuron, for example a class.
-    """
-    if not isinstance(neuron, Dynamics):
-        hint = f"; call it: {neuron.__name__}()" if isinstance(neuron, type) else ""
-        raise TypeError(f"check_neuron expected a neuron such as geir.LIF(), got {neuron!r}{hint}.")
-    neuron = copy.deepcopy(neuron).double()
-    for input_type in neuron.input_types:
-        xs = strong_input(copy.deepcopy(neuron), input_type=input_type)
-        for check in (*CHECKS, check_compiles) if compiled else CHECKS:
-            try:
-                check(neuron, xs)
-            except Exception as error:
-                detail = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
-                promise = (check.__doc__ or check.__name__).splitlines()[0].rstrip(".")
-                given = "" if isinstance(xs, Tensor) else f" with input {input_type.__name__}"
-                name = type(neuron).__name__
-                raise AssertionError(f"{name}{given} breaks the contract: {promise}: {detail}") from error
-
-
-def strong_input(neuron: Dynamics, seed: int = 0, input_type: Any = None) -> AnyInput:
-    """Random input that makes a spiking neuron spike often, but not in every step.
-
-    Args:
-        neuron: The neuron.
-        seed: Of the random numbers.
-        input_type: One of the neuron's types of input. Default: the first.
-
-    Returns:
-        Input, float64, shape (time, batch, neurons), or a named tuple with one for each receptor. If equal input to all
-        receptors does not make the neuron spike, that to all but one is weaker.
-
-    Raises:
-        AssertionError: If no strength of input does so.
-    """
-    generator = torch.Generator().manual_seed(seed)
-
-    def noise() -> Tensor:
-        return torch.rand(STEPS, BATCH, SIZE, generator=generator, dtype=torch.float64)
-
-    input_type = input_type or neuron.input_types[0]
-    if input_type is not Tensor:
-        receptors = input_type._fields
-        patterns = [input_type(*(noise() for _ in receptors))]
-        # Receptors may inhibit the neuron.
-        patterns += [
-            input_type(
-                *(part if name == strongest else part / 10 for name, part in zip(receptors, patterns[0], strict=True))
-            )
-            for strongest in receptors
-        ]
-    else:
-        patterns = [noise()]
-    if not neuron.spiking:
-        return patterns[0]
-    with torch.no_grad():
-        # A model with a small time step spikes at most once per neuron in this time.
-        for lowest_rate, pattern in itertools.product((0.03, 0.01), patterns):
-            for gain in (2.0**k for k in range(-4, 12)):
-                xs = map_input(lambda part, gain=gain: gain * part, pattern)
-                zs, _ = neuron(xs)
-                if lowest_rate < zs.mean() < 0.9:
-                    return xs
-    raise AssertionError(
-        f"{type(neuron).__name__} is silent or spikes in almost every step, for input of any strength "
-        "from 1/16 to 2048."
-    )
-
-
-def run(neuron: Dynamics, xs: AnyInput, **keywords: Any) -> dict[str, Any]:
-    """Output, last state, and the gradients of a weighted sum of both for the input and every parameter."""
-    neuron.zero_grad()
-    xs = map_input(lambda part: part.detach().clone().requires_grad_(), xs)
-    zs, state = neuron(xs, **keywords)
-    parts = dict(leaves(state))
-    _weighted_sum(zs, *parts.values()).backward()
-    input_gradient = map_input(lambda part: torch.zeros_like(part) if part.grad is None else part.grad, xs)
-    parameter_gradients = {f"{name}.grad": p.grad for name, p in neuron.named_parameters()}
-    return {"zs": zs, **parts, "xs.grad": input_gradient} | parameter_gradients
-
-
-def _weighted_sum(*tensors: Tensor) -> Tensor:
-    sums = [(torch.linspace(-1, 1, t.numel(), dtype=t.dtype).view_as(t) * t).sum() for t in tensors]
-    return torch.stack(sums).sum()
-
-
-def learnable_copy(neuron: Dynamics, shape: tuple[int, ...] = (SIZE,)) -> Dynamics:
-    """A copy whose declared parameters are all learnable, with one value per neuron."""
-    neuron = copy.deepcopy(neuron)
-    for module in neuron.modules():
-        if isinstance(module, Declared):
-            for name, value in module.declared_parameters().items():
-                setattr(module, name, nn.Parameter(value.detach().expand(shape).clone()))
-    return neuron
-
-
-def close(actual: Any, expected: Any, tolerance: float = 1e-9) -> None:
-    """Assert that anything nested is equal to a tolerance, shapes and dtypes included."""
-    torch.testing.assert_close(actual, expected, rtol=tolerance, atol=tolerance)
+from .._runtime.kernels import reference
+from .._util.inputs import AnyInput, first_receptor, map_input, unbind_time
+from .._util.state import AnyState, leaves, map_state
+from ..core.integrators import Exact
+from ..core.neuron import Dynamics
+from ..core.ode import ODE
+from .runs import at, close, learnable_copy, run, SIZE, smooth_copy, strong_input, weighted_sum
 
 
 def check_purity(neuron: Dynamics, xs: AnyInput) -> None:
@@ -186,11 +65,6 @@ def _start(neuron: Dynamics, xs: AnyInput, *place: Any) -> Any:
 
 def _initial_state(neuron: Dynamics, xs: AnyInput) -> Any:
     return neuron.initial_state(first_receptor(neuron.transform_input(xs, over_time=True))[0])
-
-
-def at(xs: AnyInput, *place: Any) -> AnyInput:
-    """A part of the input by its index, at every receptor."""
-    return map_input(lambda part: part[place], xs)
 
 
 def check_unusual_shapes(neuron: Dynamics, xs: AnyInput) -> None:
@@ -253,7 +127,7 @@ def check_causality(neuron: Dynamics, xs: AnyInput) -> None:
 def check_gradients(neuron: Dynamics, xs: AnyInput) -> None:
     """Gradients equal finite differences, with a smooth spike and nothing detached."""
     size = 2 if neuron.elementwise else SIZE
-    model = learnable_copy(_smooth(neuron), (size,))
+    model = learnable_copy(smooth_copy(neuron), (size,))
     parameters = dict(model.named_parameters())
 
     def outputs(*arguments: Tensor) -> tuple[Tensor, ...]:
@@ -267,17 +141,6 @@ def check_gradients(neuron: Dynamics, xs: AnyInput) -> None:
     x = map_input(lambda part: (part[:4, 0, :size] / 2).requires_grad_(), xs)
     receptors = (x,) if isinstance(x, Tensor) else x
     assert torch.autograd.gradcheck(outputs, (*receptors, *values), atol=1e-6, rtol=1e-4)
-
-
-def _smooth(neuron: Dynamics) -> Dynamics:
-    neuron = copy.deepcopy(neuron)
-    for module in neuron.modules():
-        for name, value in list(vars(module).items()):
-            if isinstance(value, Reset):
-                setattr(module, name, type(value)(detach=False))
-        if isinstance(module, Neuron):
-            module.surrogate = torch.sigmoid
-    return neuron
 
 
 def check_parameter_gradients(neuron: Dynamics, xs: AnyInput) -> None:
@@ -319,7 +182,7 @@ def check_function_transforms(neuron: Dynamics, xs: AnyInput) -> None:
 
     def loss(xs: AnyInput) -> Tensor:
         zs, state = model(xs)
-        return _weighted_sum(zs, *(part for _, part in leaves(state)))
+        return weighted_sum(zs, *(part for _, part in leaves(state)))
 
     close(torch.func.grad(loss)(xs), expected["xs.grad"])
 
@@ -349,6 +212,23 @@ def check_affine(neuron: Dynamics, xs: AnyInput) -> None:
     close(middle, map_state(lambda a, b: 0.3 * a + 0.7 * b, neuron.derivative(x, s), neuron.derivative(y, r)))
 
 
+def check_compiles(neuron: Dynamics, xs: AnyInput) -> None:
+    """The step compiles without a graph break, forward and backward."""
+    torch.compiler.reset()
+
+    def step(x: AnyInput, state: AnyState) -> tuple[Tensor, AnyState]:
+        return neuron.step(x, state, *neuron.prepare())
+
+    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
+    state = neuron.initial_state(first_receptor(xs)[0])
+    x, twin = (map_input(lambda part: part[0].clone().requires_grad_(), xs) for _ in range(2))
+    (z, after), (expected, expected_after) = compiled(x, state), step(twin, state)
+    close((z, after), (expected, expected_after))
+    (z.sum() + sum(part.sum() for _, part in leaves(after))).backward()
+    (expected.sum() + sum(part.sum() for _, part in leaves(expected_after))).backward()
+    close(map_input(lambda part: part.grad, x), map_input(lambda part: part.grad, twin))
+
+
 CHECKS: tuple[Callable[[Dynamics, Tensor], None], ...] = (
     check_purity,
     check_shapes_and_dtypes,
@@ -366,18 +246,33 @@ CHECKS: tuple[Callable[[Dynamics, Tensor], None], ...] = (
 )
 
 
-def check_compiles(neuron: Dynamics, xs: AnyInput) -> None:
-    """The step compiles without a graph break, forward and backward."""
-    torch.compiler.reset()
+def check_neuron(neuron: Dynamics, compiled: bool = False) -> None:
+    """Raise `AssertionError` if a model breaks the contract, naming the broken promise.
 
-    def step(x: AnyInput, state: AnyState) -> tuple[Tensor, AnyState]:
-        return neuron.step(x, state, *neuron.prepare())
+    It checks shapes and dtypes, that nothing is changed in place, that samples and neurons do not mix,
+    causality, that a run is the repeated step and can be split, gradients against finite differences, kernels
+    against the reference loop, saving, loading and copying, and function transforms.
 
-    compiled = torch.compile(step, fullgraph=True, backend="aot_eager")
-    state = neuron.initial_state(first_receptor(xs)[0])
-    x, twin = (map_input(lambda part: part[0].clone().requires_grad_(), xs) for _ in range(2))
-    (z, after), (expected, expected_after) = compiled(x, state), step(twin, state)
-    close((z, after), (expected, expected_after))
-    (z.sum() + sum(part.sum() for _, part in leaves(after))).backward()
-    (expected.sum() + sum(part.sum() for _, part in leaves(expected_after))).backward()
-    close(map_input(lambda part: part.grad, x), map_input(lambda part: part.grad, twin))
+    Args:
+        neuron: A layer over time, with any parameters; it is not changed. A model with noise needs a seed.
+        compiled: Also compile its step without graph breaks, which takes seconds.
+
+    Raises:
+        AssertionError: If a check fails.
+        TypeError: If `neuron` is not a neuron, for example a class.
+    """
+    if not isinstance(neuron, Dynamics):
+        hint = f"; call it: {neuron.__name__}()" if isinstance(neuron, type) else ""
+        raise TypeError(f"check_neuron expected a neuron such as geir.LIF(), got {neuron!r}{hint}.")
+    neuron = copy.deepcopy(neuron).double()
+    for input_type in neuron.input_types:
+        xs = strong_input(copy.deepcopy(neuron), input_type=input_type)
+        for check in (*CHECKS, check_compiles) if compiled else CHECKS:
+            try:
+                check(neuron, xs)
+            except Exception as error:
+                detail = str(error) if isinstance(error, AssertionError) else f"{type(error).__name__}: {error}"
+                promise = (check.__doc__ or check.__name__).splitlines()[0].rstrip(".")
+                given = "" if isinstance(xs, Tensor) else f" with input {input_type.__name__}"
+                name = type(neuron).__name__
+                raise AssertionError(f"{name}{given} breaks the contract: {promise}: {detail}") from error
