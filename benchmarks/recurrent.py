@@ -1,6 +1,6 @@
 """A recurrent layer compared with the matrix products that it consists of."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -9,7 +9,7 @@ from torch import nn, Tensor
 
 import geir
 from geir._runtime import sparse
-from geir._runtime.kernels.active import ActiveOutputs
+from geir._runtime.kernels import active
 
 from .contestants import build_installed, Builders
 from .peers import (
@@ -161,12 +161,12 @@ def matrix_products(xs: Tensor, grad_out: Tensor, zs: Tensor) -> dict[str, Job]:
 def sparse_products_below(share: float) -> Iterator[None]:
     """Make geir exploit sparse spikes and gradients up to this share, and multiply densely above."""
     gate = sparse._gate
-    previous = gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, gate.MAX_SELECTED
-    gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, gate.MAX_SELECTED = share, share, share
+    previous = gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, active.MAX_ACTIVE
+    gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, active.MAX_ACTIVE = share, share, share
     try:
         yield
     finally:
-        gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, gate.MAX_SELECTED = previous
+        gate.MAX_DENSITY, gate.MAX_DENSITY_CONV2D, active.MAX_ACTIVE = previous
 
 
 def densely(job: Job) -> Job:
@@ -180,21 +180,19 @@ def densely(job: Job) -> Job:
 
 
 def active_share(job: Job) -> float:
-    """The share of neurons whose output needs a gradient in a forward and backward pass. Steps where it is
-    not measured, or too many are active, count as 1.
-    """
-    find, shares = ActiveOutputs.find, list[float]()
+    """The share of neurons whose output needs a gradient in a forward and backward pass; 1 if too many do."""
+    find, shares = active.ActiveOutputs.find, list[float]()
 
-    def measure(self: ActiveOutputs, xs: Tensor, states: Tensor) -> Sequence[Tensor | None]:
-        active = find(self, xs, states)
-        shares.extend(1.0 if step is None else step.count_nonzero().item() / step.numel() for step in active)
-        return active
+    def measure(self: active.ActiveOutputs, xs: Tensor, states: Tensor) -> Tensor | None:
+        found = find(self, xs, states)
+        shares.extend([1.0] * len(xs) if found is None else found.flatten(1).float().mean(1).tolist())
+        return found
 
-    ActiveOutputs.find = measure
+    active.ActiveOutputs.find = measure
     try:
         job()
     finally:
-        ActiveOutputs.find = find
+        active.ActiveOutputs.find = find
     return sum(shares) / len(shares)
 
 

@@ -238,6 +238,18 @@ enum { VECTOR_BYTES = 16 };
 enum { LANES_OF_VECTOR = VECTOR_BYTES / sizeof(real), TILE_VECTORS = 8, TILE = TILE_VECTORS * LANES_OF_VECTOR };
 typedef real lane_vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
+static inline real sum_lanes(lane_vector x) {
+#if defined __AVX512F__ && DOUBLE
+  return _mm512_reduce_add_pd((__m512d)x);
+#elif defined __AVX512F__
+  return _mm512_reduce_add_ps((__m512)x);
+#else
+  real sum = 0;
+  for (int lane = 0; lane < LANES_OF_VECTOR; lane++) sum += x[lane];
+  return sum;
+#endif
+}
+
 // Not inlined: gcc 12 would interleave the loops around them in a way that is four times slower.
 // to += z row
 static __attribute__((noinline)) void add_scaled(real z, const real *restrict row, int64_t width, real *restrict to) {

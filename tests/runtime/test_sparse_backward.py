@@ -9,7 +9,7 @@ from runtime_helpers import with_reference
 from torch import nn, Tensor
 
 import geir
-from geir._runtime import sparse
+from geir._runtime.kernels import active
 from geir.surrogates import Rectangle, SparseFastSigmoid, SuperSpike, Triangle
 from geir.testing import close, run
 
@@ -18,16 +18,18 @@ COMPACT = [Triangle(width=0.3), Rectangle(width=0.3), SparseFastSigmoid(width=0.
 
 @pytest.fixture
 def shares(monkeypatch):
-    """Select outputs in products of any size, and return the list of shares that were selected."""
-    monkeypatch.setattr(sparse._gate, "SMALL", 0)
-    monkeypatch.setattr(sparse._gate, "MIN_SELECTED_SIZE", 0)
-    measured, add_selected = list[float](), sparse.add_selected
+    """Select outputs in layers of any size, and return the list of shares of steps that were selected."""
+    monkeypatch.setattr(active, "MIN_WIDTH", 0)
+    monkeypatch.setattr(active, "MIN_MULTIPLICATIONS", 0)
+    measured, find = list[float](), active.ActiveOutputs.find
 
-    def spy(z, weights, needed, out):
-        measured.append(needed.count_nonzero().item() / needed.numel())
-        add_selected(z, weights, needed, out)
+    def spy(self, xs, states):
+        found = find(self, xs, states)
+        if found is not None:
+            measured.extend(step.count_nonzero().item() / step.numel() for step in found)
+        return found
 
-    monkeypatch.setattr(sparse, "add_selected", spy)
+    monkeypatch.setattr(active.ActiveOutputs, "find", spy)
     return measured
 
 
@@ -41,7 +43,7 @@ def layer(model, size=37, **settings):
 
 def densely(monkeypatch, net, xs):
     with monkeypatch.context() as patched:
-        patched.setattr(sparse._gate, "MAX_SELECTED", -1.0)
+        patched.setattr(active, "MAX_ACTIVE", -1.0)
         return run(net, xs)
 
 
@@ -49,28 +51,29 @@ def densely(monkeypatch, net, xs):
 @pytest.mark.parametrize("model", [geir.LIF, geir.ALIF, geir.AdEx, geir.LIFRefrac], ids=lambda m: m.__name__)
 @pytest.mark.parametrize("record", [False, True])
 def test_leaving_out_inactive_neurons_changes_no_gradient(monkeypatch, shares, surrogate, model, record):
-    monkeypatch.setattr(sparse._gate, "MAX_SELECTED", 0.99)
+    monkeypatch.setattr(active, "MAX_ACTIVE", 0.99)
     neuron = model(v_th=nn.Parameter(torch.linspace(0.9, 1.2, 37)), surrogate=surrogate)
     net, xs = layer(neuron, record_states=record)
     actual = run(net, xs)
     assert actual["zs"].sum() > 10
-    assert len(shares) == len(xs) - 1
+    assert len(shares) == len(xs)
     assert 0 < sum(shares) / len(shares) < 0.9
     close(actual, densely(monkeypatch, net, xs), 1e-12)
     close(actual, run(with_reference(net), xs))
-    assert len(shares) == len(xs) - 1
+    assert len(shares) == len(xs)
 
 
 @pytest.mark.parametrize("size", [40, 600])  # one thread and several; part of a block and more than one
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
-@pytest.mark.parametrize("share", [0.0, 0.1, 0.5, 1.0])
-def test_selected_numbers_of_a_product_equal_pytorch(size, dtype, share):
-    torch.manual_seed(0)
-    z, weights = torch.randn(21, size + 3, dtype=dtype), torch.randn(size, size + 3, dtype=dtype)
-    needed, start = torch.rand(21, size) < share, torch.randn(21, size, dtype=dtype)
-    out = start.clone()
-    sparse.add_selected(z, weights, needed, out)
-    close(out, torch.where(needed, start + z @ weights.t(), start), 1e-12 if dtype == torch.float64 else 1e-4)
+@pytest.mark.parametrize("width", [1e-9, 0.05, 0.5, 100.0])
+def test_gradients_of_any_share_of_neurons_equal_dense_ones(monkeypatch, shares, size, dtype, width):
+    monkeypatch.setattr(active, "MAX_ACTIVE", 1.0)
+    net, _ = layer(geir.LIF(surrogate=Rectangle(width=width)), size)
+    xs = torch.rand(6, 21, 5, dtype=dtype)
+    actual = run(net.to(dtype), xs)
+    assert len(shares) == len(xs)
+    assert {1e-9: max(shares) < 0.01, 100.0: min(shares) == 1}.get(width, 0 < sum(shares) / len(shares) < 1)
+    close(actual, densely(monkeypatch, net, xs), 1e-12 if dtype == torch.float64 else 1e-4)
 
 
 def test_many_active_neurons_are_multiplied_densely(shares):
@@ -98,7 +101,7 @@ class Scaled(geir.Neuron[ScaledState]):
 
 
 def test_an_output_is_active_where_only_a_constant_needs_its_gradient(monkeypatch, shares):
-    monkeypatch.setattr(sparse._gate, "MAX_SELECTED", 0.99)
+    monkeypatch.setattr(active, "MAX_ACTIVE", 0.99)
     gain = nn.Parameter(torch.linspace(0.5, 1.5, 37))
     net, xs = layer(Scaled(gain=gain, surrogate=Rectangle(width=0.1)))
     actual = run(net, xs)
@@ -114,7 +117,7 @@ class Flat(geir.surrogates.Surrogate):
 
 
 def test_a_gradient_that_underflows_is_not_taken_for_zero(monkeypatch, shares):
-    monkeypatch.setattr(sparse._gate, "MAX_SELECTED", 0.99)
+    monkeypatch.setattr(active, "MAX_ACTIVE", 0.99)
     # The product of both is zero in float32, but not times a gradient of 1e10.
     net, xs = layer(Scaled(gain=1e-20, surrogate=Flat()))
     run(net.float(), xs.float())
@@ -122,23 +125,23 @@ def test_a_gradient_that_underflows_is_not_taken_for_zero(monkeypatch, shares):
 
 
 def test_gradients_do_not_depend_on_the_chunks_of_steps(monkeypatch, shares):
-    # In some steps more neurons are active than in others.
     net, xs = layer(geir.LIF(surrogate=Rectangle(width=0.6)))
     with torch.no_grad():
         net.input_weights.div_(4)
     gradients = []
-    monkeypatch.setattr(sparse._gate, "MAX_SELECTED", 0.23)
+    monkeypatch.setattr(active, "MAX_ACTIVE", 0.5)
     for every in (1, 4, 7, 30):
         net.unroll = geir.Fused(checkpoint_every=every)
         gradients.append(run(net, xs))
-    assert 4 * 5 < len(shares) < 4 * (len(xs) - 5), "all steps are alike"
+    assert len(shares) == 4 * len(xs)
+    assert min(shares) < 0.5 * max(shares), "all steps are alike"
     for other in gradients[1:]:
         close(gradients[0], other, 0)
 
 
 def test_weights_that_are_not_finite_matter_only_where_they_are_used(monkeypatch, shares):
     """As in the forward products, which skip silent neurons: zero times infinity is left out."""
-    monkeypatch.setattr(sparse._gate, "MAX_SELECTED", 0.99)
+    monkeypatch.setattr(active, "MAX_ACTIVE", 0.99)
     # The last neuron gets no input, so it never comes near threshold and never spikes.
     net, xs = layer(geir.LIF(surrogate=Rectangle(width=0.3)))
     with torch.no_grad():
@@ -153,7 +156,7 @@ def test_weights_that_are_not_finite_matter_only_where_they_are_used(monkeypatch
 
 
 def test_gradients_that_are_not_finite_are_not_lost(monkeypatch, shares):
-    monkeypatch.setattr(sparse._gate, "MAX_SELECTED", 0.99)
+    monkeypatch.setattr(active, "MAX_ACTIVE", 0.99)
     net, xs = layer(geir.LIF(surrogate=Rectangle(width=0.3)))
     for number in (torch.nan, torch.inf):
         xs.grad = None
@@ -166,7 +169,7 @@ def test_gradients_that_are_not_finite_are_not_lost(monkeypatch, shares):
 
 
 def test_batched_gradients_equal_a_loop(monkeypatch, shares):
-    monkeypatch.setattr(sparse._gate, "MAX_SELECTED", 0.99)
+    monkeypatch.setattr(active, "MAX_ACTIVE", 0.99)
     net, xs = layer(geir.LIF(surrogate=Rectangle(width=0.3)))
     zs, parameters = net(xs)[0], list(net.parameters())
     grads = torch.randn(3, *zs.shape, dtype=zs.dtype)

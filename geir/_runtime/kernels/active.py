@@ -11,7 +11,6 @@ from torch import Tensor
 
 from .. import compiler, memory, threads
 from ..arguments import Argument, c_struct, ctypes_structure, fill_structure, Number, Pointer, Value
-from ..sparse import _gate
 from ..template import render_template
 from . import c_source, cpu
 from .arguments import with_constants
@@ -28,14 +27,21 @@ _ARGUMENTS = (
 )
 
 
+# Share of active outputs below which computing only their gradient is faster than a dense product, by enough to pay for
+# finding them.
+MAX_ACTIVE = 0.3
+# Neurons of a sample, and multiplications of a product, from which on it saves time.
+MIN_WIDTH, MIN_MULTIPLICATIONS = 256, 1 << 20
+
+
 class ActiveOutputs:
-    """Finds the outputs whose gradient matters, in steps where they are few.
+    """Finds the outputs whose gradient matters, if they are few.
 
     A surrogate derivative with compact support (`Triangle`, `Rectangle`, `SparseFastSigmoid`) is exactly zero for
     most neurons. These pass no gradient on, so the gradient of their output need not be computed
     (N. Perez-Nieves & D. Goodman, *Sparse spiking gradient descent*, 2021). Whether it is zero is not declared but
-    measured, for every neuron and step. If many outputs are active in the last step of a run, the others are not
-    searched. Each step is judged alone, so that the result does not depend on the chunks.
+    measured, for every neuron and step. Whether they are few is decided by the last step of a run, so that results do
+    not depend on the chunks.
 
     Args:
         plan: The backward pass.
@@ -46,9 +52,9 @@ class ActiveOutputs:
     def __init__(self, plan: Plan, shared: tuple[bool, ...], constants: Mapping[str, Value]):
         self._constants = constants
         self._function, self._structure, self._block = _load(plan.program, shared, plan.needs_grad)
-        self._worthwhile: bool | None = None  # not known before the last step
+        self._few: bool | None = None  # not known before the last step
 
-    def find(self, xs: Tensor, states: Tensor) -> Sequence[Tensor | None]:
+    def find(self, xs: Tensor, states: Tensor) -> Tensor | None:
         """Find the active outputs of a chunk of steps. The first chunk must be the last of the run.
 
         Args:
@@ -56,21 +62,32 @@ class ActiveOutputs:
             states: States before the steps, shape (time, parts, ...).
 
         Returns:
-            For each step whether an output is active, shape (...); None if many are.
+            Whether each output is active, shape (time, ...); None if they are many.
         """
-        if self._worthwhile is None:
-            self._worthwhile = self._find(xs[-1:], states[-1:])[0] is not None
-        return self._find(xs, states) if self._worthwhile else [None] * len(xs)
+        if self._few is None:
+            # NumPy counts booleans ten times as fast as PyTorch.
+            self._few = np.count_nonzero(self._find(xs[-1:], states[-1:]).numpy()) <= MAX_ACTIVE * xs[0].numel()
+        return self._find(xs, states) if self._few else None
 
-    def _find(self, xs: Tensor, states: Tensor) -> Sequence[Tensor | None]:
+    def _find(self, xs: Tensor, states: Tensor) -> Tensor:
         active = memory.empty(xs.shape, xs, torch.bool)
         sizes = {"steps": len(xs), "neurons": xs[0].numel()}
         values = {"input": xs, "states": states, "active": active, **sizes, **self._constants}
         arguments = fill_structure(self._structure, values)
         threads.run(self._function, arguments, *cpu.split(**sizes, largest=self._block))
-        most = _gate.MAX_SELECTED * sizes["neurons"]
-        # NumPy counts booleans ten times as fast as PyTorch.
-        return [step if np.count_nonzero(step.numpy()) <= most else None for step in active.unbind()]
+        return active
+
+
+def can_select(xs: Tensor, states: Tensor) -> bool:
+    """Whether gradients of outputs can be left out of a run, and the layer is large enough for it to save time.
+
+    Args:
+        xs: Input, shape (time, ..., neurons).
+        states: States in the dtype of the kernel.
+    """
+    width = xs.shape[-1]
+    large = width >= MIN_WIDTH and xs[0].numel() * width >= MIN_MULTIPLICATIONS
+    return large and xs.device.type == "cpu" and xs.dtype == states.dtype
 
 
 @functools.cache

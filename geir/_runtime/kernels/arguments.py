@@ -58,8 +58,18 @@ SYNAPSES = (
     Number("rows", "of the buffer of inputs"),
     Number("window", "steps ahead of which a row of it is filled"),
 )
+# The struct of a backward pass through a matrix of weights, of which only some products are needed.
+SELECTED = (
+    Pointer("columns", "real", "(width, width), the weights by presynaptic neuron"),
+    Pointer("needed", "uint8_t", "(steps of the chunk, neurons), whether the gradient of an output is needed"),
+    Pointer("grad_output", "real", "(neurons), memory for the gradient of one output"),
+    Number("width", "neurons of one sample"),
+    Number("steps", "of the run"),
+    Number("first_step", "of the chunk of steps that goes backward"),
+    Number("end_step", "of this chunk"),
+)
 CONNECTIONS = Pointer(
-    "connections", "const void", "`synapses`, sparse connections by which the output feeds back", optional=True
+    "connections", "const void", "`synapses` or `selected_feedback`, by which the output feeds back", optional=True
 )
 BACKWARD = (
     Pointer("input", "in_t", "(steps, receptors, neurons)"),

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from importlib.resources import files
-from typing import NamedTuple
+from typing import Literal, NamedTuple, TypeAlias
 
 import torch
 
@@ -27,6 +27,9 @@ C_LANGUAGE = Language(
     ),
     per_neuron="{name}[lane]",
 )
+
+# The file of further functions.
+Feedback: TypeAlias = Literal["", "synapses", "selected"]
 
 
 class Storage(NamedTuple):
@@ -54,7 +57,7 @@ def source(
     needs_grad: Sequence[bool],
     input_dtype: torch.dtype,
     output_dtype: torch.dtype,
-    sparse: bool = False,
+    feedback: Feedback = "",
 ) -> str:
     """The C source of a program.
 
@@ -64,7 +67,8 @@ def source(
         needs_grad: For each constant, whether backward computes its gradient.
         input_dtype: Dtype of the input and its gradient.
         output_dtype: Dtype of the output and its gradient.
-        sparse: Whether to add the functions of recurrent runs with sparse connections.
+        feedback: Which functions of recurrent runs to add: those for sparse connections, or the one for a backward
+            pass through a matrix of which only some products are needed.
     """
     gradients = program.gradients(needs_grad)
     tape = program.tape(gradients)
@@ -73,7 +77,7 @@ def source(
     learned = [name for name, needed in zip(program.constants, needs_grad, strict=True) if needed]
     regions = {
         **_declarations(program, tape, input_dtype, output_dtype),
-        "synapses": _synapses() if sparse else "",
+        "feedback": _feedback(feedback) if feedback else "",
         "block": str(block_size(program, shared, needs_grad)),
         **declare_constants(program, shared, step),
         **_inputs(program, input_dtype, backward),
@@ -122,10 +126,12 @@ def _declarations(
     }
 
 
-def _synapses() -> str:
-    """The functions of sparse connections."""
-    text = (files("geir._runtime.kernels") / "synapses.c").read_text()
-    return render_template(text, {"synapses": c_struct("synapses", declared.SYNAPSES)})
+def _feedback(kind: Literal["synapses", "selected"]) -> str:
+    """Functions of recurrent runs."""
+    text = (files("geir._runtime.kernels") / f"{kind}.c").read_text()
+    arguments = {"synapses": declared.SYNAPSES, "selected": declared.SELECTED}[kind]
+    name = "synapses" if kind == "synapses" else "selected_feedback"
+    return render_template(text, {kind: c_struct(name, arguments)})
 
 
 def declare_constants(program: Program, shared: Sequence[bool], step: Code) -> dict[str, str]:

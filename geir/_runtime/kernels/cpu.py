@@ -9,11 +9,13 @@ import torch
 
 from .. import compiler, memory, threads
 from ..arguments import ctypes_structure, fill_structure, update_structure, Value
-from .c_source import backward_arguments, block_size, forward_arguments, source
+from .c_source import backward_arguments, block_size, Feedback, forward_arguments, source
 from .program import Program
 
 # Products of steps and neurons below which one thread is faster than two.
 SMALL = 32_768
+# Samples that share what is read of the weights where only some products are needed; ROWS in selected.c.
+_SELECTED_SAMPLES = 16
 
 
 class Kernel(NamedTuple):
@@ -26,9 +28,9 @@ class Kernel(NamedTuple):
     repeat_backward: Callable[[Mapping[str, Value]], Callable[[Mapping[str, Value]], None]]
     # The rest only on the CPU.
     forward_recurrent: Callable[[Mapping[str, Value]], None] | None = None
-    # Of a run with sparse connections: one chunk of steps of the backward pass, and the gradients of the weights, which
-    # takes the connections alone.
-    backward_sparse: Callable[[Mapping[str, Value]], None] | None = None
+    # One chunk of steps of the backward pass with sparse connections, or with a matrix of which only some products are
+    # needed; and the gradients of the weights of sparse connections, which takes the connections alone.
+    backward_recurrent: Callable[[Mapping[str, Value]], None] | None = None
     synapse_gradients: Callable[[ctypes.Structure], None] | None = None
     direct: "DirectFunctions | None" = None
 
@@ -57,7 +59,7 @@ def kernel(
     needs_grad: tuple[bool, ...],
     input_dtype: torch.dtype,
     output_dtype: torch.dtype,
-    sparse: bool = False,
+    feedback: Feedback = "",
 ) -> Kernel:
     """The compiled kernels of a program; see `c_source.source` for the arguments.
 
@@ -69,7 +71,7 @@ def kernel(
     program = Program.loads(text)
     block_size(program, shared, (True,) * len(shared))
     largest = block_size(program, shared, needs_grad)
-    library = compiler.load(source(program, shared, needs_grad, input_dtype, output_dtype, sparse))
+    library = compiler.load(source(program, shared, needs_grad, input_dtype, output_dtype, feedback))
     tape_rows = len(program.tape(program.gradients(needs_grad)))
     real = torch.empty(0, dtype=getattr(torch, program.real))
     forward_struct = ctypes_structure(forward_arguments(program))
@@ -81,7 +83,7 @@ def kernel(
 
     def forward_recurrent(arguments: Mapping[str, Value]) -> None:
         block, count = _split_samples(arguments)
-        function = library.forward_sparse if sparse else library.forward_recurrent
+        function = library.forward_sparse if feedback == "synapses" else library.forward_recurrent
         threads.run(function, fill_structure(forward_struct, arguments), block, count)
 
     def repeat_backward(fixed: Mapping[str, Value]) -> Callable[[Mapping[str, Value]], None]:
@@ -100,11 +102,12 @@ def kernel(
     def backward(arguments: Mapping[str, Value]) -> None:
         repeat_backward(arguments)({})
 
-    def backward_sparse(arguments: Mapping[str, Value]) -> None:
-        block, count = _split_samples(arguments)
+    def backward_recurrent(arguments: Mapping[str, Value]) -> None:
+        block, count = _split_samples(arguments, _SELECTED_SAMPLES if feedback == "selected" else 1)
         workspace = memory.empty([count * tape_rows * largest], real)
         filled = fill_structure(backward_struct, {**arguments, "workspace": workspace})
-        threads.run(library.backward_sparse, filled, block, count)
+        function = library.backward_sparse if feedback == "synapses" else library.backward_selected
+        threads.run(function, filled, block, count)
 
     def synapse_gradients(connections: ctypes.Structure) -> None:
         count = 1 if is_small(connections.steps, connections.stride) else torch.get_num_threads()
@@ -127,8 +130,8 @@ def kernel(
         backward=backward,
         repeat_backward=repeat_backward,
         forward_recurrent=forward_recurrent,
-        backward_sparse=backward_sparse if sparse else None,
-        synapse_gradients=synapse_gradients if sparse else None,
+        backward_recurrent=backward_recurrent if feedback else None,
+        synapse_gradients=synapse_gradients if feedback == "synapses" else None,
         direct=direct,
     )
 
@@ -160,8 +163,8 @@ def split(steps: int, neurons: int, largest: int) -> threads.Split:
     return threads.Split(min(largest, -(-neurons // count // 64) * 64), count)
 
 
-def _split_samples(arguments: Mapping[str, Value]) -> threads.Split:
-    """The same for a recurrent run, where a thread takes whole samples."""
+def _split_samples(arguments: Mapping[str, Value], together: int = 1) -> threads.Split:
+    """The same for a recurrent run, where a thread takes whole samples, at least some together."""
     neurons, width = _integer(arguments, "neurons"), _integer(arguments, "width")
     count = torch.get_num_threads() if _integer(arguments, "steps") * neurons > SMALL else 1
-    return threads.Split(max(1, neurons // width // (4 * count)) * width, count)
+    return threads.Split(max(together, neurons // width // (4 * count)) * width, count)

@@ -53,7 +53,7 @@ def find_kernel(plan: Plan, xs: Tensor, constants: Sequence[Tensor], needs_grad:
     device = gpu if xs.is_cuda else cpu
     shared = tuple([constant.numel() == 1 for constant in constants])
     if plan.sparse:
-        return cpu.kernel(plan.program, shared, needs_grad, xs.dtype, plan.output_dtype, sparse=True)
+        return cpu.kernel(plan.program, shared, needs_grad, xs.dtype, plan.output_dtype, "synapses")
     return device.kernel(plan.program, shared, needs_grad, xs.dtype, plan.output_dtype)
 
 

@@ -139,20 +139,12 @@ void backward_sparse(job *j) {
   real *const tape = args->workspace + BLOCK * TAPE_ROWS * thread, *const grad_output = sparse->grad_output;
   BLOCKS(neurons) {
     const int64_t end = MIN(neurons, o + j->block);
-    backward_arguments step = *args;
-    step.steps = step.checkpoint_every = 1;
-    step.grad_output = (out_t *)grad_output;
+    backward_arguments step = single_step(args, grad_output);
     for (int64_t t = sparse->end_step - 1; t >= sparse->first_step; t--) {
-      const int64_t states = (t - sparse->first_step) * STATES * neurons;
-      step.input = args->input + t * neurons;
-      step.grad_input = args->grad_input + t * neurons;
-      step.checkpoints = args->checkpoints + states;
-      step.grad_recorded_states = args->grad_recorded_states ? args->grad_recorded_states + states : 0;
       memcpy(grad_output + o, args->grad_output + t * neurons + o, (end - o) * sizeof(real));
       for (int64_t sample = o; sample < end; sample += width)
         collect(sparse, sparse->grad_input + sample, t, grad_output + sample);
-      for (int64_t first = o; first < end; first += BLOCK) run_steps_back(&step, first, MIN(end - first, BLOCK), tape);
-      step.grad_final_state = args->grad_initial_state;
+      run_step_back(args, &step, t, sparse->first_step, o, end, tape);
     }
     for (int64_t t = -sparse->past; !sparse->first_step && t < 0; t++)
       for (int64_t sample = o; sample < end; sample += width)

@@ -61,7 +61,7 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor], saved: SavedFeedback[
     assert saved.structure is not None
     xs = contiguous(tensors.xs)
     kernel = find_kernel(plan, xs, tensors.constants, plan.needs_grad)
-    assert kernel.backward_sparse is not None
+    assert kernel.backward_recurrent is not None
     assert kernel.synapse_gradients is not None
     gradients, accumulators = allocate_gradients(plan, xs, tensors.checkpoints)
     grad_state = None if tensors.grad_state is None else contiguous(tensors.grad_state)
@@ -99,7 +99,7 @@ def backward(plan: Plan, tensors: BackwardTensors[Tensor], saved: SavedFeedback[
         if plan.record and grad_state is not None:
             recorded = grad_state[:, first : first + len(chunk)].transpose(0, 1).contiguous()
         connections.struct.first_step, connections.struct.end_step = first, first + len(chunk)
-        kernel.backward_sparse(
+        kernel.backward_recurrent(
             {
                 **arguments,
                 "checkpoints": states,

@@ -230,4 +230,24 @@ void run_backward_directly(const int64_t *numbers) {
   backward(&one_thread);
 }
 
-{{synapses}}
+// One step of a run whose output feeds back. Its gradient of the output, of all terms, is in an array of its own.
+static inline backward_arguments single_step(const backward_arguments *args, real *grad_output) {
+  backward_arguments step = *args;
+  step.steps = step.checkpoint_every = 1;
+  step.grad_output = (out_t *)grad_output;
+  return step;
+}
+
+// Take the neurons first ... end - 1 back through step t of a chunk that begins with `first_step`.
+static inline void run_step_back(const backward_arguments *args, backward_arguments *step, int64_t t,
+                                 int64_t first_step, int64_t first, int64_t end, real *tape) {
+  const int64_t neurons = args->neurons, states = (t - first_step) * STATES * neurons;
+  step->input = args->input + t * neurons;
+  step->grad_input = args->grad_input + t * neurons;
+  step->checkpoints = args->checkpoints + states;
+  step->grad_recorded_states = args->grad_recorded_states ? args->grad_recorded_states + states : 0;
+  for (; first < end; first += BLOCK) run_steps_back(step, first, MIN(end - first, BLOCK), tape);
+  step->grad_final_state = args->grad_initial_state;
+}
+
+{{feedback}}

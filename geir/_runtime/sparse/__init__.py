@@ -3,4 +3,3 @@
 from .connect import connect as connect, dense as dense
 from .conv2d import conv2d as conv2d
 from .linear import add_product as add_product, linear as linear
-from .selected import add_selected as add_selected, can_select as can_select

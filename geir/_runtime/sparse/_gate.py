@@ -16,10 +16,6 @@ from ..template import render_template
 # or a dense convolution.
 MAX_DENSITY = 0.25
 MAX_DENSITY_CONV2D = 0.1
-# Share of the numbers of a product below which computing only these is faster than computing all, by enough to pay for
-# finding them.
-MAX_SELECTED = 0.3
-MIN_SELECTED_SIZE = 256
 # Below this number of multiplications one thread is faster than several.
 SMALL = 1 << 20
 # The density is estimated from this many rows.
@@ -70,10 +66,12 @@ def count_threads(multiplications: int) -> int:
 
 
 def is_sparse(x: Tensor, max_density: float) -> bool:
-    """Whether the density of some rows of a CPU tensor is at most `max_density`."""
+    """Whether the density of some rows, or columns if these are consecutive in memory, of a CPU tensor is at most
+    `max_density`."""
     if x.device.type != "cpu" or x.dtype not in (torch.float32, torch.float64):
         return False
-    some = x[:: max(1, len(x) // _SAMPLED_ROWS)]
+    rows = x.t() if x.dim() == 2 and x.stride(0) < x.stride(1) else x  # consecutive in memory
+    some = rows[:: max(1, len(rows) // _SAMPLED_ROWS)]
     return some.count_nonzero().item() <= max_density * some.numel()
 
 
