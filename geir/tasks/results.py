@@ -89,24 +89,26 @@ def group(results: Iterable[dict[str, Any]]) -> list[Experiment]:
 
 def page(experiments: Sequence[Experiment]) -> str:
     """The page, in Markdown."""
+    machines = sorted({run["machine"] for experiment in experiments for run in experiment.runs})
     lines = [
         _HEADER,
-        "| task | measure | published | geir, median (range) | seeds | time | machine |",
-        "| --- | --- | --: | --: | --: | --: | --- |",
+        f"{'Machine' if len(machines) == 1 else 'Machines'}: {'; '.join(machines)}.",
+        "",
+        "| task | measure | published | geir, median (range) | seeds | time |",
+        "| --- | --- | --: | --: | --: | --: |",
     ]
     for experiment in experiments:
         measure = _measure(experiment)
         values = [run[measure] for run in experiment.runs]
-        shown = [_number(measure, value) for value in (statistics.median(values), min(values), max(values))]
+        median, low, high = (_number(measure, value) for value in (statistics.median(values), min(values), max(values)))
         seconds = statistics.median(run["seconds"] for run in experiment.runs)
         cells = [
             f"{experiment.task.name} {_flags(experiment)}".strip(),
             measure.replace("_", " "),
             experiment.published.value if experiment.published else "–",
-            f"{shown[0]} ({shown[1]} to {shown[2]})",
+            median if len(values) == 1 else f"{median} ({low} to {high})",
             str(len(values)),
             _time(seconds),
-            "; ".join(sorted({run["machine"] for run in experiment.runs})),
         ]
         lines.append(f"| {' | '.join(cells)} |")
     previous = None
@@ -117,9 +119,20 @@ def page(experiments: Sequence[Experiment]) -> str:
                 lines += ["", f"Published: {experiment.published.value}, {experiment.published.source}."]
             previous = experiment.task
         measure = _measure(experiment)
-        seeds = ", ".join(f"{run['seed']}: {_number(measure, run[measure])}" for run in experiment.runs)
-        lines += ["", "```bash", experiment.command, "```", "", f"With `--seed`: {seeds}."]
+        # Such as the error of a network that is trained beside the first.
+        others = [key for key, value in experiment.runs[0].items() if _is_comparison(key, value) and key != measure]
+        lines += ["", "```bash", experiment.command, "```", "", f"With `--seed`: {_seeds(experiment, measure)}."]
+        lines += [f"`{other}`: {_seeds(experiment, other)}." for other in others]
     return "\n".join(lines) + "\n"
+
+
+def _seeds(experiment: Experiment, measure: str) -> str:
+    """A measure for each seed."""
+    return ", ".join(f"{run['seed']}: {_number(measure, run[measure])}" for run in experiment.runs)
+
+
+def _is_comparison(key: str, value: object) -> bool:
+    return key.startswith(MEASURES) and isinstance(value, float)
 
 
 def _flags(experiment: Experiment) -> str:

@@ -68,7 +68,7 @@ def test_the_page_shows_median_range_seeds_and_time(tmp_path):
         for seed, value in ((1, 0.91), (2, 0.97), (3, 0.92))
     ]
     text = page(group(read_lines([write(tmp_path / "a.jsonl", *runs[:2]), write(tmp_path / "b.jsonl", runs[2])])))
-    row = "| digits | test accuracy | – | 92.0 % (91.0 % to 97.0 %) | 3 | 30 s | a machine |"
+    row = "| digits | test accuracy | – | 92.0 % (91.0 % to 97.0 %) | 3 | 30 s |"
     assert row in text
     assert "```bash\npython -m geir.tasks.digits\n```\n\nWith `--seed`: 1: 91.0 %, 2: 97.0 %, 3: 92.0 %." in text
 
@@ -82,7 +82,18 @@ def test_runs_with_other_settings_have_a_row_of_their_own(tmp_path):
 def test_rewards_are_not_shown_as_shares(tmp_path):
     rewards = LINE | {"task": "control", "test_reward": -84.25}
     del rewards["test_accuracy"]
-    assert "| control | test reward | – | -84.2 (-84.2 to -84.2) |" in page(group([rewards]))
+    assert "| control | test reward | – | -84.2 | 1 |" in page(group([rewards]))
+
+
+def test_the_machine_is_named_once():
+    assert page(group([LINE, LINE | {"seed": 1}])).count("a machine") == 1
+
+
+def test_measures_to_compare_with_stand_below():
+    other = LINE | {"test_accuracy_relu": 0.625, "test_episodes": 400}
+    text = page(group([other, other | {"seed": 1, "test_accuracy_relu": 0.75}]))
+    assert "\n`test_accuracy_relu`: 0: 62.5 %, 1: 75.0 %.\n" in text
+    assert "test_episodes" not in text
 
 
 @pytest.mark.parametrize(
