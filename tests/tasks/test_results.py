@@ -86,7 +86,7 @@ def test_rewards_are_not_shown_as_shares(tmp_path):
 
 
 def test_the_machine_is_named_once():
-    assert page(group([LINE, LINE | {"seed": 1}])).count("a machine") == 1
+    assert page(group([LINE, LINE | {"seed": 1}])).count("Machine: a machine.") == 1
 
 
 def test_measures_to_compare_with_stand_below():
