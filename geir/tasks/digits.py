@@ -57,8 +57,4 @@ def run(**settings: object) -> Result:
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a spiking convolutional network on scikit-learn's 8x8 digits. "
-        "Prints the result as a JSON object on the last line."
-    )
-    sys.exit(main(build_parser("digits", description, DEFAULTS), run, several_processes=True))
+    sys.exit(main(build_parser("digits", __doc__, DEFAULTS), run, several_processes=True))
