@@ -33,8 +33,8 @@ from ..learning import FPTT
 from ..models import SpikingLTC, SpikingLTCState
 from .catalog import Published
 from .command_line import build_parser, main, Result
-from .epochs import descend, train_iterations
-from .settings import out_setting, resume_setting, seed_setting, setting, TaskSettings
+from .epochs import descend, IterationSettings, train_iterations
+from .settings import out_setting, resume_setting, seed_setting, setting
 
 PUBLISHED = Published("test_error", "2 % by FPTT, 100 % by BPTT", "logs of the code of B. Yin et al., 2023")
 METHODS = ("fptt", "bptt")
@@ -48,7 +48,7 @@ EPOCH = 20
 
 
 @dataclass(frozen=True)
-class Settings(TaskSettings):
+class Settings(IterationSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
     method: str = setting("fptt", "fptt, or bptt: backpropagation through time", choices=METHODS)
@@ -143,10 +143,7 @@ class Best(nn.Module):
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
+    """Train and evaluate; for `settings`, see `geir.tasks`.
 
     Returns:
         The result, including `validation_mse` after the last batch, `test_mse` and `test_error` of the weights with

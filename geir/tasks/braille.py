@@ -93,15 +93,7 @@ def load(path: Path, validate: bool = False) -> Data[TensorDataset]:
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on the recordings of `load`; for `settings`, see `geir.tasks`."""
     chosen = replace(DEFAULTS, **settings)
     return train("braille", network, load(Path(data), chosen.validate), chosen)
 

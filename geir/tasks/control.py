@@ -111,10 +111,7 @@ def play(model: SequentialState, environments: Environments, seeds: Tensor, step
 
 
 def run(**settings: object) -> Result:
-    """Train and test.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
+    """Train and test; for `settings`, see `geir.tasks`.
 
     Returns:
         The result, including `test_reward`, the mean over the test episodes, after the last update.

@@ -67,11 +67,7 @@ def network(levels: int = 0, threshold: float = 2.0) -> nn.Sequential:
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train, convert and evaluate.
-
-    Args:
-        data: See `geir.tasks.mnist.read`.
-        **settings: Settings by name, as on the command line, with underscores.
+    """Train on MNIST, convert and evaluate; for `data`, see `geir.tasks.mnist.read`, for `settings` `geir.tasks`.
 
     Returns:
         The result: `test_accuracy` of the trained network, and `spiking_accuracy_1`, `_2`, `_4`, ... after these

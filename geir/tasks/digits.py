@@ -45,14 +45,7 @@ def load() -> Data[TensorDataset]:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate; for `settings`, see `geir.tasks`."""
     return train("digits", network, load(), replace(DEFAULTS, **settings))
 
 

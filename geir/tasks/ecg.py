@@ -135,15 +135,7 @@ def _records(path: Path, xs: np.ndarray, labels: np.ndarray, counts: np.ndarray)
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`, the share of steps.
-    """
+    """Train and evaluate on the records of `load`; for `settings`, see `geir.tasks`."""
     chosen = replace(DEFAULTS, **settings)
     return train("ecg", lambda: network(chosen.hidden), load(Path(data), chosen.validate), chosen)
 

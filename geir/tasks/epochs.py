@@ -3,7 +3,6 @@
 import math
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from typing import Protocol
 
 import torch
 from torch import nn, Tensor
@@ -11,20 +10,16 @@ from torch import nn, Tensor
 from .checkpoint import EpochResult, Optimizer
 from .command_line import Result
 from .files import write_atomically
-from .loop import Batch, begin, checkpoint_path, EpochSettings, run_epochs, seed_of_epoch
+from .loop import Batch, begin, checkpoint_path, run_epochs, seed_of_epoch
+from .settings import TaskSettings
 
 
-class IterationSettings(EpochSettings, Protocol):
-    """The settings that `train_iterations` reads."""
+class IterationSettings(TaskSettings):
+    """The settings of tasks that are trained by `train_iterations`, which declare them as fields."""
 
-    @property
-    def iterations(self) -> int: ...
-
-    @property
-    def learning_rate(self) -> float: ...
-
-    @property
-    def decay(self) -> float: ...
+    iterations: int
+    learning_rate: float
+    decay: float
 
 
 def draw_batches(seed: int, epoch: int, count: int, draw: Callable[[torch.Generator], Batch]) -> Iterator[Batch]:
@@ -52,7 +47,7 @@ def descend(optimizer: Optimizer, loss: Tensor, max_norm: float = math.inf) -> f
 
 def train_epochs(
     task: str,
-    settings: EpochSettings,
+    settings: TaskSettings,
     epochs: int,
     model: nn.Module,
     optimizer: Optimizer,

@@ -23,8 +23,8 @@ from ..neurons import LI
 from .adaptive_layer import half_adaptive
 from .catalog import Published
 from .command_line import build_parser, main, Result
-from .epochs import descend, error_of, train_iterations
-from .settings import out_setting, resume_setting, seed_setting, setting, TaskSettings
+from .epochs import descend, error_of, IterationSettings, train_iterations
+from .settings import out_setting, resume_setting, seed_setting, setting
 
 PUBLISHED = Published("test_error", "below 7 %", "G. Bellec et al., 2020")
 DT = 5e-3
@@ -46,7 +46,7 @@ EPOCH = 50
 
 
 @dataclass(frozen=True)
-class Settings(TaskSettings):
+class Settings(IterationSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
     iterations: int = setting(1500, "number of weight updates")
@@ -115,14 +115,7 @@ def error_rate(model: SequentialState, trials: Trials) -> float:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_error`, after the last update.
-    """
+    """Train and evaluate; for `settings`, see `geir.tasks`. The result includes `test_error`."""
     given = replace(Settings(), **settings)
     # The feedback weights are drawn from the global generator.
     torch.manual_seed(given.seed)

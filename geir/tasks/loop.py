@@ -5,7 +5,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sized
 from itertools import islice
 from pathlib import Path
-from typing import Protocol, TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,7 @@ from tqdm import tqdm
 from .checkpoint import load_checkpoint, Optimizer, Progress, save_checkpoint
 from .command_line import stop_on_interrupt
 from .processes import means
+from .settings import TaskSettings
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -21,27 +22,12 @@ if TYPE_CHECKING:
 Batch = TypeVar("Batch")
 
 
-class EpochSettings(Protocol):
-    """The settings that the loop reads."""
-
-    @property
-    def seed(self) -> int: ...
-
-    @property
-    def out(self) -> Path: ...
-
-    @property
-    def resume(self) -> bool: ...
-
-    def fixed(self) -> dict[str, object]: ...
-
-
 def seed_of_epoch(seed: int, epoch: int) -> int:
     """A seed that depends on nothing but the seed of the run and the epoch, so that a resumed run draws the same."""
     return seed * 100_003 + epoch
 
 
-def begin(task: str, settings: EpochSettings, model: nn.Module, optimizer: Optimizer) -> Progress:
+def begin(task: str, settings: TaskSettings, model: nn.Module, optimizer: Optimizer) -> Progress:
     """The position at which a run begins: that of its checkpoint, which is restored, if it is resumed."""
     settings.out.mkdir(parents=True, exist_ok=True)
     if not settings.resume:
@@ -49,14 +35,14 @@ def begin(task: str, settings: EpochSettings, model: nn.Module, optimizer: Optim
     return load_checkpoint(checkpoint_path(settings), task, settings.fixed(), model, optimizer)
 
 
-def checkpoint_path(settings: EpochSettings) -> Path:
+def checkpoint_path(settings: TaskSettings) -> Path:
     """The file of the checkpoint."""
     return settings.out / "checkpoint.json"
 
 
 def run_epochs(
     task: str,
-    settings: EpochSettings,
+    settings: TaskSettings,
     epochs: int,
     model: nn.Module,
     optimizer: Optimizer,

@@ -133,14 +133,7 @@ def recalled(vs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate; for `settings`, see `geir.tasks`."""
     given = replace(DEFAULTS, **settings)
     # The test sequences are the same for all seeds.
     train_set = draw(given.sequences, given.steps, torch.Generator().manual_seed(given.seed))

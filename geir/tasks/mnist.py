@@ -188,15 +188,11 @@ def download_mnist(path: Path) -> None:
 
 
 def run(data: Path | str, download: bool = False, **settings: object) -> Result:
-    """Train and evaluate.
+    """Train and evaluate; for `settings`, see `geir.tasks`.
 
     Args:
         data: See `read`.
         download: Whether to download the data to `data` first if it does not exist.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
     """
     path = Path(data)
     if download and not path.exists():

@@ -75,15 +75,7 @@ def accuracy(model: FirstSpikeClassifier, images: Tensor, labels: Tensor) -> flo
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `geir.tasks.mnist.read`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy` after the last epoch.
-    """
+    """Train and evaluate on MNIST; for `data`, see `geir.tasks.mnist.read`, for `settings` `geir.tasks`."""
     given = replace(Settings(), **settings)
     arrays = read(Path(data), given.validate)
     images, labels = _first(arrays.train_images, arrays.train_labels, given.train_images)

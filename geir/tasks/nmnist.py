@@ -167,15 +167,7 @@ def stream(model: SequentialState, chunks: Iterable[Events]) -> Iterator[Tensor]
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on the recordings of `load`; for `settings`, see `geir.tasks`."""
     chosen = replace(DEFAULTS, **settings)
     return train("nmnist", network, load(Path(data), chosen.steps, bool(chosen.augment)), chosen)
 

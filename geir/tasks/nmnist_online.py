@@ -95,15 +95,7 @@ def accuracy(model: SequentialState, batches: Iterable[tuple[Tensor, Tensor]]) -
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Learn from the training recordings once, and test.
-
-    Args:
-        data: See `geir.tasks.nmnist.load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy` after the last recording.
-    """
+    """Learn from the recordings of `geir.tasks.nmnist.load` once, and test; for `settings`, see `geir.tasks`."""
     given = replace(Settings(), **settings)
     recordings = load(Path(data), given.steps, augment=False)
     torch.manual_seed(given.seed)

@@ -24,11 +24,11 @@ from torch.nn.functional import cross_entropy
 
 from .catalog import Published
 from .command_line import build_parser, main, Result
-from .epochs import descend, train_iterations
+from .epochs import descend, IterationSettings, train_iterations
 from .few_shot import GradientLearner, PlasticLearner
 from .figure import draw_episode
 from .omniglot_data import draw_episodes, Episodes, load, with_rotations
-from .settings import out_setting, resume_setting, seed_setting, setting, TaskSettings
+from .settings import out_setting, resume_setting, seed_setting, setting
 
 PUBLISHED = Published(
     "test_accuracy",
@@ -44,7 +44,7 @@ QUERIES, TEST_BATCH = 3, 25
 
 
 @dataclass(frozen=True)
-class Settings(TaskSettings):
+class Settings(IterationSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
     method: str = setting("maml", "how the network learns a character: maml or plasticity", choices=tuple(METHODS))
@@ -78,15 +78,7 @@ def accuracy(model: torch.nn.Module, episodes: Episodes) -> float:
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `geir.tasks.omniglot_data.load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on the drawings of `omniglot_data.load`; for `settings`, see `geir.tasks`."""
     given = replace(Settings(), **settings)
     drawings = load(Path(data), given.validate)
     train = with_rotations(drawings.train)

@@ -110,11 +110,7 @@ class Classifier(nn.Module):
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: MNIST, as for `geir.tasks.mnist`.
-        **settings: Settings by name, as on the command line, with underscores.
+    """Train and evaluate on MNIST; for `data`, see `geir.tasks.mnist.read`, for `settings` `geir.tasks`.
 
     Returns:
         The result after the last task, including `test_accuracy`, the mean over all tasks.

@@ -230,15 +230,11 @@ def benchmark(name: str) -> Benchmark:
 
 
 def run(data: Path | str, dataset: str = "shd", **settings: object) -> Result:
-    """Train and evaluate.
+    """Train and evaluate; for `settings`, see `geir.tasks`.
 
     Args:
         data: The folder of the data set.
-        dataset: Name of the data set.
-        **settings: Settings by name, as on the command line, with underscores. Their defaults depend on the data set.
-
-    Returns:
-        The result, including `test_accuracy`.
+        dataset: Name of the data set, on which the defaults of the settings depend.
 
     Raises:
         FileNotFoundError: If a file is missing.

@@ -75,11 +75,10 @@ def network(pixels: int, hidden: int, target: Target) -> SequentialState:
 
 
 def run(data: Path | None = None, **settings: object) -> Result:
-    """Train in float and on the integers of a chip, and compare.
+    """Train in float and on the integers of a chip, and compare; for `settings`, see `geir.tasks`.
 
     Args:
-        data: MNIST, see `geir.tasks.mnist.read`; `None` for scikit-learn's digits.
-        **settings: Settings by name, as on the command line, with underscores.
+        data: See `geir.tasks.pixels.load`.
 
     Returns:
         The result: `test_accuracy` in float; `rounded_accuracy` on integers without training on them;

@@ -89,14 +89,7 @@ def linear_error(curves: Curves) -> float:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_error` after the last epoch, and `linear_error`.
-    """
+    """Train and evaluate; for `settings`, see `geir.tasks`. The result has `test_error` and `linear_error`."""
     given = replace(Settings(), **settings)
     # The test curves are the same for all seeds.
     test = draw_curves(given.test_curves, given.steps, torch.Generator().manual_seed(1_000_003))

@@ -105,15 +105,7 @@ def arrive(order: Tensor, images: Tensor, steps: int) -> Tensor:
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: MNIST; see `geir.tasks.mnist.read`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on MNIST; for `data`, see `geir.tasks.mnist.read`, for `settings` `geir.tasks`."""
     given = replace(DEFAULTS, **settings)
     samples = load(Path(data), given.permuted, given.validate)
     return train("sequential_mnist", partial(network, given.hidden, given.steps), samples, given)

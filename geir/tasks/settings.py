@@ -50,8 +50,16 @@ def flag_name(name: str) -> str:
     return f"--{name.replace('_', '-')}"
 
 
+class _Common:
+    """What all tasks have, or the default. The fields are those of the tasks, in their order there."""
+
+    seed: int
+    out: Path
+    resume: bool = False
+
+
 @dataclass(frozen=True)
-class TaskSettings:
+class TaskSettings(_Common):
     """Base class of settings, which are fields made by `setting`.
 
     Raises:

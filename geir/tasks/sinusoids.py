@@ -22,9 +22,9 @@ from torch import nn, Tensor
 
 from .adaptive_layer import half_adaptive
 from .command_line import build_parser, main, Result
-from .epochs import descend, train_iterations
+from .epochs import descend, IterationSettings, train_iterations
 from .figure import draw_errors
-from .settings import out_setting, resume_setting, seed_setting, setting, TaskSettings
+from .settings import out_setting, resume_setting, seed_setting, setting
 
 EXAMPLES = 20
 # Sinusoids, and the range of x.
@@ -43,7 +43,7 @@ EPOCH = 100
 
 
 @dataclass(frozen=True)
-class Settings(TaskSettings):
+class Settings(IterationSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
     iterations: int = setting(2000, "number of weight updates")
@@ -136,10 +136,7 @@ def learned_error(model: Predictor, episodes: Episodes) -> float:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
+    """Train and evaluate; for `settings`, see `geir.tasks`.
 
     Returns:
         The result, including `test_error`, the mean squared error in the second half of an episode relative to that of

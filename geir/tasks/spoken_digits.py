@@ -192,15 +192,7 @@ def _split(
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on the recordings of `load`; for `settings`, see `geir.tasks`."""
     chosen = replace(DEFAULTS, **settings)
     recordings = load(Path(data), chosen.steps, bool(chosen.augment), chosen.unseen_speaker, chosen.validate)
     return train("spoken_digits", lambda: network(chosen.hidden), recordings, chosen)

@@ -160,14 +160,7 @@ def _learn_and_test(
 
 
 def run(data: Path | str | None = None, **settings: object) -> Result:
-    """Learn, assign classes to neurons, and test.
-
-    Args:
-        data: MNIST, see `geir.tasks.mnist.read`. Default: the 8x8 digits of scikit-learn.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The results of the run, as values that JSON can hold.
+    """Learn, assign classes to neurons, and test; for `data`, see `load`, for `settings` `geir.tasks`.
 
     Raises:
         ValueError: If a setting is out of range.

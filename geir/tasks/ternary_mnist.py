@@ -130,15 +130,7 @@ def vote_loss(shares: Tensor, labels: Tensor) -> Tensor:
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: MNIST; see `geir.tasks.mnist.read`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on MNIST; for `data`, see `geir.tasks.mnist.read`, for `settings` `geir.tasks`."""
     given = replace(DEFAULTS, **settings)
     return train("ternary_mnist", partial(network, given.real), load(Path(data)), given)
 

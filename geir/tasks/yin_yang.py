@@ -103,14 +103,7 @@ def accuracy(model: FirstSpikeClassifier, points: Points) -> float:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`, after the last epoch.
-    """
+    """Train and evaluate; for `settings`, see `geir.tasks`."""
     given = replace(Settings(), **settings)
     # The test points are the same for all seeds.
     train, test = draw_points(given.points, 1000 + given.seed), draw_points(given.test_points, 1)
