@@ -1,10 +1,12 @@
 """All tasks with settings and data so small that a run takes a moment."""
 
+import atexit
 import importlib
 from dataclasses import dataclass, field
 from functools import cache
 from itertools import groupby
 from pathlib import Path
+from shutil import rmtree
 from tempfile import mkdtemp
 
 import numpy as np
@@ -13,7 +15,7 @@ import torch
 from geir.events import Events
 
 
-def write_mnist(path, train=40, test=20, width=28):
+def write_mnist(path, train=40, test=20):
     """Digits that are two bright rows at the height of their class, on a noisy background."""
     random = np.random.default_rng(0)
     arrays = {}
@@ -21,7 +23,7 @@ def write_mnist(path, train=40, test=20, width=28):
         labels = np.arange(count) % 10
         images = random.integers(0, 40, (count, 28, 28))
         for image, label in zip(images, labels, strict=True):
-            image[2 * label + 3 : 2 * label + 5, :width] = random.integers(200, 256, (2, width))
+            image[2 * label + 3 : 2 * label + 5] = random.integers(200, 256, (2, 28))
         arrays |= {f"{part}_images": images.astype(np.uint8), f"{part}_labels": labels.astype(np.uint8)}
     np.savez(path, **arrays)
     return path
@@ -133,7 +135,9 @@ class Task:
 
 @cache
 def written(write, name):
-    return write(Path(mkdtemp(prefix="geir-task-")) / name)
+    folder = Path(mkdtemp(prefix="geir-task-"))
+    atexit.register(rmtree, folder, ignore_errors=True)
+    return write(folder / name)
 
 
 def _variants(name, quick, setting, values, data=None):
