@@ -35,6 +35,10 @@ class OptimizerWrapper(ABC):
         self.optimizer.zero_grad(set_to_none)
 
     @abstractmethod
+    def step(self) -> None:
+        """Update the parameters by their gradients."""
+
+    @abstractmethod
     def state_dict(self) -> dict[str, Any]:
         """The state of the inner optimizer as `optimizer`, and that of the wrapper."""
 

@@ -21,8 +21,7 @@ penalty these are, with half as many neurons and sequences in a batch. There, th
 import copy
 import math
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,8 +32,9 @@ from ..containers import detach
 from ..learning import FPTT
 from ..models import SpikingLTC, SpikingLTCState
 from .catalog import Published
-from .command_line import build_parser, check_positive_settings, main, Result
-from .epochs import seed_of_epoch, train_epochs
+from .command_line import build_parser, main, Result
+from .epochs import descend, IterationSettings, train_iterations
+from .settings import out_setting, resume_setting, seed_setting, setting
 
 PUBLISHED = Published("test_error", "2 % by FPTT, 100 % by BPTT", "logs of the code of B. Yin et al., 2023")
 METHODS = ("fptt", "bptt")
@@ -48,35 +48,26 @@ EPOCH = 20
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(IterationSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    method: str = field(default="fptt", metadata={"help": "fptt, or bptt: backpropagation through time"})
-    steps: int = field(default=1000, metadata={"help": "length of a sequence in steps"})
-    chunk: int = field(default=100, metadata={"help": "steps between two updates of FPTT"})
-    iterations: int = field(default=300, metadata={"help": "number of batches"})
-    batch_size: int = field(default=64, metadata={"help": "sequences per batch"})
-    hidden: int = field(default=64, metadata={"help": "number of neurons"})
-    learning_rate: float = field(default=3e-3, metadata={"help": "learning rate of Adam in the first batch"})
-    decay: float = field(default=0.2, metadata={"help": "learning rate of the last batch, relative to the first"})
-    test_sequences: int = field(
-        default=500, metadata={"help": "number of sequences of the test, and as many of the validation"}
-    )
-    seed: int = field(default=0, metadata={"help": "seed of weights and sequences; runs are reproducible"})
-    out: Path = field(default=Path("runs/adding"), metadata={"help": "folder for the checkpoint, created if missing"})
-    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
+    method: str = setting("fptt", "fptt, or bptt: backpropagation through time", choices=METHODS)
+    steps: int = setting(1000, "length of a sequence in steps")
+    chunk: int = setting(100, "steps between two updates of FPTT")
+    iterations: int = setting(300, "number of batches")
+    batch_size: int = setting(64, "sequences per batch")
+    hidden: int = setting(64, "number of neurons")
+    learning_rate: float = setting(3e-3, "learning rate of Adam in the first batch")
+    decay: float = setting(0.2, "learning rate of the last batch, relative to the first")
+    test_sequences: int = setting(500, "number of sequences of the test, and as many of the validation", free=True)
+    seed: int = seed_setting("weights and sequences")
+    out: Path = out_setting("adding")
+    resume: bool = resume_setting()
 
     def __post_init__(self) -> None:
-        names = ("steps", "chunk", "iterations", "batch_size", "hidden", "learning_rate", "decay", "test_sequences")
-        check_positive_settings(self, names)
-        if self.method not in METHODS:
-            raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {self.method!r}.")
+        super().__post_init__()
         if self.steps < 2:
             raise ValueError(f"--steps must be at least 2, one for each number, got {self.steps}.")
-
-
-# Settings that must agree with the checkpoint when a run is resumed.
-FIXED_SETTINGS = ("method", "steps", "chunk", "iterations", "batch_size", "hidden", "learning_rate", "decay", "seed")
 
 
 class Sequences(NamedTuple):
@@ -152,10 +143,7 @@ class Best(nn.Module):
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
+    """Train and evaluate; for `settings`, see `geir.tasks`.
 
     Returns:
         The result, including `validation_mse` after the last batch, `test_mse` and `test_error` of the weights with
@@ -172,20 +160,12 @@ def run(**settings: object) -> Result:
         draw_sequences(given.test_sequences, given.steps, torch.Generator().manual_seed(1_000_003 + k)) for k in (0, 1)
     )
 
-    def draw_batches(epoch: int) -> Iterator[Sequences]:
-        generator = torch.Generator().manual_seed(seed_of_epoch(given.seed, epoch))
-        for _ in range(min(EPOCH, given.iterations - epoch * EPOCH)):
-            yield draw_sequences(given.batch_size, given.steps, generator)
-
     def update(batch: Sequences) -> float:
         state, error = None, 0.0
         for number, xs in enumerate(batch.xs.tensor_split(chunks), 1):
             answers, state = model(xs, state)
             loss = nn.functional.mse_loss(answers, batch.sums)
-            optimizer.zero_grad()
-            (number * loss).backward()
-            nn.utils.clip_grad_norm_(model.parameters(), MAX_GRADIENT)
-            optimizer.step()
+            descend(optimizer, number * loss, MAX_GRADIENT)
             state, error = detach(state), loss.item()
         return error
 
@@ -193,15 +173,13 @@ def run(**settings: object) -> Result:
         error = mean_squared_error(best.kept, test)
         return {"test_mse": error, "test_error": error / BASELINE}
 
-    result = train_epochs(
+    result = train_iterations(
         "adding",
-        math.ceil(given.iterations / EPOCH),
         given,
-        {name: getattr(given, name) for name in FIXED_SETTINGS},
         best,
         optimizer,
-        learning_rate=lambda epoch: given.learning_rate * given.decay ** (epoch * EPOCH / given.iterations),
-        batches=draw_batches,
+        every=EPOCH,
+        draw=lambda generator: draw_sequences(given.batch_size, given.steps, generator),
         update=update,
         evaluate=lambda: {"validation_mse": best.compare(validation)},
         finish=finish,
@@ -211,8 +189,4 @@ def run(**settings: object) -> Result:
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a recurrent network of spiking neurons to add two numbers that are far apart in time. Prints the "
-        "result as a JSON object on the last line."
-    )
-    sys.exit(main(build_parser("adding", description, Settings()), run))
+    sys.exit(main(build_parser("adding", __doc__, Settings()), run))

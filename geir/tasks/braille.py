@@ -10,7 +10,7 @@ neuromorphic hardware*, 2022, whose data these are; tutorial 5 of SpyTorch (F. Z
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -22,9 +22,10 @@ from torch.utils.data import TensorDataset
 from ..containers import Lift, SequentialState
 from ..neurons import LI, LIF, LIFRecurrent
 from .catalog import Published
-from .command_line import add_data_argument, build_parser, main, Result
+from .command_line import build_parser, main, Result
 from .data import Data, time_first
 from .files import read_arrays
+from .settings import setting
 from .training import Settings, train
 
 PUBLISHED = Published("test_accuracy", "96.7 %", "SpyTorch, tutorial 5 (F. Zenke)")
@@ -42,8 +43,8 @@ TAU_MEM, TAU_SYN = 100e-3, 40e-3
 class BrailleSettings(Settings):
     """Settings of a training run on recordings of touch."""
 
-    steps: int = field(default=152, metadata={"help": "number of 2 ms steps; later samples are dropped"})
-    validate: bool = field(default=False, metadata={"help": "test on a fifth of the training recordings instead"})
+    steps: int = setting(152, "number of 2 ms steps; later samples are dropped")
+    validate: bool = setting(False, "test on a fifth of the training recordings instead")
 
 
 DEFAULTS = BrailleSettings(epochs=60, batch_size=64, learning_rate=5e-3, decay=0.97, out=Path("runs/braille"))
@@ -92,24 +93,11 @@ def load(path: Path, validate: bool = False) -> Data[TensorDataset]:
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on the recordings of `load`; for `settings`, see `geir.tasks`."""
     chosen = replace(DEFAULTS, **settings)
     return train("braille", network, load(Path(data), chosen.validate), chosen)
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a recurrent network to recognize Braille letters by touch. "
-        "Prints the result as a JSON object on the last line."
-    )
-    parser = build_parser("braille", description, DEFAULTS)
-    add_data_argument(parser, ".npz file of the recordings")
+    parser = build_parser("braille", __doc__, DEFAULTS, data=".npz file of the recordings")
     sys.exit(main(parser, run, several_processes=True))

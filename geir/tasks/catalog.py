@@ -27,12 +27,17 @@ class Published(NamedTuple):
     source: str
 
 
+def read_task(docstring: str | None) -> Task | None:
+    """The task that the first line of a docstring describes, if it does."""
+    found = _FIRST_LINE.fullmatch((docstring or "").strip().split("\n\n")[0].replace("\n", " "))
+    return Task(found["name"], found["summary"] + ".", found["command"]) if found else None
+
+
 def all_tasks() -> Iterator[Task]:
     """All tasks, by name. Their modules are read, not imported, which would take long."""
     for module in pkgutil.iter_modules([str(Path(__file__).parent)]):
         file = f"{module.name}/__init__.py" if module.ispkg else f"{module.name}.py"
         source = (Path(__file__).parent / file).read_text(encoding="utf-8")
-        first_line = (ast.get_docstring(ast.parse(source)) or "").split("\n\n")[0].replace("\n", " ")
-        found = _FIRST_LINE.fullmatch(first_line)
-        if found and found["name"] == module.name:
-            yield Task(module.name, found["summary"] + ".", found["command"])
+        task = read_task(ast.get_docstring(ast.parse(source)))
+        if task and task.name == module.name:
+            yield task

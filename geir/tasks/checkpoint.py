@@ -29,9 +29,10 @@ from torch.distributed.checkpoint.state_dict_loader import load as load_state
 from torch.distributed.checkpoint.state_dict_saver import save as save_state
 
 from ..learning._optimizer_wrapper import OptimizerWrapper
-from .command_line import flag_name
 from .files import write_atomically
+from .settings import flag_name
 
+Optimizer = torch.optim.Optimizer | OptimizerWrapper
 # Results of one epoch by name: `loss`, the mean over the batches, and in most tasks `test_accuracy` in [0, 1].
 EpochResult = dict[str, float]
 
@@ -52,7 +53,7 @@ def save_checkpoint(
     task: str,
     fixed_settings: Mapping[str, object],
     model: nn.Module,
-    optimizer: torch.optim.Optimizer | OptimizerWrapper,
+    optimizer: Optimizer,
     progress: Progress,
     first: bool = True,
     barrier: Callable[[], None] = lambda: None,
@@ -94,7 +95,7 @@ def load_checkpoint(
     task: str,
     fixed_settings: Mapping[str, object],
     model: nn.Module,
-    optimizer: torch.optim.Optimizer | OptimizerWrapper,
+    optimizer: Optimizer,
 ) -> Progress:
     """Restore model and optimizer in place from a checkpoint; all processes of the run call this.
 
@@ -150,7 +151,7 @@ def load_checkpoint(
     return progress
 
 
-def _state(model: nn.Module, optimizer: torch.optim.Optimizer | OptimizerWrapper) -> dict[str, Any]:
+def _state(model: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
     model_state, optimizer_state = get_state_dict(model, _inner(optimizer))
     state = {"model": model_state, "optimizer": optimizer_state}
     if isinstance(optimizer, OptimizerWrapper):
@@ -158,7 +159,7 @@ def _state(model: nn.Module, optimizer: torch.optim.Optimizer | OptimizerWrapper
     return state
 
 
-def _inner(optimizer: torch.optim.Optimizer | OptimizerWrapper) -> torch.optim.Optimizer:
+def _inner(optimizer: Optimizer) -> torch.optim.Optimizer:
     return optimizer.optimizer if isinstance(optimizer, OptimizerWrapper) else optimizer
 
 

@@ -20,7 +20,9 @@ from torch import distributed
 from torch.distributed import DistNetworkError
 
 from .._runtime.memory import keep_freed_memory
+from .catalog import read_task
 from .processes import started_processes
+from .settings import flag_name
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
@@ -31,33 +33,32 @@ Result = dict[str, str | int | float | bool | None]
 # Exit code of a program that was interrupted by Ctrl-C, as shells define it.
 EXIT_INTERRUPTED = 130
 
-
-def flag_name(setting: str) -> str:
-    """The flag of a setting: `batch_size` becomes `--batch-size`."""
-    return f"--{setting.replace('_', '-')}"
+# What `--data` is in tasks that read MNIST.
+MNIST_FILES = "MNIST: .npz file, or folder of IDX files as torchvision stores them"
 
 
-def check_positive_settings(settings: object, names: tuple[str, ...]) -> None:
-    """Check that settings are positive.
-
-    Raises:
-        ValueError: If one is not; the message names its flag.
-    """
-    for name in names:
-        value = getattr(settings, name)
-        if not value > 0:
-            raise ValueError(f"{flag_name(name)} must be positive, got {value}.")
-
-
-def build_parser(task: str, description: str, defaults: "DataclassInstance") -> argparse.ArgumentParser:
+def build_parser(
+    task: str,
+    docstring: str | None,
+    defaults: "DataclassInstance",
+    data: str | None = None,
+    data_default: str | None = None,
+) -> argparse.ArgumentParser:
     """Build a command line with one flag for each field of a settings dataclass.
 
     Args:
         task: Name of the task, for the usage line.
-        description: Shown by `--help`.
-        defaults: The default settings. The metadata of each field hold its `help` text.
+        docstring: That of the task's module; `--help` shows its summary.
+        defaults: The default settings, an instance of a `geir.tasks.settings.TaskSettings`.
+        data: What the files of the flag `--data` are, if the task reads files.
+        data_default: What the task uses without this flag. Default: it is required.
     """
-    parser = argparse.ArgumentParser(f"python -m geir.tasks.{task}", description=description)
+    described = read_task(docstring)
+    summary = f"{described.summary} " if described else ""
+    parser = argparse.ArgumentParser(
+        f"python -m geir.tasks.{task}",
+        description=f"{summary}Prints the result as a JSON object on the last line.",
+    )
     for field in dataclasses.fields(defaults):
         flag = flag_name(field.name)
         help_text = field.metadata["help"]
@@ -72,25 +73,10 @@ def build_parser(task: str, description: str, defaults: "DataclassInstance") -> 
                 metavar=field.name.upper(),
                 help=f"{help_text} (default: {default})",
             )
+    if data is not None:
+        help_text = data if data_default is None else f"{data} (default: {data_default})"
+        parser.add_argument("--data", type=Path, required=data_default is None, metavar="PATH", help=help_text)
     return parser
-
-
-def add_data_argument(parser: argparse.ArgumentParser, help_text: str, default: str | None = None) -> None:
-    """Add the flag `--data` of tasks that read files.
-
-    Args:
-        parser: The command line.
-        help_text: What the files are.
-        default: What the task uses without the flag; None if it is required.
-    """
-    if default is not None:
-        help_text += f" (default: {default})"
-    parser.add_argument("--data", type=Path, required=default is None, metavar="PATH", help=help_text)
-
-
-def add_mnist_argument(parser: argparse.ArgumentParser, default: str | None = None) -> None:
-    """Add the flag `--data` of tasks that read MNIST; see `add_data_argument`."""
-    add_data_argument(parser, "MNIST: .npz file, or folder of IDX files as torchvision stores them", default)
 
 
 def main(

@@ -21,7 +21,7 @@ al., 2024).
 import math
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -33,12 +33,14 @@ from ..containers import SequentialState
 from ..neurons import ALIF, LI
 from ..surrogates import SuperSpike
 from .checkpoint import EpochResult
-from .command_line import build_parser, check_positive_settings, main, Result
+from .command_line import build_parser, main, Result
 from .environments import Environments, OBSERVATIONS, TRAINING_SEEDS
-from .epochs import seed_of_epoch, train_epochs
+from .epochs import train_epochs
 from .files import write_atomically
+from .loop import seed_of_epoch
 from .ppo import ActorCritic, respond
 from .reward_eprop import OnlineActorCritic
+from .settings import out_setting, resume_setting, seed_setting, setting, TaskSettings
 
 METHODS = ("ppo", "e-prop")
 DT, TAU_MEM, TAU_SYN, BETA = 5e-3, 20e-3, 5e-3, 0.3
@@ -53,48 +55,23 @@ EPOCH = 10
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    environment: str = field(default="CartPole-v1", metadata={"help": f"one of {', '.join(OBSERVATIONS)}"})
-    method: str = field(default="ppo", metadata={"help": "ppo, or e-prop to learn online"})
-    updates: int = field(default=100, metadata={"help": "number of rollouts of PPO, of episodes of e-prop"})
-    environments: int = field(default=16, metadata={"help": "environments that PPO runs at once"})
-    rollout: int = field(default=128, metadata={"help": "steps of each of them in a rollout"})
-    neurons: int = field(default=64, metadata={"help": "number of spiking neurons"})
-    steps: int = field(default=4, metadata={"help": "time steps of the network per step of the environment"})
-    reset_state: bool = field(default=False, metadata={"help": "begin every step of the environment at rest"})
-    mask_velocities: bool = field(default=False, metadata={"help": "observe positions only"})
-    learning_rate: float = field(default=5e-3, metadata={"help": "learning rate of Adam at first; falls to zero"})
-    test_episodes: int = field(default=100, metadata={"help": "number of test episodes"})
-    seed: int = field(default=0, metadata={"help": "seed of weights, actions and episodes; runs are reproducible"})
-    out: Path = field(
-        default=Path("runs/control"), metadata={"help": "folder for checkpoint and figure, created if missing"}
-    )
-    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
-
-    def __post_init__(self) -> None:
-        for name, allowed in (("environment", tuple(OBSERVATIONS)), ("method", METHODS)):
-            if getattr(self, name) not in allowed:
-                raise ValueError(f"--{name} must be one of {', '.join(allowed)}, got {getattr(self, name)!r}.")
-        positive = ("updates", "environments", "rollout", "neurons", "steps", "learning_rate", "test_episodes")
-        check_positive_settings(self, positive)
-
-
-# Settings that must agree with the checkpoint when a run is resumed.
-FIXED_SETTINGS = (
-    "environment",
-    "method",
-    "updates",
-    "environments",
-    "rollout",
-    "neurons",
-    "steps",
-    "reset_state",
-    "mask_velocities",
-    "learning_rate",
-    "seed",
-)
+    environment: str = setting("CartPole-v1", f"one of {', '.join(OBSERVATIONS)}", choices=tuple(OBSERVATIONS))
+    method: str = setting("ppo", "ppo, or e-prop to learn online", choices=METHODS)
+    updates: int = setting(100, "number of rollouts of PPO, of episodes of e-prop")
+    environments: int = setting(16, "environments that PPO runs at once")
+    rollout: int = setting(128, "steps of each of them in a rollout")
+    neurons: int = setting(64, "number of spiking neurons")
+    steps: int = setting(4, "time steps of the network per step of the environment")
+    reset_state: bool = setting(False, "begin every step of the environment at rest")
+    mask_velocities: bool = setting(False, "observe positions only")
+    learning_rate: float = setting(5e-3, "learning rate of Adam at first; falls to zero")
+    test_episodes: int = setting(100, "number of test episodes", free=True)
+    seed: int = seed_setting("weights, actions and episodes")
+    out: Path = out_setting("control", "checkpoint and figure")
+    resume: bool = resume_setting()
 
 
 def network(observation: int, neurons: int, actions: int) -> SequentialState:
@@ -134,10 +111,7 @@ def play(model: SequentialState, environments: Environments, seeds: Tensor, step
 
 
 def run(**settings: object) -> Result:
-    """Train and test.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
+    """Train and test; for `settings`, see `geir.tasks`.
 
     Returns:
         The result, including `test_reward`, the mean over the test episodes, after the last update.
@@ -170,9 +144,8 @@ def run(**settings: object) -> Result:
 
     return train_epochs(
         "control",
-        math.ceil(given.updates / EPOCH),
         given,
-        {name: getattr(given, name) for name in FIXED_SETTINGS},
+        math.ceil(given.updates / EPOCH),
         agent,
         optimizer,
         learning_rate=lambda epoch: given.learning_rate * (1 - epoch * EPOCH / given.updates),
@@ -195,8 +168,4 @@ def draw_rewards(history: Sequence[EpochResult], environment: str, path: Path) -
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a spiking actor-critic in an environment of gymnasium, by PPO or online by e-prop. Prints the result as "
-        "a JSON object on the last line."
-    )
-    sys.exit(main(build_parser("control", description, Settings()), run))
+    sys.exit(main(build_parser("control", __doc__, Settings()), run))

@@ -8,7 +8,7 @@ integrate-and-fire neurons. An image is presented as a constant current.
 import math
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -18,35 +18,32 @@ from torch.utils.data import TensorDataset
 from tqdm import tqdm
 
 from ..hardware import conversion_report, from_ann, QCFS
-from .command_line import add_mnist_argument, build_parser, check_positive_settings, main, Result, stop_on_interrupt
-from .files import write_atomically
+from .command_line import build_parser, main, MNIST_FILES, Result
+from .epochs import descend
 from .mnist import load
+from .settings import out_setting, seed_setting, setting, TaskSettings
+from .short_training import restore_or_train, train_briefly
 
 # Images in a batch of the test.
 TEST_BATCH = 50
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    epochs: int = field(default=4, metadata={"help": "number of passes over the training images"})
-    batch_size: int = field(default=64, metadata={"help": "images per training step"})
-    learning_rate: float = field(default=2e-3, metadata={"help": "learning rate of Adam, annealed to zero"})
-    levels: int = field(default=0, metadata={"help": "levels of the QCFS activations; 0 for ReLU"})
-    threshold: float = field(default=2.0, metadata={"help": "threshold at which QCFS activations start"})
-    steps: int = field(default=64, metadata={"help": "largest number of time steps"})
-    percentile: float = field(default=99.9, metadata={"help": "percentile of a ReLU that becomes its threshold"})
-    per_channel: bool = field(default=False, metadata={"help": "one threshold for each channel"})
-    calibration: int = field(default=500, metadata={"help": "training images that choose the thresholds"})
-    seed: int = field(default=0, metadata={"help": "seed of weights and image order; runs are reproducible"})
-    out: Path = field(default=Path("runs/conversion"), metadata={"help": "folder for the weights, created if missing"})
-    resume: bool = field(default=False, metadata={"help": "convert the network in the folder instead of training one"})
-
-    def __post_init__(self) -> None:
-        check_positive_settings(
-            self, ("epochs", "batch_size", "learning_rate", "threshold", "steps", "percentile", "calibration")
-        )
+    epochs: int = setting(4, "number of passes over the training images")
+    batch_size: int = setting(64, "images per training step")
+    learning_rate: float = setting(2e-3, "learning rate of Adam, annealed to zero")
+    levels: int = setting(0, "levels of the QCFS activations; 0 for ReLU", allowed="not negative")
+    threshold: float = setting(2.0, "threshold at which QCFS activations start")
+    steps: int = setting(64, "largest number of time steps")
+    percentile: float = setting(99.9, "percentile of a ReLU that becomes its threshold")
+    per_channel: bool = setting(False, "one threshold for each channel")
+    calibration: int = setting(500, "training images that choose the thresholds")
+    seed: int = seed_setting("weights and image order")
+    out: Path = out_setting("conversion", "the weights")
+    resume: bool = setting(False, "convert the network in the folder instead of training one")
 
 
 def network(levels: int = 0, threshold: float = 2.0) -> nn.Sequential:
@@ -70,11 +67,7 @@ def network(levels: int = 0, threshold: float = 2.0) -> nn.Sequential:
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train, convert and evaluate.
-
-    Args:
-        data: See `geir.tasks.mnist.read`.
-        **settings: Settings by name, as on the command line, with underscores.
+    """Train on MNIST, convert and evaluate; for `data`, see `geir.tasks.mnist.read`, for `settings` `geir.tasks`.
 
     Returns:
         The result: `test_accuracy` of the trained network, and `spiking_accuracy_1`, `_2`, `_4`, ... after these
@@ -89,23 +82,15 @@ def run(data: Path | str, **settings: object) -> Result:
     torch.manual_seed(given.seed)
     model = network(given.levels, given.threshold)
     weights = given.out / f"{'qcfs' if given.levels else 'relu'}.pt"
-    interrupted = False
-    if given.resume:
-        if not weights.exists():
-            raise FileNotFoundError(f"There is no trained network at {weights}; run without --resume first.")
-        model.load_state_dict(torch.load(weights))
-    else:
-        interrupted = not train(model, images.train, given)
-        given.out.mkdir(parents=True, exist_ok=True)
-        write_atomically(weights, lambda file: torch.save(model.state_dict(), file))
+    finished = restore_or_train(model, weights, given.resume, lambda: train(model, images.train, given))
     result: Result = {
         "task": "conversion",
         "test_accuracy": None,
         "parameters": sum(p.numel() for p in model.parameters()),
-        "interrupted": interrupted,
+        "interrupted": not finished,
         "weights": str(weights),
     }
-    if not interrupted:
+    if finished:
         model.eval()
         spiking = from_ann(
             model,
@@ -121,27 +106,18 @@ def run(data: Path | str, **settings: object) -> Result:
 
 def train(model: nn.Module, images: TensorDataset, settings: Settings) -> bool:
     """Train by cross entropy, until the end (True) or Ctrl-C (False)."""
-    pixels, labels = images.tensors
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    batches = math.ceil(len(labels) / settings.batch_size) * settings.epochs
+    batches = math.ceil(len(images) / settings.batch_size) * settings.epochs
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, batches)
-    order = torch.Generator().manual_seed(settings.seed)
-    model.train()
-    with stop_on_interrupt() as stopped:
-        for epoch in range(settings.epochs):
-            shuffled = torch.randperm(len(labels), generator=order).split(settings.batch_size)
-            total = 0.0
-            for indices in tqdm(shuffled, desc=f"epoch {epoch + 1}/{settings.epochs}", leave=False, disable=None):
-                loss = functional.cross_entropy(model(pixels[indices]), labels[indices])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                schedule.step()
-                total += loss.item() * len(indices)
-                if stopped():
-                    return False
-            tqdm.write(f"epoch {epoch + 1}/{settings.epochs}  loss {total / len(labels):.4f}", file=sys.stderr)
-    return True
+
+    def update(pixels: Tensor, labels: Tensor) -> float:
+        loss = descend(optimizer, functional.cross_entropy(model(pixels), labels))
+        schedule.step()
+        return loss
+
+    return train_briefly(
+        model, images, update, epochs=settings.epochs, batch_size=settings.batch_size, seed=settings.seed
+    )
 
 
 def evaluate(model: nn.Module, spiking: nn.Module, images: TensorDataset, steps: int) -> Result:
@@ -165,10 +141,4 @@ def _hits(outputs: Tensor, labels: Tensor) -> int:
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a convolutional network without time on MNIST, convert it to a spiking network, and compare the two. "
-        "Prints the result as a JSON object on the last line."
-    )
-    parser = build_parser("conversion", description, Settings())
-    add_mnist_argument(parser)
-    sys.exit(main(parser, run))
+    sys.exit(main(build_parser("conversion", __doc__, Settings(), data=MNIST_FILES), run))

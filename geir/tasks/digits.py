@@ -45,20 +45,9 @@ def load() -> Data[TensorDataset]:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate; for `settings`, see `geir.tasks`."""
     return train("digits", network, load(), replace(DEFAULTS, **settings))
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a spiking convolutional network on scikit-learn's 8x8 digits. "
-        "Prints the result as a JSON object on the last line."
-    )
-    sys.exit(main(build_parser("digits", description, DEFAULTS), run, several_processes=True))
+    sys.exit(main(build_parser("digits", __doc__, DEFAULTS), run, several_processes=True))

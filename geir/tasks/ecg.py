@@ -12,7 +12,7 @@ evaluation of algorithms for measurement of QT and other waveform intervals in t
 
 import math
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -27,9 +27,10 @@ from ..core import learnable
 from ..neurons import ALIFRecurrent, LI
 from ..surrogates import SuperSpike
 from .catalog import Published
-from .command_line import add_data_argument, build_parser, main, Result
+from .command_line import build_parser, main, Result
 from .data import Data, time_first
 from .files import read_arrays
+from .settings import setting
 from .training import Settings, train
 
 PUBLISHED = Published("test_accuracy", "85.9 %", "B. Yin, F. Corradi & S. Bohté, 2021")
@@ -44,9 +45,9 @@ UNKNOWN = -1
 class ECGSettings(Settings):
     """Settings of a training run on electrocardiograms."""
 
-    steps: int = field(default=1301, metadata={"help": "number of 4 ms steps; the rest of a record is dropped"})
-    hidden: int = field(default=64, metadata={"help": "number of recurrent neurons"})
-    validate: bool = field(default=False, metadata={"help": "test on a fifth of the training records instead"})
+    steps: int = setting(1301, "number of 4 ms steps; the rest of a record is dropped")
+    hidden: int = setting(64, "number of recurrent neurons")
+    validate: bool = setting(False, "test on a fifth of the training records instead")
 
 
 DEFAULTS = ECGSettings(
@@ -134,24 +135,10 @@ def _records(path: Path, xs: np.ndarray, labels: np.ndarray, counts: np.ndarray)
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`, the share of steps.
-    """
+    """Train and evaluate on the records of `load`; for `settings`, see `geir.tasks`."""
     chosen = replace(DEFAULTS, **settings)
     return train("ecg", lambda: network(chosen.hidden), load(Path(data), chosen.validate), chosen)
 
 
 if __name__ == "__main__":
-    description = (
-        "Train an adaptive recurrent network to segment electrocardiograms. Prints the result as a JSON object on the "
-        "last line."
-    )
-    parser = build_parser("ecg", description, DEFAULTS)
-    add_data_argument(parser, ".npz file of the records")
-    sys.exit(main(parser, run, several_processes=True))
+    sys.exit(main(build_parser("ecg", __doc__, DEFAULTS, data=".npz file of the records"), run, several_processes=True))

@@ -1,49 +1,56 @@
-"""Training by updates that a task defines itself: epochs with a progress bar, checkpoints and resuming."""
+"""Training by updates that a task defines itself, for a number of epochs or of iterations."""
 
-import sys
+import math
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from itertools import islice
-from pathlib import Path
-from typing import Protocol, TypeVar
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import torch
-from torch import nn
-from tqdm import tqdm
+from torch import nn, Tensor
 
-from ..learning._optimizer_wrapper import OptimizerWrapper
-from .checkpoint import EpochResult, load_checkpoint, Progress, save_checkpoint
-from .command_line import Result, stop_on_interrupt
+from .checkpoint import EpochResult, Optimizer
+from .command_line import Result
 from .files import write_atomically
-
-Batch = TypeVar("Batch")
-
-
-class EpochSettings(Protocol):
-    """The settings that `train_epochs` reads."""
-
-    @property
-    def seed(self) -> int: ...
-
-    @property
-    def out(self) -> Path: ...
-
-    @property
-    def resume(self) -> bool: ...
+from .loop import Batch, begin, checkpoint_path, run_epochs, seed_of_epoch
+from .settings import TaskSettings
 
 
-def seed_of_epoch(seed: int, epoch: int) -> int:
-    """A seed that depends on nothing but the seed of the run and the epoch, so that a resumed run draws the same."""
-    return seed * 100_003 + epoch
+class IterationSettings(TaskSettings):
+    """The settings of tasks that are trained by `train_iterations`, which declare them as fields."""
+
+    iterations: int
+    learning_rate: float
+    decay: float
+
+
+def draw_batches(seed: int, epoch: int, count: int, draw: Callable[[torch.Generator], Batch]) -> Iterator[Batch]:
+    """A number of batches of an epoch, each drawn from the generator of the epoch."""
+    generator = torch.Generator().manual_seed(seed_of_epoch(seed, epoch))
+    for _ in range(count):
+        yield draw(generator)
+
+
+def descend(optimizer: Optimizer, loss: Tensor, max_norm: float = math.inf) -> float:
+    """Take one step of an optimizer; returns the loss.
+
+    Args:
+        optimizer: The optimizer.
+        loss: The loss, shape ().
+        max_norm: Norm to which larger gradients are scaled down.
+    """
+    optimizer.zero_grad()
+    loss.backward()
+    if max_norm < math.inf:
+        nn.utils.clip_grad_norm_([p for group in optimizer.param_groups for p in group["params"]], max_norm)
+    optimizer.step()
+    return loss.item()
 
 
 def train_epochs(
     task: str,
+    settings: TaskSettings,
     epochs: int,
-    settings: EpochSettings,
-    fixed_settings: Mapping[str, object],
     model: nn.Module,
-    optimizer: torch.optim.Optimizer | OptimizerWrapper,
+    optimizer: Optimizer,
     *,
     learning_rate: Callable[[int], float],
     batches: Callable[[int], Iterable[Batch]],
@@ -51,13 +58,12 @@ def train_epochs(
     evaluate: Callable[[], float | Mapping[str, float]],
     finish: Callable[[Sequence[EpochResult]], Result] = lambda history: {},
 ) -> Result:
-    """Train for a number of epochs, with a checkpoint after each.
+    """Train by updates that a task defines itself for a number of epochs, with a checkpoint after each.
 
     Args:
         task: Name of the task.
+        settings: Seed, folder of the checkpoint, whether to resume, and what must not change then.
         epochs: Number of epochs.
-        settings: Seed, folder of the checkpoint, and whether to resume.
-        fixed_settings: The settings that must not change when the run is resumed.
         model: What is saved and restored: all weights, fixed ones included.
         optimizer: Its optimizer, or a wrapper such as `geir.learning.FPTT`, whose state is saved too.
         learning_rate: The learning rate of an epoch, counted from 0.
@@ -74,39 +80,25 @@ def train_epochs(
         FileNotFoundError: If `settings.resume` is set and there is no checkpoint.
         ValueError: If `settings.resume` is set and the checkpoint is unreadable, or from another network or run.
     """
-    started = time.perf_counter()
-    settings.out.mkdir(parents=True, exist_ok=True)
-    checkpoint = settings.out / "checkpoint.json"
-    progress = Progress()
-    if settings.resume:
-        progress = load_checkpoint(checkpoint, task, fixed_settings, model, optimizer)
-    seconds_before = progress.seconds
-    with stop_on_interrupt() as stopped:
-        while progress.epoch < epochs and not stopped():
-            for group in optimizer.param_groups:
-                group["lr"] = learning_rate(progress.epoch)
-            torch.manual_seed(seed_of_epoch(settings.seed, progress.epoch))
-            drawn = batches(progress.epoch)
-            bar = tqdm(
-                islice(drawn, progress.batch, None),
-                desc=f"epoch {progress.epoch + 1}/{epochs}",
-                total=len(drawn) if isinstance(drawn, Sized) else None,
-                initial=progress.batch,
-                leave=False,
-                disable=None,
-            )
-            for batch in bar:
-                progress.loss += update(batch)
-                progress.batch += 1
-                if stopped():
-                    break
-            else:
-                _finish_epoch(progress, evaluate(), epochs)
-            progress.seconds = seconds_before + time.perf_counter() - started
-            save_checkpoint(checkpoint, task, fixed_settings, model, optimizer, progress)
-    interrupted = progress.epoch < epochs
-    if interrupted:
-        print(f"Stopped and saved to {checkpoint}. To continue, run the same command with --resume.", file=sys.stderr)
+
+    def evaluate_by_name() -> Mapping[str, float]:
+        found = evaluate()
+        return found if isinstance(found, Mapping) else {"test_accuracy": found}
+
+    started, progress = time.perf_counter(), begin(task, settings, model, optimizer)
+    interrupted = run_epochs(
+        task,
+        settings,
+        epochs,
+        model,
+        optimizer,
+        progress,
+        started=started,
+        learning_rate=learning_rate,
+        batches=batches,
+        update=update,
+        evaluate=evaluate_by_name,
+    )
     weights = settings.out / "weights.pt"
     write_atomically(weights, lambda file: torch.save(model.state_dict(), file))
     last = progress.history[-1] if progress.history else {"test_accuracy": None}
@@ -118,21 +110,50 @@ def train_epochs(
         "seed": settings.seed,
         "parameters": sum(p.numel() for p in model.parameters()),
         "interrupted": interrupted,
-        "checkpoint": str(checkpoint),
+        "checkpoint": str(checkpoint_path(settings)),
         "weights": str(weights),
     }
     return result if interrupted else result | finish(progress.history)
 
 
-def _finish_epoch(progress: Progress, found: float | Mapping[str, float], epochs: int) -> None:
-    results = found if isinstance(found, Mapping) else {"test_accuracy": found}
-    loss = progress.loss / max(progress.batch, 1)
-    progress.history.append({"loss": loss, **results})
-    progress.epoch += 1
-    progress.batch, progress.loss = 0, 0.0
-    shown = "  ".join(f"{name.replace('_', ' ')} {_shown(name, value)}" for name, value in results.items())
-    tqdm.write(f"epoch {progress.epoch}/{epochs}  loss {loss:.4f}  {shown}", file=sys.stderr)
+def train_iterations(
+    task: str,
+    settings: IterationSettings,
+    model: nn.Module,
+    optimizer: Optimizer,
+    *,
+    every: int,
+    draw: Callable[[torch.Generator], Batch],
+    update: Callable[[Batch], float],
+    evaluate: Callable[[], float | Mapping[str, float]],
+    finish: Callable[[Sequence[EpochResult]], Result] = lambda history: {},
+) -> Result:
+    """`train_epochs` for a number of updates on batches that are drawn, each seen once.
+
+    The learning rate falls exponentially, to `settings.decay` times the first.
+
+    Args:
+        every: Number of updates between two tests, which are an epoch.
+        draw: Draws a batch from a generator.
+
+    The other arguments are those of `train_epochs`.
+    """
+    total = settings.iterations
+    return train_epochs(
+        task,
+        settings,
+        math.ceil(total / every),
+        model,
+        optimizer,
+        learning_rate=lambda epoch: settings.learning_rate * settings.decay ** (epoch * every / total),
+        batches=lambda epoch: draw_batches(settings.seed, epoch, min(every, total - epoch * every), draw),
+        update=update,
+        evaluate=evaluate,
+        finish=finish,
+    )
 
 
-def _shown(name: str, value: float) -> str:
-    return f"{100 * value:.2f} %" if name.endswith("accuracy") else f"{value:.6g}"
+def error_of(result: Result) -> float | None:
+    """The share of errors, if there is an accuracy."""
+    accuracy = result["test_accuracy"]
+    return None if accuracy is None else round(1 - float(accuracy), 9)

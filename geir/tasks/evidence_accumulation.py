@@ -9,23 +9,22 @@ Reference: G. Bellec et al., *A solution to the learning dilemma for recurrent n
 task and time constants these are. The steps are longer, 5 ms instead of 1 ms, and the neurons have synaptic currents.
 """
 
-import math
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
 
 from ..containers import Lift, SequentialState
 from ..learning import EProp, FiringRate, Online, Random
-from ..neurons import ALIFRecurrent, LI
-from ..surrogates import Triangle
+from ..neurons import LI
+from .adaptive_layer import half_adaptive
 from .catalog import Published
-from .command_line import build_parser, check_positive_settings, main, Result
-from .epochs import seed_of_epoch, train_epochs
+from .command_line import build_parser, main, Result
+from .epochs import descend, error_of, IterationSettings, train_iterations
+from .settings import out_setting, resume_setting, seed_setting, setting
 
 PUBLISHED = Published("test_error", "below 7 %", "G. Bellec et al., 2020")
 DT = 5e-3
@@ -47,27 +46,18 @@ EPOCH = 50
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(IterationSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    iterations: int = field(default=1500, metadata={"help": "number of weight updates"})
-    batch_size: int = field(default=32, metadata={"help": "trials per update"})
-    neurons: int = field(default=100, metadata={"help": "number of neurons, half of them with adaptive threshold"})
-    learning_rate: float = field(default=1e-2, metadata={"help": "learning rate of Adam in the first iteration"})
-    decay: float = field(default=0.1, metadata={"help": "learning rate of the last iteration, relative to the first"})
-    test_trials: int = field(default=1000, metadata={"help": "number of test trials"})
-    seed: int = field(default=0, metadata={"help": "seed of weights and trials; runs are reproducible"})
-    out: Path = field(
-        default=Path("runs/evidence_accumulation"), metadata={"help": "folder for the checkpoint, created if missing"}
-    )
-    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
-
-    def __post_init__(self) -> None:
-        check_positive_settings(self, ("iterations", "batch_size", "neurons", "learning_rate", "decay", "test_trials"))
-
-
-# Settings that must agree with the checkpoint when a run is resumed.
-FIXED_SETTINGS = ("iterations", "batch_size", "neurons", "learning_rate", "decay", "seed")
+    iterations: int = setting(1500, "number of weight updates")
+    batch_size: int = setting(32, "trials per update")
+    neurons: int = setting(100, "number of neurons, half of them with adaptive threshold")
+    learning_rate: float = setting(1e-2, "learning rate of Adam in the first iteration")
+    decay: float = setting(0.1, "learning rate of the last iteration, relative to the first")
+    test_trials: int = setting(1000, "number of test trials", free=True)
+    seed: int = seed_setting("weights and trials")
+    out: Path = out_setting("evidence_accumulation")
+    resume: bool = resume_setting()
 
 
 class Trials(NamedTuple):
@@ -98,18 +88,7 @@ def draw_trials(count: int, generator: torch.Generator) -> Trials:
 
 def network(neurons: int, generator: torch.Generator) -> SequentialState:
     """A recurrent layer, of which the first half has a constant and the second half an adaptive threshold."""
-    beta = torch.zeros(neurons)
-    beta[neurons // 2 :] = BETA
-    layer = ALIFRecurrent(
-        INPUTS,
-        neurons,
-        dt=DT,
-        tau_mem=TAU_MEM,
-        tau_syn=TAU_SYN,
-        tau_adapt=TAU_ADAPT,
-        beta=beta,
-        surrogate=Triangle(gamma=0.3, width=1.0),
-    )
+    layer = half_adaptive(INPUTS, neurons, BETA, dt=DT, tau_mem=TAU_MEM, tau_syn=TAU_SYN, tau_adapt=TAU_ADAPT)
     for weights, gain in ((layer.input_weights, INPUT_GAIN), (layer.recurrent_weights, RECURRENT_GAIN)):
         assert isinstance(weights, Tensor)
         nn.init.normal_(weights, std=gain / weights.shape[1] ** 0.5, generator=generator)
@@ -136,14 +115,7 @@ def error_rate(model: SequentialState, trials: Trials) -> float:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_error`, after the last update.
-    """
+    """Train and evaluate; for `settings`, see `geir.tasks`. The result includes `test_error`."""
     given = replace(Settings(), **settings)
     # The feedback weights are drawn from the global generator.
     torch.manual_seed(given.seed)
@@ -152,39 +124,22 @@ def run(**settings: object) -> Result:
     learner = Online(model, EProp(Random(), firing_rate=FiringRate(TARGET_RATE, strength=PENALTY)))
     optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
 
-    def draw_batches(epoch: int) -> Iterator[Trials]:
-        generator = torch.Generator().manual_seed(seed_of_epoch(given.seed, epoch))
-        for _ in range(min(EPOCH, given.iterations - epoch * EPOCH)):
-            yield draw_trials(given.batch_size, generator)
-
     def update(trials: Trials) -> float:
         ys = recall(learner.sequence(trials.xs))
-        loss = nn.functional.cross_entropy(ys.flatten(0, 1), trials.sides.repeat(len(ys)))
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        return descend(optimizer, nn.functional.cross_entropy(ys.flatten(0, 1), trials.sides.repeat(len(ys))))
 
-    result = train_epochs(
+    result = train_iterations(
         "evidence_accumulation",
-        math.ceil(given.iterations / EPOCH),
         given,
-        {name: getattr(given, name) for name in FIXED_SETTINGS},
         learner,  # the network and the feedback weights
         optimizer,
-        learning_rate=lambda epoch: given.learning_rate * given.decay ** (epoch * EPOCH / given.iterations),
-        batches=draw_batches,
+        every=EPOCH,
+        draw=lambda generator: draw_trials(given.batch_size, generator),
         update=update,
         evaluate=lambda: 1 - error_rate(model, test),
     )
-    accuracy = cast(float | None, result["test_accuracy"])
-    error = None if accuracy is None else round(1 - accuracy, 9)
-    return result | {"test_error": error, "test_trials": given.test_trials}
+    return result | {"test_error": error_of(result), "test_trials": given.test_trials}
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a recurrent network to accumulate evidence over two seconds by e-prop with random feedback. Prints the "
-        "result as a JSON object on the last line."
-    )
-    sys.exit(main(build_parser("evidence_accumulation", description, Settings()), run))
+    sys.exit(main(build_parser("evidence_accumulation", __doc__, Settings()), run))

@@ -15,7 +15,7 @@ the second. Steps are longer, 5 ms instead of 1 ms, and there are 2 stores in a 
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,10 +25,11 @@ from torch.nn import functional
 from torch.utils.data import TensorDataset
 
 from ..containers import Lift, SequentialState
-from ..neurons import ALIFRecurrent, LI
-from ..surrogates import Triangle
-from .command_line import build_parser, check_positive_settings, main, Result
+from ..neurons import LI
+from .adaptive_layer import half_adaptive
+from .command_line import build_parser, main, Result
 from .data import Data, time_first
+from .settings import setting
 from .training import Settings, train
 
 DT = 5e-3
@@ -50,15 +51,14 @@ INPUT_GAIN, RECURRENT_GAIN = 5.0, 1.0
 class MemorySettings(Settings):
     """Settings of a training run on sequences of bits and commands."""
 
-    steps: int = field(default=480, metadata={"help": "number of 5 ms steps of a sequence, a multiple of 80"})
-    sequences: int = field(default=4000, metadata={"help": "number of training sequences"})
-    test_sequences: int = field(default=1000, metadata={"help": "number of test sequences"})
-    hidden: int = field(default=60, metadata={"help": "number of neurons, half of them with adaptive threshold"})
-    constant: bool = field(default=False, metadata={"help": "constant thresholds: no neuron adapts"})
+    steps: int = setting(480, "number of 5 ms steps of a sequence, a multiple of 80")
+    sequences: int = setting(4000, "number of training sequences")
+    test_sequences: int = setting(1000, "number of test sequences")
+    hidden: int = setting(60, "number of neurons, half of them with adaptive threshold")
+    constant: bool = setting(False, "constant thresholds: no neuron adapts")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive_settings(self, ("sequences", "test_sequences", "hidden"))
         multiple = 2 * STORES * PERIOD
         if self.steps % multiple:
             raise ValueError(f"--steps must be a multiple of {multiple}, got {self.steps}.")
@@ -96,18 +96,14 @@ def draw(count: int, steps: int, generator: torch.Generator) -> TensorDataset:
 
 def network(hidden: int, constant: bool = False) -> SequentialState:
     """A recurrent layer, of which the second half has an adaptive threshold unless it is constant, and a readout."""
-    beta = torch.zeros(hidden)
-    if not constant:
-        beta[hidden // 2 :] = BETA
-    layer = ALIFRecurrent(
+    layer = half_adaptive(
         INPUTS,
         hidden,
+        0.0 if constant else BETA,
         dt=DT,
         tau_mem=TAU_MEM,
         tau_syn=TAU_SYN,
         tau_adapt=TAU_ADAPT,
-        beta=beta,
-        surrogate=Triangle(gamma=0.3, width=1.0),
         input_weights=INPUT_GAIN * INPUTS**-0.5 * torch.randn(hidden, INPUTS),
         recurrent_weights=RECURRENT_GAIN * hidden**-0.5 * torch.randn(hidden, hidden),
     )
@@ -137,14 +133,7 @@ def recalled(vs: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate; for `settings`, see `geir.tasks`."""
     given = replace(DEFAULTS, **settings)
     # The test sequences are the same for all seeds.
     train_set = draw(given.sequences, given.steps, torch.Generator().manual_seed(given.seed))
@@ -154,8 +143,4 @@ def run(**settings: object) -> Result:
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a recurrent network of LIF and ALIF neurons to store bits and recall them. "
-        "Prints the result as a JSON object on the last line."
-    )
-    sys.exit(main(build_parser("memory", description, DEFAULTS), run, several_processes=True))
+    sys.exit(main(build_parser("memory", __doc__, DEFAULTS), run, several_processes=True))

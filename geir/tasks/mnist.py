@@ -13,7 +13,7 @@ from torch.utils.data import TensorDataset
 
 from ..containers import Lift, SequentialState
 from ..neurons import LI, LIF
-from .command_line import add_mnist_argument, build_parser, main, Result
+from .command_line import build_parser, main, MNIST_FILES, Result
 from .data import Data
 from .files import write_atomically
 from .training import Settings, train
@@ -23,6 +23,10 @@ DEFAULTS = Settings(epochs=6, batch_size=32, learning_rate=3e-3, decay=0.55, ste
 # Mean and standard deviation of the pixels of the training images, in [0, 1].
 PIXEL_MEAN = 0.1307
 PIXEL_STD = 0.3081
+
+
+# Training images, the last ones, that validation tests on instead.
+HELD_OUT = 10_000
 
 
 class Arrays(NamedTuple):
@@ -58,17 +62,18 @@ def network() -> SequentialState:
     )
 
 
-def load(path: Path) -> Data[TensorDataset]:
+def load(path: Path, validate: bool = False) -> Data[TensorDataset]:
     """Load MNIST with standardized pixels.
 
     Args:
         path: See `read`.
+        validate: See `read`.
 
     Raises:
         FileNotFoundError: If `path`, or a file in that folder, does not exist.
         ValueError: If a file does not hold MNIST.
     """
-    arrays = read(path)
+    arrays = read(path, validate)
     return Data(
         train=_standardized(arrays.train_images, arrays.train_labels),
         test=_standardized(arrays.test_images, arrays.test_labels),
@@ -80,15 +85,16 @@ def _standardized(images: np.ndarray, labels: np.ndarray) -> TensorDataset:
     return TensorDataset((pixels - PIXEL_MEAN) / PIXEL_STD, torch.from_numpy(labels.astype(np.int64)))
 
 
-def read(path: Path) -> Arrays:
+def read(path: Path, validate: bool = False) -> Arrays:
     """Read MNIST.
 
     Args:
         path: An `.npz` file, or a folder of IDX files as torchvision stores them, gzipped or not.
+        validate: Whether the last training images, which are then left out, take the place of the test images.
 
     Raises:
         FileNotFoundError: If `path`, or a file in that folder, does not exist.
-        ValueError: If a file does not hold MNIST.
+        ValueError: If a file does not hold MNIST, or so few training images that none is left.
     """
     if not path.exists():
         raise FileNotFoundError(
@@ -98,7 +104,14 @@ def read(path: Path) -> Arrays:
     arrays = _read_folder(path) if path.is_dir() else _read_npz(path)
     _check_arrays(path, arrays.train_images, arrays.train_labels)
     _check_arrays(path, arrays.test_images, arrays.test_labels)
-    return arrays
+    return _hold_out(arrays) if validate else arrays
+
+
+def _hold_out(arrays: Arrays) -> Arrays:
+    images, labels = arrays.train_images, arrays.train_labels
+    if len(labels) <= HELD_OUT:
+        raise ValueError(f"--validate needs more than {HELD_OUT:,} training images, got {len(labels):,}.")
+    return Arrays(images[:-HELD_OUT], labels[:-HELD_OUT], images[-HELD_OUT:], labels[-HELD_OUT:])
 
 
 def _check_arrays(path: Path, images: np.ndarray, labels: np.ndarray) -> None:
@@ -175,15 +188,11 @@ def download_mnist(path: Path) -> None:
 
 
 def run(data: Path | str, download: bool = False, **settings: object) -> Result:
-    """Train and evaluate.
+    """Train and evaluate; for `settings`, see `geir.tasks`.
 
     Args:
         data: See `read`.
         download: Whether to download the data to `data` first if it does not exist.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
     """
     path = Path(data)
     if download and not path.exists():
@@ -192,8 +201,6 @@ def run(data: Path | str, download: bool = False, **settings: object) -> Result:
 
 
 if __name__ == "__main__":
-    description = "Train a spiking convolutional network on MNIST. Prints the result as a JSON object on the last line."
-    parser = build_parser("mnist", description, DEFAULTS)
-    add_mnist_argument(parser)
+    parser = build_parser("mnist", __doc__, DEFAULTS, data=MNIST_FILES)
     parser.add_argument("--download", action="store_true", help="download the data to PATH first if it does not exist")
     sys.exit(main(parser, run, several_processes=True))

@@ -9,7 +9,7 @@ pixels too. Loss and training are those of `geir.tasks.yin_yang`, with fewer epo
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from .catalog import Published
-from .command_line import add_mnist_argument, build_parser, check_positive_settings, main, Result
+from .command_line import build_parser, main, MNIST_FILES, Result
 from .epochs import train_epochs
-from .mnist import Arrays, read
+from .mnist import HELD_OUT, read
+from .settings import out_setting, resume_setting, seed_setting, setting, TaskSettings
 from .spike_time_classifier import FirstSpikeClassifier
 
 PUBLISHED = Published("test_accuracy", "97.6 %", "T. Wunderlich & C. Pehle, 2021")
@@ -28,37 +29,23 @@ T_MAX, DARK = 20e-3, 0.1
 PIXELS, CLASSES = 28 * 28, 10
 # See `FirstSpikeClassifier`. A digit 1 has so few pixels that no output unit spikes at first.
 WAKE = 100.0
-# Number of training images, the last ones, on which `validate` tests.
-VALIDATION = 10_000
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    epochs: int = field(default=12, metadata={"help": "number of passes over the training images"})
-    batch_size: int = field(default=32, metadata={"help": "images per training step"})
-    hidden: int = field(default=350, metadata={"help": "number of hidden neurons"})
-    learning_rate: float = field(default=5e-3, metadata={"help": "learning rate of Adam in the first epoch"})
-    decay: float = field(default=0.7, metadata={"help": "factor applied to the learning rate after every epoch"})
-    train_images: int = field(default=60_000, metadata={"help": "number of training images, the first ones"})
-    test_images: int = field(default=10_000, metadata={"help": "number of test images, the first ones"})
-    validate: bool = field(
-        default=False, metadata={"help": f"test on the last {VALIDATION:,} training images, and leave them out"}
-    )
-    seed: int = field(default=0, metadata={"help": "seed of the weights and the order; runs are reproducible"})
-    out: Path = field(
-        default=Path("runs/mnist_latency"), metadata={"help": "folder for the checkpoint, created if missing"}
-    )
-    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
-
-    def __post_init__(self) -> None:
-        names = ("epochs", "batch_size", "hidden", "learning_rate", "decay", "train_images", "test_images")
-        check_positive_settings(self, names)
-
-
-# Settings that must agree with the checkpoint when a run is resumed.
-FIXED_SETTINGS = ("batch_size", "hidden", "learning_rate", "decay", "train_images", "validate", "seed")
+    epochs: int = setting(12, "number of passes over the training images", free=True)
+    batch_size: int = setting(32, "images per training step")
+    hidden: int = setting(350, "number of hidden neurons")
+    learning_rate: float = setting(5e-3, "learning rate of Adam in the first epoch")
+    decay: float = setting(0.7, "factor applied to the learning rate after every epoch")
+    train_images: int = setting(60_000, "number of training images, the first ones")
+    test_images: int = setting(10_000, "number of test images, the first ones", free=True)
+    validate: bool = setting(False, f"test on the last {HELD_OUT:,} training images, and leave them out")
+    seed: int = seed_setting("the weights and the order")
+    out: Path = out_setting("mnist_latency")
+    resume: bool = resume_setting()
 
 
 def encode(images: Tensor) -> tuple[Tensor, Tensor]:
@@ -88,28 +75,17 @@ def accuracy(model: FirstSpikeClassifier, images: Tensor, labels: Tensor) -> flo
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `geir.tasks.mnist.read`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy` after the last epoch.
-    """
+    """Train and evaluate on MNIST; for `data`, see `geir.tasks.mnist.read`, for `settings` `geir.tasks`."""
     given = replace(Settings(), **settings)
-    arrays = read(Path(data))
-    if given.validate:
-        arrays = _validation(arrays)
+    arrays = read(Path(data), given.validate)
     images, labels = _first(arrays.train_images, arrays.train_labels, given.train_images)
     test = _first(arrays.test_images, arrays.test_labels, given.test_images)
     model = network(given.hidden, given.seed)
     optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
     result = train_epochs(
         "mnist_latency",
-        given.epochs,
         given,
-        {name: getattr(given, name) for name in FIXED_SETTINGS},
+        given.epochs,
         model,
         optimizer,
         learning_rate=lambda epoch: given.learning_rate * given.decay**epoch,
@@ -120,27 +96,9 @@ def run(data: Path | str, **settings: object) -> Result:
     return result | {"train_images": len(labels), "test_images": len(test[1])}
 
 
-def _validation(arrays: Arrays) -> Arrays:
-    """The last training images as test images.
-
-    Raises:
-        ValueError: If no others are left for training.
-    """
-    images, labels = arrays.train_images, arrays.train_labels
-    if len(labels) <= VALIDATION:
-        raise ValueError(f"--validate needs more than {VALIDATION:,} training images, got {len(labels):,}.")
-    return Arrays(images[:-VALIDATION], labels[:-VALIDATION], images[-VALIDATION:], labels[-VALIDATION:])
-
-
 def _first(images: np.ndarray, labels: np.ndarray, count: int) -> tuple[Tensor, Tensor]:
     return torch.from_numpy(images[:count]).flatten(1), torch.from_numpy(labels[:count]).long()
 
 
 if __name__ == "__main__":
-    description = (
-        "Train two layers of LIF neurons in continuous time on latency-coded MNIST by exact gradients of spike times. "
-        "Prints the result as a JSON object on the last line."
-    )
-    parser = build_parser("mnist_latency", description, Settings())
-    add_mnist_argument(parser)
-    sys.exit(main(parser, run))
+    sys.exit(main(build_parser("mnist_latency", __doc__, Settings(), data=MNIST_FILES), run))

@@ -6,7 +6,7 @@ saccades*, 2015) are the digits of MNIST, recorded by a moving event camera.
 
 import sys
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -22,19 +22,22 @@ from ..neurons import LI, LIF
 from ..surrogates import SuperSpike
 from .command_line import build_parser, main, Result
 from .data import Data
+from .settings import setting
 from .training import Settings, train
 
 SENSOR_SIZE = (34, 34)
 DT = 20e-3  # duration of a frame in seconds
 FRAME_US = round(DT * 1e6)
+# What `--data` is.
+FILES = "folder with Train and Test, or .npz file"
 
 
 @dataclass(frozen=True)
 class EventSettings(Settings):
     """Settings of a training run on recordings."""
 
-    steps: int = field(default=16, metadata={"help": "number of 20 ms frames for which a recording is shown"})
-    augment: int = field(default=1, metadata={"help": "1 to augment the training recordings, 0 to use them unchanged"})
+    steps: int = setting(16, "number of 20 ms frames for which a recording is shown")
+    augment: int = setting(1, "1 to augment the training recordings, 0 to use them unchanged", allowed="not negative")
 
 
 DEFAULTS = EventSettings(epochs=30, batch_size=32, learning_rate=5e-3, decay=0.92, out=Path("runs/nmnist"))
@@ -164,29 +167,10 @@ def stream(model: SequentialState, chunks: Iterable[Events]) -> Iterator[Tensor]
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on the recordings of `load`; for `settings`, see `geir.tasks`."""
     chosen = replace(DEFAULTS, **settings)
     return train("nmnist", network, load(Path(data), chosen.steps, bool(chosen.augment)), chosen)
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a spiking convolutional network on N-MNIST. Prints the result as a JSON object on the last line."
-    )
-    parser = build_parser("nmnist", description, DEFAULTS)
-    parser.add_argument(
-        "--data",
-        type=Path,
-        required=True,
-        metavar="PATH",
-        help="folder with Train and Test, or .npz file",
-    )
-    sys.exit(main(parser, run, several_processes=True))
+    sys.exit(main(build_parser("nmnist", __doc__, DEFAULTS, data=FILES), run, several_processes=True))

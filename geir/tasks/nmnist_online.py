@@ -11,7 +11,7 @@ networks*, 2022; G. Bellec et al., *A solution to the learning dilemma for recur
 
 import sys
 from collections.abc import Iterable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import cast
 
@@ -24,37 +24,27 @@ from ..events.dataset import collate, Sample
 from ..learning import EProp, Online, OnlineRule, OTTT
 from ..neurons import LI, LIF
 from ..surrogates import SuperSpike
-from .command_line import build_parser, check_positive_settings, main, Result
-from .epochs import train_epochs
-from .nmnist import DT, load, SENSOR_SIZE
+from .command_line import build_parser, main, Result
+from .epochs import descend, train_epochs
+from .nmnist import DT, FILES, load, SENSOR_SIZE
+from .settings import out_setting, resume_setting, seed_setting, setting, TaskSettings
 
 TEST_BATCH = 50
 RULES: dict[str, OnlineRule] = {"ottt": OTTT(), "eprop": EProp()}
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    rule: str = field(default="ottt", metadata={"help": "the learning rule: ottt or eprop"})
-    batch_size: int = field(default=4, metadata={"help": "recordings that stream in at the same time"})
-    hidden: int = field(default=200, metadata={"help": "number of hidden neurons"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "learning rate of Adam"})
-    steps: int = field(default=16, metadata={"help": "number of 20 ms frames for which a recording is shown"})
-    seed: int = field(default=0, metadata={"help": "seed of the weights and the order; runs are reproducible"})
-    out: Path = field(
-        default=Path("runs/nmnist_online"), metadata={"help": "folder for the checkpoint, created if missing"}
-    )
-    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
-
-    def __post_init__(self) -> None:
-        check_positive_settings(self, ("batch_size", "hidden", "learning_rate", "steps"))
-        if self.rule not in RULES:
-            raise ValueError(f"--rule must be one of {', '.join(RULES)}, got {self.rule!r}.")
-
-
-# Settings that must agree with the checkpoint when a run is resumed.
-FIXED_SETTINGS = ("rule", "batch_size", "hidden", "learning_rate", "steps", "seed")
+    rule: str = setting("ottt", "the learning rule: ottt or eprop", choices=tuple(RULES))
+    batch_size: int = setting(4, "recordings that stream in at the same time")
+    hidden: int = setting(200, "number of hidden neurons")
+    learning_rate: float = setting(1e-3, "learning rate of Adam")
+    steps: int = setting(16, "number of 20 ms frames for which a recording is shown")
+    seed: int = seed_setting("the weights and the order")
+    out: Path = out_setting("nmnist_online")
+    resume: bool = resume_setting()
 
 
 def network(hidden: int) -> SequentialState:
@@ -84,11 +74,7 @@ def learn(learner: Online, optimizer: torch.optim.Optimizer, xs: Tensor, labels:
     state, total = None, 0.0
     for x in xs:
         y, state = learner(x, state)
-        loss = nn.functional.cross_entropy(y, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        total += loss.item()
+        total += descend(optimizer, nn.functional.cross_entropy(y, labels))
     return total / len(xs)
 
 
@@ -109,15 +95,7 @@ def accuracy(model: SequentialState, batches: Iterable[tuple[Tensor, Tensor]]) -
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Learn from the training recordings once, and test.
-
-    Args:
-        data: See `geir.tasks.nmnist.load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy` after the last recording.
-    """
+    """Learn from the recordings of `geir.tasks.nmnist.load` once, and test; for `settings`, see `geir.tasks`."""
     given = replace(Settings(), **settings)
     recordings = load(Path(data), given.steps, augment=False)
     torch.manual_seed(given.seed)
@@ -131,9 +109,8 @@ def run(data: Path | str, **settings: object) -> Result:
 
     result = train_epochs(
         "nmnist_online",
-        1,
         given,
-        {name: getattr(given, name) for name in FIXED_SETTINGS},
+        1,
         learner,
         optimizer,
         learning_rate=lambda _: given.learning_rate,
@@ -149,12 +126,4 @@ def run(data: Path | str, **settings: object) -> Result:
 
 
 if __name__ == "__main__":
-    description = (
-        "Learn N-MNIST online, in one pass over the recordings, by OTTT or e-prop. Prints the result as a JSON object "
-        "on the last line."
-    )
-    parser = build_parser("nmnist_online", description, Settings())
-    parser.add_argument(
-        "--data", type=Path, required=True, metavar="PATH", help="folder with Train and Test, or .npz file"
-    )
-    sys.exit(main(parser, run))
+    sys.exit(main(build_parser("nmnist_online", __doc__, Settings(), data=FILES), run))

@@ -15,21 +15,20 @@ gradient descent*, 2022; T. Miconi, J. Clune & K. Stanley, *Differentiable plast
 with backpropagation*, 2018.
 """
 
-import math
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch.nn.functional import cross_entropy
 
 from .catalog import Published
-from .command_line import add_data_argument, build_parser, check_positive_settings, main, Result
-from .epochs import seed_of_epoch, train_epochs
+from .command_line import build_parser, main, Result
+from .epochs import descend, IterationSettings, train_iterations
 from .few_shot import GradientLearner, PlasticLearner
 from .figure import draw_episode
 from .omniglot_data import draw_episodes, Episodes, load, with_rotations
+from .settings import out_setting, resume_setting, seed_setting, setting
 
 PUBLISHED = Published(
     "test_accuracy",
@@ -45,39 +44,22 @@ QUERIES, TEST_BATCH = 3, 25
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(IterationSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    method: str = field(default="maml", metadata={"help": "how the network learns a character: maml or plasticity"})
-    neuron: str = field(default="lif", metadata={"help": "lif for spiking neurons, or relu"})
-    iterations: int = field(default=1000, metadata={"help": "number of weight updates"})
-    batch_size: int = field(default=8, metadata={"help": "episodes per update"})
-    channels: int = field(default=16, metadata={"help": "channels of each convolutional layer"})
-    steps: int = field(default=5, metadata={"help": "time steps of 1 ms for which a drawing is shown"})
-    learning_rate: float = field(default=5e-3, metadata={"help": "learning rate of Adam in the first iteration"})
-    decay: float = field(default=0.1, metadata={"help": "learning rate of the last iteration, relative to the first"})
-    test_episodes: int = field(default=400, metadata={"help": "number of test episodes"})
-    validate: bool = field(default=False, metadata={"help": "test on a quarter of the training characters instead"})
-    seed: int = field(default=0, metadata={"help": "seed of weights and episodes; runs are reproducible"})
-    out: Path = field(
-        default=Path("runs/omniglot"), metadata={"help": "folder for checkpoint and figure, created if missing"}
-    )
-    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
-
-    def __post_init__(self) -> None:
-        check_positive_settings(
-            self, ("iterations", "batch_size", "channels", "steps", "learning_rate", "decay", "test_episodes")
-        )
-        for name, choices in (("method", tuple(METHODS)), ("neuron", NEURONS)):
-            if getattr(self, name) not in choices:
-                raise ValueError(f"--{name} must be {' or '.join(choices)}, got {getattr(self, name)!r}.")
-
-
-# Settings that must agree with the checkpoint when a run is resumed.
-FIXED_SETTINGS = (
-    *("method", "neuron", "iterations", "batch_size", "channels", "steps", "learning_rate", "decay", "validate"),
-    "seed",
-)
+    method: str = setting("maml", "how the network learns a character: maml or plasticity", choices=tuple(METHODS))
+    neuron: str = setting("lif", "lif for spiking neurons, or relu", choices=NEURONS)
+    iterations: int = setting(1000, "number of weight updates")
+    batch_size: int = setting(8, "episodes per update")
+    channels: int = setting(16, "channels of each convolutional layer")
+    steps: int = setting(5, "time steps of 1 ms for which a drawing is shown")
+    learning_rate: float = setting(5e-3, "learning rate of Adam in the first iteration")
+    decay: float = setting(0.1, "learning rate of the last iteration, relative to the first")
+    test_episodes: int = setting(400, "number of test episodes", free=True)
+    validate: bool = setting(False, "test on a quarter of the training characters instead")
+    seed: int = seed_setting("weights and episodes")
+    out: Path = out_setting("omniglot", "checkpoint and figure")
+    resume: bool = resume_setting()
 
 
 def network(settings: Settings) -> GradientLearner | PlasticLearner:
@@ -96,15 +78,7 @@ def accuracy(model: torch.nn.Module, episodes: Episodes) -> float:
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `geir.tasks.omniglot_data.load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on the drawings of `omniglot_data.load`; for `settings`, see `geir.tasks`."""
     given = replace(Settings(), **settings)
     drawings = load(Path(data), given.validate)
     train = with_rotations(drawings.train)
@@ -114,54 +88,39 @@ def run(data: Path | str, **settings: object) -> Result:
     model = network(given)
     optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
 
-    def draw_batches(epoch: int) -> Iterator[Episodes]:
-        generator = torch.Generator().manual_seed(seed_of_epoch(given.seed, epoch))
-        for _ in range(min(EPOCH, given.iterations - epoch * EPOCH)):
-            yield draw_episodes(train, given.batch_size, QUERIES, generator)
-
     def update(episodes: Episodes) -> float:
-        loss = cross_entropy(model(episodes).flatten(0, 1), episodes.answers.flatten())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        return descend(optimizer, cross_entropy(model(episodes).flatten(0, 1), episodes.answers.flatten()))
 
-    result = train_epochs(
+    def draw_figure(_: object) -> Result:
+        figure = given.out / "omniglot.png"
+        shown = Episodes._make(part[:1] for part in test)
+        with torch.no_grad():
+            probabilities = model.eval()(shown).softmax(-1)[0]
+        # One drawing of each character.
+        drawn = slice(None, None, QUERIES)
+        draw_episode(shown.support[0, :, 0], shown.labels[0], shown.queries[0, drawn, 0], probabilities[drawn], figure)
+        return {"figure": str(figure)}
+
+    result = train_iterations(
         "omniglot",
-        math.ceil(given.iterations / EPOCH),
         given,
-        {name: getattr(given, name) for name in FIXED_SETTINGS},
         model,
         optimizer,
-        learning_rate=lambda epoch: given.learning_rate * given.decay ** (epoch * EPOCH / given.iterations),
-        batches=draw_batches,
+        every=EPOCH,
+        draw=lambda generator: draw_episodes(train, given.batch_size, QUERIES, generator),
         update=update,
         evaluate=lambda: accuracy(model, test),
+        finish=draw_figure,
     )
-    result |= {
+    return result | {
         "method": given.method,
         "neuron": given.neuron,
         "train_characters": len(drawings.train),
         "test_characters": len(drawings.test),
         "test_episodes": given.test_episodes,
     }
-    if result["interrupted"]:
-        return result
-    figure = given.out / "omniglot.png"
-    shown = Episodes._make(part[:1] for part in test)
-    with torch.no_grad():
-        probabilities = model.eval()(shown).softmax(-1)[0]
-    # One drawing of each character.
-    drawn = slice(None, None, QUERIES)
-    draw_episode(shown.support[0, :, 0], shown.labels[0], shown.queries[0, drawn, 0], probabilities[drawn], figure)
-    return result | {"figure": str(figure)}
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a network to learn five handwritten characters from one drawing of each, by MAML or by differentiable "
-        "plasticity. Prints the result as a JSON object on the last line."
-    )
-    parser = build_parser("omniglot", description, Settings())
-    add_data_argument(parser, "folder images_background of Omniglot, or .npz file of its drawings")
-    sys.exit(main(parser, run))
+    files = "folder images_background of Omniglot, or .npz file of its drawings"
+    sys.exit(main(build_parser("omniglot", __doc__, Settings(), data=files), run))

@@ -18,7 +18,7 @@ import json
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
 from typing import NamedTuple
@@ -38,9 +38,11 @@ from ..learning import (
     SynapticIntelligence,
 )
 from ..neurons import LI, LIF
-from .command_line import add_mnist_argument, build_parser, check_positive_settings, main, Result, stop_on_interrupt
+from .command_line import build_parser, main, MNIST_FILES, Result, stop_on_interrupt
+from .epochs import descend
 from .files import write_atomically
-from .mnist import PIXEL_MEAN, PIXEL_STD, read
+from .mnist import load
+from .settings import out_setting, seed_setting, setting, TaskSettings
 
 METHODS = ("plain", "intelligence", "elastic", "binary", "metaplastic")
 BINARY = ("binary", "metaplastic")
@@ -52,34 +54,25 @@ FISHER_SAMPLES = 500
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    method: str = field(default="plain", metadata={"help": f"one of {', '.join(METHODS)}"})
-    tasks: int = field(default=5, metadata={"help": "number of tasks"})
-    epochs: int = field(default=1, metadata={"help": "number of passes over the training images of a task"})
-    images: int = field(default=10_000, metadata={"help": "number of training images of a task"})
-    test_images: int = field(default=2_000, metadata={"help": "number of test images of a task"})
-    batch_size: int = field(default=50, metadata={"help": "images per training step"})
-    hidden: int = field(default=200, metadata={"help": "number of neurons of each hidden layer"})
-    steps: int = field(default=8, metadata={"help": "time steps of 1 ms for which an image is shown"})
-    learning_rate: float = field(default=1e-3, metadata={"help": "learning rate with real weights"})
-    binary_learning_rate: float = field(default=5e-3, metadata={"help": "learning rate with binary weights"})
-    metaplasticity: float = field(default=8.0, metadata={"help": "metaplasticity of binary weights"})
-    intelligence: float = field(default=0.1, metadata={"help": "strength of synaptic intelligence"})
-    damping: float = field(default=1e-3, metadata={"help": "damping of synaptic intelligence"})
-    elasticity: float = field(default=100.0, metadata={"help": "strength of elastic weight consolidation"})
-    seed: int = field(default=0, metadata={"help": "seed of weights, permutations and order; runs are reproducible"})
-    out: Path = field(
-        default=Path("runs/permuted_mnist"), metadata={"help": "folder for weights and accuracies, created if missing"}
-    )
-
-    def __post_init__(self) -> None:
-        if self.method not in METHODS:
-            raise ValueError(f"--method must be one of {', '.join(METHODS)}, got {self.method!r}.")
-        numbers = ("tasks", "epochs", "images", "test_images", "batch_size", "hidden", "steps", "learning_rate")
-        strengths = ("binary_learning_rate", "metaplasticity", "intelligence", "damping", "elasticity")
-        check_positive_settings(self, (*numbers, *strengths))
+    method: str = setting("plain", f"one of {', '.join(METHODS)}", choices=METHODS)
+    tasks: int = setting(5, "number of tasks")
+    epochs: int = setting(1, "number of passes over the training images of a task")
+    images: int = setting(10_000, "number of training images of a task")
+    test_images: int = setting(2_000, "number of test images of a task")
+    batch_size: int = setting(50, "images per training step")
+    hidden: int = setting(200, "number of neurons of each hidden layer")
+    steps: int = setting(8, "time steps of 1 ms for which an image is shown")
+    learning_rate: float = setting(1e-3, "learning rate with real weights")
+    binary_learning_rate: float = setting(5e-3, "learning rate with binary weights")
+    metaplasticity: float = setting(8.0, "metaplasticity of binary weights")
+    intelligence: float = setting(0.1, "strength of synaptic intelligence")
+    damping: float = setting(1e-3, "damping of synaptic intelligence")
+    elasticity: float = setting(100.0, "strength of elastic weight consolidation")
+    seed: int = seed_setting("weights, permutations and order")
+    out: Path = out_setting("permuted_mnist", "weights and accuracies")
 
 
 class Images(NamedTuple):
@@ -117,17 +110,16 @@ class Classifier(nn.Module):
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: MNIST, as for `geir.tasks.mnist`.
-        **settings: Settings by name, as on the command line, with underscores.
+    """Train and evaluate on MNIST; for `data`, see `geir.tasks.mnist.read`, for `settings` `geir.tasks`.
 
     Returns:
         The result after the last task, including `test_accuracy`, the mean over all tasks.
     """
     given = replace(Settings(), **settings)
-    train, test = _load(Path(data))
+    samples = load(Path(data))
+    train, test = (
+        Images(pixels.flatten(1), labels) for pixels, labels in (samples.train.tensors, samples.test.tensors)
+    )
     test = Images(test.pixels[: given.test_images], test.labels[: given.test_images])
     started = time.perf_counter()
     model = Classifier(given.hidden, given.steps, given.method in BINARY, given.seed)
@@ -195,9 +187,7 @@ class Learner:
         consolidation = self.intelligence or self.elastic
         if consolidation is not None:
             loss = loss + consolidation.penalty()
-        self.optimizer.zero_grad()
-        loss.backward()
-        self.optimizer.step()
+        descend(self.optimizer, loss)
         if self.intelligence is not None:
             self.intelligence.update()
 
@@ -223,19 +213,6 @@ def accuracy(model: Callable[[Tensor], Tensor], images: Images) -> float:
     return float((predicted == images.labels).double().mean())
 
 
-def _load(path: Path) -> tuple[Images, Images]:
-    arrays = read(path)
-    return (
-        _standardized(arrays.train_images, arrays.train_labels),
-        _standardized(arrays.test_images, arrays.test_labels),
-    )
-
-
-def _standardized(images: np.ndarray, labels: np.ndarray) -> Images:
-    pixels = torch.from_numpy(images).float().flatten(1) / 255
-    return Images((pixels - PIXEL_MEAN) / PIXEL_STD, torch.from_numpy(labels.astype(np.int64)))
-
-
 def _batches(count: int, given: Settings, generator: torch.Generator) -> Iterator[Tensor]:
     for _ in range(given.epochs):
         # Another part of the images in every epoch.
@@ -247,10 +224,4 @@ def _percent(values: list[float]) -> str:
 
 
 if __name__ == "__main__":
-    description = (
-        "Learn MNIST with permuted pixels, task after task, with a spiking network. Prints the result as a JSON object "
-        "on the last line."
-    )
-    parser = build_parser("permuted_mnist", description, Settings())
-    add_mnist_argument(parser)
-    sys.exit(main(parser, run))
+    sys.exit(main(build_parser("permuted_mnist", __doc__, Settings(), data=MNIST_FILES), run))

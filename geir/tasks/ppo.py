@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 from ..containers import initial_state, reset, SequentialState
 from .environments import draw_seeds, Environments
+from .epochs import descend
 
 GAMMA, LAMBDA = 0.99, 0.95
 CLIP = 0.2
@@ -168,12 +169,7 @@ class ActorCritic(nn.Module):
         losses = []
         for _ in range(PASSES):
             for fragments in shuffle(split_fragments(rollout.starts), generator):
-                loss = self.loss(rollout, fragments)
-                optimizer.zero_grad()
-                loss.backward()
-                nn.utils.clip_grad_norm_(self.network.parameters(), MAX_GRADIENT)
-                optimizer.step()
-                losses.append(loss.item())
+                losses.append(descend(optimizer, self.loss(rollout, fragments), MAX_GRADIENT))
         return sum(losses) / len(losses)
 
     def loss(self, rollout: Rollout, fragments: Fragments) -> Tensor:

@@ -5,9 +5,10 @@ Several processes are started by ``torchrun`` or by SLURM's ``srun``; the tasks 
 
 import os
 from pathlib import Path
-from typing import NamedTuple, TYPE_CHECKING
+from typing import cast, NamedTuple, TYPE_CHECKING
 
-from torch import nn
+import torch
+from torch import nn, Tensor
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
@@ -55,7 +56,7 @@ def launch(device: str, precision: str, strategy: str, logger: str, out: Path) -
 
     Raises:
         ImportError: If Lightning is not installed.
-        ValueError: If a choice is unknown, or one GPU is chosen for several processes.
+        ValueError: If the device or precision is unknown, or one GPU is chosen for several processes.
     """
     # Imported here because it takes seconds, and other uses of the tasks need none of it.
     try:
@@ -66,8 +67,6 @@ def launch(device: str, precision: str, strategy: str, logger: str, out: Path) -
     except ImportError as error:
         raise ImportError(f'Training needs Lightning ({error}); pip install ".[tasks]".') from error
 
-    _check_choice("--strategy", strategy, STRATEGIES)
-    _check_choice("--logger", logger, LOGGERS)
     processes = started_processes()
     kind, _, index = device.partition(":")
     if index and processes.total > 1:
@@ -88,9 +87,12 @@ def launch(device: str, precision: str, strategy: str, logger: str, out: Path) -
     return fabric
 
 
-def _check_choice(flag: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{flag} must be one of {', '.join(choices)}, got {value!r}.")
+def means(fabric: "Fabric", *values: float) -> list[float]:
+    """Means of numbers over all processes, which all call this."""
+    if fabric.world_size == 1:
+        return list(values)
+    sent = torch.tensor(values, dtype=torch.float64, device=fabric.device)
+    return cast(Tensor, fabric.all_reduce(sent, reduce_op="mean")).tolist()
 
 
 def _strategy(name: str, processes: int) -> "Strategy | str":

@@ -14,7 +14,7 @@ Folders are those of `geir.events.datasets`. Nothing is downloaded.
 import argparse
 import sys
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -29,8 +29,9 @@ from ..events import collate
 from ..events.datasets import CIFAR10DVS, DVSGesture, SHD, SSC
 from ..events.transforms import CountFrames, Downsample
 from ..neurons import LI, LIF, LIFRecurrent
-from .command_line import add_data_argument, build_parser, main, Result
+from .command_line import build_parser, main, Result
 from .data import Data
+from .settings import setting
 from .training import Settings, train
 
 UNITS, SPIKE_DT = 700, 10e-3
@@ -49,10 +50,10 @@ MARGIN = 4
 class DatasetSettings(Settings):
     """Settings of a training run on a published data set."""
 
-    dataset: str = field(default="shd", metadata={"help": "shd, ssc, dvs-gesture, cifar10-dvs or cifar10"})
-    steps: int = field(default=100, metadata={"help": "number of time steps; later events are dropped"})
-    width: int = field(default=128, metadata={"help": "number of recurrent neurons, or of channels of the first stage"})
-    partial: bool = field(default=False, metadata={"help": "accept a folder in which recordings are missing"})
+    dataset: str = setting("shd", "shd, ssc, dvs-gesture, cifar10-dvs or cifar10; decides the other defaults")
+    steps: int = setting(100, "number of time steps; later events are dropped")
+    width: int = setting(128, "number of recurrent neurons, or of channels of the first stage")
+    partial: bool = setting(False, "accept a folder in which recordings are missing")
 
 
 # What is trained, and with which data.
@@ -229,15 +230,11 @@ def benchmark(name: str) -> Benchmark:
 
 
 def run(data: Path | str, dataset: str = "shd", **settings: object) -> Result:
-    """Train and evaluate.
+    """Train and evaluate; for `settings`, see `geir.tasks`.
 
     Args:
         data: The folder of the data set.
-        dataset: Name of the data set.
-        **settings: Settings by name, as on the command line, with underscores. Their defaults depend on the data set.
-
-    Returns:
-        The result, including `test_accuracy`.
+        dataset: Name of the data set, on which the defaults of the settings depend.
 
     Raises:
         FileNotFoundError: If a file is missing.
@@ -255,14 +252,9 @@ def command_line(arguments: Sequence[str]) -> argparse.ArgumentParser:
     dataset = first.parse_known_args(arguments)[0].dataset
     # `run` refuses unknown names.
     defaults = BENCHMARKS.get(dataset, BENCHMARKS["shd"]).settings
-    description = (
-        "Train the usual network on a published data set. Defaults are those of the data set given with --dataset. "
-        "Prints the result as a JSON object on the last line."
-    )
-    parser = build_parser("published_datasets", description, defaults)
+    parser = build_parser("published_datasets", __doc__, defaults, data="folder of the data set")
     # An abbreviation of --dataset would not have been found above.
     parser.allow_abbrev = False
-    add_data_argument(parser, "folder of the data set")
     return parser
 
 

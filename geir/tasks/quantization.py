@@ -10,9 +10,8 @@ import math
 import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import nn, Tensor
@@ -26,10 +25,12 @@ from ..decode import max_potential, max_potential_loss
 from ..hardware import LOIHI2, quantize, Target, to_integer, XYLO_AUDIO_2, XYLO_AUDIO_3, XYLO_IMU
 from ..neurons import LI, LIF
 from ..surrogates import MultiSpike, SuperSpike
-from . import digits, mnist
-from .command_line import add_mnist_argument, build_parser, check_positive_settings, main, Result, stop_on_interrupt
-from .files import write_atomically
-from .training import Data
+from .command_line import build_parser, main, MNIST_FILES, Result
+from .data import Data
+from .epochs import descend
+from .pixels import encode, load
+from .settings import out_setting, seed_setting, setting, TaskSettings
+from .short_training import restore_or_train, train_briefly
 
 # The chips whose integer arithmetic is known.
 TARGETS = {"loihi2": LOIHI2, "xylo-audio-2": XYLO_AUDIO_2, "xylo-audio-3": XYLO_AUDIO_3, "xylo-imu": XYLO_IMU}
@@ -38,27 +39,20 @@ TEST_BATCH = 500
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    target: str = field(default="loihi2", metadata={"help": f"chip: {', '.join(TARGETS)}"})
-    epochs: int = field(default=10, metadata={"help": "number of passes over the training images in float"})
-    more_epochs: int = field(default=3, metadata={"help": "further passes, in float and on integers"})
-    batch_size: int = field(default=32, metadata={"help": "images per training step"})
-    learning_rate: float = field(default=5e-3, metadata={"help": "learning rate of Adam in the first passes"})
-    more_learning_rate: float = field(default=1e-3, metadata={"help": "learning rate in the further passes"})
-    hidden: int = field(default=128, metadata={"help": "hidden neurons"})
-    steps: int = field(default=12, metadata={"help": "time steps of 1 ms, the largest number of spikes of a pixel"})
-    seed: int = field(default=0, metadata={"help": "seed of weights and image order; runs are reproducible"})
-    out: Path = field(default=Path("runs/quantization"), metadata={"help": "folder for weights, created if missing"})
-    resume: bool = field(default=False, metadata={"help": "go on from the network in the folder, trained in float"})
-
-    def __post_init__(self) -> None:
-        check_positive_settings(
-            self, ("epochs", "more_epochs", "batch_size", "learning_rate", "more_learning_rate", "hidden", "steps")
-        )
-        if self.target not in TARGETS:
-            raise ValueError(f"--target must be one of {', '.join(TARGETS)}, got {self.target!r}.")
+    target: str = setting("loihi2", f"chip: {', '.join(TARGETS)}", choices=tuple(TARGETS))
+    epochs: int = setting(10, "number of passes over the training images in float")
+    more_epochs: int = setting(3, "further passes, in float and on integers")
+    batch_size: int = setting(32, "images per training step")
+    learning_rate: float = setting(5e-3, "learning rate of Adam in the first passes")
+    more_learning_rate: float = setting(1e-3, "learning rate in the further passes")
+    hidden: int = setting(128, "hidden neurons")
+    steps: int = setting(12, "time steps of 1 ms, the largest number of spikes of a pixel")
+    seed: int = seed_setting("weights and image order")
+    out: Path = out_setting("quantization", "weights")
+    resume: bool = setting(False, "go on from the network in the folder, trained in float")
 
 
 def network(pixels: int, hidden: int, target: Target) -> SequentialState:
@@ -80,34 +74,11 @@ def network(pixels: int, hidden: int, target: Target) -> SequentialState:
     )
 
 
-def load(path: Path | None) -> Data[TensorDataset]:
-    """Pixels in [0, 1], of MNIST if there is a path, else of scikit-learn's digits."""
-    if path is None:
-        data = digits.load()
-        train, test = (TensorDataset(part.tensors[0].flatten(1), part.tensors[1]) for part in (data.train, data.test))
-        return Data(train=train, test=test)
-    arrays = mnist.read(path)
-    return Data(
-        train=_pixels(arrays.train_images, arrays.train_labels), test=_pixels(arrays.test_images, arrays.test_labels)
-    )
-
-
-def _pixels(images: Any, labels: Any) -> TensorDataset:
-    return TensorDataset(torch.from_numpy(images).flatten(1).float() / 255, torch.from_numpy(labels).long())
-
-
-def encode(pixels: Tensor, steps: int) -> Tensor:
-    """Pixels in [0, 1] as evenly spaced spikes, shape (steps, ...)."""
-    counts = torch.floor(torch.arange(steps + 1, device=pixels.device).view(-1, 1, 1) * pixels + 1e-6)
-    return counts.diff(dim=0)
-
-
 def run(data: Path | None = None, **settings: object) -> Result:
-    """Train in float and on the integers of a chip, and compare.
+    """Train in float and on the integers of a chip, and compare; for `settings`, see `geir.tasks`.
 
     Args:
-        data: MNIST, see `geir.tasks.mnist.read`; `None` for scikit-learn's digits.
-        **settings: Settings by name, as on the command line, with underscores.
+        data: See `geir.tasks.pixels.load`.
 
     Returns:
         The result: `test_accuracy` in float; `rounded_accuracy` on integers without training on them;
@@ -124,15 +95,12 @@ def run(data: Path | None = None, **settings: object) -> Result:
     torch.manual_seed(given.seed)
     model = network(images.train.tensors[0].shape[1], given.hidden, target)
     weights = given.out / f"{given.target}.pt"
-    finished = True
-    if given.resume:
-        if not weights.exists():
-            raise FileNotFoundError(f"There is no trained network at {weights}; run without --resume first.")
-        model.load_state_dict(torch.load(weights))
-    else:
-        finished = train(model, images.train, given, given.epochs, given.learning_rate, "float")
-        given.out.mkdir(parents=True, exist_ok=True)
-        write_atomically(weights, lambda file: torch.save(model.state_dict(), file))
+    finished = restore_or_train(
+        model,
+        weights,
+        given.resume,
+        lambda: train(model, images.train, given, given.epochs, given.learning_rate, "float"),
+    )
     further = train_further(model, images, target, given) if finished else None
     result: Result = {
         "task": "quantization",
@@ -164,25 +132,21 @@ def train(
     model: nn.Module, images: TensorDataset, settings: Settings, epochs: int, learning_rate: float, kind: str
 ) -> bool:
     """Train the largest potential of each readout neuron, until the end (True) or Ctrl-C (False)."""
-    pixels, labels = images.tensors
     optimizer = torch.optim.Adam(model.parameters(), lr=learning_rate)
-    order = torch.Generator().manual_seed(settings.seed)
-    model.train()
-    with stop_on_interrupt() as stopped:
-        for epoch in range(epochs):
-            shuffled = torch.randperm(len(labels), generator=order).split(settings.batch_size)
-            total = 0.0
-            for indices in tqdm(shuffled, desc=f"{kind}, epoch {epoch + 1}/{epochs}", leave=False, disable=None):
-                potentials, _ = model(encode(pixels[indices], settings.steps))
-                loss = max_potential_loss(potentials, labels[indices])
-                optimizer.zero_grad()
-                loss.backward()
-                optimizer.step()
-                total += loss.item() * len(indices)
-                if stopped():
-                    return False
-            tqdm.write(f"{kind}, epoch {epoch + 1}/{epochs}  loss {total / len(labels):.4f}", file=sys.stderr)
-    return True
+
+    def update(pixels: Tensor, labels: Tensor) -> float:
+        potentials, _ = model(encode(pixels, settings.steps))
+        return descend(optimizer, max_potential_loss(potentials, labels))
+
+    return train_briefly(
+        model,
+        images,
+        update,
+        epochs=epochs,
+        batch_size=settings.batch_size,
+        seed=settings.seed,
+        title=f"{kind}, ",
+    )
 
 
 @torch.no_grad()
@@ -235,10 +199,5 @@ def _batches(images: TensorDataset) -> Iterator[tuple[Tensor, Tensor]]:
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a spiking network in float and on the integers of a chip, and compare it with the integer model of the "
-        "chip. Prints the result as a JSON object on the last line."
-    )
-    parser = build_parser("quantization", description, Settings())
-    add_mnist_argument(parser, default="scikit-learn's digits")
+    parser = build_parser("quantization", __doc__, Settings(), data=MNIST_FILES, data_default="scikit-learn's digits")
     sys.exit(main(parser, run))

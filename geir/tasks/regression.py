@@ -13,9 +13,9 @@ tutorial of snnTorch on regression, with this network, which learns a single cur
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import cast, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
@@ -25,39 +25,33 @@ from ..containers import Lift, SequentialState
 from ..core.parameters import learnable
 from ..neurons import Leaky, LIBox
 from ..surrogates import ATan
-from .command_line import build_parser, check_positive_settings, main, Result
-from .epochs import seed_of_epoch, train_epochs
+from .command_line import build_parser, main, Result
+from .epochs import descend, draw_batches, error_of, train_epochs
+from .settings import out_setting, resume_setting, seed_setting, setting, TaskSettings
 
 # Weight updates between two tests.
 EPOCH = 100
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    epochs: int = field(default=20, metadata={"help": f"number of tests, each after {EPOCH} weight updates"})
-    batch_size: int = field(default=32, metadata={"help": "curves per update"})
-    hidden: int = field(default=128, metadata={"help": "neurons of each hidden layer"})
-    steps: int = field(default=50, metadata={"help": "time steps of 1 ms of a curve"})
-    learning_rate: float = field(default=2e-3, metadata={"help": "learning rate of Adam in the first epoch"})
-    decay: float = field(default=0.85, metadata={"help": "factor applied to the learning rate after every epoch"})
-    test_curves: int = field(default=500, metadata={"help": "number of test curves"})
-    seed: int = field(default=0, metadata={"help": "seed of network and curves; runs are reproducible"})
-    out: Path = field(
-        default=Path("runs/regression"), metadata={"help": "folder for the checkpoint, created if missing"}
-    )
-    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
+    epochs: int = setting(20, f"number of tests, each after {EPOCH} weight updates", free=True)
+    batch_size: int = setting(32, "curves per update")
+    hidden: int = setting(128, "neurons of each hidden layer")
+    steps: int = setting(50, "time steps of 1 ms of a curve")
+    learning_rate: float = setting(2e-3, "learning rate of Adam in the first epoch")
+    decay: float = setting(0.85, "factor applied to the learning rate after every epoch")
+    test_curves: int = setting(500, "number of test curves", free=True)
+    seed: int = seed_setting("network and curves")
+    out: Path = out_setting("regression")
+    resume: bool = resume_setting()
 
     def __post_init__(self) -> None:
-        numbers = ("epochs", "batch_size", "hidden", "steps", "learning_rate", "decay", "test_curves")
-        check_positive_settings(self, numbers)
+        super().__post_init__()
         if self.steps < 2:
             raise ValueError(f"--steps must be at least 2, got {self.steps}.")
-
-
-# Settings that must agree with the checkpoint when a run is resumed.
-FIXED_SETTINGS = ("batch_size", "hidden", "steps", "learning_rate", "decay", "seed")
 
 
 class Curves(NamedTuple):
@@ -95,14 +89,7 @@ def linear_error(curves: Curves) -> float:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_error` after the last epoch, and `linear_error`.
-    """
+    """Train and evaluate; for `settings`, see `geir.tasks`. The result has `test_error` and `linear_error`."""
     given = replace(Settings(), **settings)
     # The test curves are the same for all seeds.
     test = draw_curves(given.test_curves, given.steps, torch.Generator().manual_seed(1_000_003))
@@ -110,16 +97,8 @@ def run(**settings: object) -> Result:
     model = network(given.hidden)
     optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
 
-    def draw_batches(epoch: int) -> list[Curves]:
-        generator = torch.Generator().manual_seed(seed_of_epoch(given.seed, epoch))
-        return [draw_curves(given.batch_size, given.steps, generator) for _ in range(EPOCH)]
-
-    def update(curves: Curves) -> float:
-        loss = functional.mse_loss(model(curves.xs)[0], curves.ys)
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+    def draw(generator: torch.Generator) -> Curves:
+        return draw_curves(given.batch_size, given.steps, generator)
 
     def test_error() -> float:
         with torch.no_grad():
@@ -127,24 +106,19 @@ def run(**settings: object) -> Result:
 
     result = train_epochs(
         "regression",
-        given.epochs,
         given,
-        {name: getattr(given, name) for name in FIXED_SETTINGS},
+        given.epochs,
         model,
         optimizer,
         learning_rate=lambda epoch: given.learning_rate * given.decay**epoch,
-        batches=draw_batches,
-        update=update,
+        batches=lambda epoch: draw_batches(given.seed, epoch, EPOCH, draw),
+        update=lambda curves: descend(optimizer, functional.mse_loss(model(curves.xs)[0], curves.ys)),
         evaluate=lambda: 1 - test_error(),
     )
-    accuracy = cast(float | None, result.pop("test_accuracy"))
-    error = None if accuracy is None else round(1 - accuracy, 9)
+    error = error_of(result)
+    del result["test_accuracy"]
     return result | {"test_error": error, "linear_error": linear_error(test), "test_curves": given.test_curves}
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a spiking network so that a membrane potential follows curves. "
-        "Prints the result as a JSON object on the last line."
-    )
-    sys.exit(main(build_parser("regression", description, Settings()), run))
+    sys.exit(main(build_parser("regression", __doc__, Settings()), run))

@@ -15,7 +15,7 @@ classification with adaptive spiking recurrent neural networks*, 2021, for pixel
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 
@@ -25,12 +25,13 @@ from torch.utils.data import TensorDataset
 
 from ..containers import Lift, SequentialState
 from ..decode import last_potential, last_potential_loss
-from ..neurons import ALIFRecurrent, LI
-from ..surrogates import Triangle
+from ..neurons import LI
 from . import mnist
+from .adaptive_layer import half_adaptive
 from .catalog import Published
-from .command_line import add_mnist_argument, build_parser, check_positive_settings, main, Result
+from .command_line import build_parser, main, MNIST_FILES, Result
 from .data import Data, recognized
+from .settings import setting
 from .training import Settings, train
 
 PUBLISHED = Published(
@@ -39,8 +40,6 @@ PUBLISHED = Published(
     "G. Bellec et al., 2018; permuted: B. Yin et al., 2021; both in 784 steps, not 56",
 )
 PIXELS, CLASSES = 28 * 28, 10
-# Images at the end of the training set that `--validate` tests on.
-HELD_OUT = 10_000
 # In seconds.
 TAU_MEM, TAU_SYN, TAU_ADAPT = 20e-3, 10e-3, 200e-3
 BETA = 0.5
@@ -50,14 +49,13 @@ BETA = 0.5
 class SequentialSettings(Settings):
     """Settings of a training run on images as sequences."""
 
-    steps: int = field(default=56, metadata={"help": "time steps of 1 ms in which an image arrives, a divisor of 784"})
-    hidden: int = field(default=256, metadata={"help": "number of neurons, half of them with adaptive threshold"})
-    permuted: bool = field(default=False, metadata={"help": "present the pixels in a random order"})
-    validate: bool = field(default=False, metadata={"help": "test on the last 10,000 training images instead"})
+    steps: int = setting(56, "time steps of 1 ms in which an image arrives, a divisor of 784")
+    hidden: int = setting(256, "number of neurons, half of them with adaptive threshold")
+    permuted: bool = setting(False, "present the pixels in a random order")
+    validate: bool = setting(False, f"test on the last {mnist.HELD_OUT:,} training images instead")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_positive_settings(self, ("hidden",))
         if PIXELS % self.steps:
             raise ValueError(f"--steps must divide the {PIXELS} pixels, as do 56, 112 and 784; got {self.steps}.")
 
@@ -74,17 +72,7 @@ DEFAULTS = SequentialSettings(
 
 def network(hidden: int, steps: int) -> SequentialState:
     """A recurrent layer, of which the first half has a constant and the second half an adaptive threshold."""
-    beta = torch.zeros(hidden)
-    beta[hidden // 2 :] = BETA
-    layer = ALIFRecurrent(
-        PIXELS // steps,
-        hidden,
-        tau_mem=TAU_MEM,
-        tau_syn=TAU_SYN,
-        tau_adapt=TAU_ADAPT,
-        beta=beta,
-        surrogate=Triangle(gamma=0.3, width=1.0),
-    )
+    layer = half_adaptive(PIXELS // steps, hidden, BETA, tau_mem=TAU_MEM, tau_syn=TAU_SYN, tau_adapt=TAU_ADAPT)
     return SequentialState(layer, Lift(nn.Linear(hidden, CLASSES)), LI())
 
 
@@ -94,23 +82,17 @@ def load(path: Path, permuted: bool = False, validate: bool = False) -> Data[Ten
     Args:
         path: See `geir.tasks.mnist.read`.
         permuted: Whether to present the pixels in a random order, which is always the same.
-        validate: Whether to test on the last training images, and leave them out of training.
+        validate: See `geir.tasks.mnist.read`.
 
     Raises:
         FileNotFoundError: If `path`, or a file in that folder, does not exist.
         ValueError: If a file does not hold MNIST.
     """
-    images = mnist.load(path)
-    train_set, test_set = images.train, images.test
-    if validate:
-        train_set, test_set = (
-            TensorDataset(*(tensor[part] for tensor in images.train.tensors))
-            for part in (slice(-HELD_OUT), slice(-HELD_OUT, None))
-        )
+    images = mnist.load(path, validate)
     order = torch.randperm(PIXELS, generator=torch.Generator().manual_seed(0)) if permuted else torch.arange(PIXELS)
     return Data(
-        train_set,
-        test_set,
+        images.train,
+        images.test,
         encode=partial(arrive, order),
         loss=last_potential_loss,
         count_answers=partial(recognized, decode=last_potential),
@@ -123,25 +105,12 @@ def arrive(order: Tensor, images: Tensor, steps: int) -> Tensor:
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: MNIST; see `geir.tasks.mnist.read`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on MNIST; for `data`, see `geir.tasks.mnist.read`, for `settings` `geir.tasks`."""
     given = replace(DEFAULTS, **settings)
     samples = load(Path(data), given.permuted, given.validate)
     return train("sequential_mnist", partial(network, given.hidden, given.steps), samples, given)
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a recurrent network of LIF and ALIF neurons on MNIST as a sequence of pixels. "
-        "Prints the result as a JSON object on the last line."
-    )
-    parser = build_parser("sequential_mnist", description, DEFAULTS)
-    add_mnist_argument(parser)
+    parser = build_parser("sequential_mnist", __doc__, DEFAULTS, data=MNIST_FILES)
     sys.exit(main(parser, run, several_processes=True))

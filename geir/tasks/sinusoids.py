@@ -13,19 +13,18 @@ size of the networks, their input and their training are ours.
 
 import math
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 from torch import nn, Tensor
 
-from ..neurons import ALIFRecurrent
-from ..surrogates import Triangle
-from .command_line import build_parser, check_positive_settings, main, Result
-from .epochs import seed_of_epoch, train_epochs
+from .adaptive_layer import half_adaptive
+from .command_line import build_parser, main, Result
+from .epochs import descend, IterationSettings, train_iterations
 from .figure import draw_errors
+from .settings import out_setting, resume_setting, seed_setting, setting
 
 EXAMPLES = 20
 # Sinusoids, and the range of x.
@@ -44,29 +43,18 @@ EPOCH = 100
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(IterationSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    iterations: int = field(default=2000, metadata={"help": "number of weight updates"})
-    batch_size: int = field(default=32, metadata={"help": "episodes per update"})
-    neurons: int = field(default=100, metadata={"help": "number of neurons, half of them with adaptive threshold"})
-    learning_rate: float = field(default=2e-2, metadata={"help": "learning rate of Adam in the first iteration"})
-    decay: float = field(default=0.1, metadata={"help": "learning rate of the last iteration, relative to the first"})
-    test_episodes: int = field(default=1000, metadata={"help": "number of test episodes"})
-    seed: int = field(default=0, metadata={"help": "seed of weights and episodes; runs are reproducible"})
-    out: Path = field(
-        default=Path("runs/sinusoids"), metadata={"help": "folder for checkpoint and figure, created if missing"}
-    )
-    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
-
-    def __post_init__(self) -> None:
-        check_positive_settings(
-            self, ("iterations", "batch_size", "neurons", "learning_rate", "decay", "test_episodes")
-        )
-
-
-# Settings that must agree with the checkpoint when a run is resumed.
-FIXED_SETTINGS = ("iterations", "batch_size", "neurons", "learning_rate", "decay", "seed")
+    iterations: int = setting(2000, "number of weight updates")
+    batch_size: int = setting(32, "episodes per update")
+    neurons: int = setting(100, "number of neurons, half of them with adaptive threshold")
+    learning_rate: float = setting(2e-2, "learning rate of Adam in the first iteration")
+    decay: float = setting(0.1, "learning rate of the last iteration, relative to the first")
+    test_episodes: int = setting(1000, "number of test episodes", free=True)
+    seed: int = seed_setting("weights and episodes")
+    out: Path = out_setting("sinusoids", "checkpoint and figure")
+    resume: bool = resume_setting()
 
 
 class Episodes(NamedTuple):
@@ -109,23 +97,19 @@ class Predictor(nn.Module):
 
     def __init__(self, neurons: int, adaptive: bool, recurrent: bool, generator: torch.Generator) -> None:
         super().__init__()
-        beta = torch.zeros(neurons)
-        if adaptive:
-            beta[neurons // 2 :] = BETA
         inputs = INPUT_GAIN * torch.randn(neurons, 2 * TUNED, generator=generator) / (2 * TUNED) ** 0.5
         feedback = RECURRENT_GAIN * torch.randn(neurons, neurons, generator=generator) / neurons**0.5
         readout = torch.randn(1, neurons, generator=generator) / neurons**0.5
-        self.layer = ALIFRecurrent(
+        self.layer = half_adaptive(
             2 * TUNED,
             neurons,
+            BETA if adaptive else 0.0,
             dt=DT,
             tau_mem=TAU_MEM,
             tau_syn=TAU_SYN,
             tau_adapt=TAU_ADAPT,
-            beta=beta,
             input_weights=nn.Parameter(inputs),
             recurrent_weights=nn.Parameter(feedback.fill_diagonal_(0) * recurrent, requires_grad=recurrent),
-            surrogate=Triangle(gamma=0.3, width=1.0),
         )
         self.readout = nn.Linear(neurons, 1)
         self.readout.weight.data.copy_(readout)
@@ -152,10 +136,7 @@ def learned_error(model: Predictor, episodes: Episodes) -> float:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
+    """Train and evaluate; for `settings`, see `geir.tasks`.
 
     Returns:
         The result, including `test_error`, the mean squared error in the second half of an episode relative to that of
@@ -173,50 +154,38 @@ def run(**settings: object) -> Result:
     # Adam scales the gradient of every weight by itself, so the networks do not affect one another.
     optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
 
-    def draw_batches(epoch: int) -> Iterator[Episodes]:
-        generator = torch.Generator().manual_seed(seed_of_epoch(given.seed, epoch))
-        for _ in range(min(EPOCH, given.iterations - epoch * EPOCH)):
-            yield draw_episodes(given.batch_size, generator)
-
     def update(episodes: Episodes) -> float:
         xs = encode(episodes)
         losses = [nn.functional.mse_loss(network(xs), episodes.y) / A_MAX**2 for network in model.values()]
-        optimizer.zero_grad()
-        torch.stack(losses).sum().backward()
-        optimizer.step()
+        descend(optimizer, torch.stack(losses).sum())
         return losses[0].item()
 
-    result = train_epochs(
+    def draw_figure(_: object) -> Result:
+        figure = given.out / "sinusoids.png"
+        names = {"adaptive thresholds": adaptive, "LIF": lif, "LIF, not recurrent": feedforward}
+        draw_errors({name: relative_errors(network, test) for name, network in names.items()}, figure)
+        return {"figure": str(figure)}
+
+    result = train_iterations(
         "sinusoids",
-        math.ceil(given.iterations / EPOCH),
         given,
-        {name: getattr(given, name) for name in FIXED_SETTINGS},
         model,
         optimizer,
-        learning_rate=lambda epoch: given.learning_rate * given.decay ** (epoch * EPOCH / given.iterations),
-        batches=draw_batches,
+        every=EPOCH,
+        draw=lambda generator: draw_episodes(given.batch_size, generator),
         update=update,
         # The share of the variance that is predicted.
         evaluate=lambda: 1 - learned_error(adaptive, test),
+        finish=draw_figure,
     )
-    result |= {
+    del result["test_accuracy"]
+    return result | {
         "test_error": learned_error(adaptive, test),
         "test_error_lif": learned_error(lif, test),
         "test_error_feedforward": learned_error(feedforward, test),
         "test_episodes": given.test_episodes,
     }
-    del result["test_accuracy"]
-    if result["interrupted"]:
-        return result
-    figure = given.out / "sinusoids.png"
-    names = {"adaptive thresholds": adaptive, "LIF": lif, "LIF, not recurrent": feedforward}
-    draw_errors({name: relative_errors(network, test) for name, network in names.items()}, figure)
-    return result | {"figure": str(figure)}
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a recurrent network to learn sinusoids from examples within its state, beside one without adaptation. "
-        "Prints the result as a JSON object on the last line."
-    )
-    sys.exit(main(build_parser("sinusoids", description, Settings()), run))
+    sys.exit(main(build_parser("sinusoids", __doc__, Settings()), run))

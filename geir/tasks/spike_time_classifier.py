@@ -12,6 +12,7 @@ from torch import nn, Tensor
 
 from ..learning import first_spike_cross_entropy, first_spike_times, SpikeTimeLayer
 from ..neurons import LIF
+from .epochs import descend
 
 TAU_MEM, TAU_SYN = 20e-3, 5e-3
 # In the loss: time scales in seconds, and the time that stands for a missing spike.
@@ -72,12 +73,7 @@ class FirstSpikeClassifier(nn.ModuleList):
 
     def update(self, optimizer: torch.optim.Optimizer, times: Tensor, units: Tensor, labels: Tensor) -> float:
         """Take one step of an optimizer, with clipped gradients; returns the loss."""
-        loss = self.loss(times, units, labels)
-        optimizer.zero_grad()
-        loss.backward()
-        nn.utils.clip_grad_norm_(self.parameters(), MAX_GRADIENT)
-        optimizer.step()
-        return loss.item()
+        return descend(optimizer, self.loss(times, units, labels), MAX_GRADIENT)
 
     @torch.no_grad()
     def count_right(self, times: Tensor, units: Tensor, labels: Tensor) -> int:

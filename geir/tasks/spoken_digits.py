@@ -13,7 +13,7 @@ Data: Z. Jackson et al., *Free Spoken Digit Dataset*, 2018.
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,9 +26,10 @@ from ..containers import Lift, SequentialState
 from ..core import learnable
 from ..neurons import LI, LIF, LIFRecurrent
 from ..surrogates import SuperSpike
-from .command_line import add_data_argument, build_parser, main, Result
+from .command_line import build_parser, main, Result
 from .data import Data, time_first
 from .files import read_arrays
+from .settings import setting
 from .spectrogram import log_mel, mel_filters
 from .training import Settings, train
 
@@ -45,11 +46,11 @@ TEST_RECORDINGS = 5
 class SpokenDigitsSettings(Settings):
     """Settings of a training run on spoken digits."""
 
-    steps: int = field(default=100, metadata={"help": "number of 10 ms steps; the rest of a recording is dropped"})
-    hidden: int = field(default=256, metadata={"help": "number of neurons in each of the two layers"})
-    augment: int = field(default=1, metadata={"help": "1 to augment the training recordings, 0 to use them unchanged"})
-    unseen_speaker: str = field(default="", metadata={"help": "name of a speaker to test on and not to train on"})
-    validate: bool = field(default=False, metadata={"help": "test on a part of the training recordings instead"})
+    steps: int = setting(100, "number of 10 ms steps; the rest of a recording is dropped")
+    hidden: int = setting(256, "number of neurons in each of the two layers")
+    augment: int = setting(1, "1 to augment the training recordings, 0 to use them unchanged", allowed="not negative")
+    unseen_speaker: str = setting("", "name of a speaker to test on and not to train on")
+    validate: bool = setting(False, "test on a part of the training recordings instead")
 
 
 DEFAULTS = SpokenDigitsSettings(
@@ -191,24 +192,12 @@ def _split(
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: See `load`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on the recordings of `load`; for `settings`, see `geir.tasks`."""
     chosen = replace(DEFAULTS, **settings)
     recordings = load(Path(data), chosen.steps, bool(chosen.augment), chosen.unseen_speaker, chosen.validate)
     return train("spoken_digits", lambda: network(chosen.hidden), recordings, chosen)
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a recurrent network to recognize spoken digits. Prints the result as a JSON object on the last line."
-    )
-    parser = build_parser("spoken_digits", description, DEFAULTS)
-    add_data_argument(parser, ".npz file of the recordings")
+    parser = build_parser("spoken_digits", __doc__, DEFAULTS, data=".npz file of the recordings")
     sys.exit(main(parser, run, several_processes=True))

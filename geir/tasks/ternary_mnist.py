@@ -12,7 +12,7 @@ spikes and of synapses are trained and sampled at deployment; here, spikes and t
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import cast
@@ -29,10 +29,11 @@ from ..decode import rate
 from ..hardware import Ternary
 from ..neurons import IAF
 from ..surrogates import ATan
-from . import quantization
+from . import pixels
 from .catalog import Published
-from .command_line import add_mnist_argument, build_parser, main, Result
+from .command_line import build_parser, main, MNIST_FILES, Result
 from .data import Data, recognized
+from .settings import setting
 from .training import Settings, train
 
 PUBLISHED = Published(
@@ -54,8 +55,8 @@ GAIN = 20.0
 class TernarySettings(Settings):
     """Settings of a training run with ternary weights."""
 
-    steps: int = field(default=8, metadata={"help": "time steps, the largest number of spikes of a pixel"})
-    real: bool = field(default=False, metadata={"help": "train real weights instead of ternary ones"})
+    steps: int = setting(8, "time steps, the largest number of spikes of a pixel")
+    real: bool = setting(False, "train real weights instead of ternary ones")
 
 
 DEFAULTS = TernarySettings(epochs=10, batch_size=64, learning_rate=4e-3, decay=0.75, out=Path("runs/ternary_mnist"))
@@ -112,15 +113,15 @@ def load(path: Path) -> Data[TensorDataset]:
         FileNotFoundError: If `path`, or a file in that folder, does not exist.
         ValueError: If a file does not hold MNIST.
     """
-    images = quantization.load(path)
+    images = pixels.load(path)
     count = partial(recognized, decode=rate)
     return Data(images.train, images.test, encode=encode, loss=vote_loss, count_answers=count)
 
 
-def encode(pixels: Tensor, steps: int) -> Tensor:
+def encode(x: Tensor, steps: int) -> Tensor:
     """Evenly spaced spikes of the pixels of all windows, shape (steps, batch, 1024, 1, 1), from (batch, 784)."""
-    windows = pixels.unflatten(1, (28, 28)).unfold(1, WINDOW, STRIDE).unfold(2, WINDOW, STRIDE)
-    return quantization.encode(windows.flatten(1), steps)[..., None, None]
+    windows = x.unflatten(1, (28, 28)).unfold(1, WINDOW, STRIDE).unfold(2, WINDOW, STRIDE)
+    return pixels.encode(windows.flatten(1), steps)[..., None, None]
 
 
 def vote_loss(shares: Tensor, labels: Tensor) -> Tensor:
@@ -129,24 +130,11 @@ def vote_loss(shares: Tensor, labels: Tensor) -> Tensor:
 
 
 def run(data: Path | str, **settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        data: MNIST; see `geir.tasks.mnist.read`.
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`.
-    """
+    """Train and evaluate on MNIST; for `data`, see `geir.tasks.mnist.read`, for `settings` `geir.tasks`."""
     given = replace(DEFAULTS, **settings)
     return train("ternary_mnist", partial(network, given.real), load(Path(data)), given)
 
 
 if __name__ == "__main__":
-    description = (
-        "Train a network with ternary weights and binary spikes on MNIST. "
-        "Prints the result as a JSON object on the last line."
-    )
-    parser = build_parser("ternary_mnist", description, DEFAULTS)
-    add_mnist_argument(parser)
+    parser = build_parser("ternary_mnist", __doc__, DEFAULTS, data=MNIST_FILES)
     sys.exit(main(parser, run, several_processes=True))

@@ -1,58 +1,51 @@
 """Training of spiking classifiers on Lightning Fabric: epochs, checkpoints, a figure, one or several processes."""
 
-import sys
+import math
 import time
 from collections.abc import Callable, Sized
-from dataclasses import dataclass, field
-from itertools import islice
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast, NamedTuple, TYPE_CHECKING
 
 import torch
 from torch import nn, Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate, DistributedSampler
-from tqdm import tqdm
 
 from ..containers import SequentialState
-from .checkpoint import EpochResult, load_checkpoint, Progress, save_checkpoint, whole_state
-from .command_line import check_positive_settings, Result, stop_on_interrupt
+from .checkpoint import Progress, whole_state
+from .command_line import Result
 from .data import Data
 from .figure import draw_run
 from .files import write_atomically
-from .processes import launch
+from .loop import begin, checkpoint_path, run_epochs, seed_of_epoch
+from .processes import launch, LOGGERS, means, STRATEGIES
+from .settings import out_setting, resume_setting, seed_setting, setting, TaskSettings
 
 if TYPE_CHECKING:
     from lightning.fabric import Fabric
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """Settings of a training run. Each field is a flag of the command line."""
 
-    epochs: int = field(default=10, metadata={"help": "number of passes over the training set"})
-    batch_size: int = field(default=64, metadata={"help": "samples per training step, over all processes"})
-    learning_rate: float = field(default=2e-3, metadata={"help": "learning rate of Adam in the first epoch"})
-    decay: float = field(default=0.8, metadata={"help": "factor applied to the learning rate after every epoch"})
-    max_gradient_norm: float = field(
-        default=0.0, metadata={"help": "norm to which larger gradients of a step are scaled down; 0 for no limit"}
+    epochs: int = setting(10, "number of passes over the training set", free=True)
+    batch_size: int = setting(64, "samples per training step, over all processes")
+    learning_rate: float = setting(2e-3, "learning rate of Adam in the first epoch")
+    decay: float = setting(0.8, "factor applied to the learning rate after every epoch")
+    max_gradient_norm: float = setting(
+        0.0, "norm to which larger gradients of a step are scaled down; 0 for no limit", allowed="not negative"
     )
-    steps: int = field(default=32, metadata={"help": "time steps of 1 ms for which an image is shown"})
-    seed: int = field(default=0, metadata={"help": "seed of the weights and the sample order; runs are reproducible"})
-    device: str = field(default="auto", metadata={"help": "cpu, cuda, cuda:1, ...; auto uses a GPU if there is one"})
-    precision: str = field(default="32-true", metadata={"help": "32-true, bf16-mixed, 64-true, ... as in Lightning"})
-    strategy: str = field(default="ddp", metadata={"help": "for several processes: ddp, or fsdp to shard the network"})
-    logger: str = field(default="none", metadata={"help": "log the loss of every batch: none, csv or tensorboard"})
-    out: Path = field(default=Path("runs"), metadata={"help": "folder for checkpoint and figure, created if missing"})
-    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
-
-    def __post_init__(self) -> None:
-        check_positive_settings(self, ("epochs", "batch_size", "steps", "learning_rate", "decay"))
-        if not self.max_gradient_norm >= 0:
-            raise ValueError(f"--max-gradient-norm must not be negative, got {self.max_gradient_norm}.")
-
-
-# Settings that may change when a run is resumed. All others, of every task, must agree with the checkpoint.
-FREE_SETTINGS = ("epochs", "device", "strategy", "logger", "out", "resume")
+    steps: int = setting(32, "time steps of 1 ms for which an image is shown")
+    seed: int = seed_setting("the weights and the sample order")
+    device: str = setting("auto", "cpu, cuda, cuda:1, ...; auto uses a GPU if there is one", free=True)
+    precision: str = setting("32-true", "32-true, bf16-mixed, 64-true, ... as in Lightning")
+    strategy: str = setting(
+        "ddp", "for several processes: ddp, or fsdp to shard the network", choices=STRATEGIES, free=True
+    )
+    logger: str = setting("none", "log the loss of every batch: none, csv or tensorboard", choices=LOGGERS, free=True)
+    out: Path = out_setting("", "checkpoint and figure")
+    resume: bool = resume_setting()
 
 
 def _sized(dataset: Dataset[Any]) -> Sized:
@@ -92,22 +85,23 @@ def train(task: str, network: Callable[[], SequentialState], data: Data[Any], se
     model = network()
     wrapped = fabric.setup_module(_Classifier(model, data, settings.steps))
     optimizer = torch.optim.Adam(model.parameters(), lr=settings.learning_rate)
-    run = _Run(fabric, wrapped, cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer)), data, settings)
-    settings.out.mkdir(parents=True, exist_ok=True)
-    fixed = {name: value for name, value in vars(settings).items() if name not in FREE_SETTINGS}
-    checkpoint = settings.out / "checkpoint.json"
-    progress = load_checkpoint(checkpoint, task, fixed, model, optimizer) if settings.resume else Progress()
-    seconds_before = progress.seconds
-
-    interrupted = False
-    with stop_on_interrupt() as asked_to_stop:
-        while progress.epoch < settings.epochs and not interrupted:
-            interrupted = run.train_epoch(progress, asked_to_stop)
-            if not interrupted:
-                run.finish_epoch(progress)
-            progress.seconds = seconds_before + time.perf_counter() - started
-            first, barrier = fabric.is_global_zero, fabric.barrier
-            save_checkpoint(checkpoint, task, fixed, model, optimizer, progress, first, barrier)
+    wrapped_optimizer = cast(torch.optim.Optimizer, fabric.setup_optimizers(optimizer))
+    progress = begin(task, settings, model, optimizer)
+    run = _Run(fabric, wrapped, wrapped_optimizer, data, settings, progress)
+    interrupted = run_epochs(
+        task,
+        settings,
+        settings.epochs,
+        model,
+        optimizer,
+        progress,
+        started=started,
+        learning_rate=lambda epoch: settings.learning_rate * settings.decay**epoch,
+        batches=run.load_epoch,
+        update=run.update,
+        evaluate=run.evaluate,
+        fabric=fabric,
+    )
     for logger in fabric.loggers:
         logger.finalize("success")
 
@@ -121,12 +115,9 @@ def train(task: str, network: Callable[[], SequentialState], data: Data[Any], se
         "parameters": sum(p.numel() for p in model.parameters()),
         "processes": fabric.world_size,
         "interrupted": interrupted,
-        "checkpoint": str(checkpoint),
+        "checkpoint": str(checkpoint_path(settings)),
     }
     if interrupted:
-        if fabric.is_global_zero:
-            message = f"Stopped and saved to {checkpoint}. To continue, run the same command with --resume."
-            print(message, file=sys.stderr)
         return result
     weights, figure = settings.out / "weights.pt", settings.out / f"{task}.png"
     state = whole_state(model)
@@ -175,67 +166,37 @@ class _Run:
     optimizer: torch.optim.Optimizer  # likewise
     data: Data[Any]
     settings: Settings
+    progress: Progress
 
-    def train_epoch(self, progress: Progress, asked_to_stop: Callable[[], bool]) -> bool:
-        """Train for the rest of the current epoch; updates `progress` in place.
+    def load_epoch(self, epoch: int) -> DataLoader[Any]:
+        """The batches of an epoch, of which every process loads its share.
 
-        Returns:
-            Whether one of the processes was asked to stop before the end of the epoch.
+        Their order depends on the seed and the epoch only, also with another number of processes: the shares of all
+        processes make up the same batches.
         """
-        fabric, settings = self.fabric, self.settings
-        for group in self.optimizer.param_groups:
-            group["lr"] = settings.learning_rate * settings.decay**progress.epoch
-        # The sample order and the augmentations of an epoch depend on nothing but the seed and the epoch. A resumed run
-        # skips the batches that were already used and so sees the same samples as an uninterrupted run, also with
-        # another number of processes: the shares of all processes make up the same batches.
-        sampler = self._sampler(self.data.train, shuffle=True, seed=settings.seed * 100_003)
-        sampler.set_epoch(progress.epoch)
-        # Processes augment differently.
-        torch.manual_seed(settings.seed * 100_003 + progress.epoch + (fabric.global_rank << 32))
-        loader = self._loader(self.data.train, sampler, settings.batch_size)
         self.model.train()
-        title = f"epoch {progress.epoch + 1}/{settings.epochs}"
-        with tqdm(
-            total=len(loader),
-            initial=progress.batch,
-            desc=title,
-            unit="batch",
-            leave=False,
-            disable=None if fabric.is_global_zero else True,  # None: shown on a terminal only
-        ) as bar:
-            for x, labels in islice(loader, progress.batch, None):
-                share = self._share(self.data.train, progress.batch, settings.batch_size)
-                loss = self.model(fabric.to_device(x), fabric.to_device(labels), share)
-                self.optimizer.zero_grad()
-                fabric.backward(loss)
-                if settings.max_gradient_norm:
-                    fabric.clip_gradients(self.model, self.optimizer, max_norm=settings.max_gradient_norm)
-                self.optimizer.step()
-                mean_loss, stop = self._mean(loss.item(), float(asked_to_stop()))
-                fabric.log("loss", mean_loss, progress.epoch * len(loader) + progress.batch)
-                progress.batch += 1
-                progress.loss += mean_loss
-                bar.update()
-                bar.set_postfix(loss=f"{progress.loss / progress.batch:.4f}")
-                if stop:
-                    return True
-        return False
+        sampler = self._sampler(self.data.train, shuffle=True, seed=seed_of_epoch(self.settings.seed, 0))
+        sampler.set_epoch(epoch)
+        return self._loader(self.data.train, sampler, self.settings.batch_size)
 
-    def finish_epoch(self, progress: Progress) -> None:
-        """Move `progress` to the next epoch and print the result of the finished one."""
-        accuracy = self.evaluate()
-        self.fabric.log("test_accuracy", accuracy, (progress.epoch + 1) * progress.batch - 1)
-        loss = progress.loss / progress.batch
-        progress.history.append(EpochResult(loss=loss, test_accuracy=accuracy))
-        progress.epoch += 1
-        progress.batch = 0
-        progress.loss = 0.0
-        if self.fabric.is_global_zero:
-            epoch = f"epoch {progress.epoch}/{self.settings.epochs}"
-            tqdm.write(f"{epoch}  loss {loss:.4f}  test accuracy {100 * accuracy:.2f} %", file=sys.stderr)
+    def update(self, batch: tuple[Tensor, Tensor]) -> float:
+        """Train on the next batch; returns its loss over all processes."""
+        fabric, settings, progress = self.fabric, self.settings, self.progress
+        x, labels = batch
+        share = self._share(self.data.train, progress.batch, settings.batch_size)
+        loss = self.model(fabric.to_device(x), fabric.to_device(labels), share)
+        self.optimizer.zero_grad()
+        fabric.backward(loss)
+        if settings.max_gradient_norm:
+            fabric.clip_gradients(self.model, self.optimizer, max_norm=settings.max_gradient_norm)
+        self.optimizer.step()
+        (mean_loss,) = means(fabric, loss.item())
+        batches = math.ceil(len(_sized(self.data.train)) / settings.batch_size)
+        fabric.log("loss", mean_loss, progress.epoch * batches + progress.batch)
+        return mean_loss
 
-    def evaluate(self) -> float:
-        """Test accuracy in [0, 1]."""
+    def evaluate(self) -> dict[str, float]:
+        """Test accuracy in [0, 1], at the end of an epoch."""
         self.model.eval()
         test, fabric = self.data.test, self.fabric
         size = 4 * self.settings.batch_size
@@ -244,8 +205,9 @@ class _Run:
             for number, (x, labels) in enumerate(self._loader(test, self._sampler(test, shuffle=False), size)):
                 share = self._share(test, number, size)
                 counts += self.model(fabric.to_device(x), fabric.to_device(labels), share).cpu()
-        right, answers = self._mean(*counts.tolist())
-        return right / answers
+        right, answers = means(fabric, *counts.tolist())
+        fabric.log("test_accuracy", right / answers, (self.progress.epoch + 1) * self.progress.batch - 1)
+        return {"test_accuracy": right / answers}
 
     def _sampler(self, samples: Dataset[Any], shuffle: bool, seed: int = 0) -> DistributedSampler[Any]:
         return DistributedSampler(samples, self.fabric.world_size, self.fabric.global_rank, shuffle=shuffle, seed=seed)
@@ -258,10 +220,3 @@ class _Run:
         size = min(batch_size, len(_sized(samples)) - number * batch_size)
         own = len(range(self.fabric.global_rank, size, self.fabric.world_size))
         return _Share(own, own * self.fabric.world_size / size)
-
-    def _mean(self, *values: float) -> list[float]:
-        """Means over all processes."""
-        if self.fabric.world_size == 1:
-            return list(values)
-        sent = torch.tensor(values, dtype=torch.float64, device=self.fabric.device)
-        return cast(Tensor, self.fabric.all_reduce(sent, reduce_op="mean")).tolist()

@@ -11,7 +11,7 @@ potential; and gradients are clipped.
 """
 
 import sys
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,8 +20,9 @@ import torch
 from torch import Tensor
 
 from .catalog import Published
-from .command_line import build_parser, check_positive_settings, main, Result
+from .command_line import build_parser, main, Result
 from .epochs import train_epochs
+from .settings import out_setting, resume_setting, seed_setting, setting, TaskSettings
 from .spike_time_classifier import FirstSpikeClassifier
 
 PUBLISHED = Published("test_accuracy", "98.1 %", "T. Wunderlich & C. Pehle, 2021")
@@ -31,28 +32,19 @@ CLASSES = 3
 
 
 @dataclass(frozen=True)
-class Settings:
+class Settings(TaskSettings):
     """Settings of a run. Each field is a flag of the command line."""
 
-    epochs: int = field(default=60, metadata={"help": "number of passes over the training points"})
-    batch_size: int = field(default=32, metadata={"help": "points per training step"})
-    hidden: int = field(default=200, metadata={"help": "number of hidden neurons"})
-    learning_rate: float = field(default=5e-3, metadata={"help": "learning rate of Adam in the first epoch"})
-    decay: float = field(default=0.93, metadata={"help": "factor applied to the learning rate after every epoch"})
-    points: int = field(default=5000, metadata={"help": "number of training points"})
-    test_points: int = field(default=1000, metadata={"help": "number of test points"})
-    seed: int = field(default=0, metadata={"help": "seed of weights, points and their order; runs are reproducible"})
-    out: Path = field(default=Path("runs/yin_yang"), metadata={"help": "folder for the checkpoint, created if missing"})
-    resume: bool = field(default=False, metadata={"help": "continue from the checkpoint in the folder"})
-
-    def __post_init__(self) -> None:
-        check_positive_settings(
-            self, ("epochs", "batch_size", "hidden", "learning_rate", "decay", "points", "test_points")
-        )
-
-
-# Settings that must agree with the checkpoint when a run is resumed.
-FIXED_SETTINGS = ("batch_size", "hidden", "learning_rate", "decay", "points", "seed")
+    epochs: int = setting(60, "number of passes over the training points", free=True)
+    batch_size: int = setting(32, "points per training step")
+    hidden: int = setting(200, "number of hidden neurons")
+    learning_rate: float = setting(5e-3, "learning rate of Adam in the first epoch")
+    decay: float = setting(0.93, "factor applied to the learning rate after every epoch")
+    points: int = setting(5000, "number of training points")
+    test_points: int = setting(1000, "number of test points", free=True)
+    seed: int = seed_setting("weights, points and their order")
+    out: Path = out_setting("yin_yang")
+    resume: bool = resume_setting()
 
 
 class Points(NamedTuple):
@@ -111,14 +103,7 @@ def accuracy(model: FirstSpikeClassifier, points: Points) -> float:
 
 
 def run(**settings: object) -> Result:
-    """Train and evaluate.
-
-    Args:
-        **settings: Settings by name, as on the command line, with underscores.
-
-    Returns:
-        The result, including `test_accuracy`, after the last epoch.
-    """
+    """Train and evaluate; for `settings`, see `geir.tasks`."""
     given = replace(Settings(), **settings)
     # The test points are the same for all seeds.
     train, test = draw_points(given.points, 1000 + given.seed), draw_points(given.test_points, 1)
@@ -126,9 +111,8 @@ def run(**settings: object) -> Result:
     optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
     result = train_epochs(
         "yin_yang",
-        given.epochs,
         given,
-        {name: getattr(given, name) for name in FIXED_SETTINGS},
+        given.epochs,
         model,
         optimizer,
         learning_rate=lambda epoch: given.learning_rate * given.decay**epoch,
@@ -140,8 +124,4 @@ def run(**settings: object) -> Result:
 
 
 if __name__ == "__main__":
-    description = (
-        "Train two layers of LIF neurons in continuous time on the Yin-Yang data set by exact gradients of spike "
-        "times. Prints the result as a JSON object on the last line."
-    )
-    sys.exit(main(build_parser("yin_yang", description, Settings()), run))
+    sys.exit(main(build_parser("yin_yang", __doc__, Settings()), run))

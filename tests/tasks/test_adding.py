@@ -1,9 +1,5 @@
 """The adding problem by FPTT and by backpropagation through time: `geir.tasks.adding`."""
 
-import json
-import runpy
-import sys
-
 import pytest
 import torch
 
@@ -62,44 +58,6 @@ def test_a_short_problem_is_learned(tmp_path):
     assert task.run(**settings, out=tmp_path)["test_error"] < 0.5
 
 
-@pytest.mark.parametrize("method", ["fptt", "bptt"])
-def test_a_run_is_resumed_with_the_state_of_its_optimizer(method, tmp_path, monkeypatch):
-    monkeypatch.setattr(task, "EPOCH", 2)
-    whole, parts = (QUICK | {"method": method, "iterations": 4, "out": tmp_path / name} for name in ("whole", "parts"))
-    expected = task.run(**whole)
-    compare, calls = task.Best.compare, []
-
-    def interrupt(*arguments):
-        calls.append(None)
-        if len(calls) == 2:
-            raise KeyboardInterrupt
-        return compare(*arguments)
-
-    monkeypatch.setattr(task.Best, "compare", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        task.run(**parts)
-    monkeypatch.setattr(task.Best, "compare", compare)
-    resumed = task.run(**parts, resume=True)
-    assert resumed["test_mse"] == expected["test_mse"]
-    weights = [torch.load(run["weights"], weights_only=True) for run in (expected, resumed)]
-    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
-
-
-def test_the_last_line_of_the_command_is_the_result(monkeypatch, capsys, tmp_path):
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]
-    monkeypatch.setattr(sys, "argv", ["adding", *flags, "--method", "bptt", "--out", str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "geir.tasks.adding")
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("geir.tasks.adding", run_name="__main__")
-    assert stopped.value.code == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["task"] == "adding"
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [({"method": "BPTT"}, "--method must be one of fptt, bptt, got 'BPTT'"), ({"steps": 1}, "--steps must be at least"),
-     ({"chunk": 0}, "--chunk must be positive, got 0")],
-)  # fmt: skip
-def test_settings_out_of_range_are_refused(settings, message, tmp_path):
-    with pytest.raises(ValueError, match=message):
-        task.run(**settings, out=tmp_path)
+def test_a_sequence_has_a_step_for_each_number(tmp_path):
+    with pytest.raises(ValueError, match="--steps must be at least 2, one for each number, got 1"):
+        task.run(steps=1, out=tmp_path)

@@ -1,8 +1,6 @@
 """Control of environments by a spiking actor-critic: `geir.tasks.control`."""
 
-import json
 import os
-import runpy
 import signal
 import sys
 
@@ -30,15 +28,6 @@ def test_all_weights_learn(tmp_path, method):
     prefix = "network" if method == "ppo" else "learner.model"
     for name in ("0.weight", "0.bias", "2.weight", "2.bias"):
         assert not torch.equal(trained[f"{prefix}.{name}"], untrained[name])
-
-
-@every_method
-def test_runs_are_determined_by_their_seed(tmp_path, method):
-    results = [task.run(**QUICK, method=method, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2))]
-    first, second, other = (weights(result) for result in results)
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert results[0]["test_reward"] == results[1]["test_reward"]
-    assert any(not torch.equal(first[name], other[name]) for name in first if name.endswith("weight"))
 
 
 @every_method
@@ -138,19 +127,6 @@ def test_without_gymnasium_one_sentence_says_what_to_install(monkeypatch, capsys
         "error: geir.tasks.control needs gymnasium, which is not installed; install it with: pip install "
         "'geir[control]'\n"
     )
-
-
-def test_the_last_line_of_the_command_is_the_result(monkeypatch, capsys, tmp_path):
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]
-    monkeypatch.setattr(sys, "argv", ["control", *flags, "--mask-velocities", f"--out={tmp_path}"])
-    monkeypatch.delitem(sys.modules, "geir.tasks.control")
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("geir.tasks.control", run_name="__main__")
-    assert stopped.value.code == 0
-    line = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert line["task"] == "control"
-    assert line["test_episodes"] == 3
-    assert "--mask-velocities" in line["command"]
 
 
 @pytest.mark.parametrize(

@@ -1,12 +1,7 @@
 """Training and conversion on MNIST: `geir.tasks.conversion`."""
 
-import json
-import runpy
-import sys
-
 import numpy as np
 import pytest
-import torch
 
 from geir.tasks import conversion
 
@@ -55,31 +50,6 @@ def test_a_trained_network_is_converted_again_with_other_settings(tmp_path, data
     assert [name for name in again if name.startswith("spiking")] == [f"spiking_accuracy_{t}" for t in (1, 2, 4)]
 
 
-def test_runs_are_determined_by_their_seed(tmp_path, data):
-    small = QUICK | {"epochs": 1, "steps": 2}
-    runs = [conversion.run(data=data, out=tmp_path / str(k), seed=seed, **small) for k, seed in enumerate((1, 1, 2))]
-    weights = [torch.load(result["weights"])["0.weight"] for result in runs]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-
-
 def test_a_missing_network_is_named(tmp_path, data):
     with pytest.raises(FileNotFoundError, match=r"no trained network at .*relu.pt; run without --resume first"):
         conversion.run(data=data, out=tmp_path / "none", resume=True)
-
-
-def test_the_command_line_prints_the_result_as_json(tmp_path, data, monkeypatch, capsys):
-    arguments = ["--data", str(data), "--epochs", "1", "--steps", "2", "--calibration", "20", "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["conversion", *arguments])
-    monkeypatch.delitem(sys.modules, "geir.tasks.conversion")
-    with pytest.raises(SystemExit) as exit_:
-        runpy.run_module("geir.tasks.conversion", run_name="__main__")
-    assert exit_.value.code == 0
-    captured = capsys.readouterr()
-    assert "spiking_accuracy_2" in json.loads(captured.out.splitlines()[-1])
-    assert "threshold" in captured.err
-
-
-def test_settings_that_are_not_positive_are_refused(data):
-    with pytest.raises(ValueError, match="--steps must be positive, got 0"):
-        conversion.run(data=data, steps=0)

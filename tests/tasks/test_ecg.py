@@ -97,8 +97,3 @@ def test_test_records_are_used_neither_for_training_nor_for_validation(tmp_path,
 def test_other_arrays_raise(tmp_path, records, change, message):
     with pytest.raises(ValueError, match=message):
         ecg.load(write(tmp_path, records | change))
-
-
-def test_a_missing_file_raises(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no file .*; give --data an .npz file of electrocardiograms"):
-        ecg.load(tmp_path / "ecg.npz")

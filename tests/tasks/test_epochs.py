@@ -10,14 +10,22 @@ import torch
 from torch import nn
 
 from geir.tasks.checkpoint import load_checkpoint
-from geir.tasks.epochs import train_epochs
+from geir.tasks.epochs import descend, draw_batches, error_of, train_epochs, train_iterations
+from geir.tasks.settings import out_setting, resume_setting, seed_setting, setting, TaskSettings
 
 
 @dataclass(frozen=True)
-class Settings:
-    out: Path
-    seed: int = 0
-    resume: bool = False
+class Settings(TaskSettings):
+    out: Path = out_setting("line")
+    seed: int = seed_setting("the batches")
+    resume: bool = resume_setting()
+
+
+@dataclass(frozen=True)
+class IterationSettings(Settings):
+    iterations: int = setting(5, "number of updates")
+    learning_rate: float = setting(0.4, "learning rate of the first update")
+    decay: float = setting(0.1, "learning rate of the last update, relative to the first")
 
 
 def fit_line(settings, epochs=3, interrupt_at=None):
@@ -32,17 +40,12 @@ def fit_line(settings, epochs=3, interrupt_at=None):
         count += 1
         if count == interrupt_at:
             os.kill(os.getpid(), signal.SIGINT)
-        loss = (model(x) - 3 * x).square().mean()
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-        return loss.item()
+        return descend(optimizer, (model(x) - 3 * x).square().mean())
 
     result = train_epochs(
         "line",
-        epochs,
         settings,
-        {"seed": settings.seed},
+        epochs,
         model,
         optimizer,
         learning_rate=lambda epoch: 0.1 * 0.5**epoch,
@@ -87,9 +90,8 @@ def test_each_epoch_and_seed_draws_other_batches(tmp_path):
     drawn = []
     train_epochs(
         "draw",
-        2,
         Settings(tmp_path),
-        {},
+        2,
         model := nn.Linear(1, 1),
         torch.optim.SGD(model.parameters(), lr=0.1),
         learning_rate=lambda _: 0.1,
@@ -110,9 +112,8 @@ def test_an_epoch_may_have_several_results_which_finish_is_given(tmp_path, capsy
     rewards = iter([3.0, 250.5, 7.0])
     result = train_epochs(
         "play",
-        3,
         Settings(tmp_path),
-        {},
+        3,
         model := nn.Linear(1, 1),
         torch.optim.SGD(model.parameters(), lr=0.1),
         learning_rate=lambda _: 0.1,
@@ -130,3 +131,36 @@ def test_an_epoch_may_have_several_results_which_finish_is_given(tmp_path, capsy
 def test_resuming_needs_a_checkpoint(tmp_path):
     with pytest.raises(FileNotFoundError, match="start without --resume"):
         fit_line(Settings(tmp_path, resume=True))
+
+
+def test_iterations_are_tested_in_parts_of_which_the_last_is_short(tmp_path):
+    drawn, rates, model = [], [], nn.Linear(1, 1)
+    optimizer = torch.optim.SGD(model.parameters())
+    result = train_iterations(
+        "parts",
+        IterationSettings(tmp_path),
+        model,
+        optimizer,
+        every=2,
+        draw=lambda generator: torch.rand((), generator=generator).item(),
+        update=lambda x: drawn.append(x) or rates.append(optimizer.param_groups[0]["lr"]) or x,
+        evaluate=lambda: 0.9,
+    )
+    assert (result["epochs"], len(set(drawn))) == (3, 5)
+    # 2/5 and 4/5 of the way from 0.4 to 0.04.
+    assert rates == pytest.approx([0.4, 0.4, 0.4 * 10**-0.4, 0.4 * 10**-0.4, 0.4 * 10**-0.8])
+    # The epochs have the seeds 300,009 to 300,011 if that of the run is 3.
+    expected = [torch.rand((), generator=torch.Generator().manual_seed(300_010)).item()]
+    assert list(draw_batches(3, 1, 1, lambda generator: torch.rand((), generator=generator).item())) == expected
+    assert error_of(result) == 0.1
+    assert error_of({"test_accuracy": None}) is None
+
+
+def test_a_step_descends_by_the_gradient_whose_norm_is_clipped():
+    weight = nn.Parameter(torch.tensor([3.0, 4.0]))
+    optimizer = torch.optim.SGD([weight], lr=0.1)
+    weight.grad = torch.ones(2)
+    assert descend(optimizer, weight.square().sum()) == 25
+    torch.testing.assert_close(weight.detach(), torch.tensor([2.4, 3.2]))
+    descend(optimizer, weight.square().sum(), 1.0)
+    torch.testing.assert_close(weight.detach(), torch.tensor([2.4 - 0.06, 3.2 - 0.08]))

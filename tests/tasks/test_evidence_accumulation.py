@@ -1,9 +1,5 @@
 """Accumulating evidence by e-prop: `geir.tasks.evidence_accumulation`."""
 
-import json
-import runpy
-import sys
-
 import pytest
 import torch
 
@@ -66,49 +62,3 @@ def test_all_weights_learn(tmp_path):
     assert trained.keys() == {f"model.{name}" for name in untrained} | {"feedback_0"}
     for name in ("0.input_weights", "0.recurrent_weights", "1.module.weight", "1.module.bias"):
         assert not torch.equal(trained[f"model.{name}"], untrained[name])
-
-
-def test_runs_are_determined_by_their_seed(tmp_path):
-    results = [task.run(**QUICK, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2))]
-    weights = [torch.load(result["weights"], weights_only=True)["model.0.recurrent_weights"] for result in results]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-    assert not weights[0].diagonal().any()
-    assert results[0]["epochs"] == 1
-    assert 0 <= results[0]["test_error"] <= 1
-
-
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(task, "EPOCH", 2)
-    whole = task.run(**QUICK, out=tmp_path / "whole")
-    assert whole["epochs"] == 2
-
-    def fail(model, trials):
-        if (tmp_path / "parts" / "checkpoint.json").exists():
-            raise InterruptedError
-        return error_rate(model, trials)
-
-    error_rate = task.error_rate
-    monkeypatch.setattr(task, "error_rate", fail)
-    with pytest.raises(InterruptedError):
-        task.run(**QUICK, out=tmp_path / "parts")
-    monkeypatch.setattr(task, "error_rate", error_rate)
-    resumed = task.run(**QUICK, out=tmp_path / "parts", resume=True)
-    models = [torch.load(result["weights"], weights_only=True) for result in (whole, resumed)]
-    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
-    assert resumed["test_error"] == whole["test_error"]
-
-
-def test_the_last_line_of_the_command_is_the_result(monkeypatch, capsys, tmp_path):
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]
-    monkeypatch.setattr(sys, "argv", ["evidence_accumulation", *flags, f"--out={tmp_path}"])
-    monkeypatch.delitem(sys.modules, "geir.tasks.evidence_accumulation")
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("geir.tasks.evidence_accumulation", run_name="__main__")
-    assert stopped.value.code == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["task"] == "evidence_accumulation"
-
-
-def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="--neurons must be positive, got 0"):
-        task.run(neurons=0)

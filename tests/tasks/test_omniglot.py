@@ -1,13 +1,11 @@
 """Characters from one drawing of each: `geir.tasks.omniglot` and `geir.tasks.few_shot`."""
 
-import json
 import math
-import runpy
-import sys
 
 import numpy as np
 import pytest
 import torch
+from task_table import write_omniglot
 from torch import nn
 from torch.nn.functional import batch_norm, conv2d, cross_entropy
 
@@ -31,16 +29,7 @@ def learner(kind, neuron, seed=0):
 
 @pytest.fixture
 def data(tmp_path):
-    """Characters with a bar each, shifted a little in each drawing."""
-    random = np.random.default_rng(0)
-    images = np.zeros((40, 6, 105, 105), np.uint8)
-    for k in range(40):
-        for n in range(6):
-            row, column = 2 * k + random.integers(0, 2), 10 * (k % 7) + random.integers(0, 3)
-            images[k, n, row : row + 15, column : column + 30] = 1
-    path = tmp_path / "omniglot.npz"
-    np.savez(path, images=images.reshape(-1, 105, 105), characters=np.repeat(np.arange(40), 6))
-    return path
+    return write_omniglot(tmp_path / "omniglot.npz")
 
 
 def rectifier_logits(weights, images):
@@ -135,28 +124,6 @@ def test_characters_are_learned_from_one_drawing(tmp_path, data, method, iterati
     assert (tmp_path / "omniglot.png").read_bytes().startswith(b"\x89PNG")
 
 
-@pytest.mark.parametrize("method", ["maml", "plasticity"])
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, data, method, monkeypatch):
-    monkeypatch.setattr(task, "EPOCH", 2)
-    settings = {**QUICK, "data": data, "method": method}
-    whole = task.run(**settings, out=tmp_path / "whole")
-    assert whole["epochs"] == 2
-    accuracy = task.accuracy
-
-    def fail(model, episodes):
-        if (tmp_path / "parts" / "checkpoint.json").exists():
-            raise InterruptedError
-        return accuracy(model, episodes)
-
-    monkeypatch.setattr(task, "accuracy", fail)
-    with pytest.raises(InterruptedError):
-        task.run(**settings, out=tmp_path / "parts")
-    monkeypatch.setattr(task, "accuracy", accuracy)
-    resumed = task.run(**settings, out=tmp_path / "parts", resume=True)
-    models = [torch.load(result["weights"], weights_only=True) for result in (whole, resumed)]
-    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
-
-
 def test_the_seed_decides_the_weights_before_training(tmp_path, data):
     settings = {**QUICK, "data": data, "method": "plasticity", "iterations": 1, "learning_rate": 1e-9}
     results = [task.run(**settings, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2))]
@@ -174,32 +141,3 @@ def test_the_accuracy_is_the_share_of_recognized_drawings():
             return torch.eye(5)[2].expand(*part.answers.shape, 5)
 
     assert task.accuracy(AlwaysTwo(), episodes) == pytest.approx(0.2)
-
-
-def test_the_last_line_of_the_command_is_the_result(monkeypatch, capsys, tmp_path, data):
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]
-    monkeypatch.setattr(sys, "argv", ["omniglot", *flags, f"--data={data}", f"--out={tmp_path}"])
-    monkeypatch.delitem(sys.modules, "geir.tasks.omniglot")
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("geir.tasks.omniglot", run_name="__main__")
-    assert stopped.value.code == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (result["task"], result["method"], result["neuron"]) == ("omniglot", "maml", "lif")
-
-
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"channels": 0}, "--channels must be positive, got 0"),
-        ({"method": "sgd"}, "--method must be maml or plasticity, got 'sgd'"),
-        ({"neuron": "alif"}, "--neuron must be lif or relu, got 'alif'"),
-    ],
-)
-def test_bad_settings_are_refused(settings, message):
-    with pytest.raises(ValueError, match=message):
-        task.run(data="omniglot.npz", **settings)
-
-
-def test_missing_data_is_one_sentence(tmp_path):
-    with pytest.raises(FileNotFoundError, match="There is no file .*; give --data an .npz file of Omniglot"):
-        task.run(data=tmp_path / "omniglot.npz", **QUICK)

@@ -1,12 +1,11 @@
 """Permuted MNIST, task after task: `geir.tasks.permuted_mnist`."""
 
 import json
-import runpy
-import sys
 
 import numpy as np
 import pytest
 import torch
+from task_table import write_mnist
 from torch.nn.utils import parametrize
 
 from geir.learning import BinaryWeight
@@ -18,17 +17,7 @@ QUICK = {"tasks": 2, "images": 400, "test_images": 100, "batch_size": 20, "hidde
 
 @pytest.fixture(scope="module")
 def data(tmp_path_factory):
-    """Digits that are easy to tell apart: every class has its own bright pixels."""
-    generator = np.random.default_rng(0)
-    arrays = {}
-    for part, number in (("train", 500), ("test", 120)):
-        labels = generator.integers(0, 10, number).astype(np.uint8)
-        images = generator.integers(0, 60, (number, 28, 28))
-        images[np.arange(number), 2 * labels + 3, 4:24] += 190
-        arrays |= {f"{part}_images": images.astype(np.uint8), f"{part}_labels": labels}
-    path = tmp_path_factory.mktemp("data") / "mnist.npz"
-    np.savez(path, **arrays)
-    return path
+    return write_mnist(tmp_path_factory.mktemp("data") / "mnist.npz", 500, 120)
 
 
 @pytest.mark.parametrize("method", METHODS)
@@ -64,36 +53,8 @@ def test_binary_networks_compute_with_binary_weights():
     assert len(permuted_mnist.Classifier(20, 4, False, 0).image.weight.abs().unique()) > 1000
 
 
-def test_runs_are_determined_by_their_seed(data, tmp_path):
-    options = QUICK | {"images": 20, "method": "elastic"}
-    runs = [permuted_mnist.run(data, seed=s, out=tmp_path / str(k), **options) for k, s in enumerate((1, 1, 2))]
-    a, b, c = (torch.load(result["weights"], weights_only=True)["image.weight"] for result in runs)
-    assert torch.equal(a, b)
-    assert not torch.equal(a, c)
-
-
 def test_tasks_are_permutations_of_the_same_images():
     images = permuted_mnist.Images(torch.arange(12.0).view(2, 6), torch.tensor([0, 1]))
     permuted = images.permuted(torch.tensor([3, 0, 5, 1, 2, 4]))
     assert permuted.pixels.tolist() == [[3, 0, 5, 1, 2, 4], [9, 6, 11, 7, 8, 10]]
     assert permuted.labels.tolist() == [0, 1]
-
-
-def test_the_command_line_prints_the_result_as_json(data, tmp_path, monkeypatch, capsys):
-    flags = ["--data", str(data), "--tasks", "1", "--images", "40", "--hidden", "5", "--method", "metaplastic"]
-    monkeypatch.setattr(sys, "argv", ["permuted_mnist", *flags, "--out", str(tmp_path)])
-    monkeypatch.delitem(sys.modules, "geir.tasks.permuted_mnist")
-    with pytest.raises(SystemExit) as exit_:
-        runpy.run_module("geir.tasks.permuted_mnist", run_name="__main__")
-    assert exit_.value.code == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert (result["method"], result["tasks"]) == ("metaplastic", 1)
-
-
-def test_bad_settings_raise(data):
-    with pytest.raises(ValueError, match="--method must be one of plain, intelligence, .*, got 'si'"):
-        permuted_mnist.run(data, method="si")
-    with pytest.raises(ValueError, match="--tasks must be positive, got 0"):
-        permuted_mnist.run(data, tasks=0)
-    with pytest.raises(FileNotFoundError, match="There is no MNIST at"):
-        permuted_mnist.run("missing.npz")

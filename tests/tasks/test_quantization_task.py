@@ -1,9 +1,5 @@
 """Training on the integers of a chip: `geir.tasks.quantization`."""
 
-import json
-import runpy
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -65,18 +61,3 @@ def test_training_on_integers_starts_from_the_network_in_the_folder(tmp_path):
     first = quantization.run(out=tmp_path, **QUICK)
     again = quantization.run(out=tmp_path, resume=True, **QUICK)
     assert {**again, "seconds": 0} == {**first, "seconds": 0}
-
-
-def test_unknown_chips_are_refused():
-    with pytest.raises(ValueError, match="--target must be one of loihi2, .*, got 'loihi'"):
-        quantization.Settings(target="loihi")
-
-
-def test_the_command_prints_the_result(tmp_path, capsys, monkeypatch):
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]
-    monkeypatch.setattr(sys, "argv", ["quantization", "--target", "xylo-imu", "--out", str(tmp_path), *flags])
-    monkeypatch.delitem(sys.modules, "geir.tasks.quantization")
-    with pytest.raises(SystemExit) as exit_:
-        runpy.run_module("geir.tasks.quantization", run_name="__main__")
-    assert exit_.value.code == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["target"] == "xylo-imu"

@@ -3,23 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from task_table import write_halves
 
 from geir.tasks import mnist, sequential_mnist as task
 
 
 @pytest.fixture
 def path(tmp_path):
-    """Images of two digits, one bright in the upper half and one in the lower."""
-    random = np.random.default_rng(0)
-    arrays = {}
-    for part, count in (("train", 80), ("test", 20)):
-        labels = np.arange(count) % 2
-        images = random.integers(0, 60, (count, 28, 28))
-        images[labels == 0, :14] += 150
-        images[labels == 1, 14:] += 150
-        arrays |= {f"{part}_images": images.astype(np.uint8), f"{part}_labels": labels.astype(np.uint8)}
-    np.savez(tmp_path / "mnist.npz", **arrays)
-    return tmp_path / "mnist.npz"
+    return write_halves(tmp_path / "mnist.npz")
 
 
 def test_halves_of_images_are_told_apart_and_drawn(tmp_path, path):
@@ -59,7 +50,7 @@ def test_the_answer_is_that_of_the_last_step(path):
 
 
 def test_validation_leaves_the_last_training_images_out(path, monkeypatch):
-    monkeypatch.setattr(task, "HELD_OUT", 30)
+    monkeypatch.setattr(mnist, "HELD_OUT", 30)
     whole, part = task.load(path), task.load(path, validate=True)
     assert (len(part.train), len(part.test)) == (50, 30)
     for kept, tensor in enumerate(whole.train.tensors):
@@ -72,7 +63,8 @@ def test_half_of_the_neurons_adapt():
     assert layer.input_weights.shape == (10, 7)
 
 
-def test_a_run_with_another_order_is_not_resumed(tmp_path, path):
+def test_a_run_with_another_order_is_not_resumed(tmp_path, path, monkeypatch):
+    monkeypatch.setattr(mnist, "HELD_OUT", 30)
     quick = {"data": path, "epochs": 1, "steps": 28, "hidden": 4, "device": "cpu", "out": tmp_path}
     task.run(**quick)
     with pytest.raises(ValueError, match="was written with --permuted False, but this run has --permuted True"):
@@ -81,27 +73,13 @@ def test_a_run_with_another_order_is_not_resumed(tmp_path, path):
         task.run(**quick, validate=True, resume=True)
 
 
-@pytest.mark.parametrize(
-    ("settings", "message"),
-    [
-        ({"steps": 100}, "--steps must divide the 784 pixels, as do 56, 112 and 784; got 100"),
-        ({"hidden": 0}, "--hidden must be positive, got 0"),
-    ],
-)
-def test_bad_settings_raise(path, settings, message):
-    with pytest.raises(ValueError, match=message):
-        task.run(data=path, **settings)
-
-
-def test_missing_data_says_how_to_get_it(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"There is no MNIST at .* run `python -m geir.tasks.mnist .* --download`"
-    ):
-        task.run(data=tmp_path / "missing.npz")
-
-
 def test_pixels_are_standardized(path):
     xs = task.load(path).train.tensors[0]
     arrays = np.load(path)
     expected = (arrays["train_images"][3] / 255 - mnist.PIXEL_MEAN) / mnist.PIXEL_STD
     np.testing.assert_allclose(xs[3, 0], expected, atol=1e-5)
+
+
+def test_steps_divide_the_pixels(path):
+    with pytest.raises(ValueError, match="--steps must divide the 784 pixels, as do 56, 112 and 784; got 100"):
+        task.run(data=path, steps=100)

@@ -1,9 +1,5 @@
 """Learning sinusoids in the state of a network: `geir.tasks.sinusoids`."""
 
-import json
-import runpy
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -141,48 +137,3 @@ def test_a_recurrent_network_learns_within_an_episode():
     # Nothing is known in the first example.
     assert errors[0] > 0.9
     assert errors[1:].mean() < 0.8
-
-
-def test_runs_are_determined_by_their_seed(tmp_path):
-    results = [task.run(**QUICK, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2))]
-    errors = [[result[key] for key in ("test_error", "test_error_lif", "test_error_feedforward")] for result in results]
-    assert errors[0] == errors[1]
-    assert errors[0] != errors[2]
-
-
-def test_a_resumed_run_equals_an_uninterrupted_one(tmp_path, monkeypatch):
-    monkeypatch.setattr(task, "EPOCH", 2)
-    whole = task.run(**QUICK, out=tmp_path / "whole")
-    assert whole["epochs"] == 2
-    learned_error = task.learned_error
-
-    def fail(model, episodes):
-        if (tmp_path / "parts" / "checkpoint.json").exists():
-            raise InterruptedError
-        return learned_error(model, episodes)
-
-    monkeypatch.setattr(task, "learned_error", fail)
-    with pytest.raises(InterruptedError):
-        task.run(**QUICK, out=tmp_path / "parts")
-    monkeypatch.setattr(task, "learned_error", learned_error)
-    resumed = task.run(**QUICK, out=tmp_path / "parts", resume=True)
-    models = [torch.load(result["weights"], weights_only=True) for result in (whole, resumed)]
-    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
-    assert resumed["test_error"] == whole["test_error"]
-
-
-def test_the_last_line_of_the_command_is_the_result(monkeypatch, capsys, tmp_path):
-    flags = [f"--{name.replace('_', '-')}={value}" for name, value in QUICK.items()]
-    monkeypatch.setattr(sys, "argv", ["sinusoids", *flags, f"--out={tmp_path}"])
-    monkeypatch.delitem(sys.modules, "geir.tasks.sinusoids")
-    with pytest.raises(SystemExit) as stopped:
-        runpy.run_module("geir.tasks.sinusoids", run_name="__main__")
-    assert stopped.value.code == 0
-    result = json.loads(capsys.readouterr().out.splitlines()[-1])
-    assert result["task"] == "sinusoids"
-    assert "test_accuracy" not in result
-
-
-def test_bad_settings_are_refused():
-    with pytest.raises(ValueError, match="--neurons must be positive, got 0"):
-        task.run(neurons=0)

@@ -11,9 +11,9 @@ import pytest
 import torch
 
 from geir.tasks import digits, mnist
-from geir.tasks.command_line import add_mnist_argument, build_parser, describe_run, main, stop_on_interrupt
+from geir.tasks.command_line import build_parser, describe_run, main, MNIST_FILES, stop_on_interrupt
 
-PARSER = build_parser("digits", "", digits.DEFAULTS)
+PARSER = build_parser("digits", digits.__doc__, digits.DEFAULTS)
 
 
 def last_json(text):
@@ -80,6 +80,8 @@ def test_help_describes_every_setting():
     expected = "--epochs --batch-size --learning-rate --steps --seed --out --resume --device"
     assert {flag for flag, *_ in flags} >= set(expected.split())
     assert "default: 25" in text
+    described = "Train a spiking convolutional network on scikit-learn's 8x8 handwritten digits. Prints the result as a"
+    assert described in " ".join(text.split())
 
 
 def ran(monkeypatch, capsys, arguments, result):
@@ -101,8 +103,7 @@ def test_result_has_the_command_without_what_does_not_change_it(monkeypatch, cap
 
 
 def test_command_of_a_result_names_files_without_their_folder():
-    parser = build_parser("mnist", "", mnist.DEFAULTS)
-    add_mnist_argument(parser)
+    parser = build_parser("mnist", "", mnist.DEFAULTS, data=MNIST_FILES)
     settings = vars(parser.parse_args(["--data", "/home/somebody/my data.npz"]))
     assert describe_run(parser, settings)["command"] == "python -m geir.tasks.mnist --data 'my data.npz'"
 

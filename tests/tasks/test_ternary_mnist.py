@@ -1,8 +1,8 @@
 """Ternary weights and binary spikes on MNIST: `geir.tasks.ternary_mnist`."""
 
-import numpy as np
 import pytest
 import torch
+from task_table import write_halves
 
 from geir import hardware
 from geir.tasks import ternary_mnist as task
@@ -10,17 +10,7 @@ from geir.tasks import ternary_mnist as task
 
 @pytest.fixture
 def path(tmp_path):
-    """Images of two digits, one bright in the upper half and one in the lower."""
-    random = np.random.default_rng(0)
-    arrays = {}
-    for part, count in (("train", 80), ("test", 20)):
-        labels = np.arange(count) % 2
-        images = random.integers(0, 60, (count, 28, 28))
-        images[labels == 0, :14] += 150
-        images[labels == 1, 14:] += 150
-        arrays |= {f"{part}_images": images.astype(np.uint8), f"{part}_labels": labels.astype(np.uint8)}
-    np.savez(tmp_path / "mnist.npz", **arrays)
-    return tmp_path / "mnist.npz"
+    return write_halves(tmp_path / "mnist.npz")
 
 
 def trained(result, **settings):
@@ -99,10 +89,3 @@ def test_the_class_whose_neurons_spike_most_is_the_answer(path):
     first = -torch.log(logits[0].exp() / (logits[0].exp() + logits[1].exp() + 8))
     second = -torch.log(1 / (logits[2].exp() + 9))
     torch.testing.assert_close(task.vote_loss(shares, torch.tensor([4, 6])), (first + second) / 2)
-
-
-def test_missing_data_says_how_to_get_it(tmp_path):
-    with pytest.raises(
-        FileNotFoundError, match=r"There is no MNIST at .* run `python -m geir.tasks.mnist .* --download`"
-    ):
-        task.run(data=tmp_path / "missing.npz")

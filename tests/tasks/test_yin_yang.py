@@ -1,9 +1,5 @@
 """Training on Yin-Yang by exact gradients of spike times: `geir.tasks.yin_yang`."""
 
-import json
-import runpy
-import sys
-
 import numpy as np
 import pytest
 import torch
@@ -48,29 +44,6 @@ def test_a_small_network_learns_in_two_epochs(tmp_path):
     assert not result["interrupted"]
     saved = torch.load(result["weights"], weights_only=True)
     assert saved["0.weight"].shape == (40, 5)
-
-
-def test_runs_are_determined_by_their_seed(tmp_path):
-    small = QUICK | {"epochs": 1, "points": 100}
-    a, b, c = (yin_yang.run(**small, seed=seed, out=tmp_path / str(k)) for k, seed in enumerate((1, 1, 2)))
-    weights = [torch.load(result["weights"], weights_only=True)["0.weight"] for result in (a, b, c)]
-    assert torch.equal(weights[0], weights[1])
-    assert not torch.equal(weights[0], weights[2])
-
-
-def test_the_command_line_prints_the_result_as_json(tmp_path, monkeypatch, capsys):
-    arguments = ["--epochs", "1", "--points", "40", "--test-points", "30", "--hidden", "5", "--out", str(tmp_path)]
-    monkeypatch.setattr(sys, "argv", ["yin_yang", *arguments])
-    monkeypatch.delitem(sys.modules, "geir.tasks.yin_yang")
-    with pytest.raises(SystemExit) as exit_:
-        runpy.run_module("geir.tasks.yin_yang", run_name="__main__")
-    assert exit_.value.code == 0
-    assert json.loads(capsys.readouterr().out.splitlines()[-1])["epochs"] == 1
-
-
-def test_settings_must_be_positive():
-    with pytest.raises(ValueError, match="--hidden must be positive, got 0"):
-        yin_yang.run(hidden=0)
 
 
 def test_a_silent_unit_of_the_label_is_woken():
