@@ -36,7 +36,6 @@ TIMEOUT_SECONDS = 3600
 # varies threefold from run to run; this shows the least memory that a contestant needs.
 MAP_EACH_TENSOR = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 
-
 # Online learning of a recurrent layer, small enough for the traces of `OSTL`.
 ONLINE_SIZE, ONLINE_STEPS, WARM_UP = 32, (100, 10_000, 100_000), 2000
 ONLINE_RULES: dict[str, OnlineRule] = {type(rule).__name__: rule for rule in (EProp(), OTTT(), OSTL())}
@@ -109,7 +108,7 @@ def probe_online(device: torch.device, name: str, *steps: str) -> dict[str, floa
     With the name `backpropagation`, one forward and backward pass over that number of steps, without the input.
     """
     torch.set_num_threads(1)
-    # A smaller network of the same kind loads the code.
+    # A smaller network of the same kind loads the code and fills Python's free lists.
     small, model = (build_network(size, device, recurrent=True) for size in (4, ONLINE_SIZE))
     if name == BACKPROPAGATION:
         xs = make_inputs(int(steps[0]), 1, ONLINE_SIZE, device)
