@@ -45,6 +45,7 @@ SECTIONS: dict[str, Section] = {
     "deep": calls.deep_networks,
     "annealing": annealing.against_fixed_surrogate,
     "online": online.against_backpropagation,
+    "online-memory": probes.online_memory,
     "gradients": gradients.compared,
     "spike-times": spike_times.against_steps,
     "populations": populations.against_brian2,

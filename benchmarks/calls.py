@@ -5,6 +5,7 @@ import statistics
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from itertools import chain, product
 from typing import Any
 
 import torch
@@ -29,6 +30,8 @@ from .timing import Bench, forward_backward_job, Job
 
 # Calls in one timed run.
 CALLS = 500
+# Numbers of neurons; steps of a loop with gradients, and its calls in one timed run.
+SIZES, LOOPS, LOOP_CALLS = (128, 4096), (1, 16), 40
 # Steps of a stream, of which the first are not counted, and those that a contestant takes in one turn.
 STEPS, WARM_UP, TURN = 10_000, 200, 100
 DEPTH, WIDTH = 20, 256
@@ -62,7 +65,8 @@ def snntorch_cell() -> Step:
     cell = snntorch.Synaptic(**snntorch_settings())
 
     def step(x: Tensor, state: Any) -> tuple[Tensor, Any]:
-        z, *after = cell(x, *state) if state else cell(x)
+        # Without a state it would continue from that of its last call.
+        z, *after = cell(x, *(state or cell.reset_mem()))
         return z, after
 
     return step
@@ -78,21 +82,58 @@ CELLS: dict[str, Callable[[], Step]] = {
 
 def cell_calls(bench: Bench) -> str:
     """One step of a cell."""
-    sizes = (128, 4096)
     rows = []
     with one_thread(), torch.no_grad():
         times: dict[tuple[str, int], float] = {}
-        for size in sizes:
+        for size in SIZES:
             x = torch.rand(1, size, device=bench.device)
             jobs = {name: repeat(build(), x) for name, build in select_installed(CELLS).items()}
             times |= {(name, size): ms for name, ms in bench.time_jobs(jobs).items()}
         for name in select_installed(CELLS):
             row: list[object] = [name]
-            for size in sizes:
+            for size in SIZES:
                 row += [1e3 * times[name, size] / CALLS, times[name, size] / times["geir LIFCell", size]]
             rows.append(row)
-    header = ["", *(text for size in sizes for text in (f"N={size}, µs", "ratio to geir"))]
-    return "One thread, without gradients.\n\n" + format_table(header, rows) + "\n\n" + _few_steps(bench)
+    header = ["", *(text for size in SIZES for text in (f"N={size}, µs", "ratio to geir"))]
+    tables = [format_table(header, rows), _cells_with_gradients(bench), _few_steps(bench)]
+    return "One thread, without gradients.\n\n" + "\n\n".join(tables)
+
+
+def _cells_with_gradients(bench: Bench) -> str:
+    """Forward and backward of cells in a loop, for input that requires gradients, from rest."""
+    times: dict[tuple[str, int, int], float] = {}
+    with one_thread():
+        steps = {name: build() for name, build in select_installed(CELLS).items()}
+        for size in SIZES:
+            x = torch.rand(1, size, device=bench.device, requires_grad=True)
+            for length in LOOPS:
+                jobs = {name: _repeated(_learn(step, x, length), LOOP_CALLS) for name, step in steps.items()}
+                times |= {(name, size, length): ms for name, ms in bench.time_jobs(jobs).items()}
+    rows: list[list[object]] = []
+    for name in steps:
+        row: list[object] = [name]
+        for key in product(SIZES, LOOPS):
+            row += [1e3 * times[name, *key] / LOOP_CALLS, times[name, *key] / times["geir LIFCell", *key]]
+        rows.append(row)
+    columns = [(f"N={size}, T={length}, µs", "ratio to geir") for size, length in product(SIZES, LOOPS)]
+    return (
+        "With gradients: B=1, a cell in a Python loop over T steps from rest, then `backward` of the sum of its "
+        "outputs.\n\n" + format_table(["", *chain.from_iterable(columns)], rows)
+    )
+
+
+def _learn(step: Step, x: Tensor, length: int) -> Job:
+    """Steps with the same input, and their gradient."""
+
+    def job() -> None:
+        x.grad = None
+        state, total = None, x.new_zeros(())
+        for _ in range(length):
+            z, state = step(x, state)
+            total = total + z.sum()
+        total.backward()
+
+    return job
 
 
 def repeat(step: Step, x: Tensor) -> Job:
@@ -134,9 +175,9 @@ def _many_times(module: nn.Module, xs: Tensor) -> Job:
     return _repeated(lambda: module(xs))
 
 
-def _repeated(job: Job) -> Job:
+def _repeated(job: Job, calls: int = CALLS) -> Job:
     def jobs() -> None:
-        for _ in range(CALLS):
+        for _ in range(calls):
             job()
 
     return jobs

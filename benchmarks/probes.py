@@ -3,6 +3,7 @@
 `python -m benchmarks.probes DEVICE PROBE ARGUMENTS` runs one probe and prints its result as JSON.
 """
 
+import gc
 import json
 import os
 import statistics
@@ -10,26 +11,35 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch.utils._pytree import tree_leaves
 
 import geir
+from geir.learning import EProp, Online, OnlineRule, OSTL, OTTT
 
 from . import spike_times
 from .contestants import LIFS, QUADRATIC, select_installed
+from .online import build_network, make_inputs, run_all
 from .report import format_table
 from .timing import Bench, show_progress
 
 NEURONS, STEPS = 65536, 1000
 
 # A probe that takes longer has failed.
-TIMEOUT_SECONDS = 1800
+TIMEOUT_SECONDS = 3600
 
 # Makes glibc map each large tensor separately. Otherwise its heap fragments under the loops over time, and their peak
 # varies threefold from run to run; this shows the least memory that a contestant needs.
 MAP_EACH_TENSOR = {"MALLOC_MMAP_THRESHOLD_": "65536"}
+
+# Online learning of a recurrent layer, small enough for the traces of `OSTL`.
+ONLINE_SIZE, ONLINE_STEPS, WARM_UP = 32, (100, 10_000, 100_000), 2000
+ONLINE_RULES: dict[str, OnlineRule] = {type(rule).__name__: rule for rule in (EProp(), OTTT(), OSTL())}
+BACKPROPAGATION, BACKPROPAGATION_STEPS = "backpropagation", (100, 1000)
 
 
 class Memory(NamedTuple):
@@ -82,7 +92,69 @@ def probe_job(device: torch.device, name: str, strength: str) -> dict[str, float
     return {"added": read_memory(device).peak - before}
 
 
-PROBES = {"peak": probe_peak, "first": probe_first_call, "job": probe_job}
+def restart_peak(device: torch.device) -> int:
+    """Forget the peak so far, and return how much memory is used."""
+    gc.collect()
+    if device.type == "cuda":
+        torch.cuda.reset_peak_memory_stats(device)
+    else:
+        Path("/proc/self/clear_refs").write_text("5")
+    return read_memory(device).used
+
+
+def probe_online(device: torch.device, name: str, *steps: str) -> dict[str, float]:
+    """Bytes that online learning uses in addition to the network, up to each number of steps, and those of its state.
+
+    With the name `backpropagation`, one forward and backward pass over that number of steps, without the input.
+    """
+    torch.set_num_threads(1)
+    # A smaller network of the same kind loads the code and fills Python's free lists.
+    small, model = (build_network(size, device, recurrent=True) for size in (4, ONLINE_SIZE))
+    if name == BACKPROPAGATION:
+        xs = make_inputs(int(steps[0]), 1, ONLINE_SIZE, device)
+        run_all(small, make_inputs(WARM_UP, 1, 4, device)).sum().backward()
+        before = restart_peak(device)
+        run_all(model, xs).sum().backward()
+        return {steps[0]: read_memory(device).peak - before}
+    learn_online(small, name, WARM_UP, device, ())
+    before = restart_peak(device)
+    lengths = [int(length) for length in steps]
+    peaks, state = learn_online(model, name, max(lengths), device, lengths)
+    added: dict[str, float] = {str(length): peak - before for length, peak in peaks.items()}
+    return added | {"state": sum(tensor.nbytes for tensor in tree_leaves(state))}
+
+
+def learn_online(
+    model: geir.SequentialState, name: str, steps: int, device: torch.device, marks: Sequence[int]
+) -> tuple[dict[int, int], object]:
+    """Learn from a stream of random spikes.
+
+    Args:
+        model: The network.
+        name: Name of the rule.
+        steps: Number of steps, each of a forward and a backward pass.
+        device: Where the input is made.
+        marks: Numbers of steps after which the peak is read.
+
+    Returns:
+        The peak so far after each of `marks`, and the last state.
+    """
+    learner, state, peaks = Online(model, ONLINE_RULES[name]), None, {}
+    inputs = model[0].input_size
+    for step in range(1, steps + 1):
+        y, state = learner(make_inputs(1, 1, inputs, device)[0], state)
+        y.sum().backward()
+        if step in marks:
+            peaks[step] = read_memory(device).peak
+    return peaks, state
+
+
+PROBES: dict[str, Callable[..., dict[str, float]]] = {
+    "peak": probe_peak,
+    "first": probe_first_call,
+    "job": probe_job,
+    "online": probe_online,
+}
 
 
 def run_probe(bench: Bench, *arguments: str, **environment: str) -> dict[str, float]:
@@ -121,6 +193,29 @@ def peak_memory(bench: Bench) -> str:
         "depends on it. Here glibc maps each tensor separately (`MALLOC_MMAP_THRESHOLD_`); by default its heap "
         "fragments under the loops over time, and the peak may be several times these values.\n\n"
         + format_table(header, rows)
+    )
+
+
+def online_memory(bench: Bench) -> str:
+    """Memory of online learning."""
+    rows: list[list[object]] = []
+    for name, rule in ONLINE_RULES.items():
+        show_progress(f"{name} ", end="")
+        added = run_probe(bench, "online", name, *map(str, ONLINE_STEPS), **MAP_EACH_TENSOR)
+        peaks = [added[str(length)] / 2**20 for length in ONLINE_STEPS]
+        rows.append([f"`{rule!r}`", added["state"] / 2**20, peaks[0], "–", *peaks[1:]])
+    peaks = []
+    for length in BACKPROPAGATION_STEPS:
+        added = run_probe(bench, "online", BACKPROPAGATION, str(length), **MAP_EACH_TENSOR)
+        peaks.append(added[str(length)] / 2**20)
+    rows.append(["backpropagation through time", "–", *peaks, "–", "–"])
+    lengths = sorted({*ONLINE_STEPS, *BACKPROPAGATION_STEPS})
+    source = "max_memory_allocated" if bench.device.type == "cuda" else "VmHWM"
+    return (
+        f"`LIFRecurrent` of {ONLINE_SIZE} neurons with as many inputs and a leaky readout, one sample, forward and "
+        f"backward at every step, each rule in a new process. Peak memory ({source}) up to that step, in addition to "
+        "what the process used before the first one; that of backpropagation without its input.\n\n"
+        + format_table(["", "state and traces, MiB", *(f"T={length:,}, MiB" for length in lengths)], rows)
     )
 
 

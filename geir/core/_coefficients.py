@@ -34,8 +34,9 @@ def cached_coefficients(model: "ODE") -> Coefficients:
     cached where that is safe:
 
     - The equations are geir's own, so that they depend on the integrator, on `dt` and on the model's parameters and
-      buffers only. The equations of a user may read anything, such as a global variable, and are evaluated in every
-      call. So are the equations of a model with submodules, such as a parametrization, which may compute parameters.
+      buffers only, without the weights of a recurrent model. The equations of a user may read anything, such as a
+      global variable, and are evaluated in every call. So are the equations of a model with submodules, such as a
+      parametrization, which may compute parameters.
     - The values of all of these are the same as before. Values are compared, not version counters: fused
       optimizers, writes through `.data` or NumPy and collectives of `torch.distributed` change tensors without
       counting.
@@ -43,7 +44,8 @@ def cached_coefficients(model: "ODE") -> Coefficients:
     """
     if torch.compiler.is_compiling() or not has_known_equations(model):
         return model.integrator.prepare(model)
-    values = _values_of([*model._parameters.values(), *model._buffers.values()])
+    tensors = model._parameters | model._buffers
+    values = _values_of([tensor for name, tensor in tensors.items() if name not in model.weight_names])
     memo = memo_of(model)
     if values is None or memo is None:
         return model.integrator.prepare(model)

@@ -28,6 +28,8 @@ class ODE(Dynamics[State], ABC):
     """
 
     affine: ClassVar[bool] = False
+    # Names of weights of connections, which the equations do not read.
+    weight_names: ClassVar[tuple[str, ...]] = ()
     integrator: Integrator = ExponentialEuler()
 
     def __init_subclass__(cls, affine: bool | None = None, **keywords: Any) -> None:

@@ -89,7 +89,7 @@ def flow_of(neuron: Dynamics) -> ODE | None:
 
 def neuron_parameters(neuron: Dynamics) -> dict[str, nn.Parameter]:
     """The learnable parameters of a neuron by name, without the weights of a recurrent layer."""
-    weights = ("input_weights", "recurrent_weights") if isinstance(neuron, RecurrentMixin) else ()
+    weights = neuron.weight_names if isinstance(neuron, RecurrentMixin) else ()
     return {name: p for name, p in neuron.named_parameters() if name.split(".")[0] not in weights}
 
 

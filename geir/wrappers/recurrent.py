@@ -1,7 +1,7 @@
 """Recurrent connections, for any neuron."""
 
 import math
-from typing import Any, cast, NamedTuple, TYPE_CHECKING
+from typing import Any, cast, ClassVar, NamedTuple, TYPE_CHECKING
 
 import torch
 from torch import nn, Tensor
@@ -57,6 +57,8 @@ class RecurrentMixin(Dynamics):
             and delays run inside the kernel; there, the time of `SparseLinear` and `DelayedSparseLinear` grows with
             the number of spikes, not with that of synapses.
     """
+
+    weight_names: ClassVar[tuple[str, ...]] = ("input_weights", "recurrent_weights")
 
     input_size: int = setting(
         kw_only=False, accepts=int, check=lambda size: size > 0, expected="a positive number of inputs"

@@ -134,7 +134,8 @@ def test_equations_of_a_user_are_evaluated_in_every_call(what, monkeypatch):
         torch.testing.assert_close(after, 3 * before)
 
 
-def test_coefficients_are_computed_once_while_nothing_changes(monkeypatch):
+def count_systems(monkeypatch):
+    """A list that grows by one whenever coefficients are computed."""
     calls = []
 
     def counting(flow):
@@ -142,8 +143,26 @@ def test_coefficients_are_computed_once_while_nothing_changes(monkeypatch):
         return linear_system(flow)
 
     monkeypatch.setattr("geir.core.integrators.exact.linear_system", counting)
+    return calls
+
+
+def test_coefficients_are_computed_once_while_nothing_changes(monkeypatch):
+    calls = count_systems(monkeypatch)
     cell, x, state = geir.LIFCell(), torch.rand(3), None
     with torch.no_grad():
         for _ in range(5):
             _, state = cell(x, state)
+    assert len(calls) == 1
+
+
+def test_coefficients_do_not_depend_on_recurrent_weights_and_are_computed_once_in_training(monkeypatch):
+    calls = count_systems(monkeypatch)
+    cell, x, state = geir.LIFRecurrentCell(3, 4), torch.rand(3), None
+    for _ in range(5):
+        z, state = cell(x, state)
+        z.sum().backward()
+        with torch.no_grad():
+            for name in cell.weight_names:
+                getattr(cell, name).add_(0.1)
+        state = geir.detach(state)
     assert len(calls) == 1

@@ -1,7 +1,6 @@
 """Which models online learning accepts, its errors, its state and its memory."""
 
 import copy
-import gc
 import io
 import subprocess
 import sys
@@ -42,27 +41,6 @@ def test_the_state_has_no_graph_and_the_same_size_after_any_number_of_steps(rule
     short, long = (tree_leaves(advance(learner, steps)) for steps in (1, 12))
     assert [t.shape for t in short] == [t.shape for t in long]
     assert not any(t.requires_grad for t in long)
-
-
-def living_bytes():
-    """Bytes of all tensors that live."""
-    gc.collect()
-    storages = {
-        t.untyped_storage().data_ptr(): t.untyped_storage().nbytes()
-        for t in gc.get_objects()
-        if type(t) in (Tensor, nn.Parameter) and t.layout is torch.strided
-    }
-    return sum(storages.values())
-
-
-@pytest.mark.parametrize("rule", [OSTL(), EProp(firing_rate=FiringRate(10.0)), OTTT()], ids=repr)
-def test_memory_does_not_grow_with_the_number_of_steps(rule):
-    learner = Online(network(), rule)
-    state = advance(learner, 40)
-    before = living_bytes()
-    state = advance(learner, 200, state=state)
-    # The benchmark runs 10,000 steps.
-    assert living_bytes() == before
 
 
 @pytest.mark.parametrize("recurrent", [False, True])
