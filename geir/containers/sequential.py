@@ -164,9 +164,8 @@ class SequentialState(nn.Sequential):
         # The outputs that `return_hidden` returns are ordinary tensors, so each `Lift` makes its own.
         if not return_hidden and (lift or Lift in known.kinds[:1]):
             x, count = run_constant_input(modules, x, lift)
-            modules, stateful, neurons, plain, states = (
-                part[count:] for part in (modules, stateful, neurons, plain, states)
-            )
+            modules, stateful, states = modules[count:], stateful[count:], states[count:]
+            neurons, plain = neurons[count:], plain[count:]
         call = call_over_time if lift else call_module
         outputs: list[Tensor] = []
         next_states: list[object] = [()] * count

@@ -66,7 +66,8 @@ class ActiveOutputs:
         """
         if self._few is None:
             # NumPy counts booleans ten times as fast as PyTorch.
-            self._few = np.count_nonzero(self._find(xs[-1:], states[-1:]).numpy()) <= MAX_ACTIVE * xs[0].numel()
+            count = np.count_nonzero(self._find(xs[-1:], states[-1:]).numpy())
+            self._few = bool(count <= MAX_ACTIVE * xs[0].numel())
         return self._find(xs, states) if self._few else None
 
     def _find(self, xs: Tensor, states: Tensor) -> Tensor:

@@ -73,16 +73,9 @@ class EventColumns(NamedTuple):
         """Select events `first` to `last` (exclusive), which share memory."""
         return EventColumns(*(column[first:last] for column in self))
 
-    def pointers(self, first: int = 0) -> ColumnPointers:
-        """Return pointers to the events from `first` on, for C. The columns must be kept alive while C uses them."""
-        t, x, y, p = self
-        return ColumnPointers(
-            t.data_ptr() + first * t.element_size(),
-            x.data_ptr() + first * x.element_size(),
-            y.data_ptr() + first * y.element_size(),
-            p.data_ptr() + first * p.element_size(),
-            len(t) - first,
-        )
+    def pointers(self) -> ColumnPointers:
+        """Return pointers for C. The columns must be kept alive while C uses them."""
+        return ColumnPointers(*(column.data_ptr() for column in self), self.size)
 
 
 class ValidPrefix(NamedTuple):

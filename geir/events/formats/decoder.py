@@ -93,7 +93,7 @@ class Decoder:
     max_events_per_record: int = 1
     parameters: ctypes.Structure | None = None
 
-    def __call__(self, records: Bytes, count: int, columns: EventColumns, state: DecoderState, first: int = 0) -> None:
+    def __call__(self, records: Bytes, count: int, columns: EventColumns, state: DecoderState) -> None:
         """Decode records from the first one on, as far as there is room in the columns.
 
         Args:
@@ -101,18 +101,17 @@ class Decoder:
             count: Number of records.
             columns: Where events are written.
             state: Updated; says how many records were read and events written.
-            first: Events that the columns hold already.
         """
         library = _native.load(f"formats/{self.source}")
         if library is None:
             _warn_about_reference()
-            self._run_reference(records, count, columns.part(first), state)
+            self._run_reference(records, count, columns, state)
             return
         parameters = () if self.parameters is None else (ctypes.byref(self.parameters),)
         getattr(library, self.function)(
             ctypes.c_void_p(records.ctypes.data),
             ctypes.c_int64(count),
-            ctypes.byref(columns.pointers(first)),
+            ctypes.byref(columns.pointers()),
             ctypes.byref(state),
             *parameters,
         )
@@ -183,7 +182,7 @@ def decode_blocks(
             record, count = 0, len(block.data) // decoder.record_size
             while record < count:
                 records = block.data[record * decoder.record_size :]
-                decoder(records, count - record, columns, state, first=filled)
+                decoder(records, count - record, columns.part(filled), state)
                 record += state.records_read
                 filled += state.events_written
                 if state.invalid:
