@@ -164,7 +164,8 @@ def split(steps: int, neurons: int, largest: int) -> threads.Split:
 
 
 def _split_samples(arguments: Mapping[str, Value], together: int = 1) -> threads.Split:
-    """The same for a recurrent run, where a thread takes whole samples, at least some together."""
+    """The same for a recurrent run, where a thread takes whole samples, some together if there are enough."""
     neurons, width = _integer(arguments, "neurons"), _integer(arguments, "width")
     count = torch.get_num_threads() if _integer(arguments, "steps") * neurons > SMALL else 1
-    return threads.Split(max(together, neurons // width // (4 * count)) * width, count)
+    samples = neurons // width
+    return threads.Split(max(1, min(together, -(-samples // count)), samples // (4 * count)) * width, count)
