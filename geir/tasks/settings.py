@@ -67,6 +67,7 @@ class TaskSettings(_Common):
     """
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "out", Path(self.out))  # it may be given as text
         for declared in fields(self):
             value, metadata = getattr(self, declared.name), declared.metadata
             flag, allowed, choices = flag_name(declared.name), metadata["allowed"], metadata["choices"]

@@ -6,6 +6,7 @@ import runpy
 import signal
 import sys
 from dataclasses import fields, replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -138,3 +139,8 @@ def test_missing_data_is_one_sentence_that_says_what_to_give(task, tmp_path):
     with pytest.raises(FileNotFoundError, match=r"^There is no .*missing\.npz; .*--data.*\.$") as raised:
         task.module.run(data=tmp_path / "missing.npz", out=tmp_path)
     assert "\n" not in str(raised.value)
+
+
+@every_command
+def test_the_folder_may_be_given_as_text(task):
+    assert replace(task.defaults, out="runs/other").out == Path("runs/other")
