@@ -52,7 +52,12 @@ class Served:
 
     def __enter__(self):
         command = [sys.executable, "-W", "error", "-m", "geir.tasks.edges", *self._arguments]
-        self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        # Tests that run in the background of a shell ignore Ctrl-C, and so would the processes that they start.
+        before = signal.signal(signal.SIGINT, signal.default_int_handler)
+        try:
+            self.process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        finally:
+            signal.signal(signal.SIGINT, before)
         line = self.process.stdout.readline()
         match = re.fullmatch(r"Edges of (.*): (http://127\.0\.0\.1:(\d+)/) \(press Ctrl-C to stop\)\n", line)
         if match is None:
@@ -72,6 +77,7 @@ class Served:
                 self.interrupt()
         except subprocess.TimeoutExpired:
             self.process.kill()
+            self.process.wait()
             raise
         finally:
             self.process.stdout.close()
