@@ -39,7 +39,7 @@ static inline void add_term(sum *s, real factor, const real *row, int64_t width,
 
 #define MIN(a, b) ((a) < (b) ? (a) : (b))
 
-// The arguments that all functions take. Of the parts of the state, some have traces of their own for each neuron, the
+// The arguments that all functions take. Of the parts of the state, some have separate traces for each neuron, the
 // others have traces that all neurons of a sample share.
 typedef struct {
   int64_t parts, count, shared, batch, neurons, inputs, rows;

@@ -29,7 +29,7 @@ def advance(parts: Parts, traces: Tensor, shared: Tensor, x: Tensor, J: Tensor, 
     r"""The traces :math:`J \varepsilon + b x` after a step.
 
     Args:
-        parts: Which parts have traces of their own.
+        parts: Which parts have separate traces.
         traces: Shape (own parts, batch, neurons, inputs).
         shared: Shape (shared parts, batch, inputs).
         x: Shape (batch, inputs).
@@ -47,14 +47,14 @@ def gradient(parts: Parts, traces: Tensor, shared: Tensor, x: Tensor, h: Tensor,
     r"""The gradient :math:`\sum_b (h \varepsilon + d x)` of the weights, (neurons, inputs).
 
     Args:
-        parts: Which parts have traces of their own.
+        parts: Which parts have separate traces.
         traces: Shape (own parts, batch, neurons, inputs).
         shared: Shape (shared parts, batch, inputs).
         x: Shape (batch, inputs).
         h: Derivatives of the loss by the parts, (parts, batch, neurons).
         d: Derivatives of the loss by the input of a neuron, (batch, neurons).
     """
-    # Without traces of their own it is a matrix product.
+    # Without separate traces it is a matrix product.
     if not parts.own or not _is_compiled(traces, shared, x, h, d):
         return _gradient(parts, traces, shared, x, h, d)
     total = memory.empty([d.shape[-1], x.shape[-1]], traces)

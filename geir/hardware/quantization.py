@@ -241,7 +241,7 @@ def quantize(
 
     The weights of a layer share one scale: its largest weight, or with `learn_scale` a learned number. A bias is the
     weight of an input that spikes in every step, or of several if it is larger than a weight. `AvgPool2d` becomes the
-    sum over its window; `Dropout` is left out. A layer receives the spikes of the previous layer in the same step; on a
+    sum over its window; `Dropout` is removed. A layer receives the spikes of the previous layer in the same step; on a
     chip they arrive one step later, so the spikes of layer n are delayed by n steps.
 
     Args:

@@ -18,7 +18,7 @@ def from_snntorch(module: nn.Module, *, surrogate: Surrogate | None = None, dt: 
     """Convert a network of snnTorch: a neuron, or a sequence of neurons and PyTorch's modules.
 
     Decays per step, `beta` and `alpha`, stay as they are. The result runs over time, (time, batch, ...); snnTorch's
-    modules take one step. A network with a `forward` of its own is passed as its layers in order,
+    modules take one step. If a network has a custom `forward`, pass its layers in order,
     ``from_snntorch(torch.nn.Sequential(net.fc1, net.lif1, net.fc2, net.lif2))``.
 
     Args:

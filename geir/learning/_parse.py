@@ -90,7 +90,7 @@ def _problem(module: nn.Module, previous: nn.Module | None) -> str | None:
         )
     if isinstance(module, Dynamics):
         if not module.elementwise:
-            return "its step is not elementwise, so its neurons have no derivatives of their own."
+            return "its step is not elementwise, so its neurons have no separate derivatives."
         if any(isinstance(part, RecurrentMixin) for part in module.modules() if part is not module):
             return (
                 "it is around a recurrent layer; make the wrapper recurrent instead, as in "
@@ -163,7 +163,7 @@ def _check_connections(plan: Plan, rule: OnlineRule) -> None:
                 )
     if isinstance(rule, DECOLLE) and plan.head:
         raise TypeError(
-            f"Online with {rule} learns from readouts of its own, which every layer has; remove the "
+            f"Online with {rule} adds a readout to every layer, and learns from these; remove the "
             f"{type(plan.head[-1]).__name__} after the last neurons."
         )
 

@@ -48,7 +48,7 @@ class BennaFusi(Optimizer):
         super().__init__(params, {"variables": variables, "tau": tau})
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add weights with options of their own.
+        """Add weights with separate options.
 
         Raises:
             ValueError: If an option is out of range.

@@ -173,7 +173,7 @@ class MetaplasticAdam(Optimizer):
         super().__init__(params, options)
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
-        """Add parameters with options of their own.
+        """Add parameters with separate options.
 
         Raises:
             ValueError: If an option is out of range.

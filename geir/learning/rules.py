@@ -219,7 +219,7 @@ class SLTT(OnlineRule):
 
 @dataclass(frozen=True, repr=False)
 class DECOLLE(OnlineRule):
-    r"""Deep continuous local learning: every layer learns from a loss of its own, by a fixed random readout.
+    r"""Deep continuous local learning: every layer learns from a local loss, through a fixed random readout.
 
     The learner returns a list of the local readouts :math:`y_l = G_l z_l`, one for each layer, (batch, outputs). Give
     the sum of their losses to `backward`, and none during the first steps if neurons should settle. No gradient passes

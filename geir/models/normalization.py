@@ -196,7 +196,7 @@ class TemporalEffectiveBatchNorm(_StepwiseBatchNorm):
 
 
 class BatchNormThroughTime(_StepwiseBatchNorm):
-    r"""Batch normalization through time (BNTT): every step has statistics and scales of its own, and no offset.
+    r"""Batch normalization through time (BNTT): every step has its own statistics and scales, and no offset.
 
     .. math:: y_t = \gamma_t \frac{x_t - \mathrm E[x_t]}{\sqrt{\mathrm{Var}[x_t] + \epsilon}}
 

@@ -210,8 +210,8 @@ CASES = seeded(lambda: {
     "not affine": (OTTT(), [LINEAR, geir.AdEx()], "1, AdEx: .* affine differential"),
     "per neuron": (OTTT(), [LINEAR, geir.LIF(tau_mem=torch.full((4,), 0.01))], "1, LIF: .* tau_mem has one value per neuron"),
     "local": (DECOLLE(outputs=2), [LINEAR, geir.Izhikevich()], "1, Izhikevich: .* affine"),
-    "local readout": (DECOLLE(outputs=2), [LINEAR, geir.LIF(), nn.Linear(4, 2)], "has; remove the Linear after"),
-    "local pooling": (DECOLLE(outputs=2), [LINEAR, geir.LIF(), nn.AvgPool1d(2)], "has; remove the AvgPool1d after"),
+    "local readout": (DECOLLE(outputs=2), [LINEAR, geir.LIF(), nn.Linear(4, 2)], "learns from these; remove the Linear after"),
+    "local pooling": (DECOLLE(outputs=2), [LINEAR, geir.LIF(), nn.AvgPool1d(2)], "learns from these; remove the AvgPool1d after"),
     "local convolution": (DECOLLE(outputs=2), [nn.Conv2d(1, 4, 3), geir.LIF()], "cannot learn a convolution"),
     "readout per neuron": (EProp(), [LINEAR, geir.LIF(), nn.Linear(4, 4), WIDE_LI], "3, LI, as readout: tau_mem has one value per"),
     "max pooling": (

@@ -4,26 +4,11 @@ from typing import NamedTuple
 
 import pytest
 import torch
+from quadratic_neuron import QIF, QIFState
 from torch import Tensor
 
 import geir
 from geir.testing import check_neuron, contract
-
-
-class QIFState(NamedTuple):
-    v: Tensor
-
-
-class QIF(geir.Neuron[QIFState]):
-    tau: geir.Parameter = geir.parameter(default=20e-3, unit="s", above=0.0)
-
-    def rest(self):
-        return QIFState(v=torch.zeros(()))
-
-    def step(self, x, state):
-        v = state.v + self.dt / self.tau * (state.v**2 + x)
-        z = self.surrogate(v - 1)
-        return z, QIFState(v=v * (1 - z))
 
 
 def test_a_user_defined_neuron_of_ten_lines_keeps_the_contract():

@@ -1,30 +1,12 @@
 """Cells: one step instead of a run over time."""
 
-from typing import NamedTuple
-
 import pytest
 import torch
 from model_table import NEURONS
-from torch import Tensor
+from quadratic_neuron import QIF
 
 import geir
 from geir import neurons
-
-
-class QIFState(NamedTuple):
-    v: Tensor
-
-
-class QIF(geir.Neuron[QIFState]):
-    tau: geir.Parameter = geir.parameter(default=20e-3, unit="s", above=0.0)
-
-    def rest(self):
-        return QIFState(v=torch.zeros(()))
-
-    def step(self, x, state):
-        v = state.v + self.dt / self.tau * (state.v**2 + x)
-        z = self.surrogate(v - 1)
-        return z, QIFState(v=v * (1 - z))
 
 
 class QIFCell(geir.CellMixin, QIF): ...

@@ -1,4 +1,4 @@
-"""What identifies functions and classes: their names if their code does not change, else all that the code reads."""
+"""What identifies functions and classes: their names if their code cannot change, otherwise all that it reads."""
 
 import sys
 import types

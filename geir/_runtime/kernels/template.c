@@ -230,7 +230,7 @@ void run_backward_directly(const int64_t *numbers) {
   backward(&one_thread);
 }
 
-// One step of a run whose output feeds back. Its gradient of the output, of all terms, is in an array of its own.
+// One step of a run whose output feeds back. A separate array holds the sum of all terms of the output's gradient.
 static inline backward_arguments single_step(const backward_arguments *args, real *grad_output) {
   backward_arguments step = *args;
   step.steps = step.checkpoint_every = 1;

@@ -161,7 +161,7 @@ def _trace_at(
     inputs = [stand_in(name) for name in names.inputs]
     x = input_type(*inputs) if issubclass(input_type, tuple) else inputs[0]
     states = [stand_in(name) for name in names.states]
-    # Those that the step gets, of their own dtypes, and those for which gradients are computed.
+    # Those that the step gets, each in its own dtype, and those for which gradients are computed.
     constants: list[Tensor] = []
     sources: list[Tensor] = []
     for name, kind in zip(names.constants, dtypes, strict=True):

@@ -222,7 +222,7 @@ class Aedat4(Reader):
             return self.decompress(data)
         except (DamagedError, MemoryError):
             raise
-        except Exception as error:  # the packages raise errors of their own, or RuntimeError
+        except Exception as error:  # each package has its own errors, or raises RuntimeError
             raise DamagedError(f"cannot be decompressed: {error}") from None
 
     def _decode_group(self, group: PacketGroup) -> DecodedGroup:

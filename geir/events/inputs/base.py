@@ -60,7 +60,7 @@ class Stats(NamedTuple):
 
 
 class EventInput(ABC):
-    """Abstract base of event inputs: context managers that read events in a thread of their own.
+    """Abstract base of event inputs: context managers that read events in a separate thread.
 
     While an input is open, a thread fills a bounded buffer from the source. It can be opened
     repeatedly, but only once at a time.

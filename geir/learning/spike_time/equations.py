@@ -62,8 +62,8 @@ def check_neuron(owner: str, neuron: object) -> None:
     ]
     if changed:
         raise TypeError(
-            f"{owner}.neuron must step by receive, flow, threshold and reset alone, but {kind} has a "
-            f"`{changed[0]}` of its own. Use the plain neuron; SpikeTimeLayer(..., recurrent=True) adds recurrence."
+            f"{owner}.neuron must step by receive, flow, threshold and reset alone, but {kind} "
+            f"overrides `{changed[0]}`. Use the plain neuron; SpikeTimeLayer(..., recurrent=True) adds recurrence."
         )
     parts = len(neuron.rest())
     tensors = neuron.declared_parameters() | neuron.other_tensors()

@@ -60,7 +60,7 @@ def inline_math(source: str) -> str:
 
 
 def display_math(source: str) -> str:
-    """LaTeX as a formula on a line of its own, aligned at its `&` if it has several lines."""
+    """LaTeX as a displayed formula, aligned at its `&` if it has several lines."""
     return _convert(rf"\begin{{split}}{source}\end{{split}}" if r"\\" in source else source, "block")
 
 
