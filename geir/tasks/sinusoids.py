@@ -1,14 +1,17 @@
 r"""Learn sinusoids from examples without changing a weight: `python -m geir.tasks.sinusoids`.
 
-In an episode a recurrent network sees 20 examples of a sinusoid :math:`y = A \sin(x + \varphi)` of random amplitude
-and phase: with each :math:`x`, the :math:`y` of the previous example. It predicts :math:`y` at the new :math:`x`. Its
-weights are the same in all episodes, so that it can learn a sinusoid in nothing but its state. Backpropagation through
-time trains the weights on many episodes. In half of the neurons, spikes raise the threshold for a time. Two other
-networks are trained in the same way on the same episodes: one in which no threshold adapts, and one that has no
-recurrent connections either, and so no memory beyond that of single neurons.
+In an episode, a recurrent network sees 20 examples of a sinusoid :math:`y = A \sin(x + \varphi)` of random amplitude
+and phase. An example begins with the question :math:`x`, for which the network predicts :math:`y`. Then it sees the
+answer, :math:`x` and :math:`y` together, and a pause follows, three times as long as the membrane time constant. The
+weights are the same in all episodes, so that the network can learn a sinusoid in nothing but its state. Backpropagation
+through time trains the weights on many episodes. In half of the neurons, spikes raise the threshold for a time. Another
+network, in which no threshold adapts, is trained in the same way on the same episodes.
+
+Adaptive thresholds keep what was seen during the pauses without any spike. Where there are no pauses, recurrent
+connections alone learn as well or better.
 
 Reference: G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking neurons*, 2018. The
-size of the networks, their input and their training are ours.
+size of the networks, their input, the pauses and the training are ours.
 """
 
 import math
@@ -32,12 +35,13 @@ A_MIN, A_MAX, X_MAX = 0.1, 10.0, 5.0
 # Neurons of the input for each of x and y, and the width of their tuning curves, relative to the range's half.
 TUNED, WIDTH = 20, 0.1
 # In seconds: steps and time constants.
-DT = 2e-3
-TAU_MEM, TAU_SYN, TAU_ADAPT, BETA = 20e-3, 5e-3, 0.5, 0.1
-# Steps of an example; the prediction is read in the second half.
-STEPS = 10
+DT = 5e-3
+TAU_MEM, TAU_SYN, TAU_ADAPT, BETA = 20e-3, 5e-3, 1.0, 0.3
+# Steps of the question, the answer and the pause of an example.
+QUESTION, ANSWER, PAUSE = 4, 4, 12
+STEPS = QUESTION + ANSWER + PAUSE
 # Standard deviations of weights, before they are divided by the root of the number of inputs.
-INPUT_GAIN, RECURRENT_GAIN = 6.0, 1.0
+INPUT_GAIN, RECURRENT_GAIN = 12.0, 2.0
 # Weight updates between two tests.
 EPOCH = 100
 
@@ -73,29 +77,30 @@ def draw_episodes(count: int, generator: torch.Generator) -> Episodes:
 
 
 def encode(episodes: Episodes) -> Tensor:
-    """Constant currents during each example: of neurons tuned to its x, and of others tuned to the previous y.
+    """Currents of neurons tuned to x, during question and answer, and of others tuned to y, during the answer.
 
     Returns:
-        Shape (time, episodes, 2 * TUNED). In the first example the currents of y are zero.
+        Shape (time, episodes, 2 * TUNED).
     """
     centers = torch.linspace(-1, 1, TUNED)
-    values = torch.stack([episodes.x / X_MAX, episodes.y.roll(1, 0) / A_MAX], -1)
-    currents = torch.exp(-(((values.unsqueeze(-1) - centers) / WIDTH) ** 2) / 2)
-    currents[0, :, 1] = 0
-    return currents.flatten(-2).repeat_interleave(STEPS, 0)
+    values = torch.stack([episodes.x / X_MAX, episodes.y / A_MAX], -1)
+    tuned = torch.exp(-(((values.unsqueeze(-1) - centers) / WIDTH) ** 2) / 2)
+    currents = tuned.new_zeros(EXAMPLES, STEPS, *tuned.shape[1:])
+    currents[:, : QUESTION + ANSWER, :, 0] = tuned[:, None, :, 0]
+    currents[:, QUESTION : QUESTION + ANSWER, :, 1] = tuned[:, None, :, 1]
+    return currents.flatten(-2).flatten(0, 1)
 
 
 class Predictor(nn.Module):
-    """A layer of neurons and a linear readout of their rates.
+    """A recurrent layer and a linear readout of its rates during the questions.
 
     Args:
         neurons: Number of neurons.
         adaptive: Whether the thresholds of the second half of them adapt.
-        recurrent: Whether there are recurrent connections.
         generator: Source of the weights.
     """
 
-    def __init__(self, neurons: int, adaptive: bool, recurrent: bool, generator: torch.Generator) -> None:
+    def __init__(self, neurons: int, adaptive: bool, generator: torch.Generator) -> None:
         super().__init__()
         inputs = INPUT_GAIN * torch.randn(neurons, 2 * TUNED, generator=generator) / (2 * TUNED) ** 0.5
         feedback = RECURRENT_GAIN * torch.randn(neurons, neurons, generator=generator) / neurons**0.5
@@ -109,7 +114,7 @@ class Predictor(nn.Module):
             tau_syn=TAU_SYN,
             tau_adapt=TAU_ADAPT,
             input_weights=nn.Parameter(inputs),
-            recurrent_weights=nn.Parameter(feedback.fill_diagonal_(0) * recurrent, requires_grad=recurrent),
+            recurrent_weights=nn.Parameter(feedback.fill_diagonal_(0)),
         )
         self.readout = nn.Linear(neurons, 1)
         self.readout.weight.data.copy_(readout)
@@ -118,7 +123,7 @@ class Predictor(nn.Module):
     def forward(self, xs: Tensor) -> Tensor:
         """Predictions of y, shape (examples, episodes), from currents of `encode`."""
         zs, _ = self.layer(xs)
-        rates = zs.unflatten(0, (EXAMPLES, STEPS))[:, STEPS // 2 :].mean(1)
+        rates = zs.unflatten(0, (EXAMPLES, STEPS))[:, :QUESTION].mean(1)
         return A_MAX * self.readout(rates).squeeze(-1)
 
 
@@ -140,17 +145,13 @@ def run(**settings: object) -> Result:
 
     Returns:
         The result, including `test_error`, the mean squared error in the second half of an episode relative to that of
-        always predicting zero, `test_error_lif` without adaptation, and `test_error_feedforward` without recurrence
-        either.
+        always predicting zero, and `test_error_lif`, that of the network without adaptation.
     """
     given = replace(Settings(), **settings)
     # The test episodes are the same for all seeds.
     test = draw_episodes(given.test_episodes, torch.Generator().manual_seed(1_000_003))
-    adaptive, lif, feedforward = (
-        Predictor(given.neurons, *kind, torch.Generator().manual_seed(given.seed))
-        for kind in ((True, True), (False, True), (False, False))
-    )
-    model = nn.ModuleDict({"adaptive": adaptive, "lif": lif, "feedforward": feedforward})
+    adaptive, lif = (Predictor(given.neurons, kind, torch.Generator().manual_seed(given.seed)) for kind in (True, False))
+    model = nn.ModuleDict({"adaptive": adaptive, "lif": lif})
     # Adam scales the gradient of every weight by itself, so the networks do not affect one another.
     optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
 
@@ -162,7 +163,7 @@ def run(**settings: object) -> Result:
 
     def draw_figure(_: object) -> Result:
         figure = given.out / "sinusoids.png"
-        names = {"adaptive thresholds": adaptive, "LIF": lif, "LIF, not recurrent": feedforward}
+        names = {"adaptive thresholds": adaptive, "LIF": lif}
         draw_errors({name: relative_errors(network, test) for name, network in names.items()}, figure)
         return {"figure": str(figure)}
 
@@ -182,7 +183,6 @@ def run(**settings: object) -> Result:
     return result | {
         "test_error": learned_error(adaptive, test),
         "test_error_lif": learned_error(lif, test),
-        "test_error_feedforward": learned_error(feedforward, test),
         "test_episodes": given.test_episodes,
     }
 
