@@ -7,8 +7,8 @@ weights are the same in all episodes, so that the network can learn a sinusoid i
 through time trains the weights on many episodes. In half of the neurons, spikes raise the threshold for a time. Another
 network, in which no threshold adapts, is trained in the same way on the same episodes.
 
-Adaptive thresholds keep what was seen during the pauses without any spike. Where there are no pauses, recurrent
-connections alone learn as well or better.
+Adaptive thresholds carry what was seen over a pause without a spike; the other network has to keep firing. In a variant
+without pauses, in which every question comes with the answer to the one before, that network is as good or better.
 
 Reference: G. Bellec et al., *Long short-term memory and learning-to-learn in networks of spiking neurons*, 2018. The
 size of the networks, their input, the pauses and the training are ours.
