@@ -143,7 +143,7 @@ def _backward(program: Program, learned: Sequence[str], code: Code) -> dict[str,
     states, gradients = program.states, code.results[len(program.inputs) :]
     of_states, of_constants = gradients[: len(states)], gradients[len(states) :]
     row = "{k} * size + start + lane"
-    in_workspace = "workspace_ptr + {k} * chunk_size + (t - first_step) * BLOCK + lane"
+    in_workspace = "workspace_ptr + ((t - first_step) * STATES + {k}) * BLOCK + lane"
     return {
         "zero_gradient": for_each("grad_{name} = tl.full([BLOCK], 0.0, real)", states),
         "load_gradient": for_each(
