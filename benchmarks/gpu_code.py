@@ -55,13 +55,19 @@ class Usage(NamedTuple):
 
 
 def neurons() -> list[type[geir.Dynamics]]:
-    """The neurons and leaky integrators that have kernels of their own: cells and recurrent layers run those of their
-    neuron; compartments, whose currents are a product of matrices, have none."""
+    """The neurons and leaky integrators that have kernels of their own.
+
+    Cells and recurrent layers run those of their neuron. Compartments, whose currents are a product of matrices, have
+    none; like recurrent layers, they are told their number.
+    """
     classes = [
         kind for kind in vars(geir.neurons).values() if inspect.isclass(kind) and issubclass(kind, geir.Dynamics)
     ]
-    others = geir.wrappers.CellMixin, geir.wrappers.RecurrentMixin, geir.wrappers.Compartments
-    return list({kind: None for kind in classes if not issubclass(kind, others)})
+    return [
+        kind
+        for kind in dict.fromkeys(classes)
+        if not issubclass(kind, geir.wrappers.CellMixin) and "hidden_size" not in inspect.signature(kind).parameters
+    ]
 
 
 def compile_kernel(function: Any, architecture: int, absent: str, registers: int) -> Usage:
