@@ -24,7 +24,7 @@ from .triton_source import backward_arguments, forward_arguments, source, TRITON
 # asks for, it could not run enough threads to keep the memory busy; but a kernel that keeps many values through the
 # steps would spill them. `benchmarks.gpu_code` shows what every neuron needs.
 _REGISTERS, _MORE_REGISTERS, _MOST_REGISTERS = 128, 168, 255
-# Registers that `backward` seems to need with which the first two are enough.
+# Registers that `backward` seems to need, counted by `most_registers`, with which the first two are enough.
 _FEW_NEEDED, _MORE_NEEDED = 60, 120
 
 
