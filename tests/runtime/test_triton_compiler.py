@@ -11,6 +11,7 @@ from runtime_helpers import MODELS, OTHER_MODELS, prepared
 import geir
 from geir._runtime.kernels import gpu, triton_source
 from geir._runtime.kernels.operators import LOGIC, OPERATORS
+from geir._runtime.kernels.prepared_run import prepare_run
 from geir._runtime.kernels.program import Line, Program
 from geir.testing import learnable_copy
 
@@ -78,14 +79,22 @@ def test_the_real_compiler_accepts_every_model(neuron):
         assert not re.search(r"(sqrt|sin|cos|lg2|tanh)\.approx|div\.(full|approx)", code["ptx"])
 
 
-@pytest.mark.parametrize("neuron", [geir.LIF(), geir.ALIF(), geir.EIF(), geir.AlphaLIF(), geir.AdEx()], ids=repr)
-def test_threads_have_the_registers_that_their_accumulators_need(neuron, tmp_path):
+# Fixed parameters, or a value of each for every neuron.
+@pytest.mark.parametrize(
+    ("neuron", "learnable"),
+    [
+        *((kind(), True) for kind in (geir.LIF, geir.ALIF, geir.EIF, geir.AlphaLIF, geir.AdEx, geir.HodgkinHuxley)),
+        *((kind(), False) for kind in (geir.HodgkinHuxley, geir.neurons.ReceptorLIF)),
+    ],
+    ids=repr,
+)
+def test_threads_have_the_registers_that_their_values_need(neuron, learnable, tmp_path):
     from triton.backends.nvidia.compiler import get_ptxas
 
-    neuron = learnable_copy(neuron, (128,))
-    text, _, constants, _ = prepared(neuron, torch.zeros(128))
-    program, shared = Program.loads(text), [t.numel() == 1 for t in constants]
-    needs_grad = [t.requires_grad for t in constants]
+    neuron = learnable_copy(neuron, (128,)) if learnable else neuron
+    run = prepare_run(neuron.stepper(torch.float32), neuron.initial_state(torch.zeros(128)), neuron.input_types[0])
+    program, shared = Program.loads(run.program), [t.numel() == 1 for t in run.constants]
+    needs_grad = [t.requires_grad for t in run.constants]
     function = gpu.load(triton_source.source(program, shared, needs_grad, torch.float32, torch.float32)).backward
     types = argument_types(function, torch.float32, torch.float32, torch.float32, ["grad_recorded_states_ptr"])
     source = tmp_path / "kernel.ptx"

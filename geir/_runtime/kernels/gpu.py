@@ -16,6 +16,7 @@ from .. import compiler
 from ..arguments import Value
 from .cpu import Kernel
 from .emit import emit
+from .order import most_alive, order_lines
 from .program import Program
 from .triton_source import backward_arguments, forward_arguments, source, TRITON_LANGUAGE
 
@@ -23,21 +24,26 @@ from .triton_source import backward_arguments, forward_arguments, source, TRITON
 # asks for, it could not run enough threads to keep the memory busy; but a kernel that keeps many values through the
 # steps would spill them. `benchmarks.gpu_code` shows what every neuron needs.
 _REGISTERS, _MORE_REGISTERS, _MOST_REGISTERS = 128, 168, 255
-# Values kept through the steps of `backward` for which the first two are enough, beside those of its arithmetic.
-_FEW_KEPT, _SOME_KEPT = 16, 32
+# Registers that `backward` seems to need, counted by `most_registers`, with which the first two are enough.
+_FEW_NEEDED, _MORE_NEEDED = 60, 120
 
 
 def most_registers(program: Program, shared: Sequence[bool], needs_grad: Sequence[bool]) -> int:
     """The number of registers that a thread may have; `source` explains the arguments.
 
-    Through its steps, `backward` keeps the gradients of states and constants, and what is computed from constants with
-    a value for every neuron.
+    Through its steps, `backward` keeps inputs, the gradients of states and constants, and what is computed from
+    constants with a value for every neuron, each with an address of two registers. To these come the values of a step.
     """
-    backward = emit(program, program.gradients(needs_grad), TRITON_LANGUAGE, shared)
-    kept = len(program.states) + sum(needs_grad) + len(shared) - sum(shared) + len(backward.per_neuron)
-    if kept <= _FEW_KEPT:
+    gradients = program.gradients(needs_grad)
+    per_neuron = emit(program, gradients, TRITON_LANGUAGE, shared).per_neuron
+    constants = sum(needs_grad) + len(shared) - sum(shared) + len(per_neuron)
+    kept = len(program.inputs) + len(program.states) + constants
+    alive = most_alive(order_lines(program, gradients), gradients)
+    size = 2 if program.real == "float64" else 1
+    needed = (size + 2) * kept + size * alive
+    if needed <= _FEW_NEEDED:
         return _REGISTERS
-    return _MORE_REGISTERS if kept <= _SOME_KEPT else _MOST_REGISTERS
+    return _MORE_REGISTERS if needed <= _MORE_NEEDED else _MOST_REGISTERS
 
 
 def compile_options(registers: int) -> Mapping[str, object]:

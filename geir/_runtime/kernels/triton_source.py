@@ -9,6 +9,7 @@ from ..arguments import Argument
 from ..template import render_template
 from . import arguments as declared
 from .emit import Code, emit, for_each, join_lines, Language, TRITON
+from .order import order_lines
 from .program import Program
 
 TRITON_LANGUAGE = Language(
@@ -67,8 +68,9 @@ def source(
     output_dtype: torch.dtype,
 ) -> str:
     """The Triton source of a program; for the arguments see `geir._runtime.kernels.c_source.source`."""
-    step = emit(program, program.step, TRITON_LANGUAGE, shared)
-    backward = emit(program, program.gradients(needs_grad), TRITON_LANGUAGE, shared)
+    gradients = program.gradients(needs_grad)
+    step = emit(order_lines(program, program.step), program.step, TRITON_LANGUAGE, shared)
+    backward = emit(order_lines(program, gradients), gradients, TRITON_LANGUAGE, shared)
     learned = [name for name, needed in zip(program.constants, needs_grad, strict=True) if needed]
     regions = {
         **_declarations(program),
@@ -143,7 +145,7 @@ def _backward(program: Program, learned: Sequence[str], code: Code) -> dict[str,
     states, gradients = program.states, code.results[len(program.inputs) :]
     of_states, of_constants = gradients[: len(states)], gradients[len(states) :]
     row = "{k} * size + start + lane"
-    in_workspace = "workspace_ptr + {k} * chunk_size + (t - first_step) * BLOCK + lane"
+    in_workspace = "workspace_ptr + ((t - first_step) * STATES + {k}) * BLOCK + lane"
     return {
         "zero_gradient": for_each("grad_{name} = tl.full([BLOCK], 0.0, real)", states),
         "load_gradient": for_each(
