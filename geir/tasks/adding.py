@@ -14,8 +14,8 @@ validation sequences.
 
 References: S. Hochreiter & J. Schmidhuber, *Long short-term memory*, 1997; A. Kag & V. Saligrama, *Training recurrent
 neural networks via forward propagation through time*, 2021; B. Yin, F. Corradi & S. Bohté, *Accurate online training of
-dynamical spiking neural networks through Forward Propagation Through Time*, 2023, whose network, learning rate and
-penalty these are, with half as many neurons and sequences in a batch. There, the last chunk has no loss.
+dynamical spiking neural networks through Forward Propagation Through Time*, 2023, whose network and penalty these are,
+with half as many neurons, sequences in a batch and steps in a chunk. There, the last chunk has no loss.
 """
 
 import copy
@@ -53,12 +53,12 @@ class Settings(IterationSettings):
 
     method: str = setting("fptt", "fptt, or bptt: backpropagation through time", choices=METHODS)
     steps: int = setting(1000, "length of a sequence in steps")
-    chunk: int = setting(100, "steps between two updates of FPTT")
+    chunk: int = setting(50, "steps between two updates of FPTT")
     iterations: int = setting(300, "number of batches")
     batch_size: int = setting(64, "sequences per batch")
     hidden: int = setting(64, "number of neurons")
-    learning_rate: float = setting(3e-3, "learning rate of Adam in the first batch")
-    decay: float = setting(0.2, "learning rate of the last batch, relative to the first")
+    learning_rate: float = setting(2e-3, "learning rate of Adam in the first batch")
+    decay: float = setting(0.1, "learning rate of the last batch, relative to the first")
     test_sequences: int = setting(500, "number of sequences of the test, and as many of the validation", free=True)
     seed: int = seed_setting("weights and sequences")
     out: Path = out_setting("adding")
