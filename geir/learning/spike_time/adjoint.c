@@ -36,18 +36,18 @@ static void backpropagate(run *r, const sums *g, double *lambdas, double *spike_
     else memcpy(before, e->S, sizeof before);
     apply(M, before, rate);
     if (e->kind == READING) {
-      const double *given = a->grad_states + ((r->sample * a->readings + e->source) * r->size + j) * SIZE;
+      const double *given = a->grad_states + ((r->sample * a->readings + e->from.source) * r->size + j) * SIZE;
       for (int k = 0; k < SIZE; k++) lambda[k] += given[k];
-      g->at[e->source] += dot(given, rate);
+      g->at[e->from.source] += dot(given, rate);
     } else if (e->kind != SPIKE) {
       const double *R = arrival_of(a, j);
-      const int64_t synapse = e->unit * r->size + j;
+      const int64_t synapse = e->from.unit * r->size + j;
       const double w = (e->kind == INPUT ? a->weight : a->recurrent_weight)[synapse];
       (e->kind == INPUT ? g->weight : g->recurrent_weight)[synapse] += dot(lambda, R);
       vector push;
       apply(M, R, push);
       for (int k = 0; k < SIZE; k++) g->arrival[row * SIZE + k] += w * lambda[k];
-      move(r, g, spike_grads, j, e->kind, e->source, e->unit, -w * dot(lambda, push));
+      move(r, g, spike_grads, j, e->kind, e->from.source, e->from.unit, -w * dot(lambda, push));
     } else {
       spike--;
       apply(D, before, after);
@@ -58,7 +58,7 @@ static void backpropagate(run *r, const sums *g, double *lambdas, double *spike_
       for (int k = 0; k < SIZE; k++)
         for (int l = 0; l < SIZE; l++) g->reset[(row * SIZE + k) * SIZE + l] += lambda[k] * before[l];
       if (e->forced) {
-        move(r, g, spike_grads, j, e->cause, e->source, e->unit, when - jump);
+        move(r, g, spike_grads, j, e->from.kind, e->from.source, e->from.unit, when - jump);
       } else {
         double scale = 0, slope = dot(alpha, rate);
         for (int k = 0; k < SIZE; k++) scale += fabs(alpha[k]) * dot_sizes(M[k], before);

@@ -11,12 +11,14 @@ typedef struct {
 } event;
 enum { INPUT, RECURRENT, READING, SPIKE, NOTHING };
 
+// Where an event comes from. Small enough for registers: it is passed for every neuron and arrival.
+typedef struct { int32_t kind, source, unit; } origin;
 // What happened to one neuron.
 typedef struct {
   double t, start;             // now, and when its clock stood still before
   vector S;                    // its state then
-  int32_t neuron, kind, source, unit;
-  int32_t cause, forced;       // of a forced spike: the kind of what caused it, with its source and unit
+  int32_t neuron, kind, forced;
+  origin from;                 // of a forced spike: what caused it
 } entry;
 
 typedef struct {
@@ -93,13 +95,14 @@ static double (*flow_over(run *r, int64_t neuron, double t))[SIZE] {
 }
 
 // Move a neuron's clock; in a replay, note it.
-static void advance(run *r, int64_t j, double t, entry what) {
+static void advance(run *r, int64_t j, double t, int32_t kind, origin from, int32_t forced) {
   double *S = r->S + j * SIZE;
   if (r->replay) {
-    if (!grow((void **)&r->log, &r->log_room, r->entries + 1, sizeof what)) { r->failed = 1; return; }
-    what.t = t, what.start = r->clock[j], what.neuron = j;
-    memcpy(what.S, S, sizeof(vector));
-    r->log[r->entries++] = what;
+    if (!grow((void **)&r->log, &r->log_room, r->entries + 1, sizeof(entry))) { r->failed = 1; return; }
+    entry *what = r->log + r->entries++;
+    what->t = t, what->start = r->clock[j], what->neuron = j, what->kind = kind, what->forced = forced;
+    what->from = from;
+    memcpy(what->S, S, sizeof(vector));
   }
   if (t != r->clock[j]) {
     vector now;
@@ -137,11 +140,10 @@ static inline int64_t at(const run *r) { return r->sample * r->a->max_spikes + r
 static inline int recorded(const run *r) { return r->spikes < r->a->max_spikes && r->a->out_units[at(r)] >= 0; }
 
 // A spike of a neuron whose state is that at this time; then those that follow at once.
-static void fire(run *r, int64_t j, double t, int forced, entry cause) {
+static void fire(run *r, int64_t j, double t, int forced, origin cause) {
   for (;;) {
     const int32_t number = r->spikes;
-    cause.cause = cause.kind, cause.kind = SPIKE, cause.forced = forced;
-    if (forced) advance(r, j, t, cause);
+    if (forced) advance(r, j, t, SPIKE, cause, 1);
     if (r->spikes < r->a->max_spikes) {
       if (!r->replay) {
         r->a->out_times[at(r)] = t, r->a->out_units[at(r)] = j;
@@ -158,26 +160,26 @@ static void fire(run *r, int64_t j, double t, int forced, entry cause) {
                                 : is_above(r, j) && r->total < r->a->most_counted;
     if (r->failed || !again) break;
     forced = 1;
-    cause = (entry){.kind = SPIKE, .source = number};
+    cause = (origin){.kind = SPIKE, .source = number};
   }
   find_crossing(r, j);
 }
 
 // A spike at which the potential crosses its threshold.
 static void cross(run *r, int64_t j, double t) {
-  advance(r, j, t, (entry){.kind = SPIKE, .cause = NOTHING});
+  advance(r, j, t, SPIKE, (origin){.kind = NOTHING}, 0);
   vector rate;
   double scale = 0;
   const double *S = r->S + j * SIZE, *alpha = threshold_of(r->a, j), *M = flow_of(r->a, j);
   apply((double (*)[SIZE])M, S, rate);
   for (int k = 0; k < SIZE; k++) scale += fabs(alpha[k]) * dot_sizes(M + k * SIZE, S);
   r->grazing += dot(alpha, rate) < r->a->grazing[0] * scale;
-  fire(r, j, t, 0, (entry){.kind = NOTHING});
+  fire(r, j, t, 0, (origin){.kind = NOTHING});
 }
 
 static void arrive(run *r, int64_t j, const event *e) {
-  const entry what = {.kind = e->kind, .source = e->source, .unit = e->unit};
-  advance(r, j, e->t, what);
+  const origin what = {e->kind, e->source, e->unit};
+  advance(r, j, e->t, e->kind, what, 0);
   if (e->kind == READING) {
     if (r->together) find_crossing(r, j);
     return;
@@ -217,7 +219,7 @@ static void simulate(run *r) {
   }
   for (int64_t j = 0; j < r->size; j++) {
     const int now = r->replay ? recorded(r) && a->out_units[at(r)] == j && a->out_order[at(r)] == -1 : is_above(r, j);
-    if (now) fire(r, j, 0, 1, (entry){.kind = NOTHING});
+    if (now) fire(r, j, 0, 1, (origin){.kind = NOTHING});
     else find_crossing(r, j);
   }
   while (!r->failed && (r->replay ? recorded(r) || r->readings < a->readings : r->total < a->most_counted)) {
