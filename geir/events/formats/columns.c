@@ -35,12 +35,15 @@ int64_t valid_prefix(const EventColumns *events, int64_t count, const ValidityLi
       max_t = t[i] > max_t ? t[i] : max_t;
       min_t = t[i] < min_t ? t[i] : min_t;
     }
-    if (max_x < width && max_y < height && max_p <= 1 && min_t >= max_t - back && min_t >= -bound && max_t <= bound) {
+    // Slow cameras take longer than the allowed step for a chunk, but mostly send events in order.
+    int64_t disordered = 0;
+    for (int64_t i = begin + 1; i < end; i++) disordered |= t[i] < t[i - 1];
+    const int is_ordered = min_t >= (disordered ? max_t : late) - back;
+    if (max_x < width && max_y < height && max_p <= 1 && is_ordered && min_t >= -bound && max_t <= bound) {
       late = max_t;
       continue;
     }
-    // Otherwise event by event. A chunk that takes longer than the allowed step is valid if its events are in
-    // order.
+    // Otherwise event by event.
     for (int64_t i = begin; i < end; i++) {
       const int inside = (uint16_t)x[i] < width && (uint16_t)y[i] < height && p[i] <= 1;
       if (!inside || t[i] < late - back || t[i] < -bound || t[i] > bound) {
