@@ -1,4 +1,4 @@
-// Conversion of AEDAT 4's records to columns. The Python function in aedat4.py does the same.
+// Conversion of AEDAT 4's records to columns. The Python function in aedat4_columns.py does the same.
 #include "decoder.h"
 
 // Records of time (64 bits), x (16), y (16), polarity (8) and three bytes of padding. The columns have room for all

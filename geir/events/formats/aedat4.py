@@ -12,18 +12,17 @@ from xml.etree import ElementTree
 import numpy
 import torch
 
-from .. import _native
 from ..errors import EventFileError
+from .aedat4_columns import PacketColumns, RECORD
 from .aedat4_table import parse_table
-from .columns import Bytes, EventCheck, EventColumns
+from .columns import Bytes
 from .compression import Compression, estimate_size, make_decompressor
-from .decoder import Batch, DecoderState
+from .decoder import Batch
 from .flatbuffer import DamagedError, FlatBuffer, I32, I64, U32
 from .header import check_sensor_size
 from .reader import Reader, Summary
 
 MAGIC = b"#!AER-DAT4.0\r\n"
-RECORD = numpy.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("padding", "u1", 3)])
 # Before the content of a packet: its stream and its size.
 PACKET_HEADER = struct.Struct("<ii")
 # Decompressed bytes that a thread takes at a time. Bounds memory for decompression bombs split over many
@@ -220,23 +219,19 @@ class Aedat4(Reader):
             raise DamagedError(f"cannot be decompressed: {error}") from None
 
     def _decode_group(self, group: Iterable[Packet | EventFileError]) -> DecodedGroup:
-        """Decode packets one after another: the memory of one is in the processor's cache, and is used for the next."""
-        columns, filled, offset = EventColumns.allocate(_GROUP_BYTES // RECORD.itemsize), 0, None
-        error, check = None, EventCheck(self.sensor_size)
+        """Decode packets, a few at a time: their memory is in the processor's cache, and is used for the next."""
+        # The last packet of a group mostly exceeds `_GROUP_BYTES`.
+        columns = PacketColumns(self.sensor_size, 3 * _GROUP_BYTES // 2 // RECORD.itemsize)
+        offset = error = None
         try:
             for packet in group:
                 if isinstance(packet, EventFileError):
                     raise packet
                 offset = packet.offset if offset is None else offset
-                records = self._records(packet)
-                end = filled + len(records) // RECORD.itemsize
-                if end > columns.size:
-                    columns = columns.copied(filled, 2 * end)
-                decode_packet(records, columns, filled, check)
-                filled = end
+                columns.add(self._records(packet))
         except EventFileError as invalid:
             error = invalid
-        return DecodedGroup(Batch(offset, columns.part(0, filled), checked=check.finish()), error)
+        return DecodedGroup(columns.finish(offset), error)
 
     def _decode_groups(self) -> Iterator[DecodedGroup]:
         """Decode all groups, in threads that work ahead of the caller.
@@ -305,25 +300,3 @@ def _type_of(stream: ElementTree.Element) -> str:
     """Return the type that the description states for a stream."""
     attributes = stream.findall("attr")
     return next((a.text or "" for a in attributes if a.get("key") == "typeIdentifier"), "")
-
-
-def decode_packet(records: Bytes, columns: EventColumns, first: int, check: EventCheck) -> None:
-    """Write the events of a packet into columns, from event `first` on, and check them."""
-    count = len(records) // RECORD.itemsize
-    library = _native.load("formats/aedat4.c")
-    if library is None:
-        part = columns.part(first, first + count)
-        reference_aedat4(records, part)
-        check.skip(part)
-    else:
-        out = columns.pointers(first)
-        check.decode(library.decode_aedat4, records, count, RECORD.itemsize, out, DecoderState())
-
-
-def reference_aedat4(records: Bytes, columns: EventColumns) -> None:
-    """Do the same as `decode_aedat4` in aedat4.c, in NumPy."""
-    events = records.view(RECORD)
-    columns.t.numpy()[:] = events["t"]
-    columns.x.numpy()[:] = events["x"]
-    columns.y.numpy()[:] = events["y"]
-    columns.p.numpy()[:] = events["p"] != 0

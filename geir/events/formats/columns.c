@@ -95,3 +95,24 @@ void decode_checked(DecodeRecords decode, const uint8_t *records, int64_t count,
   state->records_read = read;
   state->events_written = written;
 }
+
+// The same fields as `PacketPointer` in columns.py.
+typedef struct {
+  const uint8_t *records;
+  int64_t count;
+} PacketRecords;
+
+// Do the same with the records of several packets, for whose events there is room in the columns.
+void decode_packets(DecodeRecords decode, const PacketRecords *packets, int64_t packet_count, int64_t record_size,
+                    const EventColumns *out, const ValidityLimits *limits, CheckedEvents *checked) {
+  EventColumns rest = *out;
+  for (int64_t k = 0; k < packet_count; k++) {
+    DecoderState state = {0};
+    decode_checked(decode, packets[k].records, packets[k].count, record_size, &rest, &state, 0, limits, checked);
+    rest.t += state.events_written;
+    rest.x += state.events_written;
+    rest.y += state.events_written;
+    rest.p += state.events_written;
+    rest.capacity -= state.events_written;
+  }
+}

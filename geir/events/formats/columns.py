@@ -37,6 +37,12 @@ class ColumnPointers(ctypes.Structure):
     ]
 
 
+class PacketPointer(ctypes.Structure):
+    """Records of a packet; `PacketRecords` in C."""
+
+    _fields_ = [("records", ctypes.c_void_p), ("count", ctypes.c_int64)]
+
+
 class ValidityLimits(ctypes.Structure):
     """The conditions on valid events; `ValidityLimits` in C."""
 
@@ -144,6 +150,21 @@ class EventCheck:
             ctypes.byref(out),
             ctypes.byref(state),
             ctypes.c_int64(self._first_time),
+            ctypes.byref(self._limits),
+            ctypes.byref(self._checked),
+        )
+
+    def decode_packets(self, function: Any, packets: list[Bytes], record_size: int, out: ColumnPointers) -> None:
+        """Do the same with the records of several packets, for whose events there is room."""
+        library = _native.load("formats/columns.c")
+        assert library is not None, "there was a compiler for the decoder"
+        pointers = [(records.ctypes.data, len(records) // record_size) for records in packets]
+        library.decode_packets(
+            function,
+            (PacketPointer * len(pointers))(*pointers),
+            ctypes.c_int64(len(pointers)),
+            ctypes.c_int64(record_size),
+            ctypes.byref(out),
             ctypes.byref(self._limits),
             ctypes.byref(self._checked),
         )

@@ -71,7 +71,7 @@ def _raise_malloc_limits() -> None:
 
     The package for LZ4 allocates the memory of a packet twice, and frees it. glibc returns freed memory to the system
     if it is more than twice the largest block that was freed before (mallopt(3), M_MMAP_THRESHOLD), and the system
-    clears it again for the next packet: that takes as long as decompressing. So free one block that is larger than
+    clears it again for the next packet, which takes as long as decompressing. So free one block that is larger than
     packets are. Its memory is never touched.
     """
     bytearray(_MALLOC_BLOCK_BYTES)

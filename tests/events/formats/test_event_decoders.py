@@ -279,6 +279,7 @@ def test_one_fault_in_a_long_stream_is_found_where_it_is(step, jitter, fault):
         (columns.ValidityLimits, "columns.c", "ValidityLimits"),
         (csv_lines.LineLayout, "csv.c", "LineLayout"),
         (columns.CheckedEvents, "columns.c", "CheckedEvents"),
+        (columns.PacketPointer, "columns.c", "PacketRecords"),
     ],
 )
 def test_structures_have_the_same_fields_in_c_and_python(structure, source, name):
