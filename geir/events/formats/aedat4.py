@@ -207,7 +207,7 @@ class Aedat4(Reader):
         buffer = FlatBuffer(data, b"EVTS")
         begin, count = buffer.vector(buffer.root, 0, RECORD.itemsize)
         # Not kept if there are no records or the layout is unusually large.
-        self._layout = bytes(data[4 : begin - 4]) if 12 < begin < 256 else b""
+        self._layout = data[4 : begin - 4] if 12 < begin < 256 else b""
         return begin, count
 
     def _decompress(self, data: bytes) -> bytes:
@@ -220,9 +220,7 @@ class Aedat4(Reader):
 
     def _decode_group(self, group: Iterable[Packet | EventFileError]) -> DecodedGroup:
         """Decode packets, a few at a time: their memory is in the processor's cache, and is used for the next."""
-        # The last packet of a group mostly exceeds `_GROUP_BYTES`.
-        columns = PacketColumns(self.sensor_size, 3 * _GROUP_BYTES // 2 // RECORD.itemsize)
-        offset = error = None
+        columns, offset, error = PacketColumns(self.sensor_size, _GROUP_BYTES), None, None
         try:
             for packet in group:
                 if isinstance(packet, EventFileError):

@@ -16,11 +16,12 @@ class PacketColumns:
 
     Args:
         sensor_size: Width and height in pixels.
-        capacity: Number of events for which room is allocated at first.
+        expected_bytes: Bytes of records that are expected together, or up to one packet more.
     """
 
-    def __init__(self, sensor_size: tuple[int, int], capacity: int):
-        self._columns = EventColumns.allocate(capacity)
+    def __init__(self, sensor_size: tuple[int, int], expected_bytes: int):
+        self._expected_bytes = expected_bytes
+        self._columns = EventColumns.allocate(0)
         self._filled = 0
         self._waiting: list[Bytes] = []  # records that have not been decoded
         self._waiting_bytes = 0
@@ -28,6 +29,10 @@ class PacketColumns:
 
     def add(self, records: Bytes) -> None:
         """Append the events of a packet."""
+        if not self._columns.size:
+            # Packets are mostly of similar size.
+            packets = -(-self._expected_bytes // max(1, len(records)))
+            self._columns = EventColumns.allocate(packets * len(records) // RECORD.itemsize * 9 // 8)
         self._waiting.append(records)
         self._waiting_bytes += len(records)
         if self._waiting_bytes >= _CACHED_BYTES:
@@ -43,7 +48,7 @@ class PacketColumns:
         if end > self._columns.size:
             self._columns = self._columns.copied(self._filled, 2 * end)
         library = _native.load("formats/aedat4.c")
-        if library is None:
+        if library is None or self._check.library is None:
             part = self._columns.part(self._filled, end)
             reference_aedat4(numpy.concatenate([numpy.empty(0, numpy.uint8), *self._waiting]), part)
             self._check.skip(part)

@@ -87,7 +87,8 @@ void decode_checked(DecodeRecords decode, const uint8_t *records, int64_t count,
     // Unsigned, because times in a damaged file may overflow.
     if (first_time)
       for (int64_t i = 0; i < events; i++) part.t[i] = (int64_t)((uint64_t)part.t[i] + (uint64_t)first_time);
-    if (checked->valid) checked->valid = valid_prefix(&part, events, limits, &checked->earliest, &checked->latest) == events;
+    if (checked->valid)
+      checked->valid = valid_prefix(&part, events, limits, &checked->earliest, &checked->latest) == events;
     read += state->records_read;
     written += events;
     // It ends early where there is no room or a record is invalid.

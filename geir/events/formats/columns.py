@@ -129,20 +129,23 @@ class EventCheck:
     Args:
         sensor_size: Width and height in pixels.
         first_time: Microseconds that are added to the times of the records before.
+
+    Attributes:
+        library: The check in C, or None without a compiler.
     """
 
     def __init__(self, sensor_size: tuple[int, int], first_time: int = 0):
         self._limits = ValidityLimits(*sensor_size, MAX_BACKWARD_STEP_US, MAX_ABS_TIME)
         self._first_time = first_time
+        self.library = _native.load("formats/columns.c")
         self._checked = CheckedEvents.start()
 
     def decode(
         self, function: Any, records: Bytes, count: int, record_size: int, out: ColumnPointers, state: ctypes.Structure
     ) -> None:
         """Decode records with a function in C as decoder.h describes it, and check their events."""
-        library = _native.load("formats/columns.c")
-        assert library is not None, "there was a compiler for the decoder"
-        library.decode_checked(
+        assert self.library is not None, "without a compiler, `skip` is called instead"
+        self.library.decode_checked(
             function,
             ctypes.c_void_p(records.ctypes.data),
             ctypes.c_int64(count),

@@ -121,7 +121,7 @@ class Decoder:
     ) -> None:
         """Do the same from event `first` of the columns on, and check the events where that is possible in C."""
         library = _native.load(f"formats/{self.source}") if self.source and self.parameters is None else None
-        if library is None:
+        if library is None or check.library is None:
             self(records, count, columns.part(first), state)
             check.skip(columns.part(first, first + state.events_written))
         else:
