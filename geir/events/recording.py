@@ -8,16 +8,12 @@ from typing import Literal, TypeAlias, TypedDict, Unpack
 
 from .errors import EventFileError
 from .formats import FORMATS
-from .formats.columns import EventColumns, MAX_ABS_TIME, UNFIT, valid_prefix
+from .formats.columns import EventColumns, MAX_ABS_TIME, MAX_BACKWARD_STEP_US, UNFIT, valid_prefix, ValidPrefix
 from .formats.fields import check_options, ReadOptions
 from .formats.reader import Reader
 from .formats.source import Source
 from .skipping import InvalidEventFilter, SkippedCounts
 from .store import Events
-
-# Microseconds by which an event may be earlier than one before it. Cameras send simultaneous events
-# in an order that is not quite that of time; a larger step means that the file is damaged.
-MAX_BACKWARD_STEP_US = 1000
 
 # Bytes of a file by which formats are recognized.
 _HEAD_BYTES = 1 << 14
@@ -106,8 +102,11 @@ class Recording:
     def _validated(self, size: int) -> Iterator[Events]:
         """Decode chunks and check them, up to the first event that is invalid."""
         latest, count = -MAX_ABS_TIME, 0
-        for offset, columns, unfit in self.reader.batches(size):
-            valid, latest = valid_prefix(columns, self.sensor_size, MAX_BACKWARD_STEP_US, latest)
+        for offset, columns, unfit, checked in self.reader.batches(size):
+            if checked and checked.follow(latest):
+                valid, latest = ValidPrefix(columns.size, max(latest, checked.latest))
+            else:
+                valid, latest = valid_prefix(columns, self.sensor_size, MAX_BACKWARD_STEP_US, latest)
             if valid:
                 yield Events.unchecked(*columns.part(0, valid), sensor_size=self.sensor_size)
             if valid < columns.size:
@@ -127,7 +126,7 @@ class Recording:
         damage = None
         self.reader.skips_invalid, self.reader.invalid_records = True, 0
         try:
-            for _, columns, _ in self.reader.batches(max(size, _MIN_SKIPPING_BATCH)):
+            for _, columns, *_ in self.reader.batches(max(size, _MIN_SKIPPING_BATCH)):
                 yield from self._split(invalid.add(columns), size)
                 self.skipped = invalid.counts._replace(undecodable=self.reader.invalid_records)
         except EventFileError as error:

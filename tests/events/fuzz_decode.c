@@ -70,8 +70,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (state.events_written < 0 || state.events_written > capacity) abort();
     if (!state.records_read && !state.invalid) abort();
     const ValidityLimits limits = {640, 480, 9, INT64_C(1) << 62};
-    int64_t latest = -limits.max_abs_time;
-    const int64_t valid = valid_prefix(&columns, state.events_written, &limits, &latest);
+    int64_t earliest = limits.max_abs_time, latest = -limits.max_abs_time;
+    const int64_t valid = valid_prefix(&columns, state.events_written, &limits, &earliest, &latest);
     if (valid < 0 || valid > state.events_written) abort();
     free(records);
     release(&columns);

@@ -1,10 +1,10 @@
 """iniVation's AEDAT 4: packets of several streams, compressed, in FlatBuffers."""
 
 import collections
-import ctypes
+import itertools
 import re
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 from xml.etree import ElementTree
@@ -12,10 +12,10 @@ from xml.etree import ElementTree
 import numpy
 import torch
 
-from .. import _native
 from ..errors import EventFileError
+from .aedat4_columns import PacketColumns, RECORD
 from .aedat4_table import parse_table
-from .columns import Bytes, EventColumns
+from .columns import Bytes
 from .compression import Compression, estimate_size, make_decompressor
 from .decoder import Batch
 from .flatbuffer import DamagedError, FlatBuffer, I32, I64, U32
@@ -23,7 +23,6 @@ from .header import check_sensor_size
 from .reader import Reader, Summary
 
 MAGIC = b"#!AER-DAT4.0\r\n"
-RECORD = numpy.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("padding", "u1", 3)])
 # Before the content of a packet: its stream and its size.
 PACKET_HEADER = struct.Struct("<ii")
 # Decompressed bytes that a thread takes at a time. Bounds memory for decompression bombs split over many
@@ -39,24 +38,11 @@ class Packet(NamedTuple):
     data: bytes
 
 
-class PacketGroup(NamedTuple):
-    """Packets that are decoded together, and the error that follows them, if any."""
-
-    packets: list[Packet]
-    error: EventFileError | None
-
-
 class DecodedGroup(NamedTuple):
-    """The events of a group up to its first invalid packet, and the error that follows them, if any."""
+    """The events of several packets up to the first one that is invalid, and the error that follows them, if any."""
 
     batch: Batch
     error: EventFileError | None
-
-
-class PacketPointer(ctypes.Structure):
-    """Records of a packet; `PacketRecords` in aedat4.c."""
-
-    _fields_ = [("records", ctypes.c_void_p), ("count", ctypes.c_int64)]
 
 
 class Aedat4(Reader):
@@ -167,24 +153,31 @@ class Aedat4(Reader):
         if self.table > source.size:
             raise source.error(f"the file is truncated: its packets end at byte {self.table:,}", source.size)
 
-    def packet_groups(self) -> Iterator[PacketGroup]:
-        """Group packets by about `_GROUP_BYTES` of decompressed data.
-
-        An error that `packets` raises is returned in the last group instead of being raised.
-        """
-        group: list[Packet] = []
-        size = 0
+    def _packets_and_error(self) -> Iterator[Packet | EventFileError]:
         try:
-            for packet in self.packets():
-                group.append(packet)
-                size += estimate_size(packet.data, self.compression)
-                if size >= _GROUP_BYTES:
-                    yield PacketGroup(group, None)
-                    group, size = [], 0
+            yield from self.packets()
         except EventFileError as error:
-            yield PacketGroup(group, error)
-        else:
-            yield PacketGroup(group, None)
+            yield error
+
+    def packet_groups(self) -> Iterator[Iterator[Packet | EventFileError]]:
+        """Group packets by about `_GROUP_BYTES` of decompressed data; each group must be used up before the next.
+
+        An error that `packets` raises is returned as the last of them.
+        """
+        packets = self._packets_and_error()
+        for first in packets:
+            yield self._group(first, packets)
+
+    def _group(
+        self, first: Packet | EventFileError, others: Iterator[Packet | EventFileError]
+    ) -> Iterator[Packet | EventFileError]:
+        """Return a packet and those after it, of about `_GROUP_BYTES` of decompressed data."""
+        size = 0
+        for packet in itertools.chain([first], others):
+            yield packet
+            size += estimate_size(packet.data, self.compression) if isinstance(packet, Packet) else 0
+            if size >= _GROUP_BYTES:
+                return
 
     def _records(self, packet: Packet) -> Bytes:
         """Return the bytes of a packet's records."""
@@ -225,15 +218,18 @@ class Aedat4(Reader):
         except Exception as error:  # each package has its own errors, or raises RuntimeError
             raise DamagedError(f"cannot be decompressed: {error}") from None
 
-    def _decode_group(self, group: PacketGroup) -> DecodedGroup:
-        records, error = [], group.error
+    def _decode_group(self, group: Iterable[Packet | EventFileError]) -> DecodedGroup:
+        """Decode packets, a few at a time: their memory is in the processor's cache, and is used for the next."""
+        columns, offset, error = PacketColumns(self.sensor_size, _GROUP_BYTES), None, None
         try:
-            for packet in group.packets:
-                records.append(self._records(packet))
+            for packet in group:
+                if isinstance(packet, EventFileError):
+                    raise packet
+                offset = packet.offset if offset is None else offset
+                columns.add(self._records(packet))
         except EventFileError as invalid:
             error = invalid
-        offset = group.packets[0].offset if group.packets else None
-        return DecodedGroup(Batch(offset, gather(records)), error)
+        return DecodedGroup(columns.finish(offset), error)
 
     def _decode_groups(self) -> Iterator[DecodedGroup]:
         """Decode all groups, in threads that work ahead of the caller.
@@ -244,14 +240,14 @@ class Aedat4(Reader):
         """
         threads = torch.get_num_threads()
         if threads == 1:
-            # Not `map`: it frees a group before the next is read, and malloc then returns the memory to the system.
-            yield from (self._decode_group(group) for group in self.packet_groups())
+            # Each packet is read after the one before it has been decoded.
+            yield from map(self._decode_group, self.packet_groups())
             return
         waiting: collections.deque[Future[DecodedGroup]] = collections.deque()
         pool = ThreadPoolExecutor(threads)
         try:
             for group in self.packet_groups():
-                waiting.append(pool.submit(self._decode_group, group))
+                waiting.append(pool.submit(self._decode_group, list(group)))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -261,9 +257,13 @@ class Aedat4(Reader):
 
     def batches(self, size: int) -> Iterator[Batch]:
         total = 0
-        for (offset, columns, _), error in self._decode_groups():
-            for first in range(0, columns.size, size):
-                yield Batch(offset, columns.part(first, min(first + size, columns.size)))
+        for batch, error in self._decode_groups():
+            offset, columns, *_ = batch
+            if 0 < columns.size <= size:
+                yield batch
+            else:
+                for first in range(0, columns.size, size):
+                    yield Batch(offset, columns.part(first, first + size))
             total += columns.size
             if error:
                 raise error
@@ -298,32 +298,3 @@ def _type_of(stream: ElementTree.Element) -> str:
     """Return the type that the description states for a stream."""
     attributes = stream.findall("attr")
     return next((a.text or "" for a in attributes if a.get("key") == "typeIdentifier"), "")
-
-
-def gather(packets: list[Bytes]) -> EventColumns:
-    """Convert the records of several packets to columns."""
-    columns = EventColumns.allocate(sum(map(len, packets)) // RECORD.itemsize)
-    library = _native.load("formats/aedat4.c")
-    if library is None:
-        reference_aedat4(packets, columns)
-        return columns
-    pointers = [(records.ctypes.data, len(records) // RECORD.itemsize) for records in packets]
-    library.gather_aedat4(
-        (PacketPointer * len(pointers))(*pointers),
-        ctypes.c_int64(len(pointers)),
-        ctypes.byref(columns.pointers()),
-    )
-    return columns
-
-
-def reference_aedat4(packets: list[Bytes], columns: EventColumns) -> None:
-    """Do the same as `gather_aedat4` in aedat4.c, in NumPy."""
-    begin = 0
-    for records in packets:
-        events = records.view(RECORD)
-        part = columns.part(begin, begin + len(events))
-        part.t.numpy()[:] = events["t"]
-        part.x.numpy()[:] = events["x"]
-        part.y.numpy()[:] = events["y"]
-        part.p.numpy()[:] = events["p"] != 0
-        begin += len(events)

@@ -1,7 +1,7 @@
 """Columns of events as decoders fill them: allocation, conversion and validation."""
 
 import ctypes
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy
 import torch
@@ -14,6 +14,9 @@ from ..store import COLUMNS
 
 Bytes: TypeAlias = NDArray[numpy.uint8]
 
+# Microseconds by which an event may be earlier than one before it. Cameras send simultaneous events
+# in an order that is not quite that of time; a larger step means that the file is damaged.
+MAX_BACKWARD_STEP_US = 1000
 # Times in microseconds further from 0 are invalid. The bound leaves room for differences of times in 64 bits.
 MAX_ABS_TIME = 1 << 62
 
@@ -34,6 +37,12 @@ class ColumnPointers(ctypes.Structure):
     ]
 
 
+class PacketPointer(ctypes.Structure):
+    """Records of a packet; `PacketRecords` in C."""
+
+    _fields_ = [("records", ctypes.c_void_p), ("count", ctypes.c_int64)]
+
+
 class ValidityLimits(ctypes.Structure):
     """The conditions on valid events; `ValidityLimits` in C."""
 
@@ -43,6 +52,32 @@ class ValidityLimits(ctypes.Structure):
         ("max_backward_step", ctypes.c_int64),
         ("max_abs_time", ctypes.c_int64),
     ]
+
+
+class CheckedEvents(ctypes.Structure):
+    """What is known about events that were checked right after decoding; the same fields as in columns.c.
+
+    Attributes:
+        valid: 1 if all of them are valid among themselves, 0 if that is not known.
+        earliest: Their earliest time.
+        latest: Their latest time.
+    """
+
+    _fields_ = [("valid", ctypes.c_int64), ("earliest", ctypes.c_int64), ("latest", ctypes.c_int64)]
+
+    # For type checkers; ctypes defines the attributes.
+    valid: int
+    earliest: int
+    latest: int
+
+    @classmethod
+    def start(cls) -> "CheckedEvents":
+        """Before the first event."""
+        return cls(1, MAX_ABS_TIME, -MAX_ABS_TIME)
+
+    def follow(self, latest: int) -> bool:
+        """Whether they are also valid after events up to the time `latest`."""
+        return bool(self.valid) and self.earliest >= latest - MAX_BACKWARD_STEP_US
 
 
 class EventColumns(NamedTuple):
@@ -64,6 +99,13 @@ class EventColumns(NamedTuple):
         pieces = whole.split([size * width for width in widths])
         return cls(*(piece.view(dtype) for piece, dtype in zip(pieces, COLUMNS.values(), strict=True)))
 
+    def copied(self, count: int, size: int) -> "EventColumns":
+        """Copy the first `count` events to columns that have room for `size`."""
+        copy = EventColumns.allocate(size)
+        for old, new in zip(self, copy, strict=True):
+            new[:count] = old[:count]
+        return copy
+
     @property
     def size(self) -> int:
         """Number of events for which there is room."""
@@ -71,11 +113,75 @@ class EventColumns(NamedTuple):
 
     def part(self, first: int, last: int | None = None) -> "EventColumns":
         """Select events `first` to `last` (exclusive), which share memory."""
+        if not first and last == self.size:
+            return self
         return EventColumns(*(column[first:last] for column in self))
 
-    def pointers(self) -> ColumnPointers:
-        """Return pointers for C. The columns must be kept alive while C uses them."""
-        return ColumnPointers(*(column.data_ptr() for column in self), self.size)
+    def pointers(self, first: int = 0) -> ColumnPointers:
+        """Return pointers to event `first` for C. The columns must be kept alive while C uses them."""
+        addresses = (column.data_ptr() + first * column.itemsize for column in self)
+        return ColumnPointers(*addresses, self.size - first)
+
+
+class EventCheck:
+    """Check of events right after decoding, a few thousand at a time, while they are in the processor's cache.
+
+    Args:
+        sensor_size: Width and height in pixels.
+        first_time: Microseconds that are added to the times of the records before.
+
+    Attributes:
+        library: The check in C, or None without a compiler.
+    """
+
+    def __init__(self, sensor_size: tuple[int, int], first_time: int = 0):
+        self._limits = ValidityLimits(*sensor_size, MAX_BACKWARD_STEP_US, MAX_ABS_TIME)
+        self._first_time = first_time
+        self.library = _native.load("formats/columns.c")
+        self._checked = CheckedEvents.start()
+
+    def decode(
+        self, function: Any, records: Bytes, count: int, record_size: int, out: ColumnPointers, state: ctypes.Structure
+    ) -> None:
+        """Decode records with a function in C as decoder.h describes it, and check their events."""
+        assert self.library is not None, "without a compiler, `skip` is called instead"
+        self.library.decode_checked(
+            function,
+            ctypes.c_void_p(records.ctypes.data),
+            ctypes.c_int64(count),
+            ctypes.c_int64(record_size),
+            ctypes.byref(out),
+            ctypes.byref(state),
+            ctypes.c_int64(self._first_time),
+            ctypes.byref(self._limits),
+            ctypes.byref(self._checked),
+        )
+
+    def decode_packets(self, function: Any, packets: list[Bytes], record_size: int, out: ColumnPointers) -> None:
+        """Do the same with the records of several packets, for whose events there is room."""
+        library = _native.load("formats/columns.c")
+        assert library is not None, "there was a compiler for the decoder"
+        pointers = [(records.ctypes.data, len(records) // record_size) for records in packets]
+        library.decode_packets(
+            function,
+            (PacketPointer * len(pointers))(*pointers),
+            ctypes.c_int64(len(pointers)),
+            ctypes.c_int64(record_size),
+            ctypes.byref(out),
+            ctypes.byref(self._limits),
+            ctypes.byref(self._checked),
+        )
+
+    def skip(self, columns: EventColumns) -> None:
+        """Leave decoded events unchecked, where there is no compiler; `valid_prefix` will check them."""
+        if self._first_time:
+            columns.t.add_(self._first_time)
+        self._checked.valid = 0
+
+    def finish(self) -> CheckedEvents:
+        """End a batch of events, and return what is known about it."""
+        checked, self._checked = self._checked, CheckedEvents.start()
+        return checked
 
 
 class ValidPrefix(NamedTuple):
@@ -104,9 +210,13 @@ def valid_prefix(
     if library is None:
         return reference_valid_prefix(columns, limits, latest)
     library.valid_prefix.restype = ctypes.c_int64
-    last = ctypes.c_int64(latest)
+    first, last = ctypes.c_int64(MAX_ABS_TIME), ctypes.c_int64(latest)
     count = library.valid_prefix(
-        ctypes.byref(columns.pointers()), ctypes.c_int64(columns.size), ctypes.byref(limits), ctypes.byref(last)
+        ctypes.byref(columns.pointers()),
+        ctypes.c_int64(columns.size),
+        ctypes.byref(limits),
+        ctypes.byref(first),
+        ctypes.byref(last),
     )
     return ValidPrefix(count, last.value)
 

@@ -12,6 +12,8 @@ from .flatbuffer import DamagedError
 MAX_PACKET_BYTES = 1 << 27
 # Room that is claimed for a packet of LZ4 at least, whatever size it states.
 _MIN_LZ4_ROOM = 1 << 20
+# A multiple of the usual size of a packet, which is 1 MB at most.
+_MALLOC_BLOCK_BYTES = 1 << 22
 # Assumed ratio of LZ4 where the size is not stated. It is at most 255, and mostly below three.
 _TYPICAL_LZ4_RATIO = 4
 
@@ -58,9 +60,21 @@ def make_decompressor(compression: int) -> Callable[[bytes], bytes]:
         case Compression.NONE:
             return lambda data: data
         case Compression.LZ4 | Compression.LZ4_HIGH:
+            _raise_malloc_limits()
             return functools.partial(_decompress_lz4, _lz4())
         case _:
             return functools.partial(_decompress_zstd, _zstd(), threading.local())
+
+
+def _raise_malloc_limits() -> None:
+    """Let the C library reuse the memory of a packet for the next one.
+
+    The package for LZ4 allocates the memory of a packet twice, and frees it. glibc returns freed memory to the system
+    if it is more than twice the largest block that was freed before (mallopt(3), M_MMAP_THRESHOLD), and the system
+    clears it again for the next packet, which takes as long as decompressing. So free one block that is larger than
+    packets are. Its memory is never touched.
+    """
+    bytearray(_MALLOC_BLOCK_BYTES)
 
 
 def _decompress_lz4(frame: ModuleType, data: bytes) -> bytes:

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import numpy
 
 from ..errors import EventFileError
+from .columns import EventCheck
 from .csv_lines import csv_decoder, LineLayout, parse_number, split_line
 from .decoder import Batch, decode_blocks, DecoderState
 from .fields import Fields, find_fields, parse_columns, TIME_EXPONENTS
@@ -147,7 +148,8 @@ class Csv(Reader):
     def batches(self, size: int) -> Iterator[Batch]:
         decoder = csv_decoder(self.layout)
         skip = self._skip_line if self.skips_invalid else None
-        return decode_blocks(decoder, self._blocks_of_lines(), size, DecoderState(), self._invalid_line, skip)
+        check = EventCheck(self.sensor_size)
+        return decode_blocks(decoder, self._blocks_of_lines(), size, DecoderState(), self._invalid_line, check, skip)
 
     def _blocks_of_lines(self) -> Iterator[Block]:
         """Read blocks of whole lines: bytes after the last newline of a block are moved to the next one."""

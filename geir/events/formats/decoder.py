@@ -16,7 +16,7 @@ import numpy
 
 from .. import _native
 from ..errors import EventFileError
-from .columns import Bytes, EventColumns
+from .columns import Bytes, CheckedEvents, EventCheck, EventColumns
 from .source import Block
 
 # Time, x, y and polarity of one event.
@@ -77,7 +77,7 @@ class Decoder:
     """A decoder of records.
 
     Args:
-        source: C file that holds the decoder, in the folder of this module.
+        source: C file that holds the decoder, in the folder of this module; empty if there is none.
         function: Name of the function in it.
         reference: The same in Python. It returns events, and sets all results in the state but
             `events_written`.
@@ -116,6 +116,18 @@ class Decoder:
             *parameters,
         )
 
+    def decode_checked(
+        self, records: Bytes, count: int, columns: EventColumns, first: int, state: DecoderState, check: EventCheck
+    ) -> None:
+        """Do the same from event `first` of the columns on, and check the events where that is possible in C."""
+        library = _native.load(f"formats/{self.source}") if self.source and self.parameters is None else None
+        if library is None or check.library is None:
+            self(records, count, columns.part(first), state)
+            check.skip(columns.part(first, first + state.events_written))
+        else:
+            out = columns.pointers(first)
+            check.decode(getattr(library, self.function), records, count, self.record_size, out, state)
+
     def _run_reference(self, records: Bytes, count: int, columns: EventColumns, state: DecoderState) -> None:
         state.invalid = 0
         rows = self.reference(records[: count * self.record_size].tobytes(), count, columns.size, state)
@@ -142,6 +154,7 @@ class Batch(NamedTuple):
     offset: int | None  # byte of the file at which they begin, where the format can tell
     columns: EventColumns
     unfit: EventFileError | None = None  # describes the first event with a number of `UNFIT`
+    checked: CheckedEvents | None = None  # if they were checked right after decoding
 
 
 def decode_blocks(
@@ -150,6 +163,7 @@ def decode_blocks(
     size: int,
     state: DecoderState,
     invalid_record: Callable[[Block, int], EventFileError],
+    check: EventCheck,
     skip_record: Callable[[Block, int], int] | None = None,
 ) -> Iterator[Batch]:
     """Decode blocks of whole records into batches of events.
@@ -165,6 +179,7 @@ def decode_blocks(
         state: All zero; updated.
         invalid_record: Makes the error for a record that is invalid, given its block and its first
             byte in the block.
+        check: Check of the events.
         skip_record: Finds the byte of a block at which decoding continues after a record that is
             invalid, given the same. Default: such a record is an error.
 
@@ -176,13 +191,17 @@ def decode_blocks(
     """
     size = max(size, decoder.max_events_per_record)
     columns, filled, begin = EventColumns.allocate(size), 0, None
+
+    def batch() -> Batch:
+        return Batch(begin, columns.part(0, filled), checked=check.finish())
+
     try:
         for block in blocks:
             begin = block.offset if begin is None else begin
             record, count = 0, len(block.data) // decoder.record_size
             while record < count:
                 records = block.data[record * decoder.record_size :]
-                decoder(records, count - record, columns.part(filled), state)
+                decoder.decode_checked(records, count - record, columns, filled, state, check)
                 record += state.records_read
                 filled += state.events_written
                 if state.invalid:
@@ -192,12 +211,12 @@ def decode_blocks(
                     record = skip_record(block, position) // decoder.record_size
                     continue
                 if record < count:
-                    yield Batch(begin, columns.part(0, filled))
+                    yield batch()
                     columns, filled = EventColumns.allocate(size), 0
                     begin = block.offset + record * decoder.record_size
     except EventFileError:
         if filled:
-            yield Batch(begin, columns.part(0, filled))
+            yield batch()
         raise
     if filled:
-        yield Batch(begin, columns.part(0, filled))
+        yield batch()

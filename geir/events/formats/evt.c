@@ -62,6 +62,24 @@ static __attribute__((noinline)) int64_t write_vector(uint32_t mask, int bits, i
   return k;
 }
 
+// Words of EVT 2.0 that are decoded at once.
+enum { EVT2_RUN = 32 };
+
+// Decode words as if all of them were events, and return how many events they begin with.
+static inline int64_t write_evt2_run(const uint8_t *words, int64_t high, int64_t *restrict t, int16_t *restrict x,
+                                     int16_t *restrict y, uint8_t *restrict p) {
+  const int64_t time = shift_left(high, 6);
+  for (int j = 0; j < EVT2_RUN; j++) t[j] = time | (load_u32(words + 4 * j) >> 22 & 63);
+  for (int j = 0; j < EVT2_RUN; j++) {
+    x[j] = load_u32(words + 4 * j) >> 11 & 2047;
+    y[j] = load_u32(words + 4 * j) & 2047;
+  }
+  for (int j = 0; j < EVT2_RUN; j++) p[j] = load_u32(words + 4 * j) >> 28;
+  uint32_t others = 0;
+  for (int j = 0; j < EVT2_RUN; j++) others |= (uint32_t)(load_u32(words + 4 * j) >> 28 > EVT2_ON) << j;
+  return others ? __builtin_ctz(others) : EVT2_RUN;
+}
+
 // EVT 2.0. Event word: type (4 bits), lower bits of time (6), x (11), y (11). Time word: type (4),
 // upper bits (28).
 void decode_evt2(const uint8_t *words, int64_t count, const EventColumns *out, DecoderState *restrict state) {
@@ -69,28 +87,40 @@ void decode_evt2(const uint8_t *words, int64_t count, const EventColumns *out, D
   int16_t *restrict x = out->x, *restrict y = out->y;
   uint8_t *restrict p = out->p;
   const int64_t capacity = out->capacity;
-  int64_t high = state->time_high, has_time = state->has_time, i = 0, k = 0;
+  int64_t high = state->time_high, i = 0, k = 0;
   state->invalid = 0;
-  for (; i < count && k < capacity; i++) {
-    const uint32_t word = load_u32(words + 4 * i), type = word >> 28;
-    // Written for every word and kept only for events, so that there is no branch to mispredict.
-    t[k] = shift_left(high, 6) | (word >> 22 & 63);
-    x[k] = word >> 11 & 2047;
-    y[k] = word & 2047;
-    p[k] = type;
-    const int64_t is_event = type <= EVT2_ON;
-    k += is_event & has_time;
-    if (is_event) {
-      state->untimed_events += !has_time;
-      continue;
+  while (i < count && k < capacity) {
+    // Words to decode one by one: many where time words are frequent, because runs would decode most words more
+    // than once.
+    int64_t singles = 1;
+    if (state->has_time && i + EVT2_RUN <= count && k + EVT2_RUN <= capacity) {
+      const int64_t events = write_evt2_run(words + 4 * i, high, t + k, x + k, y + k, p + k);
+      i += events;
+      k += events;
+      if (events == EVT2_RUN) continue;
+      if (events < EVT2_RUN / 4) singles = 4 * EVT2_RUN;
     }
-    if (type == EVT2_TIME_HIGH) {
-      high = next_time_high(state, high, word & 0xfffffff, 28);
-      has_time = 1;
-    } else if (type != EVT2_TRIGGER && type != EVT2_OTHER && type != EVT2_CONTINUED) {
-      state->invalid = 1;
-      break;
+    for (const int64_t stop = i + singles < count ? i + singles : count; i < stop && k < capacity; i++) {
+      const uint32_t word = load_u32(words + 4 * i), type = word >> 28;
+      // Written for every word and kept only for events, so that there is no branch to mispredict.
+      t[k] = shift_left(high, 6) | (word >> 22 & 63);
+      x[k] = word >> 11 & 2047;
+      y[k] = word & 2047;
+      p[k] = type;
+      const int is_event = type <= EVT2_ON, is_time = type == EVT2_TIME_HIGH;
+      if ((is_event | is_time) & state->has_time) {
+        high += (unwrap(high, word, 28) - high) & -(int64_t)is_time;
+        k += is_event;
+      } else if (is_event) {
+        state->untimed_events++;
+      } else if (is_time) {
+        high = next_time_high(state, high, word & 0xfffffff, 28);
+      } else if (type != EVT2_TRIGGER && type != EVT2_OTHER && type != EVT2_CONTINUED) {
+        state->invalid = 1;
+        break;
+      }
     }
+    if (state->invalid) break;
   }
   state->time_high = high;
   state->records_read = i;

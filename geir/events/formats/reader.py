@@ -7,6 +7,7 @@ from typing import ClassVar, IO, TypeAlias, TypedDict
 
 from ..errors import EventFileError
 from ..store import Events
+from .columns import EventCheck
 from .decoder import Batch, decode_blocks, Decoder, DecoderState
 from .fields import ReadOptions
 from .source import Block, BLOCK_BYTES, Source
@@ -122,10 +123,8 @@ class RecordReader(Reader):
         state = DecoderState()
         blocks = self.source.blocks(self.start, BLOCK_BYTES // record_size * record_size)
         skip = self._skip_record if self.skips_invalid else None
-        for batch in decode_blocks(self.decoder, blocks, size, state, self._invalid_record, skip):
-            if self.first_time:
-                batch.columns.t.add_(self.first_time)
-            yield batch
+        check = EventCheck(self.sensor_size, self.first_time)
+        yield from decode_blocks(self.decoder, blocks, size, state, self._invalid_record, check, skip)
         if state.untimed_events:
             warnings.warn(
                 f"{self.source.path}: {state.untimed_events:,} events dropped: they precede the first timestamp.",

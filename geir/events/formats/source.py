@@ -13,6 +13,8 @@ from ..errors import EventFileError
 
 # Bytes read at a time: they fit into the cache of one core.
 BLOCK_BYTES = 1 << 19
+# Less, because whatever does not fill the buffer of a file is read into place, and all else is copied once more.
+_BUFFER_BYTES = 1 << 16
 
 
 class Block(NamedTuple):
@@ -39,7 +41,7 @@ class Source:
         # IsADirectoryError below.
         if not self.path.is_dir() and self.path.exists() and not self.path.is_file():
             raise self.error("not a regular file; events are read from files that can be read in any order")
-        self.file = io.BufferedReader(io.FileIO(self.path), BLOCK_BYTES)
+        self.file = io.BufferedReader(io.FileIO(self.path), _BUFFER_BYTES)
         self.size = os.fstat(self.file.fileno()).st_size
 
     def error(self, reason: str, offset: int | None = None) -> EventFileError:

@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from geir._runtime.native import NoCompilerError
 from geir.events import _native, read_events
-from geir.events.formats import aedat4, columns, csv_lines, dat, decoder, evt, nmnist
+from geir.events.formats import columns, csv_lines, dat, decoder, evt, nmnist
 from geir.events.formats.columns import EventColumns, MAX_ABS_TIME, valid_prefix
 from geir.events.formats.decoder import Decoder, DecoderState
 
@@ -92,6 +92,52 @@ def test_c_and_python_agree_on_any_records(name, seed):
     assert seed % 2 == 0 or not kinds or count > 50, "too few events for this test to see anything"
 
 
+def evt2_stream(random, words_per_time):
+    """Words of EVT 2.0, of which every so many is one of time and few are of other types."""
+    words = random.integers(0, 1 << 32, 6000, dtype=np.uint32)
+    time = random.random(6000) < 1 / words_per_time
+    kind = np.where(time, 8, random.integers(0, 2, 6000))
+    kind = np.where(random.random(6000) < 0.001, random.choice([10, 14, 15], 6000), kind)
+    return kind.astype(np.uint32) << 28 | words >> 4
+
+
+def dat_stream(random, largest_step):
+    """Records of DAT, whose times step by less than a limit; the counter of 32 bits wraps around."""
+    steps = random.integers(-largest_step // 4, largest_step, 6000)
+    t = (1 << 32) - 3000 + np.cumsum(steps)
+    return np.stack([t, random.integers(0, 1 << 32, 6000)], 1) & 0xFFFFFFFF
+
+
+@needs_compiler
+@pytest.mark.parametrize(
+    ("name", "stream", "argument"),
+    [
+        *(("evt2", evt2_stream, words) for words in (1.5, 3, 9, 40, 1000)),
+        *((name, dat_stream, 1 << bits) for name in ("dat1", "dat2") for bits in (1, 12, 19, 22, 31, 34)),
+    ],
+)
+def test_c_and_python_agree_on_streams_of_any_rate(name, stream, argument):
+    # Long enough for the parts that C decodes at once.
+    random = np.random.default_rng(7)
+    decode, _ = DECODERS[name]
+    data = stream(random, argument).astype("<u4").reshape(-1).view(np.uint8)
+    count = len(data) // decode.record_size
+    capacities = [int(random.choice([5, 31, 32, 33, 1023, 1024, 1025, 4000])) for _ in range(count)]
+
+    def decode_all():
+        state, record, calls = DecoderState(), 0, []
+        while record < count and not state.invalid:
+            columns = zero_columns(capacities[len(calls)])
+            decode(data[record * decode.record_size :], count - record, columns, state)
+            record += state.records_read
+            calls.append(([column.tolist() for column in columns.part(0, state.events_written)], fields_of(state)))
+        return calls
+
+    in_c, in_python = in_c_and_python(decode_all)
+    assert in_c == in_python
+    assert sum(state["events_written"] for _, state in in_c) > 1000
+
+
 @needs_compiler
 @given(
     st.lists(
@@ -160,6 +206,16 @@ def test_c_and_python_agree_on_the_order_of_fields_in_text():
     assert in_c_and_python(decode_all) == [[[10, 11], [2, 3], [3, 4], [1, 0]]] * 2
 
 
+def first_invalid(events):
+    """The number of events before the first one that is invalid, and the latest time among them, one by one."""
+    latest = -MAX_ABS_TIME
+    for index, (t, x, y, p) in enumerate(events):
+        if not (0 <= x < 4 and 0 <= y < 3 and p < 2 and abs(t) <= MAX_ABS_TIME and t >= latest - 1000):
+            return index, latest
+        latest = max(latest, t)
+    return len(events), latest
+
+
 @needs_compiler
 @given(
     st.lists(
@@ -177,12 +233,42 @@ def test_c_and_python_agree_on_the_valid_prefix(events):
     dtypes = (torch.int64, torch.int16, torch.int16, torch.uint8)
     columns = EventColumns(*(torch.tensor(c, dtype=d) for c, d in zip((t, x, y, p), dtypes, strict=True)))
     results = in_c_and_python(lambda: valid_prefix(columns, (4, 3), 1000, -MAX_ABS_TIME))
-    first, latest = 0, -MAX_ABS_TIME
-    for first, (t, x, y, p) in enumerate([*events, (0, -1, 0, 0)]):  # noqa: B007  (used after the loop)
-        if not (0 <= x < 4 and 0 <= y < 3 and p < 2 and abs(t) <= MAX_ABS_TIME and t >= latest - 1000):
-            break
-        latest = max(latest, t)
-    assert results == [(first, latest)] * 2
+    assert results == [first_invalid(events)] * 2
+
+
+FAULTS = {"x": 4, "y": -1, "p": 2, "t": MAX_ABS_TIME + 1, "step": None, "none": None}
+
+
+@needs_compiler
+@pytest.mark.parametrize("fault", FAULTS)
+@pytest.mark.parametrize("jitter", [0, 400, 1000])
+@pytest.mark.parametrize("step", [0, 2, 700, 5000])
+def test_one_fault_in_a_long_stream_is_found_where_it_is(step, jitter, fault):
+    # Streams that are fast and slow, and in order and out of it, which C proves to be valid in different ways.
+    random = np.random.default_rng(5)
+    size = 3100
+    sound = {
+        "t": np.cumsum(random.integers(0, step + 1, size)) - random.integers(0, jitter + 1, size),
+        "x": random.integers(0, 4, size),
+        "y": random.integers(0, 3, size),
+        "p": random.integers(0, 2, size),
+    }
+    for position in (0, 1, 511, 1022, 1023, 1024, 1025, 2047, 2048, 2500, 3071, 3072, size - 1):
+        parts = {name: values.copy() for name, values in sound.items()}
+        if fault in sound:
+            parts[fault][position] = FAULTS[fault]
+        elif fault == "step":
+            parts["t"][position] = parts["t"][: max(position, 1)].max() - 1001
+        columns = EventColumns(
+            *(
+                torch.from_numpy(part).to(column.dtype)
+                for part, column in zip(parts.values(), zero_columns(0), strict=True)
+            )
+        )
+        results = in_c_and_python(lambda columns=columns: valid_prefix(columns, (4, 3), 1000, -MAX_ABS_TIME))
+        expected = first_invalid(list(zip(*(part.tolist() for part in parts.values()), strict=True)))
+        assert results == [expected] * 2
+        assert expected[0] == (size if fault == "none" or (fault, position) == ("step", 0) else position)
 
 
 @pytest.mark.parametrize(
@@ -192,7 +278,8 @@ def test_c_and_python_agree_on_the_valid_prefix(events):
         (columns.ColumnPointers, "decoder.h", "EventColumns"),
         (columns.ValidityLimits, "columns.c", "ValidityLimits"),
         (csv_lines.LineLayout, "csv.c", "LineLayout"),
-        (aedat4.PacketPointer, "aedat4.c", "PacketRecords"),
+        (columns.CheckedEvents, "columns.c", "CheckedEvents"),
+        (columns.PacketPointer, "columns.c", "PacketRecords"),
     ],
 )
 def test_structures_have_the_same_fields_in_c_and_python(structure, source, name):
