@@ -150,7 +150,9 @@ def run(**settings: object) -> Result:
     given = replace(Settings(), **settings)
     # The test episodes are the same for all seeds.
     test = draw_episodes(given.test_episodes, torch.Generator().manual_seed(1_000_003))
-    adaptive, lif = (Predictor(given.neurons, kind, torch.Generator().manual_seed(given.seed)) for kind in (True, False))
+    adaptive, lif = (
+        Predictor(given.neurons, kind, torch.Generator().manual_seed(given.seed)) for kind in (True, False)
+    )
     model = nn.ModuleDict({"adaptive": adaptive, "lif": lif})
     # Adam scales the gradient of every weight by itself, so the networks do not affect one another.
     optimizer = torch.optim.Adam(model.parameters(), lr=given.learning_rate)
