@@ -36,7 +36,7 @@ TIME_LIMIT = 300
 
 
 class Usage(NamedTuple):
-    """What a kernel needs."""
+    """Registers and shared memory of a kernel."""
 
     registers: int  # of a thread
     spilled: int  # bytes of a thread that are stored and loaded because registers are lacking
@@ -224,7 +224,7 @@ def write_page() -> str:
 
 
 def remarks(rows: list[list[object]]) -> list[str]:
-    """Which kernels spill, and which leave a multiprocessor few threads."""
+    """Remarks on the kernels that spill and on those that leave a multiprocessor few threads."""
     spilling, few = list[str](), list[str]()
     for name, *cells in rows:
         for direction, start in (("forward", 0), ("backward", len(COLUMNS))):

@@ -1,4 +1,4 @@
-"""What the installed version of PyTorch can do with geir."""
+"""Features of the installed version of PyTorch that geir needs."""
 
 import pytest
 import torch

@@ -114,7 +114,7 @@ class Data:
             self.state = type(start)(**tensors)
 
     def inputs(self, neuron: Any) -> Results:
-        """What has a gradient: the input, the state and the parameters."""
+        """Tensors with a gradient: the input, the state and the parameters."""
         inputs = dict(neuron.named_parameters())
         if self.run.learn_input:
             self.xs = self.xs.requires_grad_()

@@ -1,4 +1,4 @@
-"""What test files draw while they are imported has a seed of its own."""
+"""Random numbers that test files draw while they are imported have a separate seed."""
 
 import torch
 from seeding import seeded

@@ -3,10 +3,9 @@
 from .delay import (
     Delay as Delay,
     DelayCell as DelayCell,
-    DelayedLinear as DelayedLinear,
-    DelayedLinearCell as DelayedLinearCell,
     DelayState as DelayState,
 )
+from .delayed_linear import DelayedLinear as DelayedLinear, DelayedLinearCell as DelayedLinearCell
 from .delayed_sparse import (
     DelayedSparseLinear as DelayedSparseLinear,
     DelayedSparseLinearCell as DelayedSparseLinearCell,

@@ -17,7 +17,7 @@ class Consolidation(ABC):
     :math:`\tilde\theta` when a task ends.
 
     Args:
-        parameters: The parameters, as for an optimizer; those that need no gradient are left out.
+        parameters: The parameters, as for an optimizer; those that do not require gradients are ignored.
         strength: A positive number.
     """
 
@@ -91,7 +91,7 @@ class SynapticIntelligence(Consolidation):
     Reference: F. Zenke, B. Poole & S. Ganguli, *Continual learning through synaptic intelligence*, 2017.
 
     Args:
-        parameters: The parameters, as for an optimizer; those that need no gradient are left out.
+        parameters: The parameters, as for an optimizer; those that do not require gradients are ignored.
         strength: :math:`c`, positive.
         damping: :math:`\xi`, positive.
 
@@ -168,7 +168,7 @@ class ElasticWeightConsolidation(Consolidation):
     Reference: J. Kirkpatrick et al., *Overcoming catastrophic forgetting in neural networks*, 2017.
 
     Args:
-        parameters: The parameters, as for an optimizer; those that need no gradient are left out.
+        parameters: The parameters, as for an optimizer; those that do not require gradients are ignored.
         strength: :math:`\lambda`, positive.
 
     Raises:

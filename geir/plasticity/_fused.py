@@ -204,7 +204,7 @@ def _copy(part: Tensor) -> Tensor:
 
 
 def _layout(layer: "_PlasticBase", program: Program, constants: Sequence[Tensor]) -> kernel.Layout | None:
-    """What the values of a program belong to; None if a value has another shape than one for each of these."""
+    """The axes of the values of a program: inputs, neurons or synapses. None if a value has any other shape."""
     axes_of_rule = _axes_of_rule(layer.rule, layer.weight)
     if axes_of_rule is None:
         return None
@@ -230,7 +230,7 @@ def _layout(layer: "_PlasticBase", program: Program, constants: Sequence[Tensor]
 
 
 def _axes_of_rule(rule: AnyRule, weight: Tensor) -> list[kernel.Axes] | None:
-    """What the parts of the state of a rule belong to, found by one step with 2 inputs and 3 neurons.
+    """The axes of the parts of a rule's state, found by one step with 2 inputs and 3 neurons.
 
     In the step, a value for each input and one for each neuron meet in products of both sides only, or their shapes
     would not fit.

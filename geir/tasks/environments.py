@@ -25,7 +25,7 @@ TRAINING_SEEDS = 2**31
 
 
 class Step(NamedTuple):
-    """What a step of the environments returns besides the observation. Each of shape (environments,)."""
+    """Results of a step besides the observation, each of shape (environments,)."""
 
     rewards: Tensor
     terminated: Tensor  # whether the episode has ended in a final state
@@ -46,7 +46,7 @@ class Environments(nn.Module):
     Args:
         name: A key of `OBSERVATIONS`.
         number: Number of environments.
-        mask_velocities: Whether velocities are left out of observations.
+        mask_velocities: Whether to remove the velocities from observations.
 
     Raises:
         ImportError: If gymnasium is not installed.

@@ -51,7 +51,7 @@ def flag_name(name: str) -> str:
 
 
 class _Common:
-    """What all tasks have, or the default. The fields are those of the tasks, in their order there."""
+    """Settings and defaults that all tasks share. The fields are those of the tasks, in their order there."""
 
     seed: int
     out: Path

@@ -1,4 +1,4 @@
-"""What the contract is tested with: input that makes a neuron spike, copies with other parameters, and results."""
+"""Tools for testing the contract: input that makes a neuron spike, copies with other parameters, and results."""
 
 import copy
 import itertools

@@ -1,4 +1,4 @@
-"""What a step of one's own returns."""
+"""The values that a user's step returns."""
 
 from typing import NamedTuple
 

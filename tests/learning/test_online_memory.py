@@ -72,7 +72,7 @@ class MallocInfo(ctypes.Structure):
 
 
 class Memory(NamedTuple):
-    """What this process holds."""
+    """Memory of this process."""
 
     tensors: int  # those that Python knows
     tensor_bytes: int
@@ -108,7 +108,7 @@ def growth(network, rule, first, last):
 
 @pytest.fixture(autouse=True, scope="module")
 def first_calls():
-    """What the first calls in a process allocate once, such as compiled code."""
+    """Make the calls that allocate memory once in a process, such as compiled code."""
     for network in (feedforward, refractory_recurrent, convolutional):
         growth(network, EProp(firing_rate=PENALTY), first=5, last=10)
     gc.freeze()  # leaves out the million objects that live already

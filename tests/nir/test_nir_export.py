@@ -119,7 +119,7 @@ def prepare(make, shape):
 
 
 def check_round_trip(model, xs, graph, tmp_path):
-    """What is made of the graph, in memory and in a file, and of that once more, computes the same."""
+    """A model made of the graph, in memory or from a file, and another made of its export, compute the same."""
     with torch.no_grad():
         expected, _ = model(xs)
         write(tmp_path / "model.nir", graph)
@@ -193,7 +193,7 @@ def test_other_neurons_have_no_subgraph(name):
 
 
 def test_nodes_have_the_parameters_of_the_model():
-    """What other programs read, in the units of NIR."""
+    """The values that other programs read, in the units of NIR."""
     model = sequence(geir.LIF(**MEMBRANE, **SPIKES, **SYNAPSE, dt=5e-4))
     graph = to_nir(model, (4,))
     assert list(graph.nodes) == ["input", "0", "1", "output"]

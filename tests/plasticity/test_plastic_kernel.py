@@ -244,7 +244,7 @@ def test_the_kernel_tells_autograd_that_it_changes_the_weight(kernel_runs):
 
 def test_names_of_values_are_no_words_of_the_template(kernel_runs):
     class Prepared(geir.LIF):
-        """What it prepares has a name that the template uses too."""
+        """One of its constants has a name that the template uses too."""
 
         def prepare(self):
             return {"gate": self.v_th * 1, "i": self.tau_mem * 1}, super().prepare()

@@ -138,7 +138,7 @@ def strong_input(neuron):
 
 
 def run_in_page(page, xs, values):
-    """What `geir.run` returns in the page, as tensors."""
+    """Results of `geir.run` in the page, as tensors."""
     text = page.evaluate(
         f"""(() => {{
             const text = (value) => (Number.isFinite(value) ? value : String(value));

@@ -1,4 +1,4 @@
-"""What holds for every task of `geir.tasks`: its command, its seed, its checkpoint, its settings, its errors."""
+"""Properties of every task of `geir.tasks`: its command, its seed, its checkpoint, its settings, its errors."""
 
 import json
 import os

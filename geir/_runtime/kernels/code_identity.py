@@ -1,4 +1,4 @@
-"""What identifies functions and classes: their names if their code cannot change, otherwise all that it reads."""
+"""Identities of functions and classes: their names if their code cannot change, otherwise everything that it reads."""
 
 import sys
 import types

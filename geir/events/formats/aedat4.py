@@ -154,16 +154,14 @@ class Aedat4(Reader):
             raise source.error(f"the file is truncated: its packets end at byte {self.table:,}", source.size)
 
     def _packets_and_error(self) -> Iterator[Packet | EventFileError]:
+        """Return all packets, then the error that `packets` raises, if any."""
         try:
             yield from self.packets()
         except EventFileError as error:
             yield error
 
     def packet_groups(self) -> Iterator[Iterator[Packet | EventFileError]]:
-        """Group packets by about `_GROUP_BYTES` of decompressed data; each group must be used up before the next.
-
-        An error that `packets` raises is returned as the last of them.
-        """
+        """Group packets by about `_GROUP_BYTES` of decompressed data; each group must be used up before the next."""
         packets = self._packets_and_error()
         for first in packets:
             yield self._group(first, packets)

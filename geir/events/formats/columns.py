@@ -55,7 +55,7 @@ class ValidityLimits(ctypes.Structure):
 
 
 class CheckedEvents(ctypes.Structure):
-    """What is known about events that were checked right after decoding; the same fields as in columns.c.
+    """The result of checking events right after decoding; the same fields as in columns.c.
 
     Attributes:
         valid: 1 if all of them are valid among themselves, 0 if that is not known.
@@ -159,10 +159,9 @@ class EventCheck:
 
     def decode_packets(self, function: Any, packets: list[Bytes], record_size: int, out: ColumnPointers) -> None:
         """Do the same with the records of several packets, for whose events there is room."""
-        library = _native.load("formats/columns.c")
-        assert library is not None, "there was a compiler for the decoder"
+        assert self.library is not None, "without a compiler, `skip` is called instead"
         pointers = [(records.ctypes.data, len(records) // record_size) for records in packets]
-        library.decode_packets(
+        self.library.decode_packets(
             function,
             (PacketPointer * len(pointers))(*pointers),
             ctypes.c_int64(len(pointers)),
@@ -179,7 +178,7 @@ class EventCheck:
         self._checked.valid = 0
 
     def finish(self) -> CheckedEvents:
-        """End a batch of events, and return what is known about it."""
+        """End a batch of events, and return the result of its check."""
         checked, self._checked = self._checked, CheckedEvents.start()
         return checked
 

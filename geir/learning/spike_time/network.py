@@ -1,4 +1,4 @@
-"""What both implementations of a layer are given and return."""
+"""Inputs and outputs of both implementations of a layer."""
 
 from typing import NamedTuple
 
