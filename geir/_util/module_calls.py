@@ -4,11 +4,14 @@
 longer than that, most of all while their code is in no cache; a container asks once for all of its modules.
 """
 
+from collections.abc import Iterable
 from operator import attrgetter
 
 import torch
 from torch import nn
 from torch.nn.modules import module as torch_module
+
+from .class_edits import module_of_code
 
 # Of a module: what its call runs besides its `forward`, or in its place.
 _hooks_of = attrgetter(
@@ -29,6 +32,17 @@ _GLOBAL_HOOKS = (
 def calls_forward_only(module: nn.Module) -> bool:
     """Whether the call of a module whose class has the call of PyTorch only calls `forward`: no hooks, not compiled."""
     return not any(_hooks_of(module)) and "_call_impl" not in module.__dict__
+
+
+def hooks_of(modules: Iterable[nn.Module]) -> list[object]:
+    """The dictionaries of the hooks of modules, and their compiled forms; all are false if there are none."""
+    return [hooks for module in modules for hooks in _hooks_of(module)]
+
+
+def is_code_of_torch(kind: type[nn.Module]) -> bool:
+    """Whether a class of modules and its `forward` are PyTorch's."""
+    written_in = kind.__module__, module_of_code(getattr(kind, "forward", None))
+    return all(name.startswith("torch.nn.modules.") for name in written_in)
 
 
 def is_call_unobserved() -> bool:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from operator import is_
 from typing import Any, NamedTuple, Self
 
@@ -10,9 +10,10 @@ from torch import nn, Tensor
 
 from .._runtime.kernels import is_special, run_prepared
 from .._util.class_edits import Edits, Watched
-from .._util.module_calls import calls_forward_only, is_call_unobserved
+from .._util.module_calls import calls_forward_only, is_call_unobserved, is_code_of_torch
 from ..core.neuron import Neuron
 from ..wrappers.cell import CellMixin
+from .joint_calls import JointCalls
 from .lift import call_module, call_over_time, is_container_state, is_stateful, Lift, run_constant_input
 from .time_axis import check_sequence, Role
 
@@ -29,6 +30,7 @@ class _Known(NamedTuple):
     edits: int  # of classes of geir
     classes: list[type[nn.Module]]  # each other class once
     definitions: list[object]  # of these classes
+    joint: JointCalls | None  # of the leading modules; None if the container takes all steps, or without neurons
 
 
 def _definitions_of(classes: list[type[nn.Module]]) -> list[object]:
@@ -112,7 +114,7 @@ class SequentialState(nn.Sequential):
             or not all(map(is_, known.definitions, _definitions_of(known.classes)))
         ):
             self._role, self._warning = check_sequence(type(self).__name__, self._modules.items(), self.lift)
-            self._known = known = _find(list(modules), self.lift)
+            self._known = known = _find(self._modules, self.lift, self._role)
         return known
 
     def __getstate__(self) -> dict[str, Any]:
@@ -154,23 +156,31 @@ class SequentialState(nn.Sequential):
         Raises:
             ValueError: If `state` is not a tuple with one entry per module.
         """
+        known = self._known
+        direct, return_hidden = is_call_unobserved() and not is_special(), self.return_hidden
+        next_states: list[object] = []
+        joint = known.joint if known is not None and direct and not (self.lift or return_hidden) else None
+        states = state if type(state) is tuple and len(state) == len(self._modules) else None
+        if joint is not None and states is not None and joint.hold(self._modules):
+            x, next_states = joint.run(x, states)
+            if len(next_states) == len(states):
+                return x, tuple(next_states)
         known = self._check_modules()
         if self._warning is not None:
             warnings.warn(self._warning, UserWarning, stacklevel=2)
         modules, stateful, neurons, plain = known.modules, known.stateful, known.neurons, known.plain
-        lift, return_hidden = known.lift, self.return_hidden
-        states = state if type(state) is tuple and len(state) == len(modules) else self._check_state(state)
-        count = 0
+        lift, joint = known.lift, known.joint
+        states = self._check_state(state) if states is None else states
         # The outputs that `return_hidden` returns are ordinary tensors, so each `Lift` makes its own.
         if not return_hidden and (lift or Lift in known.kinds[:1]):
             x, count = run_constant_input(modules, x, lift)
+            next_states = [()] * count
+        if count := len(next_states):
             modules, stateful, states = modules[count:], stateful[count:], states[count:]
             neurons, plain = neurons[count:], plain[count:]
         call = call_over_time if lift else call_module
         outputs: list[Tensor] = []
-        next_states: list[object] = [()] * count
         module, result = None, None
-        direct = is_call_unobserved() and not is_special()
         try:
             for module, has_state, is_neuron, is_plain, module_state in zip(
                 modules, stateful, neurons, plain, states, strict=True
@@ -190,6 +200,8 @@ class SequentialState(nn.Sequential):
         except Exception as error:
             self._add_note(module, error)
             raise
+        if joint is not None and direct:
+            joint.prove()
         return outputs if return_hidden else x, tuple(next_states)
 
     def _add_note(self, module: nn.Module | None, error: Exception) -> None:
@@ -237,7 +249,8 @@ class SequentialState(nn.Sequential):
         return ", ".join(f"{name}=True" for name, value in settings.items() if value)
 
 
-def _find(modules: list[nn.Module], lift: bool) -> _Known:
+def _find(named: Mapping[str, nn.Module], lift: bool, role: Role) -> _Known:
+    modules = list(named.values())
     kinds = list(map(type, modules))
     of_geir = [isinstance(kind, Watched) and kind.__module__.startswith("geir.") for kind in kinds]
     calls = nn.Module.__call__, nn.Module._call_impl
@@ -249,7 +262,16 @@ def _find(modules: list[nn.Module], lift: bool) -> _Known:
     plain = [called and not known for known, called in zip(of_geir, as_torch, strict=True)]
     classes = list(dict.fromkeys(kind for kind, known in zip(kinds, of_geir, strict=True) if not known))
     stateful = list(map(_has_state, modules))
-    return _Known(lift, modules, kinds, stateful, neurons, plain, Edits.count, classes, _definitions_of(classes))
+    count = 0
+    for kind, is_neuron, is_plain, has_state in zip(kinds, neurons, plain, stateful, strict=True):
+        if not (is_neuron or (is_plain and has_state is False and is_code_of_torch(kind))):
+            break
+        count += 1
+    joint = None
+    if role != "time" and not lift and any(neurons[:count]):
+        joint = JointCalls(named, modules[:count], neurons[:count])
+    definitions = _definitions_of(classes)
+    return _Known(lift, modules, kinds, stateful, neurons, plain, Edits.count, classes, definitions, joint)
 
 
 def _has_state(module: nn.Module) -> bool | None:

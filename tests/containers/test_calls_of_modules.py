@@ -10,7 +10,6 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 
 from geir import LIF, LIFCell, SequentialState
 from geir._runtime.kernels import direct
-from geir.containers import sequential
 
 CELLS, LAYERS = "cells", "layers"
 
@@ -21,12 +20,13 @@ def prepared_network(kind, monkeypatch):
     model, x = SequentialState(nn.Linear(5, 6), neuron, lift=lift), XS[0] if kind == CELLS else XS[:5]
     runs = []
 
-    def run_prepared(*args):
-        result = direct.run_prepared(*args)
+    def run_call(*args):
+        result = run(*args)
         runs.append(result is not None)
         return result
 
-    monkeypatch.setattr(sequential, "run_prepared", run_prepared)
+    run = direct.run_call
+    monkeypatch.setattr(direct, "run_call", run_call)
     state = None
     with torch.no_grad():
         for _ in range(4):

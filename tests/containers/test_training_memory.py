@@ -31,6 +31,17 @@ def assert_equal(actual, expected):
     torch.testing.assert_close(actual, expected, rtol=0, atol=0)
 
 
+def run_in_chunks(model, xs, steps):
+    """The result that a checkpoint must reproduce: matrix products of another number of rows round differently."""
+    outputs, state = [], None
+    for chunk in xs.split(steps):
+        ys, state = model(chunk, state)
+        outputs.append(ys)
+    if isinstance(outputs[0], list):
+        return [torch.cat(parts) for parts in zip(*outputs, strict=True)], state
+    return torch.cat(outputs), state
+
+
 @pytest.fixture
 def images():
     torch.manual_seed(1)
@@ -141,11 +152,7 @@ def test_second_derivatives_of_compressed_spikes():
 @pytest.mark.parametrize("steps", [None, 1, 5, 23, 100])
 def test_a_checkpoint_equals_the_same_chunks(images, steps):
     model = network()
-    expected, state = [], None
-    for chunk in images.split(steps or 23):
-        zs, state = model(chunk, state)
-        expected.append(zs)
-    expected = torch.cat(expected)
+    expected, state = run_in_chunks(model, images, steps or 23)
     for _ in range(3):
         zs, last = geir.checkpoint(model, images, steps=steps)
         assert_equal((zs, last), (expected, state))
@@ -212,10 +219,10 @@ def test_checkpoints_of_other_modules(images):
     assert_equal(geir.checkpoint(layer, images, steps=5), layer(images))
     model = geir.SequentialState(*network(), lift=True, return_hidden=True)
     outputs, _ = geir.checkpoint(model, images, steps=5)
-    assert_equal(outputs, model(images)[0])
+    assert_equal(outputs, run_in_chunks(model, images, 5)[0])
     recurrent = geir.LIFRecurrent(14, 6)
     xs = images[:, :, 0, 0]
-    assert_equal(geir.checkpoint(recurrent, xs, steps=5), recurrent(xs))
+    assert_equal(geir.checkpoint(recurrent, xs, steps=5), run_in_chunks(recurrent, xs, 5))
     neuron = geir.LIF()
     assert geir.checkpoint(neuron, xs[:0], steps=5)[0].shape == (0, 4, 14)
 

@@ -2,7 +2,15 @@
 result."""
 
 from .differentiable import second_derivatives as second_derivatives
-from .direct import run_directly as run_directly, run_prepared as run_prepared
+from .direct import (
+    prepared_calls as prepared_calls,
+    PreparedCalls as PreparedCalls,
+    run_directly as run_directly,
+    run_prepared as run_prepared,
+    run_proved as run_proved,
+    tensor_kinds as tensor_kinds,
+    TensorKinds as TensorKinds,
+)
 from .direct_preparation import prepare_call as prepare_call
 from .dispatch import is_special as is_special
 from .fused import Fused as Fused, fused as fused

@@ -56,6 +56,26 @@ class WatchedTensor(NamedTuple):
     copy: Tensor
 
 
+class TensorKinds(NamedTuple):
+    """The types, dtypes and shapes of parameters and buffers, as they were. Numbers are not compared."""
+
+    tensors: list[Tensor]
+    kinds: list[object]
+    arrays: list[Tensor]  # those that must be contiguous; a number always is
+
+    def hold(self) -> bool:
+        """Whether they are the same, and arrays still contiguous."""
+        tensors, kinds, arrays = self
+        return kinds_of(tensors) == kinds and all(map(is_contiguous, arrays))
+
+
+def tensor_kinds(watched: Sequence[WatchedTensor]) -> TensorKinds:
+    """The kinds that parameters and buffers had when they were copied."""
+    tensors = [tensor for tensor, _ in watched]
+    kinds = [*map(type, tensors), *(describe(copy) for _, copy in watched)]
+    return TensorKinds(tensors, kinds, [tensor for tensor in tensors if tensor.numel() > 1])
+
+
 class PreparedCalls:
     """The prepared calls of a module, and what they depend on.
 
@@ -75,8 +95,8 @@ class PreparedCalls:
     ) -> None:
         self.watch = watch
         self.watched = watched
-        self.tensors = [tensor for tensor, _ in watched]
-        self.arrays = [tensor for tensor in self.tensors if tensor.numel() > 1]  # a number is always contiguous
+        self.kinds = tensor_kinds(watched)
+        self.tensors = self.kinds.tensors
         self.structure = structure
         self.seen = deque(seen, MAX_CALLS)
         self.calls: dict[Hashable, PreparedCall] = {}
@@ -104,26 +124,35 @@ def run_directly(module: nn.Module, x: object, state: AnyState) -> Result | None
 
 def run_prepared(module: nn.Module, x: object, state: AnyState) -> Result | None:
     """The same where nothing is compiled, and `is_special` says no."""
-    memo = memo_of(module)
-    prepared = memo.direct if memo else None
-    if memo is None or type(prepared) is not PreparedCalls or type(x) is not Tensor:
-        return None
-    key = describe(x)
-    call = prepared.calls.get(key)
-    if call is None or x.is_neg() or not x.data_ptr():
+    prepared = prepared_calls(module)
+    if prepared is None or not prepared.calls:
         return None
     if not prepared.watch.holds(module):
-        prepared = _renewed(memo, prepared, module)
-        if prepared is None:
-            return None
-        call = prepared.calls[key]
+        prepared = _renewed(prepared, module)
+    return run_proved(prepared, module, x, state) if prepared is not None and prepared.kinds.hold() else None
+
+
+def prepared_calls(module: nn.Module) -> PreparedCalls | None:
+    """The prepared calls of a module, if there are any."""
+    memo = memo_of(module)
+    prepared = memo.direct if memo else None
+    return prepared if type(prepared) is PreparedCalls else None
+
+
+def run_proved(prepared: PreparedCalls, module: nn.Module, x: object, state: AnyState) -> Result | None:
+    """The same where the watch holds, and the kinds of parameters and buffers."""
+    if type(x) is not Tensor:
+        return None
+    call = prepared.calls.get(describe(x))
+    if call is None or x.is_neg() or not x.data_ptr():
+        return None
     tensors = prepared.tensors
-    parts = call.rest if state is None else _flat(state, prepared.structure)
-    # Those of an initial state that is computed are checked when it is.
-    if parts is None and state is not None:
-        return None
-    if kinds_of([*tensors, *(parts or call.parts)]) != call.kinds or not all(map(is_contiguous, prepared.arrays)):
-        return None
+    if state is None:
+        parts = call.rest  # an initial state that is computed is checked when it is
+    else:
+        parts = _flat(state, prepared.structure)
+        if parts is None or kinds_of(parts) != call.kinds:
+            return None
     grad_enabled = torch.is_grad_enabled()
     if grad_enabled and any(tensor.requires_grad for tensor in tensors):
         return None
@@ -151,8 +180,9 @@ def run_prepared(module: nn.Module, x: object, state: AnyState) -> Result | None
     return zs, kind(*final) if nested is None else _rebuild(prepared.structure, iter(final))
 
 
-def _renewed(memo: Memo, prepared: PreparedCalls, module: nn.Module) -> PreparedCalls | None:
+def _renewed(prepared: PreparedCalls, module: nn.Module) -> PreparedCalls | None:
     """The prepared calls if nothing has changed; with other numbers, which are remembered, if only numbers have."""
+    memo = cast(Memo, memo_of(module))
     watch = prepared.watch.renewed() if prepared.watch.is_of(module) else None
     if watch is None or watch is prepared.watch:
         return prepared if watch else None
@@ -205,7 +235,7 @@ def _start(
     shape = x.shape[1:] if call.over_time else x.shape
     state = cast(Untyped, module).start_state(x.new_empty(()).expand(shape), None, call.real.dtype)
     parts = _flat(state, structure)
-    if parts is None or kinds_of(parts) != kinds_of(call.parts):
+    if parts is None or kinds_of(parts) != call.kinds:
         return None
     return [part.resolve_neg().contiguous() for part in parts]
 

@@ -15,7 +15,7 @@ from ..memo import Memo, memo_of
 from ..stepper import Steppable, Stepper
 from . import cpu
 from .direct import MAX_CALLS, PreparedCalls, WatchedTensor
-from .direct_run import describe, is_plain, PreparedCall
+from .direct_run import describe, is_plain, kinds_of, PreparedCall
 from .dispatch import is_special
 from .feedforward import layout_constants
 from .plan import Plan
@@ -105,9 +105,9 @@ def prepare_call(
     if not valid or not _has_same_numbers(prepared):
         prepared = PreparedCalls(watch, copies, _structure_of(state), prepared.seen)
     comparisons = [len(prepared.watched)]
-    for tensor, copy in prepared.watched:
-        comparisons += [copy.data_ptr(), tensor.nbytes]
-    prepared.calls[key] = call.comparing(comparisons, prepared.tensors)
+    for _, copy in prepared.watched:
+        comparisons += [copy.data_ptr(), copy.nbytes]
+    prepared.calls[key] = call.with_fields(comparisons, call.fields)
     memo.direct = prepared
 
 
@@ -183,7 +183,7 @@ def _make_call(
         plan=plan,
         output=output,
         parts=parts,
-        kinds=[],
+        kinds=kinds_of(parts),
         rest=rest,
         constants=constants,
         numbers=kernel.constants[len(kernel.constants) - run.numbers :],

@@ -45,15 +45,11 @@ class PreparedCall(NamedTuple):
     plan: Plan  # of the backward pass
     output: Tensor  # of the shape and dtype of the output
     parts: list[Tensor]  # each of the shape and dtype of a part of the state; without memory if the call is not small
-    kinds: list[object]  # types and descriptions of parameters, buffers and the parts of the state
+    kinds: list[object]  # types and descriptions of the parts of the state
     rest: list[Tensor] | None  # the parts of the initial state; None if it may differ from call to call
     constants: list[Tensor]  # the last ones are the numbers among the settings
     numbers: list[str]  # names of the constants that are numbers
     keep: list[Tensor]  # tensors that the fields point to
-
-    def comparing(self, comparisons: list[int], tensors: list[Tensor]) -> "PreparedCall":
-        """The same call, made only if parameters and buffers are unchanged."""
-        return self.with_fields(comparisons, self.fields)._replace(kinds=kinds_of([*tensors, *self.parts]))
 
     def with_fields(self, comparisons: list[int], fields: list[int]) -> "PreparedCall":
         """The same call with other fixed numbers."""

@@ -1,7 +1,7 @@
 """Proof that nothing has changed since a module was looked through."""
 
 import copy
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from operator import is_
 from typing import Any, NamedTuple
 
@@ -25,15 +25,29 @@ class _Setting(NamedTuple):
     children: set[str]  # names of the settings that it holds
 
 
-class _Found(NamedTuple):
-    """All that a watch found, arranged for a fast comparison."""
+class Found(NamedTuple):
+    """All that watches found, arranged for a fast comparison."""
 
+    edits: int  # of classes of geir
     objects: list[object]
     types: list[type]  # of the objects
     owners: list[object]
     mappings: list[Mapping[Any, object]]
     items: Items  # of the attributes of the owners, and of the mappings
-    root: object  # where the walk began; of no module if there are several or if not all is watched
+    readers: list[tuple[Callable[[], Iterable[object]], tuple[object, ...]]]
+    root: object  # where the walk of the first watch began; of no module if there are several or if not all is watched
+
+    def holds(self, root: object) -> bool:
+        """Whether this is the root, and the same objects are in all places."""
+        edits, objects, types, owners, mappings, (compare, number, items, _), readers, only_root = self
+        return (
+            edits == Edits.count
+            and root is only_root
+            and all(map(is_, map(type, objects), types))
+            # Of an owner the attributes, because its `__dict__` may be another object now.
+            and bool(compare((*map(vars, owners), *mappings), number, items))
+            and (not readers or all(_same_objects(read(), before) for read, before in readers))
+        )
 
 
 class Watch:
@@ -51,7 +65,7 @@ class Watch:
         self._types: list[type] = []
         self._settings: list[_Setting] = []
         self._numbers: list[tuple[int, int]] = []  # indices of a setting and of its attribute
-        self._found: _Found | None = None  # made when it is asked for
+        self._found: Found | None = None  # made when it is asked for
         # Whether every place is watched. Arrays are not: their numbers change in place.
         self.complete = True
         # Classes of geir are not watched one by one.
@@ -131,32 +145,34 @@ class Watch:
 
         As `is_of` and `unchanged`, in less time; but False may also mean that it is unknown.
         """
-        found = self._found
-        if found is None:
-            self._found = found = self._arrange()
-        objects, types, owners, mappings, (compare, number, items, _), only_root = found
-        return (
-            self._edits == Edits.count
-            and root is only_root
-            and all(map(is_, map(type, objects), types))
-            # Of an owner the attributes, because its `__dict__` may be another object now.
-            and bool(compare((*map(vars, owners), *mappings), number, items))
-            and (not self._readers or all(_same_objects(read(), before) for read, before in self._readers))
-        )
+        if self._found is None:
+            self._found = arrange([self])
+        return self._found.holds(root)
 
-    def _arrange(self) -> _Found:
-        settings, mappings = self._settings, [mapping for mapping, _, _ in self._mappings]
-        owners = [setting.owner for setting in settings]
-        keys = [*(setting.keys for setting in settings), *(keys for _, keys, _ in self._mappings)]
-        values = [*(setting.values for setting in settings), *(values for _, _, values in self._mappings)]
-        return _Found(
-            [*self._objects, *owners],
-            [*self._types, *(setting.kind for setting in settings)],
-            owners,
-            mappings,
-            find_items(keys, values, all(isinstance(mapping, dict) for mapping in mappings)),
-            self._roots[0] if self.complete and len(self._roots) == 1 else _NO_ROOT,
-        )
+
+def arrange(watches: Sequence[Watch]) -> Found:
+    """Arrange what watches found for one comparison.
+
+    Only the root of the first is compared; that the others have their roots must follow from what the first watches.
+    """
+    settings = [setting for watch in watches for setting in watch._settings]
+    watched = [mapping for watch in watches for mapping in watch._mappings]
+    mappings = [mapping for mapping, _, _ in watched]
+    owners = [setting.owner for setting in settings]
+    keys = [*(setting.keys for setting in settings), *(keys for _, keys, _ in watched)]
+    values = [*(setting.values for setting in settings), *(values for _, _, values in watched)]
+    first = watches[0]
+    proved = all(watch.complete and watch._edits == first._edits for watch in watches) and len(first._roots) == 1
+    return Found(
+        first._edits,
+        [*(value for watch in watches for value in watch._objects), *owners],
+        [*(kind for watch in watches for kind in watch._types), *(setting.kind for setting in settings)],
+        owners,
+        mappings,
+        find_items(keys, values, all(isinstance(mapping, dict) for mapping in mappings)),
+        [reader for watch in watches for reader in watch._readers],
+        first._roots[0] if proved else _NO_ROOT,
+    )
 
 
 def _renew(setting: _Setting, owner: object) -> _Setting | None:
