@@ -37,6 +37,7 @@ SECTIONS: dict[str, Section] = {
     "peers": layers.against_peers,
     "length": layers.by_length,
     "models": layers.against_copy,
+    "silence": layers.in_silence,
     "recurrent": recurrent.against_matrix_products,
     "sparse-inputs": sparse_inputs.against_dense_layers,
     "network": network.training_steps,

@@ -8,7 +8,19 @@ from typing import NamedTuple
 import torch
 from torch import nn, Tensor
 
-from .contestants import build_installed, COMPILED, CPU_ONLY, GEIR, iterates_over_time, JAX, LI, LIFS, LOOP, MODELS
+from .contestants import (
+    build_installed,
+    COMPILED,
+    CPU_ONLY,
+    GEIR,
+    iterates_over_time,
+    JAX,
+    LI,
+    LIFS,
+    LOOP,
+    MODELS,
+    QUADRATIC,
+)
 from .report import describe_size, format_number, format_table
 from .timing import Bench, forward_backward_job, forward_job, Job, show_progress
 
@@ -183,6 +195,27 @@ def by_length(bench: Bench) -> str:
     return (
         "B=4, N=1024. With only 4,096 neurons, the other libraries mostly pay for calling operators. "
         f"Forward + backward, ms:\n\n{times}\n\nRatio to geir:\n\n{ratios}"
+    )
+
+
+def in_silence(bench: Bench) -> str:
+    """Silent neurons compared with active ones."""
+    steps = 2000
+    builders = {name: build for name, build in LIFS.items() if name not in QUADRATIC}
+    modules = build_installed(builders, TRIAL_SHAPE, bench.device)
+    torch.manual_seed(0)
+    active = torch.rand(steps, 1, 4096, device=bench.device)
+    silent = torch.zeros_like(active)
+    silent[:10] = active[:10]
+    jobs = {
+        (name, xs is silent): forward_job(module, xs) for name, module in modules.items() for xs in (active, silent)
+    }
+    times = bench.time_jobs(jobs)
+    rows = [[name, times[name, False], times[name, True], times[name, True] / times[name, False]] for name in modules]
+    return (
+        f"T={steps}, 4,096 neurons, forward. The active ones receive input in every step, the others only in the first "
+        "ten. Their states decay to subnormal numbers, for which some processors need much longer; geir's kernels take "
+        "them for zeros.\n\n" + format_table(["", "active, ms", "silent, ms", "ratio"], rows)
     )
 
 

@@ -76,7 +76,7 @@ static inline void advance_row(
 }
 
 // The traces after a step. Work items: first the rows, then, for shared traces, the samples.
-void advance(job *j) {
+FLUSHING(advance) {
   const sizes n = read_sizes(j);
   const real *J = j->a[3];  // (parts, parts, batch, neurons)
   const real *b = j->a[4];  // (parts, batch, neurons)
@@ -103,7 +103,7 @@ void advance(job *j) {
 
 // The gradient of the weights: the sum over samples of h traces + d x. Rows of traces that lie behind each other in
 // memory are read one after the other.
-void gradient(job *j) {
+FLUSHING(gradient) {
   const sizes n = read_sizes(j);
   const real *h = j->a[3];  // (parts, batch, neurons)
   const real *d = j->a[4];  // (batch, neurons)

@@ -49,9 +49,13 @@ def test_functions_of_extreme_numbers_equal_pytorch(operation, dtype):
     numbers += [300, -300, 709, 710, -708, -740, -750, float("inf"), -float("inf"), float("nan")]
     xs = torch.tensor(numbers, dtype=dtype)[None]
     expected, actual = (apply_in_step(operation, xs, unroll=unroll) for unroll in (geir.reference, geir.Fused()))
-    torch.testing.assert_close(
-        actual, expected, rtol=1e-14 if dtype == torch.float64 else 5e-7, atol=1e-45, equal_nan=True
-    )
+    flushed = expected.masked_fill(is_subnormal(expected), 0.0)  # kernels may do so
+    actual = actual.masked_fill(is_subnormal(actual), 0.0)
+    torch.testing.assert_close(actual, flushed, rtol=1e-14 if dtype == torch.float64 else 5e-7, atol=0, equal_nan=True)
+
+
+def is_subnormal(x):
+    return (x != 0) & (x.abs() < torch.finfo(x.dtype).tiny)
 
 
 @pytest.mark.parametrize("function", FUNCTIONS, ids=lambda f: f.__name__)
@@ -77,7 +81,8 @@ def test_functions_are_exact_within_three_units_in_the_last_place(function, dtyp
         error = np.abs(actual - exact) / np.spacing(np.abs(expected))
     ordinary = np.isfinite(expected)
     np.testing.assert_array_equal(actual[~ordinary], expected[~ordinary])
-    assert error[ordinary].max() < 3
+    flushed = (actual == 0) & is_subnormal(torch.from_numpy(expected)).numpy()
+    assert error[ordinary & ~flushed].max() < 3
 
 
 @pytest.mark.parametrize("dtype", [torch.float64, torch.float32])

@@ -28,7 +28,8 @@ static void add_columns(
 
 static inline real clamp(real w, real low, real high) { return w < low ? low : w > high ? high : w; }
 
-void run(job *call) {
+FLUSHING(run) {
+  const job *const call = j;
   const int64_t steps = call->q[0], inputs = call->q[1], neurons = call->q[2];
   const real *const presynaptic = call->a[0], *const bias = call->a[1], *const recurrent = call->a[2];
   const real *last_output = call->a[3];

@@ -59,7 +59,7 @@ static void add_needed(const real *z, const real *columns, const uint8_t *needed
 // Go backward through one chunk of the steps of a run: the gradient of an output has a second term, which arrives from
 // the next step. `checkpoints` and `grad_recorded_states` are those of the steps of the chunk, (steps, states, neurons).
 // A thread takes some samples.
-void backward_selected(job *j) {
+FLUSHING(backward_selected) {
   const backward_arguments *args = j->arguments;
   const selected_feedback *feedback = args->connections;
   const int64_t neurons = args->neurons, width = feedback->width, first_step = feedback->first_step;

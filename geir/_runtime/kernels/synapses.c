@@ -84,7 +84,7 @@ void synapse_gradients(job *j) {
 
 // The output feeds back: sparse connections deliver the outputs of as many steps at once as no spike arrives in, from
 // a copy that stays in cache. A thread takes some samples through all steps.
-void forward_sparse(job *j) {
+FLUSHING(forward_sparse) {
   const forward_arguments *args = j->arguments;
   const synapses *const sparse = args->connections;
   const int64_t steps = args->steps, neurons = args->neurons, past = sparse->past;
@@ -131,7 +131,7 @@ void forward_sparse(job *j) {
 // Go backward through one chunk of the steps of a run with sparse connections: the gradient of an output has a second
 // term, which arrives from later steps. `checkpoints` and `grad_recorded_states` are those of the steps of the chunk,
 // (steps, states, neurons). A thread takes some samples.
-void backward_sparse(job *j) {
+FLUSHING(backward_sparse) {
   const backward_arguments *args = j->arguments;
   const synapses *sparse = args->connections;
   const int64_t neurons = args->neurons, width = sparse->neurons;

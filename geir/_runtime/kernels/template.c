@@ -79,7 +79,7 @@ static __attribute__((noinline)) void run_blocks(job *j, const forward_arguments
   fence();
 }
 
-void forward(job *j) {
+FLUSHING(forward) {
   const state_rows rows = rows_of(j->arguments);
   run_blocks(j, j->arguments, &rows);
 }
@@ -98,7 +98,7 @@ int unchanged(const int64_t *fixed, const int64_t *now) {
   return 1;
 }
 
-void forward_directly(job *j) {
+FLUSHING(forward_directly) {
   const direct_call *call = j->arguments;
   const int64_t arrays = call->fixed[0], *now = call->now + arrays;
   forward_arguments args;
@@ -123,7 +123,7 @@ int run_directly(const int64_t *fixed, const int64_t *now) {
 
 // The output feeds back: before every step, add weights times the last output to the input. A thread takes some samples,
 // of `width` neurons each, through all steps.
-void forward_recurrent(job *j) {
+FLUSHING(forward_recurrent) {
   const forward_arguments *args = j->arguments;
   const int64_t steps = args->steps, neurons = args->neurons, width = args->width;
   real *const input = (real *)args->input;
@@ -216,7 +216,7 @@ static __attribute__((noinline)) void run_steps_back(const backward_arguments *a
   {{store_constant_gradients}}
 }
 
-void backward(job *j) {
+FLUSHING(backward) {
   const backward_arguments *args = j->arguments;
   const int64_t thread = __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED);
   real *const tape = args->workspace + BLOCK * args->checkpoint_every * TAPE_ROWS * thread;
