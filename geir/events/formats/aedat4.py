@@ -21,6 +21,7 @@ from .decoder import Batch
 from .flatbuffer import DamagedError, FlatBuffer, I32, I64, U32
 from .header import check_sensor_size
 from .reader import Reader, Summary
+from .source import Buffer, Window
 
 MAGIC = b"#!AER-DAT4.0\r\n"
 # Before the content of a packet: its stream and its size.
@@ -35,7 +36,7 @@ class Packet(NamedTuple):
 
     number: int  # among the packets of all streams
     offset: int  # byte of the file at which it begins
-    data: bytes
+    data: Buffer
 
 
 class DecodedGroup(NamedTuple):
@@ -137,10 +138,11 @@ class Aedat4(Reader):
                 file ends early.
         """
         source, offset, number = self.source, self.start, 0
+        window = Window(source)
         end = self.table if 0 < self.table <= source.size else source.size
         while offset < end:
             content = offset + PACKET_HEADER.size
-            stream, size = PACKET_HEADER.unpack(source.read(offset, PACKET_HEADER.size, f"packet {number}"))
+            stream, size = PACKET_HEADER.unpack(window.read(offset, PACKET_HEADER.size, f"packet {number}"))
             if stream not in self.streams:
                 raise source.error(f"packet {number} is of stream {stream}, which the header does not name", offset)
             if not 0 <= size <= end - content:
@@ -148,7 +150,7 @@ class Aedat4(Reader):
                     f"packet {number} is truncated: expected {size:,} bytes, got {end - content:,}", offset
                 )
             if stream == self.stream:
-                yield Packet(number, offset, source.read(content, size, f"packet {number}"))
+                yield Packet(number, offset, window.read(content, size, f"packet {number}", PACKET_HEADER.size))
             offset, number = content + size, number + 1
         if self.table > source.size:
             raise source.error(f"the file is truncated: its packets end at byte {self.table:,}", source.size)
@@ -160,21 +162,21 @@ class Aedat4(Reader):
         except EventFileError as error:
             yield error
 
-    def packet_groups(self) -> Iterator[Iterator[Packet | EventFileError]]:
-        """Group packets by about `_GROUP_BYTES` of decompressed data; each group must be used up before the next."""
+    def packet_groups(self, scale: int = 1) -> Iterator[Iterator[Packet | EventFileError]]:
+        """Group packets by about `scale * _GROUP_BYTES` of decompressed data; use up each group before the next."""
         packets = self._packets_and_error()
         for first in packets:
-            yield self._group(first, packets)
+            yield self._group(first, packets, scale * _GROUP_BYTES)
 
     def _group(
-        self, first: Packet | EventFileError, others: Iterator[Packet | EventFileError]
+        self, first: Packet | EventFileError, others: Iterator[Packet | EventFileError], most: int
     ) -> Iterator[Packet | EventFileError]:
-        """Return a packet and those after it, of about `_GROUP_BYTES` of decompressed data."""
+        """Return a packet and those after it, of about `most` bytes of decompressed data."""
         size = 0
         for packet in itertools.chain([first], others):
             yield packet
             size += estimate_size(packet.data, self.compression) if isinstance(packet, Packet) else 0
-            if size >= _GROUP_BYTES:
+            if size >= most:
                 return
 
     def _records(self, packet: Packet) -> Bytes:
@@ -186,7 +188,7 @@ class Aedat4(Reader):
             raise self.source.error(f"packet {packet.number} {error}", packet.offset) from None
         return numpy.frombuffer(data, numpy.uint8, count * RECORD.itemsize, begin)
 
-    def _find_records(self, data: bytes) -> tuple[int, int]:
+    def _find_records(self, data: Buffer) -> tuple[int, int]:
         """Find a packet's first record, and return its position and the number of records.
 
         The packets of one writer begin alike: the same type, offsets and layout between the size of
@@ -202,13 +204,13 @@ class Aedat4(Reader):
             (size,), (count,) = U32.unpack_from(data), U32.unpack_from(data, begin - 4)
             if size + 4 <= len(data) and begin + count * RECORD.itemsize <= len(data):
                 return begin, count
-        buffer = FlatBuffer(data, b"EVTS")
+        buffer = FlatBuffer(bytes(data), b"EVTS")
         begin, count = buffer.vector(buffer.root, 0, RECORD.itemsize)
         # Not kept if there are no records or the layout is unusually large.
-        self._layout = data[4 : begin - 4] if 12 < begin < 256 else b""
+        self._layout = bytes(data[4 : begin - 4]) if 12 < begin < 256 else b""
         return begin, count
 
-    def _decompress(self, data: bytes) -> bytes:
+    def _decompress(self, data: Buffer) -> Buffer:
         try:
             return self.decompress(data)
         except (DamagedError, MemoryError):
@@ -216,9 +218,9 @@ class Aedat4(Reader):
         except Exception as error:  # each package has its own errors, or raises RuntimeError
             raise DamagedError(f"cannot be decompressed: {error}") from None
 
-    def _decode_group(self, group: Iterable[Packet | EventFileError]) -> DecodedGroup:
+    def _decode_group(self, group: Iterable[Packet | EventFileError], scale: int = 1) -> DecodedGroup:
         """Decode packets, a few at a time: their memory is in the processor's cache, and is used for the next."""
-        columns, offset, error = PacketColumns(self.sensor_size, _GROUP_BYTES), None, None
+        columns, offset, error = PacketColumns(self.sensor_size, scale * _GROUP_BYTES), None, None
         try:
             for packet in group:
                 if isinstance(packet, EventFileError):
@@ -237,9 +239,12 @@ class Aedat4(Reader):
         in the order in which the groups were submitted.
         """
         threads = torch.get_num_threads()
-        if threads == 1:
-            # Each packet is read after the one before it has been decoded.
-            yield from map(self._decode_group, self.packet_groups())
+        if threads == 1 or self.compression == Compression.NONE:
+            # Each packet is read after the one before it has been decoded. Without decompression, two threads
+            # were no faster than one and took half as much processor time again.
+            # Groups may be larger, because only their events are held.
+            for group in self.packet_groups(scale=2):
+                yield self._decode_group(group, scale=2)
             return
         waiting: collections.deque[Future[DecodedGroup]] = collections.deque()
         pool = ThreadPoolExecutor(threads)
@@ -275,7 +280,7 @@ class Aedat4(Reader):
             return {}
         data = self.source.read(self.table, self.source.size - self.table, "the file table")
         try:
-            table = parse_table(FlatBuffer(self._decompress(data), b"FTAB"))
+            table = parse_table(FlatBuffer(bytes(self._decompress(data)), b"FTAB"))
         except DamagedError as error:
             raise self.source.error(f"the file table {error}", self.table) from None
         own = (table.stream == self.stream) & (table.events > 0)

@@ -22,6 +22,7 @@ class PacketColumns:
     def __init__(self, sensor_size: tuple[int, int], expected_bytes: int):
         self._expected_bytes = expected_bytes
         self._columns = EventColumns.allocate(0)
+        self._room = 0  # events for which the columns have room
         self._filled = 0
         self._waiting: list[Bytes] = []  # records that have not been decoded
         self._waiting_bytes = 0
@@ -29,10 +30,11 @@ class PacketColumns:
 
     def add(self, records: Bytes) -> None:
         """Append the events of a packet."""
-        if not self._columns.size:
+        if not self._room:
             # Packets are mostly of similar size.
             packets = -(-self._expected_bytes // max(1, len(records)))
-            self._columns = EventColumns.allocate(packets * len(records) // RECORD.itemsize * 9 // 8)
+            self._room = packets * len(records) // RECORD.itemsize * 9 // 8
+            self._columns = EventColumns.allocate(self._room)
         self._waiting.append(records)
         self._waiting_bytes += len(records)
         if self._waiting_bytes >= _CACHED_BYTES:
@@ -45,8 +47,9 @@ class PacketColumns:
 
     def _decode(self) -> None:
         end = self._filled + self._waiting_bytes // RECORD.itemsize
-        if end > self._columns.size:
-            self._columns = self._columns.copied(self._filled, 2 * end)
+        if end > self._room:
+            self._room = 2 * end
+            self._columns = self._columns.copied(self._filled, self._room)
         library = _native.load("formats/aedat4.c")
         if library is None or self._check.library is None:
             part = self._columns.part(self._filled, end)

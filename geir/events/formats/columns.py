@@ -160,7 +160,8 @@ class EventCheck:
     def decode_packets(self, function: Any, packets: list[Bytes], record_size: int, out: ColumnPointers) -> None:
         """Do the same with the records of several packets, for whose events there is room."""
         assert self.library is not None, "without a compiler, `skip` is called instead"
-        pointers = [(records.ctypes.data, len(records) // record_size) for records in packets]
+        # Not `ctypes.data`, which makes further objects for each packet.
+        pointers = [(records.__array_interface__["data"][0], len(records) // record_size) for records in packets]
         self.library.decode_packets(
             function,
             (PacketPointer * len(pointers))(*pointers),

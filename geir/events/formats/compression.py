@@ -6,7 +6,10 @@ from collections.abc import Callable
 from enum import IntEnum
 from types import ModuleType
 
+import numpy
+
 from .flatbuffer import DamagedError
+from .source import Buffer
 
 # Decompressed bytes of a packet at most: about 8 million events.
 MAX_PACKET_BYTES = 1 << 27
@@ -48,7 +51,7 @@ def _zstd() -> ModuleType:
     return zstandard
 
 
-def make_decompressor(compression: int) -> Callable[[bytes], bytes]:
+def make_decompressor(compression: int) -> Callable[[Buffer], Buffer]:
     """Return a function that decompresses a packet, which any thread may call.
 
     For invalid bytes the function raises `DamagedError` or the errors of the package that it uses.
@@ -72,12 +75,12 @@ def _raise_malloc_limits() -> None:
     The package for LZ4 allocates the memory of a packet twice, and frees it. glibc returns freed memory to the system
     if it is more than twice the largest block that was freed before (mallopt(3), M_MMAP_THRESHOLD), and the system
     clears it again for the next packet, which takes as long as decompressing. So free one block that is larger than
-    packets are. Its memory is never touched.
+    packets are. Its memory is never touched: NumPy does not clear it, as `bytearray` does.
     """
-    bytearray(_MALLOC_BLOCK_BYTES)
+    numpy.empty(_MALLOC_BLOCK_BYTES, numpy.uint8)
 
 
-def _decompress_lz4(frame: ModuleType, data: bytes) -> bytes:
+def _decompress_lz4(frame: ModuleType, data: Buffer) -> bytes:
     decompressor = frame.LZ4FrameDecompressor()
     parts: list[bytes] = []
     size = 0
@@ -94,7 +97,7 @@ def _decompress_lz4(frame: ModuleType, data: bytes) -> bytes:
     return parts[0] if len(parts) == 1 else b"".join(parts)
 
 
-def _decompress_zstd(zstandard: ModuleType, per_thread: threading.local, data: bytes) -> bytes:
+def _decompress_zstd(zstandard: ModuleType, per_thread: threading.local, data: Buffer) -> bytes:
     size = zstandard.frame_content_size(data)
     if size > MAX_PACKET_BYTES:
         raise DamagedError(f"has {size:,} bytes, more than {MAX_PACKET_BYTES:,}")
@@ -110,7 +113,7 @@ def _decompress_zstd(zstandard: ModuleType, per_thread: threading.local, data: b
     return result
 
 
-def estimate_size(data: bytes, compression: int) -> int:
+def estimate_size(data: Buffer, compression: int) -> int:
     """Estimate the decompressed size of a packet in bytes, from its header."""
     if compression == Compression.NONE:
         return len(data)

@@ -269,3 +269,19 @@ def test_one_of_several_streams_of_events_is_chosen(tmp_path):
     for stream, problem in ((1, "is none of its streams"), ("evts", "names several of its streams")):
         with pytest.raises(EventFileError, match=f"stream={stream!r} {problem} of events: {described}"):
             read_events(tmp_path / "a.aedat4", stream=stream)
+
+
+@pytest.mark.parametrize("cut", [1, 30_000, 400_000, 1_000_000])
+@pytest.mark.parametrize("sample", ["aedat4, plain", "aedat4, LZ4"])
+def test_a_file_that_shrinks_while_it_is_read(tmp_path, sample, cut):
+    events = random_events(300_000, step=3)
+    path = write_sample(tmp_path, sample, events)
+    with open_events(path) as recording:
+        chunks = recording.chunks(1000)
+        first = next(chunks)
+        path.write_bytes(path.read_bytes()[:-cut])
+        with pytest.raises(EventFileError, match="the file shrank while it was read") as info:
+            for _ in chunks:
+                pass
+    assert first.equal(events[:1000])
+    assert "a.aedat4 at byte" in str(info.value)
