@@ -54,7 +54,7 @@ def vgg_layers(neuron: Callable[[], nn.Module], over_time: Callable[[nn.Module],
     return [*layers, over_time(nn.Flatten()), over_time(nn.Linear(channels, CLASSES))]
 
 
-def geir_vgg(unroll: Any = geir.fused) -> nn.Module:
+def geir_vgg(unroll: Any = geir.Fused()) -> nn.Module:
     """The network of geir, with its kernels or with PyTorch's operators and gradients."""
     return geir.SequentialState(*vgg_layers(lambda: geir.LIF(unroll=unroll), geir.Lift))
 
