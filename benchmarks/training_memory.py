@@ -54,9 +54,9 @@ def vgg_layers(neuron: Callable[[], nn.Module], over_time: Callable[[nn.Module],
     return [*layers, over_time(nn.Flatten()), over_time(nn.Linear(channels, CLASSES))]
 
 
-def geir_vgg(unroll: Any = geir.Fused()) -> nn.Module:
+def geir_vgg(**settings: Any) -> nn.Module:
     """The network of geir, with its kernels or with PyTorch's operators and gradients."""
-    return geir.SequentialState(*vgg_layers(lambda: geir.LIF(unroll=unroll), geir.Lift))
+    return geir.SequentialState(*vgg_layers(lambda: geir.LIF(**settings), geir.Lift))
 
 
 def compressed(model: nn.Module, xs: Tensor) -> Tensor:
@@ -141,7 +141,7 @@ CASES = {
         (50,),
         {
             "geir": Contestant(geir_vgg),
-            "geir, reference loop": Contestant(partial(geir_vgg, geir.reference)),
+            "geir, reference loop": Contestant(partial(geir_vgg, unroll=geir.reference)),
             "geir, `compress_spikes`": Contestant(geir_vgg, compressed),
             "geir, `checkpoint` of 13 steps": Contestant(geir_vgg, partial(checkpointed, steps=13)),
             "geir, both, 13 steps": Contestant(geir_vgg, partial(checkpointed, steps=13, compress=True)),
