@@ -17,8 +17,8 @@ from .._runtime.kernels import prepared_calls, PreparedCalls, run_proved, tensor
 from .._runtime.kernels.watch import arrange, Found, Watch
 from .._util.module_calls import calls_forward_only, hooks_of
 
-# How modules of a class are called, and the code of `forward`.
-_definition_of = attrgetter("__call__", "_call_impl", "forward.__code__")
+# How modules of a class are called, and the code of a function.
+_definition_of, _code_of = attrgetter("__call__", "_call_impl", "forward"), attrgetter("__code__")
 
 
 class _Proof(NamedTuple):
@@ -29,6 +29,8 @@ class _Proof(NamedTuple):
     hooks: list[object]  # dictionaries of all modules, which are empty
     classes: list[type[nn.Module]]  # of PyTorch
     definitions: tuple[object, ...]  # of these classes
+    forwards: list[object]  # their functions
+    codes: list[object]  # of these functions
 
 
 class JointCalls:
@@ -56,12 +58,13 @@ class JointCalls:
         """Whether there is a proof and it holds; these are the modules that the container has now."""
         if self._proof is None:
             return False
-        places, kinds, hooks, classes, definitions = self._proof
+        places, kinds, hooks, classes, definitions, forwards, codes = self._proof
         return (
             places.holds(container_modules)
             and kinds.hold()
             and not any(hooks)
             and all(map(is_, definitions, chain.from_iterable(map(_definition_of, classes))))
+            and all(map(is_, codes, map(_code_of, forwards)))
         )
 
     def run(self, x: Tensor, states: Sequence[object]) -> tuple[Tensor, list[object]]:
@@ -98,12 +101,15 @@ class JointCalls:
             prepared = [calls for calls in self._calls if calls is not None]
             watches = [self._watch(), *(calls.watch for calls in prepared)]
             classes = [type(module) for module, neuron in modules if not neuron]
+            forwards: list[object] = [kind.forward for kind in classes]
             self._proof = _Proof(
                 arrange(watches),
                 tensor_kinds([tensor for calls in prepared for tensor in calls.watched]),
                 hooks_of(self._modules),
                 classes,
                 tuple(chain.from_iterable(map(_definition_of, classes))),
+                forwards,
+                list(map(_code_of, forwards)),
             )
 
     @staticmethod

@@ -126,16 +126,56 @@ def test_changes_of_the_container_and_of_other_modules(prepared, name):
         assert_same(after, before)
 
 
-@pytest.mark.parametrize("name", ["forward", "__call__", "_call_impl"])
-def test_a_class_of_pytorch_that_is_patched(prepared, monkeypatch, name):
+def halve_in(self, x):
+    return x / 2
+
+
+class WithoutCode:
+    """A callable that has no code in Python, as mocks have none."""
+
+    def __call__(self, x):
+        return x / 2
+
+
+@pytest.mark.parametrize("patch", ["forward", "__call__", "_call_impl", "code of forward", "without code"])
+def test_a_class_of_pytorch_that_is_patched(prepared, monkeypatch, patch):
     model, state = prepared
     with torch.no_grad():
         before = model(X, state)
-        monkeypatch.setattr(nn.Dropout, name, lambda self, x: x / 2, raising=False)
-        with pytest.raises(AssertionError):
-            assert_same(model(X, state), before)
+        if patch == "code of forward":
+            monkeypatch.setattr(nn.Dropout.forward, "__code__", halve_in.__code__)
+        elif patch == "without code":
+            monkeypatch.setattr(nn.Dropout, "forward", WithoutCode())
+        else:
+            monkeypatch.setattr(nn.Dropout, patch, halve_in, raising=False)
+        for _ in range(4):
+            with pytest.raises(AssertionError):
+                assert_same(model(X, state), before)
         monkeypatch.undo()
         assert_same(model(X, state), before)
+
+
+CELLS = []
+
+
+def slow_down(self, x):
+    CELLS[0].dt = 2e-3
+    return x
+
+
+@pytest.mark.parametrize("patch", ["forward", "code of forward"])
+def test_a_patched_class_that_changes_a_later_neuron(prepared, monkeypatch, patch):
+    model, state = prepared
+    monkeypatch.setattr("test_joint_calls.CELLS", [model[4]])
+    if patch == "forward":
+        monkeypatch.setattr(nn.Dropout, "forward", slow_down)
+    else:
+        monkeypatch.setattr(nn.Dropout.forward, "__code__", slow_down.__code__)
+        monkeypatch.setitem(nn.Dropout.forward.__globals__, "CELLS", [model[4]])
+    with torch.no_grad():
+        _, after = model(X, state)
+        x, _ = model[:4](X, state[:4])
+        assert_same(after[4], geir.LIFCell(v_th=0.25, dt=2e-3)(x, state[4])[1])
 
 
 def test_training_and_evaluation(prepared):
