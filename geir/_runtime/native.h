@@ -257,6 +257,20 @@ enum { VECTOR_BYTES = 16 };
 enum { LANES_OF_VECTOR = VECTOR_BYTES / sizeof(real), TILE_VECTORS = 8, TILE = TILE_VECTORS * LANES_OF_VECTOR };
 typedef real lane_vector __attribute__((vector_size(VECTOR_BYTES), aligned(sizeof(real)), may_alias));
 
+static inline lane_vector fma_lanes(lane_vector a, lane_vector b, lane_vector c) {
+#if defined __AVX512F__ && DOUBLE
+  return (lane_vector)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
+#elif defined __AVX512F__
+  return (lane_vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
+#elif defined __FMA__ && DOUBLE
+  return (lane_vector)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
+#elif defined __FMA__
+  return (lane_vector)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
+#else
+  return a * b + c;
+#endif
+}
+
 static inline real sum_lanes(lane_vector x) {
 #if defined __AVX512F__ && DOUBLE
   return _mm512_reduce_add_pd((__m512d)x);
@@ -274,27 +288,30 @@ static inline real sum_lanes(lane_vector x) {
 static __attribute__((noinline)) void add_scaled(real z, const real *restrict row, int64_t width, real *restrict to) {
   for (int64_t n = 0; n < width; n++) to[n] += z * row[n];
 }
-// The sum over c < count of values[c] times row rows[c] of the weights, added to a tile of `to`, which stays in
-// registers.
+// to = from + the sum over c < count of values[c] times row rows[c] of the weights, for a tile, which stays in registers.
+// Without `from`, the sum alone.
 static __attribute__((noinline)) void add_tile(
-    const real *values, const int32_t *rows, int32_t count, const real *weights, int64_t width, real *to) {
+    const real *values, const int32_t *rows, int32_t count, const real *weights, int64_t width, const real *from, real *to) {
   lane_vector sum[TILE_VECTORS];
 #pragma GCC unroll 8
-  for (int v = 0; v < TILE_VECTORS; v++) sum[v] = *(const lane_vector *)(to + v * LANES_OF_VECTOR);
+  for (int v = 0; v < TILE_VECTORS; v++)
+    sum[v] = from ? *(const lane_vector *)(from + v * LANES_OF_VECTOR) : (lane_vector){0};
   for (int32_t c = 0; c < count; c++) {
     const real *row = weights + rows[c] * width;
+    const lane_vector value = values[c] - (lane_vector){0};
 #pragma GCC unroll 8
-    for (int v = 0; v < TILE_VECTORS; v++) sum[v] += values[c] * *(const lane_vector *)(row + v * LANES_OF_VECTOR);
+    for (int v = 0; v < TILE_VECTORS; v++) sum[v] = fma_lanes(value, *(const lane_vector *)(row + v * LANES_OF_VECTOR), sum[v]);
   }
 #pragma GCC unroll 8
   for (int v = 0; v < TILE_VECTORS; v++) *(lane_vector *)(to + v * LANES_OF_VECTOR) = sum[v];
 }
 // The same for all of a row `to` of any width.
 static inline void add_listed(
-    const real *values, const int32_t *rows, int32_t count, const real *weights, int64_t width, real *to) {
-  if (!count) return;
+    const real *values, const int32_t *rows, int32_t count, const real *weights, int64_t width, const real *from, real *to) {
+  if (!count && from == to) return;
   int64_t n = 0;
-  for (; n + TILE <= width; n += TILE) add_tile(values, rows, count, weights + n, width, to + n);
+  for (; n + TILE <= width; n += TILE) add_tile(values, rows, count, weights + n, width, from ? from + n : from, to + n);
+  if (from != to) for (int64_t k = n; k < width; k++) to[k] = from ? from[k] : 0;
   for (int32_t c = 0; c < count && n < width; c++)
     add_scaled(values[c], weights + rows[c] * width + n, width - n, to + n);
 }
@@ -320,26 +337,50 @@ static inline uint32_t nonzero_bits(const real *z) {
   return bits;
 }
 
-// The indices first ... first + CHUNK - 1, below `size`, where z is not zero.
-static inline int32_t find_fired(const real *restrict z, int64_t first, int64_t size, int32_t *restrict fired) {
-  const int64_t end = first + CHUNK < size ? first + CHUNK : size;
+// The indices first ... end - 1 where z is not zero. `fired` has space for all of them.
+static inline int32_t find_fired(const real *restrict z, int64_t first, int64_t end, int32_t *restrict fired) {
   int64_t k = first;
   int32_t count = 0;
-  for (; k + STRETCH <= end; k += STRETCH)
-    for (uint32_t bits = nonzero_bits(z + k); bits; bits &= bits - 1) fired[count++] = k + __builtin_ctz(bits);
+  for (; k + STRETCH <= end; k += STRETCH) {
+    uint32_t bits = nonzero_bits(z + k);
+#if defined __AVX512F__
+    // No branch depends on z: a processor would mispredict it.
+    const __m512i lanes = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+    const __m512i indices = _mm512_add_epi32(lanes, _mm512_set1_epi32(k));
+    _mm512_storeu_si512(fired + count, _mm512_maskz_compress_epi32(bits, indices));
+    count += __builtin_popcount(bits);
+#else
+    for (; bits; bits &= bits - 1) fired[count++] = k + __builtin_ctz(bits);
+#endif
+  }
   for (; k < end; k++)
     if (z[k] != 0) fired[count++] = k;
   return count;
 }
 
-// to (width) += z (inner) weights (inner, width), reading only the rows of the weights where z is not zero.
+// to (width) = from (width) + z (inner) weights (inner, width), reading only the rows of the weights where z is not zero.
 static inline void add_rows(
-    const real *restrict z, int64_t inner, const real *restrict weights, int64_t width, real *restrict to) {
+    const real *restrict z, int64_t inner, const real *restrict weights, int64_t width, const real *from, real *to) {
   for (int64_t first = 0; first < inner; first += CHUNK) {
     int32_t fired[CHUNK];
     real values[CHUNK];
-    const int32_t count = find_fired(z, first, inner, fired);
+    const int32_t count = find_fired(z, first, first + CHUNK < inner ? first + CHUNK : inner, fired);
     for (int32_t c = 0; c < count; c++) values[c] = z[fired[c]];
-    add_listed(values, fired, count, weights, width, to);
+    add_listed(values, fired, count, weights, width, first ? to : from, to);
   }
+}
+
+// to[column][row] = from[row][column]; a row of `to` has space for `stride` numbers. Tile by tile, so that both stay in cache.
+static inline void transpose(
+    const real *restrict from, int64_t rows, int64_t columns, real *restrict to, int64_t stride) {
+  enum { SIDE = 16 };
+  for (int64_t i = 0; i < rows; i += SIDE)
+    for (int64_t k = 0; k < columns; k += SIDE)
+      if (i + SIDE <= rows && k + SIDE <= columns)
+        for (int64_t column = k; column < k + SIDE; column++)
+          for (int64_t row = i; row < i + SIDE; row++) to[column * stride + row] = from[row * columns + column];
+      else
+        for (int64_t column = k; column < k + SIDE && column < columns; column++)
+          for (int64_t row = i; row < i + SIDE && row < rows; row++)
+            to[column * stride + row] = from[row * columns + column];
 }

@@ -63,9 +63,43 @@ def test_a_matrix_in_any_layout_is_multiplied(monkeypatch, layout, dtype, shape)
     z = torch.randn(rows, inner, dtype=dtype) * (torch.rand(rows, inner) < 0.1)
     z[0, 0] = 1.5
     weights, start = torch.randn(inner, width, dtype=dtype), torch.randn(rows, width, dtype=dtype)
-    out = start.clone()
-    sparse.add_product(layout(z), weights, out)
-    close(out, start + layout(z) @ weights, 1e-12 if dtype == torch.float64 else 1e-4)
+    tolerance = 1e-12 if dtype == torch.float64 else 1e-4
+    expected = layout(z) @ weights
+    close(sparse.product(layout(z), weights), expected, tolerance)
+    close(sparse.product(layout(z), weights, start[0]), start[0] + expected, tolerance)
+    start_and_product = start + expected
+    close(sparse.product(layout(z), weights, start), start_and_product, tolerance)
+    close(sparse.product(layout(z), weights.t().contiguous().t(), start, start), start_and_product, tolerance)
+
+
+@pytest.mark.parametrize("size", [20, 140])
+def test_second_derivatives_equal_pytorchs(size):
+    torch.manual_seed(0)
+    x = ((torch.rand(300, size) < 0.1) * torch.rand(300, size)).double()
+    weights = torch.randn(size, size, dtype=torch.float64)
+    outcomes = []
+    for linear in (sparse.linear, nn.functional.linear):
+        inputs = [x.clone().requires_grad_(), weights.clone().requires_grad_()]
+        gradients = torch.autograd.grad(linear(*inputs).pow(3).sum(), inputs, create_graph=True)
+        outcomes.append(torch.autograd.grad([gradient.square().sum() for gradient in gradients], inputs))
+    close(*outcomes, 1e-9)
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.float64])
+@pytest.mark.parametrize("shape", [(1, 1), (16, 16), (130, 127), (33, 700), (512, 512)], ids=str)
+def test_a_transpose_is_contiguous(dtype, shape):
+    matrix = torch.arange(shape[0] * shape[1]).reshape(shape).to(dtype)
+    for each in (matrix, matrix.t(), matrix[::2], matrix[:, ::2]):
+        transpose = sparse.transposed(each)
+        assert transpose.is_contiguous()
+        assert transpose.equal(each.t())
+
+
+@pytest.mark.parametrize("rows", [0, 3])
+def test_a_product_without_numbers_is_its_start(rows):
+    start = torch.randn(rows, 5)
+    close(sparse.product(torch.empty(rows, 0), torch.empty(0, 5)), torch.zeros(rows, 5))
+    close(sparse.product(torch.empty(rows, 0), torch.empty(0, 5), start), start)
 
 
 def test_products_of_fake_tensors_do_not_read_data():

@@ -25,8 +25,9 @@ FORWARD = (
     Pointer("recorded_states", "real", "(states, steps, neurons)", optional=True),
     *SIZES,
 )
-# Further arguments of a run whose output feeds back. It adds the feedback to `input`, in place.
+# Further arguments of a run whose output feeds back. It writes its `input`, the sum of the given one and the feedback.
 RECURRENCE = (
+    Pointer("given_input", "real", "(steps, neurons)", optional=True),
     Pointer("initial_output", "real", "(neurons), the output before the first step", optional=True),
     Pointer("weights", "real", "(width, width), by presynaptic neuron", optional=True),
     Number("width", "neurons of one sample"),

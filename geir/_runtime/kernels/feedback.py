@@ -23,17 +23,17 @@ def forward(plan: Plan, tensors: Tensors[Tensor], feedback: Feedback[Tensor]) ->
     """Run a program over time, adding weights times the last output to the input of every step."""
     kernel = find_kernel(plan, tensors.xs, tensors.constants, (False,) * len(tensors.constants))
     outcome = allocate(plan, tensors)
-    # The kernel adds the feedback in place.
-    inputs = memory.empty(tensors.xs.shape, tensors.xs).copy_(tensors.xs)
+    inputs = memory.empty(tensors.xs.shape, tensors.xs)
     arguments = forward_arguments(plan, kernel, inputs, tensors, outcome)
     if kernel.forward_recurrent is None:
-        _forward_by_steps(plan, kernel, arguments, inputs, outcome, feedback)
+        _forward_by_steps(plan, kernel, arguments, tensors.xs, inputs, outcome, feedback)
     else:
         kernel.forward_recurrent(
             {
                 **arguments,
+                "given_input": contiguous(tensors.xs),
                 "initial_output": feedback.z.contiguous(),
-                "weights": feedback.weights.t().contiguous(),
+                "weights": sparse.transposed(contiguous(feedback.weights)),
                 "width": len(feedback.weights),
             }
         )
@@ -44,19 +44,20 @@ def _forward_by_steps(
     plan: Plan,
     kernel: Kernel,
     arguments: Mapping[str, Value],
+    xs: Tensor,
     inputs: Tensor,
     outcome: Outcome[Tensor],
     feedback: Feedback[Tensor],
 ) -> None:
-    """Run one step after another: a matrix product, which adds to the input in place, and a kernel.
+    """Run one step after another: a matrix product, which is added to the given input, and a kernel.
 
     Nothing waits for the device, and nothing is allocated between two steps, so a run can be captured in a CUDA graph.
     """
     last_output, weights = _rows(feedback.z), feedback.weights.t()
     state, final_state = arguments["initial_state"], arguments["final_state"]
     recorded = outcome.state if plan.record else None
-    for t, (x, z) in enumerate(zip(inputs.unbind(), outcome.zs.unbind(), strict=True)):
-        _rows(x).addmm_(last_output, weights)
+    for t, (given, x, z) in enumerate(zip(xs.unbind(), inputs.unbind(), outcome.zs.unbind(), strict=True)):
+        torch.addmm(_rows(given), last_output, weights, out=_rows(x))
         chunk, step_in_chunk = divmod(t, plan.checkpoint_every or len(inputs))
         stored = None if outcome.checkpoints is None or step_in_chunk else outcome.checkpoints[chunk]
         step = {"input": x, "output": z, "initial_state": state, "checkpoints": stored, "recorded_states": None}
@@ -200,7 +201,7 @@ class _StepsBack:
     @functools.cached_property
     def columns(self) -> Tensor:
         """The weights by presynaptic neuron."""
-        return self.weights.t().contiguous()
+        return sparse.transposed(contiguous(self.weights))
 
     @functools.cached_property
     def contiguous_grad_zs(self) -> Tensor:
@@ -210,10 +211,8 @@ class _StepsBack:
 
 def _weight_gradient(feedback: SavedFeedback[Tensor], grad_xs: Tensor) -> Tensor:
     """The sum over all steps of the outer products of input gradient and last output."""
-    gradient = torch.zeros_like(feedback.weights, memory_format=torch.contiguous_format)
-    sparse.add_product(_rows(feedback.zs[:-1]).t(), _rows(grad_xs[1:]), gradient)
-    sparse.add_product(_rows(feedback.z).t(), _rows(grad_xs[0]), gradient)
-    return gradient.t()
+    first = sparse.product(_rows(feedback.z).t(), _rows(grad_xs[0]))
+    return sparse.transposed(sparse.product(_rows(feedback.zs[:-1]).t(), _rows(grad_xs[1:]), first, first))
 
 
 def _rows(tensor: Tensor) -> Tensor:

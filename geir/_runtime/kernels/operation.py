@@ -136,8 +136,7 @@ def _(
     grad_feedback = None
     if feedback:
         z, weights, *_ = feedback
-        # A matrix of weights is used transposed, and so is its gradient.
-        grad_feedback = Feedback(z.new_empty(z.shape), weights.new_empty(weights.shape[::-1]).t())
+        grad_feedback = Feedback(z.new_empty(z.shape), weights.new_empty(weights.shape))
     gradients = Gradients(
         xs=xs.new_empty(xs.shape),
         state=checkpoints.new_empty(checkpoints.shape[1:]),

@@ -9,16 +9,10 @@
 // The terms of which the changes of the weights consist. Each is a product, and is zero where a factor is.
 enum { TERMS = {{terms}} };
 
-static inline int32_t find_nonzero(const real *z, int64_t size, int32_t *found) {
-  int32_t count = 0;
-  for (int64_t first = 0; first < size; first += CHUNK) count += find_fired(z, first, size, found + count);
-  return count;
-}
-
 // to (rows) += weights (rows, columns) z (columns), reading only the columns where z is not zero.
 static void add_columns(
     const real *weights, int64_t rows, int64_t columns, const real *z, real *restrict to, int32_t *fired) {
-  const int32_t count = find_nonzero(z, columns, fired);
+  const int32_t count = find_fired(z, 0, columns, fired);
   for (int64_t row = 0; row < rows; row++) {
     real sum = 0;
     for (int32_t c = 0; c < count; c++) sum = fma_(weights[row * columns + fired[c]], z[fired[c]], sum);

@@ -202,7 +202,7 @@ def _columns_of_terms(terms: Sequence[_Term], axes: Mapping[str, Axes]) -> Itera
         factors = [f"({name}_block[i] != 0)" for name in sorted(map(str, term)) if axes[name] == INPUT]
         if factors:
             yield f"EACH_INPUT gate[i] = {' & '.join(factors)};"
-            yield f"counts[{k}] = find_nonzero(gate, inputs, lists + {k} * inputs);"
+            yield f"counts[{k}] = find_fired(gate, 0, inputs, lists + {k} * inputs);"
         else:
             yield f"counts[{k}] = inputs;"
 

@@ -5,32 +5,47 @@
 // samples stay in the first cache.
 enum { ROWS = 16, COLUMNS = 128, PART = 2048 / sizeof(real) };
 
-// out[rows[c]][0] += z[rows[c]] column, for `count` rows, a constant where this is inlined.
-static inline __attribute__((always_inline)) void add_dots(
-    const int count, const int32_t *rows, const real *z, int64_t inner, const real *column, int64_t size, real *out,
-    int64_t width) {
-  lane_vector sum[4];
-  const real *row[4];
-  for (int c = 0; c < count; c++) sum[c] = (lane_vector){0}, row[c] = z + rows[c] * inner;
-  int64_t n = 0;
-  for (; n + LANES_OF_VECTOR <= size; n += LANES_OF_VECTOR) {
-    const lane_vector weights = *(const lane_vector *)(column + n);
-    for (int c = 0; c < count; c++) sum[c] += *(const lane_vector *)(row[c] + n) * weights;
+// out[row][0] += z[row] column for the first `count` rows in a set, a constant where this is inlined; returns the other
+// rows. Few rows are summed in several parts each, so that additions need not wait for each other.
+static inline __attribute__((always_inline)) uint32_t add_dots(
+    const int count, uint32_t set, const real *z, const real *column, int64_t size, real *out, int64_t width) {
+  enum { SUMS = 8 };
+  const int parts = SUMS / count;
+  lane_vector sum[SUMS];
+  const real *row[SUMS];
+  real *to[SUMS];
+  for (int c = 0; c < count; c++, set &= set - 1) {
+    const int64_t offset = __builtin_ctz(set) * width;
+    row[c] = z + offset, to[c] = out + offset;
+    for (int part = 0; part < parts; part++) sum[part * count + c] = (lane_vector){0};
   }
+  int64_t n = 0;
+  for (; n + parts * LANES_OF_VECTOR <= size; n += parts * LANES_OF_VECTOR)
+    for (int part = 0; part < parts; part++) {
+      const int64_t at = n + part * LANES_OF_VECTOR;
+      const lane_vector weights = *(const lane_vector *)(column + at);
+      for (int c = 0; c < count; c++)
+        sum[part * count + c] = fma_lanes(*(const lane_vector *)(row[c] + at), weights, sum[part * count + c]);
+    }
+  for (; n + LANES_OF_VECTOR <= size; n += LANES_OF_VECTOR)
+    for (int c = 0; c < count; c++)
+      sum[c] = fma_lanes(*(const lane_vector *)(row[c] + n), *(const lane_vector *)(column + n), sum[c]);
   for (int c = 0; c < count; c++) {
     real rest = 0;
     for (int64_t k = n; k < size; k++) rest += row[c][k] * column[k];
-    out[rows[c] * width] += sum_lanes(sum[c]) + rest;
+    for (int part = 1; part < parts; part++) sum[c] += sum[part * count + c];
+    *to[c] += sum_lanes(sum[c]) + rest;
   }
+  return set;
 }
 
 // out += z columns^T for at most ROWS rows, where it is needed; columns are rows in memory:
 //
 //   for each block of columns
-//     for each column, list the rows that are needed
+//     for each column, find the set of rows that are needed
 //     for each part of the sums
 //       for each column
-//         for each row on its list
+//         for each row in its set
 //           out[row, column] += z[row] columns[column]
 static void add_needed(const real *z, const real *columns, const uint8_t *needed, int64_t rows, int64_t width, real *out) {
   for (int64_t first = 0; first < width; first += COLUMNS) {
@@ -42,14 +57,12 @@ static void add_needed(const real *z, const real *columns, const uint8_t *needed
       const int64_t size = MIN(PART, width - part);
       for (int64_t k = 0; k < count; k++) {
         const real *column = columns + (first + k) * width + part;
-        int32_t listed[ROWS], length = 0, c = 0;
-        for (uint32_t bits = of_column[k]; bits; bits &= bits - 1) listed[length++] = __builtin_ctz(bits);
         real *to = out + first + k;
-        for (; c + 4 <= length; c += 4) add_dots(4, listed + c, z + part, width, column, size, to, width);
-        switch (length - c) {
-          case 3: add_dots(3, listed + c, z + part, width, column, size, to, width); break;
-          case 2: add_dots(2, listed + c, z + part, width, column, size, to, width); break;
-          case 1: add_dots(1, listed + c, z + part, width, column, size, to, width);
+        for (uint32_t set = of_column[k]; set;) switch (__builtin_popcount(set)) {
+          case 1: set = add_dots(1, set, z + part, column, size, to, width); break;
+          case 2: set = add_dots(2, set, z + part, column, size, to, width); break;
+          case 3: set = add_dots(3, set, z + part, column, size, to, width); break;
+          default: set = add_dots(4, set, z + part, column, size, to, width);
         }
       }
     }

@@ -29,7 +29,7 @@ static void deliver(const synapses *s, const real *z, int64_t first, int64_t end
   // The row of the first step of the buffer's present turn. No delay is longer than a turn, so that the row of an arrival
   // follows without a division.
   const int64_t turn = t + 1 < 0 ? 0 : (t + 1) / s->rows * s->rows;
-  int32_t fired[CHUNK + 1];
+  int32_t fired[CHUNK];
   const int32_t count = find_fired(z + first, 0, end - first, fired);
   for (int32_t k = 0; k < count; k++) {
     const int64_t neuron = (first + fired[k]) % s->neurons, sample = first + fired[k] - neuron;

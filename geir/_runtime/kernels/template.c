@@ -134,7 +134,8 @@ FLUSHING(forward_recurrent) {
     for (int64_t t = 0; t < steps; t++) {
       const real *last_output = t ? output + (t - 1) * neurons : args->initial_output;
       for (int64_t sample = o; sample < end; sample += width)
-        add_rows(last_output + sample, width, args->weights, width, input + t * neurons + sample);
+        add_rows(last_output + sample, width, args->weights, width, args->given_input + t * neurons + sample,
+                 input + t * neurons + sample);
       for (int64_t first = o; first < end; first += BLOCK)
         run_steps(args, &rows, first, MIN(end - first, BLOCK), t, t + 1, 0);
     }

@@ -2,4 +2,4 @@
 
 from .connect import connect as connect, dense as dense
 from .conv2d import conv2d as conv2d
-from .linear import add_product as add_product, linear as linear
+from .linear import linear as linear, product as product, transposed as transposed

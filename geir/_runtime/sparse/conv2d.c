@@ -48,8 +48,8 @@ static inline void add_sample(const arguments *args, const real *image, real *we
   for (int64_t channel = 0; channel < args->channels; channel++)
     for (int64_t y = 0; y < args->height; y++, image += width)
       for (int64_t first = 0; first < width; first += CHUNK) {
-        int32_t fired[CHUNK + 1];
-        const int32_t count = find_fired(image, first, width, fired);
+        int32_t fired[CHUNK];
+        const int32_t count = find_fired(image, first, first + CHUNK < width ? first + CHUNK : width, fired);
         for (int64_t k = 0; count && k < args->kernel_height; k++) {
           const int64_t position = y + args->pad_y - k * args->dilation_y, row = position / args->stride_y;
           if (position < 0 || row * args->stride_y != position || row >= args->out_height) continue;
@@ -59,13 +59,6 @@ static inline void add_sample(const arguments *args, const real *image, real *we
             add_kernel_row(args, image[fired[f]], fired[f], kernel_row, sums_row, backward);
         }
       }
-}
-
-// (rows, columns) to (columns, rows)
-static void transpose(const real *restrict from, int64_t rows, int64_t columns, real *restrict to) {
-  for (int64_t first = 0; first < rows; first += 16)
-    for (int64_t k = 0; k < columns; k++)
-      for (int64_t i = first; i < first + 16 && i < rows; i++) to[k * rows + i] = from[i * columns + k];
 }
 
 static int64_t thread_number(job *j) { return __atomic_fetch_add(&j->threads, 1, __ATOMIC_RELAXED); }
@@ -86,7 +79,7 @@ void convolve(job *j) {
     for (int64_t p = 0; p < positions; p++)
       for (int64_t k = 0; k < out_channels; k++) sums[p * out_channels + k] = args->bias ? args->bias[k] : 0;
     add_sample(args, args->image + n * args->channels * args->height * args->width, args->weights, sums, 0);
-    transpose(sums, positions, out_channels, args->output + n * out_channels * positions);
+    transpose(sums, positions, out_channels, args->output + n * out_channels * positions, positions);
   }
 }
 
@@ -103,7 +96,7 @@ void convolve_weights(job *j) {
   real *weights = args->weights
       + thread * args->channels * args->kernel_height * args->kernel_width * (out_channels / args->groups);
   EACH_SAMPLE {
-    transpose(args->output + n * out_channels * positions, out_channels, positions, sums);
+    transpose(args->output + n * out_channels * positions, out_channels, positions, sums, out_channels);
     add_sample(args, args->image + n * args->channels * args->height * args->width, weights, sums, 1);
   }
 }

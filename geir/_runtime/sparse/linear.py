@@ -16,41 +16,68 @@ from . import _gate
 _BLOCK = 256
 # With fewer rows, a copy of the weights takes longer than a sparse product saves.
 _ROWS_WORTH_A_COPY = 256
+# PyTorch transposes smaller matrices as fast.
+_SMALL_MATRIX = 1 << 14
 _SOURCE = _gate.Source(
     "linear.c",
     [
         Pointer("z", "const real", "(rows, inner), with any strides of which one is 1"),
         Pointer("weights", "const real", "(inner, width)"),
+        Pointer("start", "const real", "(rows, width), or one row for all", optional=True),
         Pointer("out", "real", "(rows, width)"),
         Number("rows"),
         Number("inner"),
         Number("width"),
         Number("row_stride", "of z"),
         Number("inner_stride", "of z"),
+        Number("start_stride", "0 if all rows share one"),
     ],
     block=_BLOCK,
 )
 
 
-def add_product(z: Tensor, weights: Tensor, out: Tensor) -> None:
-    """``out += z @ weights`` for matrices, reading only the rows of `weights` that `z` needs if `z` is sparse.
+def product(z: Tensor, weights: Tensor, start: Tensor | None = None, out: Tensor | None = None) -> Tensor:
+    """``start + z @ weights`` for matrices, reading only the rows of `weights` that `z` needs if `z` is sparse.
 
-    `weights` and `out` must be contiguous.
+    Args:
+        z: Spikes, or other numbers many of which are zero.
+        weights: Fastest if contiguous.
+        start: A matrix, or one row for all rows.
+        out: The result, contiguous. It may be `start`.
     """
-    if not _is_sparse(z):
-        out.addmm_(z, weights)
-        return
+    copied = not weights.is_contiguous() and len(z) < _ROWS_WORTH_A_COPY
+    if not z.numel() or copied or not _is_sparse(z):
+        return torch.mm(z, weights, out=out) if start is None else torch.addmm(start, z, weights, out=out)
     if 1 not in z.stride():
         z = z.contiguous()
+    weights, start = transposed(weights.t()), None if start is None else start.contiguous()
     rows, inner = z.shape
     width = weights.shape[1]
+    out = memory.empty([rows, width], z) if out is None else out
     count = _gate.count_threads(z.numel() * width)
     block = min(_BLOCK, max(1, rows // (2 * count)))
     row_stride, inner_stride = z.stride()
-    values = {"z": z, "weights": weights, "out": out, "rows": rows, "inner": inner, "width": width}
-    strides = {"row_stride": row_stride, "inner_stride": inner_stride}
+    values = {"z": z, "weights": weights, "start": start, "out": out, "rows": rows, "inner": inner, "width": width}
+    strides = {
+        "row_stride": row_stride,
+        "inner_stride": inner_stride,
+        "start_stride": 0 if start is None or start.dim() == 1 else width,
+    }
     arguments = fill_structure(_SOURCE.structure, {**values, **strides}, strided=["z"])
-    threads.run(_SOURCE.function("add_product", z.dtype), arguments, block, count)
+    threads.run(_SOURCE.function("multiply", z.dtype), arguments, block, count)
+    return out
+
+
+def transposed(matrix: Tensor) -> Tensor:
+    """``matrix.t().contiguous()``, but faster."""
+    if not matrix.is_contiguous() or matrix.numel() < _SMALL_MATRIX or not _SOURCE.available(matrix):
+        return matrix.t().contiguous()
+    rows, inner = matrix.shape
+    out = memory.empty([inner, rows], matrix)
+    arguments = fill_structure(_SOURCE.structure, {"z": matrix, "out": out, "rows": rows, "inner": inner})
+    count = torch.get_num_threads()
+    threads.run(_SOURCE.function("transpose_rows", matrix.dtype), arguments, -(-rows // count // 16) * 16, count)
+    return out
 
 
 def _is_sparse(z: Tensor) -> bool:
@@ -71,7 +98,7 @@ class _Linear(torch.autograd.Function):
     def forward(*args: Untyped, **_: Untyped) -> Untyped:
         ctx, x, weights, bias = args
         ctx.save_for_backward(x, weights)
-        return _product(x.flatten(0, -2), weights.t(), bias).view(*x.shape[:-1], len(weights))
+        return product(x.flatten(0, -2), weights.t(), bias).view(*x.shape[:-1], len(weights))
 
     @staticmethod
     @accept_batched_gradients
@@ -79,19 +106,9 @@ class _Linear(torch.autograd.Function):
         (grad,) = grad_outputs
         x, weights = ctx.saved_tensors
         needs_x, needs_weights, needs_bias = ctx.needs_input_grad
-        # Only PyTorch's product can be differentiated again.
-        product = torch.mm if torch.is_grad_enabled() else _product
+        # Only PyTorch's functions can be differentiated again.
+        multiply, transpose = (torch.mm, torch.t) if torch.is_grad_enabled() else (product, transposed)
         rows = grad.flatten(0, -2)
-        grad_x = product(rows, weights).view(x.shape) if needs_x else None
-        grad_weights = product(x.flatten(0, -2).t(), rows).t() if needs_weights else None
+        grad_x = multiply(rows, weights).view(x.shape) if needs_x else None
+        grad_weights = transpose(multiply(x.flatten(0, -2).t(), rows)) if needs_weights else None
         return grad_x, grad_weights, rows.sum(0) if needs_bias else None
-
-
-def _product(z: Tensor, weights: Tensor, start: Tensor | None = None) -> Tensor:
-    copied = not weights.is_contiguous() and len(z) < _ROWS_WORTH_A_COPY
-    if start is None and (copied or not _is_sparse(z)):
-        return torch.mm(z, weights)
-    out = memory.empty([len(z), weights.shape[1]], z)
-    out.zero_() if start is None else out.copy_(start)
-    add_product(z, weights.contiguous(), out)
-    return out
