@@ -300,7 +300,8 @@ static __attribute__((noinline)) void add_tile(
     const real *row = weights + rows[c] * width;
     const lane_vector value = values[c] - (lane_vector){0};
 #pragma GCC unroll 8
-    for (int v = 0; v < TILE_VECTORS; v++) sum[v] = fma_lanes(value, *(const lane_vector *)(row + v * LANES_OF_VECTOR), sum[v]);
+    for (int v = 0; v < TILE_VECTORS; v++)
+      sum[v] = fma_lanes(value, *(const lane_vector *)(row + v * LANES_OF_VECTOR), sum[v]);
   }
 #pragma GCC unroll 8
   for (int v = 0; v < TILE_VECTORS; v++) *(lane_vector *)(to + v * LANES_OF_VECTOR) = sum[v];
@@ -370,7 +371,8 @@ static inline void add_rows(
   }
 }
 
-// to[column][row] = from[row][column]; a row of `to` has space for `stride` numbers. Tile by tile, so that both stay in cache.
+// to[column][row] = from[row][column]; a row of `to` has space for `stride` numbers. It goes tile by tile, so that both
+// stay in cache.
 static inline void transpose(
     const real *restrict from, int64_t rows, int64_t columns, real *restrict to, int64_t stride) {
   enum { SIDE = 16 };
