@@ -41,6 +41,7 @@ SECTIONS: dict[str, Section] = {
     "recurrent": recurrent.against_matrix_products,
     "sparse-inputs": sparse_inputs.against_dense_layers,
     "network": network.training_steps,
+    "freed-memory": probes.freed_memory,
     "cells": calls.cell_calls,
     "streaming": calls.streaming,
     "deep": calls.deep_networks,

@@ -21,7 +21,7 @@ from torch.utils._pytree import tree_leaves
 import geir
 from geir.learning import EProp, Online, OnlineRule, OSTL, OTTT
 
-from . import spike_times
+from . import convolutions, spike_times
 from .contestants import LIFS, QUADRATIC, select_installed
 from .online import build_network, make_inputs, run_all
 from .report import format_table
@@ -39,6 +39,7 @@ MAP_EACH_TENSOR = {"MALLOC_MMAP_THRESHOLD_": "65536"}
 # Online learning of a recurrent layer, small enough for the traces of `OSTL`.
 ONLINE_SIZE, ONLINE_STEPS, WARM_UP = 32, (100, 10_000, 100_000), 2000
 ONLINE_RULES: dict[str, OnlineRule] = {type(rule).__name__: rule for rule in (EProp(), OTTT(), OSTL())}
+CONVOLUTION_TURNS = 3
 BACKPROPAGATION, BACKPROPAGATION_STEPS = "backpropagation", (100, 1000)
 
 
@@ -149,11 +150,20 @@ def learn_online(
     return peaks, state
 
 
+def probe_convolutions(device: torch.device, keep: str, threads: str) -> dict[str, float]:
+    """Milliseconds of the training steps of `convolutions`, with or without `geir.keep_freed_memory`."""
+    torch.set_num_threads(int(threads))
+    if keep == "keep":
+        geir.keep_freed_memory()
+    return Bench(device, rounds=CONVOLUTION_TURNS).time_jobs(convolutions.training_steps())
+
+
 PROBES: dict[str, Callable[..., dict[str, float]]] = {
     "peak": probe_peak,
     "first": probe_first_call,
     "job": probe_job,
     "online": probe_online,
+    "convolutions": probe_convolutions,
 }
 
 
@@ -216,6 +226,27 @@ def online_memory(bench: Bench) -> str:
         f"backward at every step, each rule in a new process. Peak memory ({source}) up to that step, in addition to "
         "what the process used before the first one; that of backpropagation without its input.\n\n"
         + format_table(["", "state and traces, MiB", *(f"T={length:,}, MiB" for length in lengths)], rows)
+    )
+
+
+def freed_memory(bench: Bench) -> str:
+    """Convolutions over time, and `geir.keep_freed_memory`."""
+    threads = str(torch.get_num_threads())
+    turns = [
+        [run_probe(bench, "convolutions", keep, threads) for keep in ("release", "keep")]
+        for _ in range(CONVOLUTION_TURNS)
+    ]
+    rows: list[list[object]] = []
+    for name in turns[0][0]:
+        released, kept = (statistics.median(turn[k][name] for turn in turns) for k in range(2))
+        rows.append([name, released, kept, released / kept])
+    header = ["forward + backward", "as installed, ms", "freed memory kept, ms", "ratio"]
+    return (
+        f"The network of snnTorch's tutorial 6 (T={convolutions.STEPS}, B={convolutions.BATCH}, `Leaky`), and that of "
+        f"`geir.tasks.nmnist` (T={convolutions.NMNIST_STEPS}, B={convolutions.NMNIST_BATCH}). The C library returns "
+        "large freed memory to the system, and the next step waits for fresh memory. `geir.keep_freed_memory()` "
+        "changes that for the whole process, so both cases are measured in new processes, by turns.\n\n"
+        + format_table(header, rows)
     )
 
 
