@@ -10,7 +10,7 @@ import statistics
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -20,6 +20,8 @@ import torch
 from geir.events import Compression, Events, open_events, write_events
 
 SENSOR_SIZE = (640, 480)
+# Events of a small packet of AEDAT 4, as cameras that send packets often write them.
+SMALL_PACKET_EVENTS = 5000
 
 
 def make_events(count: int) -> Events:
@@ -33,6 +35,11 @@ def make_events(count: int) -> Events:
     y = rng.integers(0, SENSOR_SIZE[1], len(lengths))
     p = rng.integers(0, 2, len(lengths))
     return Events(1000 + t[row], x[row] + offset, y[row], p[row], SENSOR_SIZE)
+
+
+def divide(events: Events, size: int) -> Iterator[Events]:
+    """Divide events into parts of `size` events."""
+    return (events[first : first + size] for first in range(0, len(events), size))
 
 
 def read_with_geir(path: str) -> int:
@@ -107,6 +114,9 @@ def write_files(events: Events, folder: Path) -> dict[str, Path]:
         "AEDAT 4, none": folder / "none.aedat4",
         "AEDAT 4, LZ4": folder / "LZ4.aedat4",
         "AEDAT 4, Zstandard": folder / "Zstandard.aedat4",
+        "AEDAT 4, none, small packets": folder / "none_small.aedat4",
+        "AEDAT 4, LZ4, small packets": folder / "LZ4_small.aedat4",
+        "AEDAT 4, Zstandard, small packets": folder / "Zstandard_small.aedat4",
         "DAT 2": folder / "dat.dat",
         "EVT 2": folder / "evt2.raw",
         "EVT 3": folder / "evt3.raw",
@@ -115,14 +125,16 @@ def write_files(events: Events, folder: Path) -> dict[str, Path]:
         "NPZ, stored": folder / "a.npz",
     }
     options = {
-        "AEDAT 4, none": {"compression": Compression.NONE},
-        "AEDAT 4, LZ4": {"compression": Compression.LZ4},
-        "AEDAT 4, Zstandard": {"compression": Compression.ZSTD},
+        **{name: {"compression": Compression.NONE} for name in paths if "none" in name},
+        **{name: {"compression": Compression.LZ4} for name in paths if "LZ4" in name},
+        **{name: {"compression": Compression.ZSTD} for name in paths if "Zstandard" in name},
         "EVT 2": {"format": "evt2"},
         "NPZ, stored": {"compressed": False},
     }
     for name, path in paths.items():
-        write_events(events, path, **options.get(name, {}))
+        # A writer begins a packet with each part of the events that it is given.
+        parts = divide(events, SMALL_PACKET_EVENTS) if "small packets" in name else events
+        write_events(parts, path, **options.get(name, {}))
     if importlib.util.find_spec("faery"):
         import faery
 
@@ -161,6 +173,13 @@ def format_rates(times: list[Seconds], count: int) -> str:
     return f"{median:.0f} ({best:.0f}; {best_processor:.0f})"
 
 
+def format_ratio(times: dict[str, list[Seconds]]) -> str:
+    """Format how many times as fast as the fastest other library geir is, by the median of its wall-clock times."""
+    medians = {name: statistics.median(seconds.wall for seconds in turns) for name, turns in times.items()}
+    others = [medians[name] for name in medians if name not in ("geir", "memcpy")]
+    return f"{min(others) / medians['geir']:.2f}" if others else "-"
+
+
 def main() -> None:
     """Measure, and print a table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.event_files", description=__doc__)
@@ -175,10 +194,11 @@ def main() -> None:
         return len(copies[0])
 
     print(f"{len(events):,} events of {SENSOR_SIZE[0]}x{SENSOR_SIZE[1]} pixels, {torch.get_num_threads()} threads.")
-    print("Million events per second: median of wall-clock time (best; best of processor time).\n")
+    print("Million events per second: median of wall-clock time (best; best of processor time).")
     installed = {name: library for name, library in LIBRARIES.items() if importlib.util.find_spec(library.module)}
     names = [*installed, "memcpy"]
-    print(f"| | {' | '.join(names)} |\n|{'---|' * (len(names) + 1)}")
+    print("Ratio: of the fastest other library's median time to that of geir.\n")
+    print(f"| | {' | '.join(names)} | ratio |\n|{'---|' * (len(names) + 2)}")
     with tempfile.TemporaryDirectory() as folder:
         for format_name, path in write_files(events, Path(folder)).items():
             jobs: dict[str, Callable[[], int]] = {
@@ -193,7 +213,7 @@ def main() -> None:
                     sys.exit(f"{name} read {count:,} instead of {len(events):,} events from {path}.")
             times = time_jobs(jobs, options.rounds)
             cells = [format_rates(times[name], len(events)) if name in times else "-" for name in names]
-            print(f"| {format_name} | {' | '.join(cells)} |", flush=True)
+            print(f"| {format_name} | {' | '.join(cells)} | {format_ratio(times)} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,49 +1,35 @@
 """iniVation's AEDAT 4: packets of several streams, compressed, in FlatBuffers."""
 
 import collections
-import itertools
+import contextlib
 import re
 import struct
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import NamedTuple
 from xml.etree import ElementTree
 
-import numpy
 import torch
 
 from ..errors import EventFileError
-from .aedat4_columns import PacketColumns, RECORD
+from .aedat4_columns import DecodedGroup, MAX_LISTED, PacketColumns, PacketList, RecordLayout
+from .aedat4_packets import Packet, PacketReader, PacketRun
 from .aedat4_table import parse_table
-from .columns import Bytes
 from .compression import Compression, estimate_size, make_decompressor
 from .decoder import Batch
-from .flatbuffer import DamagedError, FlatBuffer, I32, I64, U32
+from .flatbuffer import DamagedError, FlatBuffer, I32, I64
 from .header import check_sensor_size
 from .reader import Reader, Summary
-from .source import Buffer, Window
 
 MAGIC = b"#!AER-DAT4.0\r\n"
-# Before the content of a packet: its stream and its size.
-PACKET_HEADER = struct.Struct("<ii")
 # Decompressed bytes that a thread takes at a time. Bounds memory for decompression bombs split over many
 # packets.
 _GROUP_BYTES = 1 << 21
-
-
-class Packet(NamedTuple):
-    """A packet of events as the file holds it."""
-
-    number: int  # among the packets of all streams
-    offset: int  # byte of the file at which it begins
-    data: Buffer
-
-
-class DecodedGroup(NamedTuple):
-    """The events of several packets up to the first one that is invalid, and the error that follows them, if any."""
-
-    batch: Batch
-    error: EventFileError | None
+# Decompressed bytes that are decoded at a time: a quarter of the second cache of a core, or half.
+_CACHED_BYTES = 1 << 19
+# Packets of LZ4 that have fewer bytes in the file are decompressed by one thread.
+_SMALL_LZ4_BYTES = 1 << 16
+# Counted for each packet of a group besides its data, which may be empty.
+_PACKET_OVERHEAD = 256
 
 
 class Aedat4(Reader):
@@ -83,7 +69,7 @@ class Aedat4(Reader):
             )
         self._parse_description(data[begin : begin + count])
         self.decompress = make_decompressor(self.compression)
-        self._layout = b""
+        self._layout = RecordLayout()
 
     def _parse_description(self, text: bytes) -> None:
         """Find the stream of events in the XML description of the streams."""
@@ -130,6 +116,9 @@ class Aedat4(Reader):
             return check_sensor_size(self.source, int(self._size[0]), int(self._size[1]))
         return None
 
+    def _runs(self) -> Iterator[PacketRun]:
+        return PacketReader(self.source, self.start, self.table, self.stream, list(self.streams)).runs()
+
     def packets(self) -> Iterator[Packet]:
         """Read the packets of the stream of events, in order.
 
@@ -137,99 +126,99 @@ class Aedat4(Reader):
             EventFileError: If one is truncated or of a stream that the header does not name, or the
                 file ends early.
         """
-        source, offset, number = self.source, self.start, 0
-        window = Window(source)
-        end = self.table if 0 < self.table <= source.size else source.size
-        while offset < end:
-            content = offset + PACKET_HEADER.size
-            stream, size = PACKET_HEADER.unpack(window.read(offset, PACKET_HEADER.size, f"packet {number}"))
-            if stream not in self.streams:
-                raise source.error(f"packet {number} is of stream {stream}, which the header does not name", offset)
-            if not 0 <= size <= end - content:
-                raise source.error(
-                    f"packet {number} is truncated: expected {size:,} bytes, got {end - content:,}", offset
-                )
-            if stream == self.stream:
-                yield Packet(number, offset, window.read(content, size, f"packet {number}", PACKET_HEADER.size))
-            offset, number = content + size, number + 1
-        if self.table > source.size:
-            raise source.error(f"the file is truncated: its packets end at byte {self.table:,}", source.size)
+        for run in self._runs():
+            yield from run
 
-    def _packets_and_error(self) -> Iterator[Packet | EventFileError]:
-        """Return all packets, then the error that `packets` raises, if any."""
-        try:
-            yield from self.packets()
-        except EventFileError as error:
-            yield error
-
-    def packet_groups(self, scale: int = 1) -> Iterator[Iterator[Packet | EventFileError]]:
-        """Group packets by about `scale * _GROUP_BYTES` of decompressed data; use up each group before the next."""
-        packets = self._packets_and_error()
-        for first in packets:
-            yield self._group(first, packets, scale * _GROUP_BYTES)
-
-    def _group(
-        self, first: Packet | EventFileError, others: Iterator[Packet | EventFileError], most: int
-    ) -> Iterator[Packet | EventFileError]:
-        """Return a packet and those after it, of about `most` bytes of decompressed data."""
+    def packet_groups(self) -> Iterator[list[Packet | EventFileError]]:
+        """Group packets by about `_GROUP_BYTES` of decompressed data; the error that `packets` raises comes last."""
+        group: list[Packet | EventFileError] = []
         size = 0
-        for packet in itertools.chain([first], others):
-            yield packet
-            size += estimate_size(packet.data, self.compression) if isinstance(packet, Packet) else 0
-            if size >= most:
-                return
-
-    def _records(self, packet: Packet) -> Bytes:
-        """Return the bytes of a packet's records."""
         try:
-            data = self._decompress(packet.data)
-            begin, count = self._find_records(data)
-        except DamagedError as error:
-            raise self.source.error(f"packet {packet.number} {error}", packet.offset) from None
-        return numpy.frombuffer(data, numpy.uint8, count * RECORD.itemsize, begin)
+            for packet in self.packets():
+                group.append(packet)
+                size += estimate_size(packet.data, self.compression) + _PACKET_OVERHEAD
+                if size >= _GROUP_BYTES:
+                    yield group
+                    group, size = [], 0
+        except EventFileError as error:
+            group.append(error)
+        if group:
+            yield group
 
-    def _find_records(self, data: Buffer) -> tuple[int, int]:
-        """Find a packet's first record, and return its position and the number of records.
+    def _decompress(self, packets: Iterable[Packet | EventFileError]) -> Iterator[PacketList]:
+        """Decompress packets, as many at a time as the processor's cache holds until they have been decoded.
 
-        The packets of one writer begin alike: the same type, offsets and layout between the size of
-        the buffer and the number of records. Parsing them takes longer than decoding a small
-        packet, so the bytes in between are kept from the last packet that was parsed (`_layout`). A
-        packet that has the same bytes has its records at the same position; only the two sizes remain
-        to be checked. Several threads read and replace `_layout` without a lock: each uses one
-        consistent value.
+        Raises:
+            EventFileError: Where a packet is invalid, or the error among the packets.
         """
-        layout = self._layout
-        begin = 4 + len(layout) + 4
-        if layout and len(data) >= begin and data[4 : begin - 4] == layout:
-            (size,), (count,) = U32.unpack_from(data), U32.unpack_from(data, begin - 4)
-            if size + 4 <= len(data) and begin + count * RECORD.itemsize <= len(data):
-                return begin, count
-        buffer = FlatBuffer(bytes(data), b"EVTS")
-        begin, count = buffer.vector(buffer.root, 0, RECORD.itemsize)
-        # Not kept if there are no records or the layout is unusually large.
-        self._layout = bytes(data[4 : begin - 4]) if 12 < begin < 256 else b""
-        return begin, count
+        taken: list[Packet] = []
+        contents: list[bytes] = []
+        size, error, decompress = 0, None, self.decompress
+        for packet in packets:
+            if isinstance(packet, EventFileError):
+                error = packet
+                break
+            try:
+                content = decompress(packet.data)
+            except MemoryError:
+                raise
+            except Exception as damage:
+                error = self.source.error(f"packet {packet.number} {_describe_damage(damage)}", packet.offset)
+                break
+            taken.append(packet)
+            contents.append(bytes(content))
+            size += len(content)
+            del content  # not held while it is decoded
+            if size >= _CACHED_BYTES or len(taken) == MAX_LISTED:
+                yield PacketList(taken, contents, size)
+                taken, contents, size = [], [], 0
+        if taken:
+            yield PacketList(taken, contents, size)
+        if error:
+            raise error
 
-    def _decompress(self, data: Buffer) -> Buffer:
-        try:
-            return self.decompress(data)
-        except (DamagedError, MemoryError):
-            raise
-        except Exception as error:  # each package has its own errors, or raises RuntimeError
-            raise DamagedError(f"cannot be decompressed: {error}") from None
+    def _columns(self, expected_bytes: int) -> PacketColumns:
+        return PacketColumns(self.source, self.sensor_size, self._layout, expected_bytes)
 
-    def _decode_group(self, group: Iterable[Packet | EventFileError], scale: int = 1) -> DecodedGroup:
-        """Decode packets, a few at a time: their memory is in the processor's cache, and is used for the next."""
-        columns, offset, error = PacketColumns(self.sensor_size, scale * _GROUP_BYTES), None, None
+    def _decode_group(self, group: list[Packet | EventFileError]) -> DecodedGroup:
+        columns = self._columns(_GROUP_BYTES)
         try:
-            for packet in group:
-                if isinstance(packet, EventFileError):
-                    raise packet
-                offset = packet.offset if offset is None else offset
-                columns.add(self._records(packet))
-        except EventFileError as invalid:
-            error = invalid
-        return DecodedGroup(columns.finish(offset), error)
+            for packets in self._decompress(group):
+                columns.decode(packets)
+                del packets
+        except EventFileError as error:
+            return columns.finish(error)
+        return columns.finish()
+
+    def _decode_in_turn(self) -> Iterator[DecodedGroup]:
+        """Decode all packets; each piece of the file is read after the one before it has been decoded."""
+        # Twice as many together as in a thread, because no packets are held.
+        columns = self._columns(2 * _GROUP_BYTES)
+        try:
+            for run in self._runs():
+                for packets in [run] if self.compression == Compression.NONE else self._decompress(run):
+                    columns.decode(packets)
+                    # Their memory is used for the next ones.
+                    del packets
+                    if columns.is_full:
+                        yield columns.finish()
+        except EventFileError as error:
+            yield columns.finish(error)
+        else:
+            yield columns.finish()
+
+    def _is_worth_threads(self) -> bool:
+        """Whether two threads are faster than one.
+
+        Without decompression they were not, and took half as much processor time again. They were not either with
+        small packets of LZ4: decompressing one takes so little time that threads wait for the interpreter's lock.
+        """
+        if self.compression in (Compression.LZ4, Compression.LZ4_HIGH):
+            # Invalid packets raise their error later.
+            with contextlib.suppress(EventFileError):
+                for run in self._runs():
+                    return run.bytes >= _SMALL_LZ4_BYTES * len(run)
+        return self.compression != Compression.NONE
 
     def _decode_groups(self) -> Iterator[DecodedGroup]:
         """Decode all groups, in threads that work ahead of the caller.
@@ -239,18 +228,14 @@ class Aedat4(Reader):
         in the order in which the groups were submitted.
         """
         threads = torch.get_num_threads()
-        if threads == 1 or self.compression == Compression.NONE:
-            # Each packet is read after the one before it has been decoded. Without decompression, two threads
-            # were no faster than one and took half as much processor time again.
-            # Groups may be larger, because only their events are held.
-            for group in self.packet_groups(scale=2):
-                yield self._decode_group(group, scale=2)
+        if threads == 1 or not self._is_worth_threads():
+            yield from self._decode_in_turn()
             return
         waiting: collections.deque[Future[DecodedGroup]] = collections.deque()
         pool = ThreadPoolExecutor(threads)
         try:
             for group in self.packet_groups():
-                waiting.append(pool.submit(self._decode_group, list(group)))
+                waiting.append(pool.submit(self._decode_group, group))
                 if len(waiting) > threads:
                     yield waiting.popleft().result()
             while waiting:
@@ -280,7 +265,13 @@ class Aedat4(Reader):
             return {}
         data = self.source.read(self.table, self.source.size - self.table, "the file table")
         try:
-            table = parse_table(FlatBuffer(bytes(self._decompress(data)), b"FTAB"))
+            content = self.decompress(data)
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise self.source.error(f"the file table {_describe_damage(error)}", self.table) from None
+        try:
+            table = parse_table(FlatBuffer(bytes(content), b"FTAB"))
         except DamagedError as error:
             raise self.source.error(f"the file table {error}", self.table) from None
         own = (table.stream == self.stream) & (table.events > 0)
@@ -289,6 +280,11 @@ class Aedat4(Reader):
             summary["start"] = int(table.start[own].min())
             summary["stop"] = int(table.stop[own].max())
         return summary
+
+
+def _describe_damage(error: Exception) -> str:
+    """Describe an error of decompression: ours, or one of the package's own, which may be a RuntimeError."""
+    return str(error) if isinstance(error, DamagedError) else f"cannot be decompressed: {error}"
 
 
 def _names_of(stream: ElementTree.Element) -> set[str]:

@@ -6,8 +6,9 @@ from typing import NamedTuple
 import numpy
 
 from ..store import COLUMNS, Events
-from .aedat4 import MAGIC, PACKET_HEADER
+from .aedat4 import MAGIC
 from .aedat4_columns import RECORD
+from .aedat4_packets import PACKET_HEADER
 from .aedat4_table import build_table, WrittenPacket
 from .compression import Compression, make_compressor
 from .flatbuffer import build_flatbuffer

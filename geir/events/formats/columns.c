@@ -1,19 +1,6 @@
 // Validation of decoded events. The Python function in columns.py does the same.
 #include "decoder.h"
 
-// The same fields as `ValidityLimits` in columns.py.
-typedef struct {
-  int64_t width, height;
-  int64_t max_backward_step;  // microseconds by which an event may be earlier than one before it
-  int64_t max_abs_time;       // small enough that differences of times do not overflow
-} ValidityLimits;
-
-// The same fields as `CheckedEvents` in columns.py.
-typedef struct {
-  int64_t valid;  // 1 if all events so far are valid, 0 if that is not known
-  int64_t earliest, latest;  // their times
-} CheckedEvents;
-
 enum { CHUNK = 1024 };
 
 static inline int64_t min64(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -67,9 +54,6 @@ int64_t valid_prefix(const EventColumns *events, int64_t count, const ValidityLi
   return count;
 }
 
-// Any of the decoders that are described in decoder.h.
-typedef void (*DecodeRecords)(const uint8_t *records, int64_t count, const EventColumns *out, DecoderState *state);
-
 // Records whose events stay in the fastest cache between decoding and checking.
 enum { PIECE = 2048 };
 
@@ -95,25 +79,4 @@ void decode_checked(DecodeRecords decode, const uint8_t *records, int64_t count,
   } while (state->records_read == piece && read < count);
   state->records_read = read;
   state->events_written = written;
-}
-
-// The same fields as `PacketPointer` in columns.py.
-typedef struct {
-  const uint8_t *records;
-  int64_t count;
-} PacketRecords;
-
-// Do the same with the records of several packets, for whose events there is room in the columns.
-void decode_packets(DecodeRecords decode, const PacketRecords *packets, int64_t packet_count, int64_t record_size,
-                    const EventColumns *out, const ValidityLimits *limits, CheckedEvents *checked) {
-  EventColumns rest = *out;
-  for (int64_t k = 0; k < packet_count; k++) {
-    DecoderState state = {0};
-    decode_checked(decode, packets[k].records, packets[k].count, record_size, &rest, &state, 0, limits, checked);
-    rest.t += state.events_written;
-    rest.x += state.events_written;
-    rest.y += state.events_written;
-    rest.p += state.events_written;
-    rest.capacity -= state.events_written;
-  }
 }

@@ -36,11 +36,8 @@ class ColumnPointers(ctypes.Structure):
         ("capacity", ctypes.c_int64),
     ]
 
-
-class PacketPointer(ctypes.Structure):
-    """Records of a packet; `PacketRecords` in C."""
-
-    _fields_ = [("records", ctypes.c_void_p), ("count", ctypes.c_int64)]
+    # For type checkers; ctypes defines the attribute.
+    capacity: int
 
 
 class ValidityLimits(ctypes.Structure):
@@ -132,13 +129,15 @@ class EventCheck:
 
     Attributes:
         library: The check in C, or None without a compiler.
+        limits: The conditions that it checks.
+        checked: Its result so far.
     """
 
     def __init__(self, sensor_size: tuple[int, int], first_time: int = 0):
-        self._limits = ValidityLimits(*sensor_size, MAX_BACKWARD_STEP_US, MAX_ABS_TIME)
+        self.limits = ValidityLimits(*sensor_size, MAX_BACKWARD_STEP_US, MAX_ABS_TIME)
         self._first_time = first_time
         self.library = _native.load("formats/columns.c")
-        self._checked = CheckedEvents.start()
+        self.checked = CheckedEvents.start()
 
     def decode(
         self, function: Any, records: Bytes, count: int, record_size: int, out: ColumnPointers, state: ctypes.Structure
@@ -153,34 +152,19 @@ class EventCheck:
             ctypes.byref(out),
             ctypes.byref(state),
             ctypes.c_int64(self._first_time),
-            ctypes.byref(self._limits),
-            ctypes.byref(self._checked),
-        )
-
-    def decode_packets(self, function: Any, packets: list[Bytes], record_size: int, out: ColumnPointers) -> None:
-        """Do the same with the records of several packets, for whose events there is room."""
-        assert self.library is not None, "without a compiler, `skip` is called instead"
-        # Not `ctypes.data`, which makes further objects for each packet.
-        pointers = [(records.__array_interface__["data"][0], len(records) // record_size) for records in packets]
-        self.library.decode_packets(
-            function,
-            (PacketPointer * len(pointers))(*pointers),
-            ctypes.c_int64(len(pointers)),
-            ctypes.c_int64(record_size),
-            ctypes.byref(out),
-            ctypes.byref(self._limits),
-            ctypes.byref(self._checked),
+            ctypes.byref(self.limits),
+            ctypes.byref(self.checked),
         )
 
     def skip(self, columns: EventColumns) -> None:
         """Leave decoded events unchecked, where there is no compiler; `valid_prefix` will check them."""
         if self._first_time:
             columns.t.add_(self._first_time)
-        self._checked.valid = 0
+        self.checked.valid = 0
 
     def finish(self) -> CheckedEvents:
         """End a batch of events, and return the result of its check."""
-        checked, self._checked = self._checked, CheckedEvents.start()
+        checked, self.checked = self.checked, CheckedEvents.start()
         return checked
 
 

@@ -13,9 +13,9 @@ from .source import Buffer
 
 # Decompressed bytes of a packet at most: about 8 million events.
 MAX_PACKET_BYTES = 1 << 27
-# Room that is claimed for a packet of LZ4 at least, whatever size it states.
-_MIN_LZ4_ROOM = 1 << 20
-# A multiple of the usual size of a packet, which is 1 MB at most.
+# Room for a packet of LZ4 at first: usually they have 1 MB at most.
+_LZ4_ROOM = 1 << 21
+# A multiple of that room.
 _MALLOC_BLOCK_BYTES = 1 << 22
 # Assumed ratio of LZ4 where the size is not stated. It is at most 255, and mostly below three.
 _TYPICAL_LZ4_RATIO = 4
@@ -64,7 +64,7 @@ def make_decompressor(compression: int) -> Callable[[Buffer], Buffer]:
             return lambda data: data
         case Compression.LZ4 | Compression.LZ4_HIGH:
             _raise_malloc_limits()
-            return functools.partial(_decompress_lz4, _lz4())
+            return functools.partial(_decompress_lz4, _lz4(), threading.local())
         case _:
             return functools.partial(_decompress_zstd, _zstd(), threading.local())
 
@@ -80,21 +80,37 @@ def _raise_malloc_limits() -> None:
     numpy.empty(_MALLOC_BLOCK_BYTES, numpy.uint8)
 
 
-def _decompress_lz4(frame: ModuleType, data: Buffer) -> bytes:
-    decompressor = frame.LZ4FrameDecompressor()
-    parts: list[bytes] = []
-    size = 0
-    # The package allocates the room at once. A packet may state too large a size, so the room is
-    # limited, or too small a one, which would make many small parts.
-    room = max(_MIN_LZ4_ROOM, min(MAX_PACKET_BYTES, frame.get_frame_info(data)["content_size"]))
-    while not decompressor.eof:
-        parts.append(decompressor.decompress(data if decompressor.needs_input else b"", max_length=room))
-        size += len(parts[-1])
+def _decompress_lz4(frame: ModuleType, per_thread: threading.local, data: Buffer) -> bytes:
+    # A context must not be shared between threads. After a whole frame it is as good as new; after an error it is not.
+    try:
+        context = per_thread.context
+    except AttributeError:
+        context = per_thread.context = frame.create_decompression_context()
+    try:
+        # The package allocates the room at once. It does not depend on the size that the packet states, which may be
+        # too large, or too small.
+        part, read, complete = frame.decompress_chunk(context, data, max_length=_LZ4_ROOM)
+        return part if complete else _decompress_rest(frame, context, part, data[read:])
+    except BaseException:
+        del per_thread.context
+        raise
+
+
+def _decompress_rest(frame: ModuleType, context: object, first: bytes, data: Buffer) -> bytes:
+    """Decompress the rest of a packet of LZ4 after its first part."""
+    parts, size, room, complete = [first], len(first), _LZ4_ROOM, False
+    while not complete:
+        # It takes all of the data unless it runs out of room.
+        if len(parts[-1]) < room:
+            raise DamagedError("is truncated")
+        room = max(_LZ4_ROOM, size)
+        part, read, complete = frame.decompress_chunk(context, data, max_length=room)
+        parts.append(part)
+        size += len(part)
         if size > MAX_PACKET_BYTES:
             raise DamagedError(f"has more than {MAX_PACKET_BYTES:,} bytes")
-        if not decompressor.eof and decompressor.needs_input:
-            raise DamagedError("is truncated")
-    return parts[0] if len(parts) == 1 else b"".join(parts)
+        data = data[read:]
+    return b"".join(parts)
 
 
 def _decompress_zstd(zstandard: ModuleType, per_thread: threading.local, data: Buffer) -> bytes:
@@ -102,11 +118,14 @@ def _decompress_zstd(zstandard: ModuleType, per_thread: threading.local, data: B
     if size > MAX_PACKET_BYTES:
         raise DamagedError(f"has {size:,} bytes, more than {MAX_PACKET_BYTES:,}")
     # A decompressor must not be shared between threads.
-    if not hasattr(per_thread, "decompressor"):
-        per_thread.decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_PACKET_BYTES // 2)
+    try:
+        decompressor = per_thread.decompressor
+    except AttributeError:
+        decompressor = zstandard.ZstdDecompressor(max_window_size=MAX_PACKET_BYTES // 2)
+        per_thread.decompressor = decompressor
     if size >= 0:
-        return per_thread.decompressor.decompress(data)
-    with per_thread.decompressor.stream_reader(data) as reader:
+        return decompressor.decompress(data)
+    with decompressor.stream_reader(data) as reader:
         result = reader.read(MAX_PACKET_BYTES)
     if len(result) == MAX_PACKET_BYTES:
         raise DamagedError(f"has more than {MAX_PACKET_BYTES:,} bytes")

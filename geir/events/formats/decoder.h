@@ -31,6 +31,22 @@ typedef struct {
   int64_t capacity;  // events for which there is room
 } EventColumns;
 
+// The same fields as `ValidityLimits` in columns.py.
+typedef struct {
+  int64_t width, height;
+  int64_t max_backward_step;  // microseconds by which an event may be earlier than one before it
+  int64_t max_abs_time;       // small enough that differences of times do not overflow
+} ValidityLimits;
+
+// The same fields as `CheckedEvents` in columns.py.
+typedef struct {
+  int64_t valid;  // 1 if all events so far are valid, 0 if that is not known
+  int64_t earliest, latest;  // their times
+} CheckedEvents;
+
+// Any of the decoders that are described above.
+typedef void (*DecodeRecords)(const uint8_t *records, int64_t count, const EventColumns *out, DecoderState *state);
+
 static inline uint16_t load_u16(const uint8_t *from) {
   uint16_t value;
   memcpy(&value, from, sizeof value);

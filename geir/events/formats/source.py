@@ -17,8 +17,6 @@ Buffer: TypeAlias = bytes | memoryview
 BLOCK_BYTES = 1 << 19
 # Less, because whatever does not fill the buffer of a file is read into place, and all else is copied once more.
 _BUFFER_BYTES = 1 << 16
-# Bytes of a file that a window holds, unless one part is larger.
-_WINDOW_BYTES = 1 << 18
 
 
 class Block(NamedTuple):
@@ -73,10 +71,10 @@ class Source:
             raise self.error(f"{content} is truncated: the file shrank while it was read", offset)
         return data
 
-    def read_at_most(self, offset: int, size: int) -> bytes:
-        """Read `size` bytes from `offset`, or fewer if the file ends before."""
+    def read_into(self, offset: int, buffer: NDArray[numpy.uint8]) -> int:
+        """Fill a buffer from `offset` on, as far as the file goes, and return the number of bytes."""
         self.file.seek(offset)
-        return self.file.read(size)
+        return self.file.readinto(buffer.data)
 
     def blocks(self, start: int, size: int) -> Iterator[Block]:
         """Read the file from byte `start` to its end, at most `size` bytes at a time.
@@ -97,40 +95,3 @@ class Source:
     def close(self) -> None:
         """Close the file."""
         self.file.close()
-
-
-class Window:
-    """Reads small parts of a file that follow one another, from one large piece of it.
-
-    The parts share the memory of the piece, which is not reused for the next one.
-
-    Args:
-        source: The file.
-    """
-
-    def __init__(self, source: Source):
-        self._source = source
-        self._piece = memoryview(b"")
-        self._begin = 0
-
-    def read(self, offset: int, size: int, content: str, following: int = 0) -> memoryview:
-        """Do the same as `Source.read`.
-
-        Args:
-            offset: Byte of the file.
-            size: Number of bytes.
-            content: Description of the bytes, for error messages.
-            following: Bytes that will be read after them.
-
-        Raises:
-            EventFileError: If the file ends before, or `size` is negative.
-        """
-        first = offset - self._begin
-        if not 0 <= first <= first + size <= len(self._piece):
-            data = b""
-            if 0 <= size <= self._source.size - offset:
-                data = self._source.read_at_most(offset, max(size + following, _WINDOW_BYTES))
-            if len(data) < size or size < 0:
-                data = self._source.read(offset, size, content)  # raises the error
-            self._piece, self._begin, first = memoryview(data), offset, 0
-        return self._piece[first : first + size]

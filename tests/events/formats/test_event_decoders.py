@@ -12,7 +12,7 @@ from hypothesis import given, strategies as st
 
 from geir._runtime.native import NoCompilerError
 from geir.events import _native, read_events
-from geir.events.formats import columns, csv_lines, dat, decoder, evt, nmnist
+from geir.events.formats import aedat4_packets, columns, csv_lines, dat, decoder, evt, nmnist
 from geir.events.formats.columns import EventColumns, MAX_ABS_TIME, valid_prefix
 from geir.events.formats.decoder import Decoder, DecoderState
 
@@ -276,10 +276,11 @@ def test_one_fault_in_a_long_stream_is_found_where_it_is(step, jitter, fault):
     [
         (DecoderState, "decoder.h", "DecoderState"),
         (columns.ColumnPointers, "decoder.h", "EventColumns"),
-        (columns.ValidityLimits, "columns.c", "ValidityLimits"),
+        (columns.ValidityLimits, "decoder.h", "ValidityLimits"),
         (csv_lines.LineLayout, "csv.c", "LineLayout"),
-        (columns.CheckedEvents, "columns.c", "CheckedEvents"),
-        (columns.PacketPointer, "columns.c", "PacketRecords"),
+        (columns.CheckedEvents, "decoder.h", "CheckedEvents"),
+        (aedat4_packets.PacketPlace, "aedat4.c", "PacketPlace"),
+        (aedat4_packets.PacketWalk, "aedat4.c", "PacketWalk"),
     ],
 )
 def test_structures_have_the_same_fields_in_c_and_python(structure, source, name):
