@@ -2,7 +2,7 @@
 
 import pytest
 import torch
-from torch import nn
+from torch import nn, Tensor
 
 import geir
 from geir._runtime import sparse
@@ -70,6 +70,14 @@ def test_a_matrix_in_any_layout_is_multiplied(monkeypatch, layout, dtype, shape)
     start_and_product = start + expected
     close(sparse.product(layout(z), weights, start), start_and_product, tolerance)
     close(sparse.product(layout(z), weights.t().contiguous().t(), start, start), start_and_product, tolerance)
+
+
+@pytest.mark.parametrize("layout", [Tensor.contiguous, lambda w: w.t().contiguous().t()], ids=["rows", "columns"])
+def test_the_gradient_of_large_weights_has_their_layout(layout):
+    x = (torch.rand(300, 140) < 0.1).float()
+    weights = layout(torch.randn(130, 140)).requires_grad_()
+    (gradient,) = torch.autograd.grad(sparse.linear(x, weights).sum(), weights)
+    assert gradient.stride() == weights.stride()
 
 
 @pytest.mark.parametrize("size", [20, 140])

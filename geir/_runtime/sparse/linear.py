@@ -107,7 +107,10 @@ class _Linear(torch.autograd.Function):
         x, weights = ctx.saved_tensors
         needs_x, needs_weights, needs_bias = ctx.needs_input_grad
         # Only PyTorch's functions can be differentiated again.
-        multiply, transpose = (torch.mm, torch.t) if torch.is_grad_enabled() else (product, transposed)
+        differentiable = torch.is_grad_enabled()
+        multiply = torch.mm if differentiable else product
+        # Optimizers want a gradient in the layout of its weights.
+        transpose = torch.t if differentiable or weights.t().is_contiguous() else transposed
         rows = grad.flatten(0, -2)
         grad_x = multiply(rows, weights).view(x.shape) if needs_x else None
         grad_weights = transpose(multiply(x.flatten(0, -2).t(), rows)) if needs_weights else None
