@@ -210,7 +210,7 @@ class Aedat4(Reader):
     def _is_worth_threads(self) -> bool:
         """Whether two threads are faster than one.
 
-        Without decompression they were not, and took half as much processor time again. They were not either with
+        Without decompression they were not, and took half as much processor time again. Nor were they with
         small packets of LZ4: decompressing one takes so little time that threads wait for the interpreter's lock.
         """
         if self.compression in (Compression.LZ4, Compression.LZ4_HIGH):
