@@ -262,9 +262,9 @@ static inline lane_vector fma_lanes(lane_vector a, lane_vector b, lane_vector c)
   return (lane_vector)_mm512_fmadd_pd((__m512d)a, (__m512d)b, (__m512d)c);
 #elif defined __AVX512F__
   return (lane_vector)_mm512_fmadd_ps((__m512)a, (__m512)b, (__m512)c);
-#elif defined __FMA__ && DOUBLE
+#elif defined __AVX__ && defined __FMA__ && DOUBLE
   return (lane_vector)_mm256_fmadd_pd((__m256d)a, (__m256d)b, (__m256d)c);
-#elif defined __FMA__
+#elif defined __AVX__ && defined __FMA__
   return (lane_vector)_mm256_fmadd_ps((__m256)a, (__m256)b, (__m256)c);
 #else
   return a * b + c;

@@ -75,14 +75,21 @@ def is_constant(xs: Tensor) -> bool:
 
     False for input with a gradient or tangent, which may differ from step to step.
     """
-    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or type(xs) is not Tensor:
+    if type(xs) is not Tensor or torch.compiler.is_compiling():
         return False
     # First what is asked fast and tells most inputs: this runs in every call.
     if xs.layout != torch.strided or xs.dim() < 2 or xs.stride(0) or xs.requires_grad:
         return False
-    if peek_interpreter_stack() is not None or torch.autograd.forward_ad._current_level >= 0:
+    return is_ordinary(xs) and len(xs) > 1 and xs.numel() > 0
+
+
+def is_ordinary(xs: object) -> bool:
+    """Whether this is a tensor in memory, and nothing traces or transforms what is computed with it."""
+    if torch.compiler.is_compiling() or torch._C._get_tracing_state() or type(xs) is not Tensor:
         return False
-    return len(xs) > 1 and xs.numel() > 0
+    if xs.layout != torch.strided or peek_interpreter_stack() is not None:
+        return False
+    return torch.autograd.forward_ad._current_level < 0
 
 
 def run_once(modules: Iterable[nn.Module], xs: Tensor) -> tuple[Tensor, int]:
@@ -99,16 +106,17 @@ def run_once(modules: Iterable[nn.Module], xs: Tensor) -> tuple[Tensor, int]:
     # A copy, so that a module with `inplace=True` does not write into the input.
     x, count = xs[0].clone(), 0
     for module in modules:
-        y = _apply(module, x) if _is_known(module) else None
+        y = apply_known(module, x) if is_known(module) else None
         if y is None:
             break
         x, count = y, count + 1
     return (x.expand(len(xs), *x.shape).clone(memory_format=torch.contiguous_format) if count else xs), count
 
 
-def _is_known(module: nn.Module) -> bool:
+def is_known(module: nn.Module) -> bool:
+    """Whether there is a rule for a module, or for all those in a `torch.nn.Sequential`, and nothing modifies it."""
     if type(module) is nn.Sequential:
-        return not is_modified(module) and all(map(_is_known, module))
+        return not is_modified(module) and all(map(is_known, module))
     return type(module) in _RULES and not is_modified(module)
 
 
@@ -121,10 +129,11 @@ def is_modified(module: nn.Module) -> bool:
     return bool(hooks) or "forward" in vars(module)
 
 
-def _apply(module: nn.Module, x: Tensor) -> Tensor | None:
+def apply_known(module: nn.Module, x: Tensor) -> Tensor | None:
+    """Apply a known module to samples; None if its rule does not hold, or if it raises an error."""
     if isinstance(module, nn.Sequential):
         for child in module:
-            y = _apply(child, x)
+            y = apply_known(child, x)
             if y is None:
                 return None
             x = y

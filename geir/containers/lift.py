@@ -11,6 +11,7 @@ from .._util.inputs import AnyInput, first_receptor, is_named_tuple, unbind_time
 from .._util.time_distributed import fold_time
 from .constant_input import is_constant, is_modified, register_samplewise, run_once
 from .time_axis import check_batch, check_lifted, Role, role
+from .time_chunks import run_in_chunks
 
 # How a container calls a module: (module, input, state) to (output, next state). `()` stands for "no state".
 
@@ -29,6 +30,10 @@ class Lift(nn.Module):
     convolutional, pooling and normalization layers (`BatchNorm` in evaluation mode only), elementwise activations,
     `Flatten`, and a `torch.nn.Sequential` of them; add your own with `register_samplewise`. Modules with
     hooks, subclasses, and inputs that require a gradient are computed at every step.
+
+    On the CPU, the same modules process a large input in chunks of time if a result is much larger than the
+    last one, as that of a convolution before pooling: it then stays in the processor's cache. Results and
+    gradients are equal up to the order of sums. In a `SequentialState`, this holds for modules in sequence.
 
     Args:
         module: The module to lift.
@@ -83,7 +88,7 @@ class Lift(nn.Module):
 
     @staticmethod
     def register_samplewise(module_class: type[nn.Module]) -> type[nn.Module]:
-        """Declare that modules of a class may be run once on an input that is the same at every step.
+        """Declare that modules of a class may be run once on an input that is the same at every step, and in chunks.
 
         Their output must depend on the input and the parameters only, without random numbers or buffers
         that change, and every sample of the batch must be processed by itself. Subclasses are not included.
@@ -104,9 +109,9 @@ def _run_stateless(module: nn.Module, xs: AnyInput) -> AnyInput:
     check_batch(module, xs)
     if is_constant(xs):
         ys, count = run_once([module], xs)
-        if count:
-            return ys
-    return fold_time(module, xs)
+    else:
+        ys, count = run_in_chunks([module], xs)
+    return ys if count else fold_time(module, xs)
 
 
 def run_constant_input(modules: Sequence[nn.Module], xs: Tensor, lift: bool) -> tuple[Tensor, int]:
@@ -122,6 +127,11 @@ def run_constant_input(modules: Sequence[nn.Module], xs: Tensor, lift: bool) -> 
     """
     if not isinstance(xs, Tensor) or not is_constant(xs):
         return xs, 0
+    return run_once(leading_lifted(modules, lift), xs)
+
+
+def leading_lifted(modules: Sequence[nn.Module], lift: bool) -> list[nn.Module]:
+    """The leading modules of a container that are lifted, or would be if they are stateless."""
     leading = []
     for module in modules:
         if type(module) is Lift and not is_modified(module):
@@ -130,7 +140,7 @@ def run_constant_input(modules: Sequence[nn.Module], xs: Tensor, lift: bool) -> 
             leading.append(module)
         else:
             break
-    return run_once(leading, xs)
+    return leading
 
 
 _RECURRENT = (nn.RNNBase, nn.RNNCellBase)

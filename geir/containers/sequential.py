@@ -14,8 +14,17 @@ from .._util.module_calls import calls_forward_only, is_call_unobserved, is_code
 from ..core.neuron import Neuron
 from ..wrappers.cell import CellMixin
 from .joint_calls import JointCalls
-from .lift import call_module, call_over_time, is_container_state, is_stateful, Lift, run_constant_input
+from .lift import (
+    call_module,
+    call_over_time,
+    is_container_state,
+    is_stateful,
+    leading_lifted,
+    Lift,
+    run_constant_input,
+)
 from .time_axis import check_sequence, Role
+from .time_chunks import is_large, run_in_chunks
 
 
 class _Known(NamedTuple):
@@ -172,7 +181,8 @@ class SequentialState(nn.Sequential):
         lift, joint = known.lift, known.joint
         states = self._check_state(state) if states is None else states
         # The outputs that `return_hidden` returns are ordinary tensors, so each `Lift` makes its own.
-        if not return_hidden and (lift or Lift in known.kinds[:1]):
+        lifts = not return_hidden and (lift or Lift in known.kinds)
+        if lifts and (lift or known.kinds[0] is Lift):
             x, count = run_constant_input(modules, x, lift)
             next_states = [()] * count
         if count := len(next_states):
@@ -180,11 +190,17 @@ class SequentialState(nn.Sequential):
             neurons, plain = neurons[count:], plain[count:]
         call = call_over_time if lift else call_module
         outputs: list[Tensor] = []
-        module, result = None, None
+        module, result, chunked = None, None, 0
         try:
-            for module, has_state, is_neuron, is_plain, module_state in zip(
-                modules, stateful, neurons, plain, states, strict=True
+            for index, (module, has_state, is_neuron, is_plain, module_state) in enumerate(
+                zip(modules, stateful, neurons, plain, states, strict=True)
             ):
+                if lifts and not (chunked or is_neuron) and is_large(x):
+                    x, chunked = run_in_chunks(leading_lifted(modules[index:], lift), x)
+                if chunked:
+                    chunked -= 1
+                    next_states.append(())
+                    continue
                 if direct and is_neuron and type(module_state) is not tuple and calls_forward_only(module):
                     result = run_prepared(module, x, module_state)
                 if result is not None:
