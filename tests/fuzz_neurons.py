@@ -148,7 +148,8 @@ def check(case: Case) -> tuple[str, str]:
     if isinstance(program, str):
         return "reference", program
     try:
-        actual = results_of(neuron, run)
+        with compiler_must_succeed():
+            actual = results_of(neuron, run)
     except Exception as error:
         return "failed", f"{type(error).__name__}: {error}"
     # Whether PyTorch contracts `alpha=` and its like depends on strides and sizes.
@@ -243,6 +244,24 @@ def shrink(case: Case, seconds: float = 60.0) -> tuple[Case, str]:
                     case, what, smaller = other, text, True
                     break
     return case, what
+
+
+@contextlib.contextmanager
+def compiler_must_succeed() -> Iterator[None]:
+    """Raise an error where code does not compile; a neuron would run on the reference loop, and agree with it."""
+    load = compiler.load
+
+    def load_or_fail(source: str) -> Any:
+        try:
+            return load(source)
+        except compiler.NoCompilerError as error:
+            raise RuntimeError("the code of a kernel does not compile") from error
+
+    compiler.load = load_or_fail
+    try:
+        yield
+    finally:
+        compiler.load = load
 
 
 @contextlib.contextmanager

@@ -122,6 +122,7 @@ PLANTS = {
         lambda tensor, dim, dims: tensor,
         lambda run: "vmap" in run.transform,
     ),
+    "code that does not compile": (c_source, "render_template", lambda template, regions: "#error", lambda run: True),
     "sign ignored": (feedforward, "contiguous", copy_as_it_lies, lambda run: run.input.layout == "negated"),
 }
 

@@ -31,9 +31,10 @@ class Lift(nn.Module):
     `Flatten`, and a `torch.nn.Sequential` of them; add your own with `register_samplewise`. Modules with
     hooks, subclasses, and inputs that require a gradient are computed at every step.
 
-    On the CPU, the same modules process a large input in chunks of time if a result is much larger than the
-    last one, as that of a convolution before pooling: it then stays in the processor's cache. Results and
-    gradients are equal up to the order of sums. In a `SequentialState`, this holds for modules in sequence.
+    On the CPU, the same modules process a large input in chunks of time if an intermediate result is at least
+    twice as large as the output, as with a convolution followed by pooling, so that it stays in the processor's
+    cache. Outputs and gradients are equal up to the order of sums. A `SequentialState` does the same with
+    consecutive modules.
 
     Args:
         module: The module to lift.

@@ -1,7 +1,8 @@
 """Run modules over time in chunks of steps whose results stay in the processor's cache.
 
-The result of a convolution at all steps is larger than any cache, even if pooling makes it small right after. And on
-Linux, the C library returns so much memory to the system when it is freed, and every training step waits for it again.
+The result of a convolution at all steps is larger than any cache, even if pooling reduces it right afterwards. On
+Linux, the C library also returns large blocks of memory to the system when they are freed, so that every training step
+waits for fresh ones.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,11 +12,12 @@ from typing import NamedTuple
 import torch
 from torch import nn, Tensor
 
+from .._runtime.kernels import is_special
 from .constant_input import apply_known, is_known, is_ordinary
 
 # Smaller inputs are processed at once.
 _MIN_BYTES = 1 << 22
-# Of the largest result of a chunk, about.
+# Approximate size of the largest result of a chunk.
 _CHUNK_BYTES = 1 << 22
 # The chunks' outputs are copied into one: it must be smaller than the largest result by this factor.
 _MIN_REDUCTION = 2
@@ -46,7 +48,8 @@ def run_in_chunks(modules: Sequence[nn.Module], xs: Tensor) -> tuple[Tensor, int
         The output over time, and the number of modules that were run; the input and 0 if chunks are not worth it. Only
         modules that are known to treat every sample by itself are run (see `Lift`).
     """
-    if not (is_large(xs) and is_ordinary(xs) and xs.dim() > 2):
+    # A mode that counts operations would count those on the sample as well.
+    if not (is_large(xs) and is_ordinary(xs) and xs.dim() > 2) or is_special():
         return xs, 0
     leading = list(takewhile(is_known, modules))
     parts = (part for module in leading for part in _parts(module))

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 import geir
 from geir import LIF, Lift, SequentialState
@@ -171,6 +172,26 @@ def test_transforms_and_compilation_see_all_steps():
     assert tangent.shape == expected.shape
     compiled = torch.compile(model, fullgraph=True, backend="eager")
     torch.testing.assert_close(compiled(xs)[0], expected)
+
+
+class Convolved(TorchDispatchMode):
+    """Counts the samples that are convolved."""
+
+    def __init__(self):
+        super().__init__()
+        self.samples = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        if func is torch.ops.aten.convolution.default:
+            self.samples += len(args[0])
+        return func(*args, **(kwargs or {}))
+
+
+def test_a_mode_that_counts_operations_counts_every_sample_once():
+    model, xs = SequentialState(convolution(), nn.MaxPool2d(2), lift=True), make_images()
+    with Convolved() as convolved:
+        model(xs)
+    assert convolved.samples == STEPS * BATCH
 
 
 def test_gradients_arrive_under_autocast(sizes, monkeypatch):

@@ -109,7 +109,7 @@ class _Linear(torch.autograd.Function):
         # Only PyTorch's functions can be differentiated again.
         differentiable = torch.is_grad_enabled()
         multiply = torch.mm if differentiable else product
-        # Optimizers want a gradient in the layout of its weights.
+        # A gradient in another layout than its weights would be copied.
         transpose = torch.t if differentiable or weights.t().is_contiguous() else transposed
         rows = grad.flatten(0, -2)
         grad_x = multiply(rows, weights).view(x.shape) if needs_x else None

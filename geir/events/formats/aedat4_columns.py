@@ -15,11 +15,11 @@ from .flatbuffer import DamagedError, FlatBuffer, U32
 from .source import Buffer, Source
 
 RECORD = numpy.dtype([("t", "<i8"), ("x", "<i2"), ("y", "<i2"), ("p", "u1"), ("padding", "u1", 3)])
-# Packets of a list at most.
+# The most packets in a list.
 MAX_LISTED = 64
 # Made once, as in aedat4_packets.py.
 _ListedPlaces = PacketPlace * MAX_LISTED
-# Columns have room for a multiple of so many events, so that their memory is reused for others of similar size.
+# The room in columns is rounded up to a multiple of this number of events, so that their memory can be reused.
 _ROOM_STEP = 1 << 15
 
 
@@ -109,11 +109,11 @@ class PacketColumns:
     Args:
         source: The file.
         sensor_size: Width and height in pixels.
-        layout: Of the packets before; updated.
-        expected_bytes: Bytes of packets that are expected together; the last ones may exceed it.
+        layout: Layout of the preceding packets; updated.
+        expected_bytes: Size of the packets to decode together; the last ones may exceed it.
 
     Attributes:
-        is_full: Whether so many have been decoded.
+        is_full: Whether packets of `expected_bytes` have been decoded.
     """
 
     def __init__(self, source: Source, sensor_size: tuple[int, int], layout: RecordLayout, expected_bytes: int):
